@@ -1,0 +1,125 @@
+import {
+  create,
+  type DescMessage,
+  type DescMethod,
+  type DescMethodUnary,
+  type DescService,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
+import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
+import {
+  type Client,
+  type MethodDefinition,
+  type Server,
+  type ServerUnaryCall,
+  type sendUnaryData,
+  type ServiceError,
+  type StatusObject,
+  Metadata,
+} from "@grpc/grpc-js";
+
+/** Joins grpc-js, which moves bytes, with protobuf-es, which knows the messages. Unary calls only: nothing else is used. */
+
+/** The handlers of a service by method name; what they throw goes through `toStatus` of `addService`. */
+export type Handlers<M extends GenServiceMethods> = {
+  readonly [K in keyof M]: (
+    request: MessageShape<M[K]["input"]>,
+    call: CallContext,
+  ) => Promise<MessageInitShape<M[K]["output"]>>;
+};
+
+/** What a handler may know of its call beside the request. */
+export interface CallContext {
+  /** Milliseconds since the epoch, or Infinity: nobody waits for the answer after it. */
+  readonly deadline: number;
+}
+
+export type Status = Partial<StatusObject>;
+
+/** Adds a service with its handlers to a server. Every error leaves as the status that `toStatus` makes of it. */
+export function addService<M extends GenServiceMethods>(
+  server: Server,
+  service: GenService<M>,
+  handlers: Handlers<M>,
+  toStatus: (error: unknown) => Status,
+): void {
+  const untyped = handlers as Readonly<
+    Record<string, (request: unknown, call: CallContext) => Promise<Record<string, unknown>>>
+  >;
+  const definitions: Record<string, MethodDefinition<unknown, unknown>> = {};
+  const implementations: Record<
+    string,
+    (call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) => void
+  > = {};
+  for (const method of service.methods) {
+    const handler = untyped[method.localName];
+    if (handler === undefined) throw new Error(`${service.typeName} has no handler for ${method.name}`);
+    definitions[method.localName] = definition(service, method);
+    implementations[method.localName] = (call, callback) => {
+      void answer(method, handler, call, toStatus).then(({ error, response }) => callback(error, response));
+    };
+  }
+  server.addService(definitions, implementations);
+}
+
+async function answer(
+  method: DescMethod,
+  handler: (request: unknown, call: CallContext) => Promise<Record<string, unknown>>,
+  call: ServerUnaryCall<unknown, unknown>,
+  toStatus: (error: unknown) => Status,
+): Promise<{ error: Status | null; response?: unknown }> {
+  try {
+    const response = await handler(call.request, { deadline: Number(call.getDeadline()) });
+    return { error: null, response: create(method.output, response) };
+  } catch (error) {
+    return { error: toStatus(error) };
+  }
+}
+
+/**
+ * Calls a unary method.
+ *
+ * @param deadline after which the call fails with DEADLINE_EXCEEDED
+ * @throws ServiceError of grpc-js
+ */
+export function callUnary<I extends DescMessage, O extends DescMessage>(
+  client: Client,
+  method: DescMethodUnary<I, O>,
+  request: MessageInitShape<I>,
+  deadline: Date,
+): Promise<MessageShape<O>> {
+  const { path, requestSerialize, responseDeserialize } = definition(method.parent, method);
+  return new Promise((resolve, reject) => {
+    client.makeUnaryRequest(
+      path,
+      requestSerialize,
+      responseDeserialize,
+      create(method.input, request),
+      new Metadata(),
+      { deadline },
+      (error: ServiceError | null, response?: unknown) => {
+        if (error === null) resolve(response as MessageShape<O>);
+        else reject(error);
+      },
+    );
+  });
+}
+
+function definition(service: DescService, method: DescMethod): MethodDefinition<unknown, unknown> {
+  return {
+    path: `/${service.typeName}/${method.name}`,
+    requestStream: false,
+    responseStream: false,
+    requestSerialize: serialize(method.input),
+    requestDeserialize: (bytes) => fromBinary(method.input, bytes),
+    responseSerialize: serialize(method.output),
+    responseDeserialize: (bytes) => fromBinary(method.output, bytes),
+  };
+}
+
+function serialize(schema: DescMessage): (message: unknown) => Buffer {
+  return (message) => Buffer.from(toBinary(schema, message as MessageShape<DescMessage>));
+}

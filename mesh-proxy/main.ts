@@ -1,0 +1,1 @@
+../launch/mesh-proxy.ts

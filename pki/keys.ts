@@ -1,0 +1,36 @@
+import { createHash, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
+import { promisify } from "node:util";
+
+const generate = promisify(generateKeyPair);
+
+/** The curves in use: P-256 where connections are made with the key, P-384 for the root and for owners. */
+export type Curve = "P-256" | "P-384";
+
+export interface KeyPair {
+  readonly privateKey: KeyObject;
+  readonly publicKey: KeyObject;
+}
+
+export function generateEcKey(curve: Curve): Promise<KeyPair> {
+  return generate("ec", { namedCurve: curve });
+}
+
+/** A pair from its private half. */
+export function keyPairOf(privateKey: KeyObject): KeyPair {
+  return { privateKey, publicKey: createPublicKey(privateKey) };
+}
+
+/** SubjectPublicKeyInfo, DER (RFC 5280 §4.1.2.7). */
+export function spki(publicKey: KeyObject): Buffer {
+  return publicKey.export({ type: "spki", format: "der" });
+}
+
+/** SHA-256 of the SubjectPublicKeyInfo: the name by which keys are pinned here. 32 bytes. */
+export function spkiDigest(publicKey: KeyObject): Buffer {
+  return createHash("sha256").update(spki(publicKey)).digest();
+}
+
+/** PKCS#8, PEM. */
+export function privateKeyPem(privateKey: KeyObject): string {
+  return privateKey.export({ type: "pkcs8", format: "pem" });
+}

@@ -1,0 +1,124 @@
+import { CodedError } from "./errors.ts";
+
+/** One thing wrong with a configuration: where, what is there, what would be right. */
+export interface Fault {
+  readonly where: string;
+  readonly got: string;
+  readonly want: string;
+}
+
+/** Thrown by the `parse` of a variable: everything that is wrong with its text, relative to the variable. */
+export class Malformed extends Error {
+  readonly faults: readonly Fault[];
+
+  constructor(faults: readonly Fault[]) {
+    super(faults.map((fault) => `${fault.where}: got ${fault.got}, want ${fault.want}`).join("\n"));
+    this.name = "Malformed";
+    this.faults = faults;
+  }
+
+  /** The common case: the whole text is wrong. */
+  static text(got: string, want: string): Malformed {
+    return new Malformed([{ where: "", got: quote(got), want }]);
+  }
+}
+
+/** `configuration`: fix the named places and start again. */
+export class ConfigurationError extends CodedError<"configuration"> {
+  readonly faults: readonly Fault[];
+
+  constructor(faults: readonly Fault[]) {
+    const lines = faults.map((fault) => `  ${fault.where}: got ${fault.got}, want ${fault.want}`);
+    super("configuration", `${faults.length} ${faults.length === 1 ? "fault" : "faults"}\n${lines.join("\n")}`);
+    this.faults = faults;
+  }
+}
+
+/** A variable of the environment: parsed once, at the edge. `unset` is its value where it is not set. */
+export interface Variable<T> {
+  readonly help: string;
+  readonly parse: (text: string) => T;
+  readonly unset: T;
+}
+
+export type Variables = Readonly<Record<string, Variable<unknown>>>;
+export type Configuration<V extends Variables> = { readonly [K in keyof V]: V[K]["unset"] };
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Every variable that any of the programs knows: one edit away from one of these is a typing error, not a stranger. */
+const KNOWN = [
+  "CONTRAST_TLS_CONFIG_DIR",
+  "CONTRAST_TIMEOUT",
+  "CONTRAST_KEY_MODE",
+  "CONTRAST_TEE",
+  "CONTRAST_SEV_GUEST_DEVICE",
+  "CONTRAST_TSM_REPORT_DIR",
+  "CONTRAST_SIMULATED_TEE_DIR",
+  "CONTRAST_COLLATERAL_PROXY",
+  "CONTRAST_INGRESS_PROXY_CONFIG",
+  "CONTRAST_EGRESS_PROXY_CONFIG",
+  "CONTRAST_INGRESS_MODE",
+  "CONTRAST_INGRESS_BIND",
+  "CONTRAST_INGRESS_TARGET",
+  "CONTRAST_INGRESS_PORTS",
+  "CONTRAST_ADMIN_PORT",
+  "CONTRAST_LISTEN_ADDRESS",
+  "CONTRAST_STATE_DIR",
+  "CONTRAST_STATE_STORE",
+  "CONTRAST_ALLOW_INSECURE",
+  "CONTRAST_LOG_LEVEL",
+  "CONTRAST_LOG_FORMAT",
+] as const;
+
+/**
+ * Reads the variables of a program.
+ *
+ * @throws ConfigurationError with all faults at once: malformed values, and names that are a typing error away from one
+ *   of ours
+ */
+export function readEnvironment<V extends Variables>(variables: V, environment: Environment): Configuration<V> {
+  const faults: Fault[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, variable] of Object.entries(variables)) {
+    const text = environment[name];
+    try {
+      values[name] = text === undefined ? variable.unset : variable.parse(text);
+    } catch (error) {
+      if (!(error instanceof Malformed)) throw error;
+      for (const fault of error.faults) {
+        faults.push({ ...fault, where: fault.where === "" ? name : `${name}, ${fault.where}` });
+      }
+    }
+  }
+  faults.push(...misspelt(environment));
+  if (faults.length > 0) throw new ConfigurationError(faults);
+  return values as Configuration<V>;
+}
+
+function misspelt(environment: Environment): Fault[] {
+  const known: readonly string[] = KNOWN;
+  return Object.keys(environment)
+    .filter((name) => name.startsWith("CONTRAST_") && !known.includes(name))
+    .flatMap((name) => {
+      const meant = known.find((candidate) => oneEditApart(name, candidate));
+      return meant === undefined ? [] : [{ where: name, got: "an unknown variable", want: meant }];
+    });
+}
+
+/** One letter more, less, other, or two neighbours swapped. */
+export function oneEditApart(a: string, b: string): boolean {
+  const [short, long] = a.length <= b.length ? [a, b] : [b, a];
+  let start = 0;
+  while (start < short.length && short[start] === long[start]) start++;
+  let end = 0;
+  while (end < short.length - start && short[short.length - 1 - end] === long[long.length - 1 - end]) end++;
+  const left = short.slice(start, short.length - end);
+  const right = long.slice(start, long.length - end);
+  if (left.length <= 1 && right.length === 1) return true;
+  return left.length === 2 && right.length === 2 && left[0] === right[1] && left[1] === right[0];
+}
+
+/** The text as it is shown in a message: quoted, control characters escaped, never longer than a line. */
+export function quote(text: string): string {
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 77)}...` : text);
+}

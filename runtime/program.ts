@@ -1,0 +1,100 @@
+import {
+  type Configuration,
+  ConfigurationError,
+  type Environment,
+  readEnvironment,
+  type Variables,
+} from "./environment.ts";
+import { describeError } from "./errors.ts";
+import { createLogger, type Logger, logVariables } from "./log.ts";
+import { VERSION } from "./version.ts";
+
+/** A program that is told everything by its environment: the Coordinator, the Initializer, the mesh proxy. */
+export interface Program<V extends Variables> {
+  readonly name: string;
+  readonly summary: string;
+  readonly variables: V;
+  /** Why nothing it says may be relied on, or undefined. */
+  readonly insecure?: (configuration: Configuration<V>) => string | undefined;
+  /**
+   * @param running what it is run with; `running.stop` fires on SIGTERM and SIGINT
+   * @returns the exit code
+   */
+  readonly run: (running: Running<V>) => Promise<number>;
+}
+
+export interface Running<V extends Variables> {
+  readonly configuration: Configuration<V>;
+  readonly log: Logger;
+  readonly stop: AbortSignal;
+}
+
+/** The part of `process` that a program needs. */
+export interface Host {
+  readonly argv: readonly string[];
+  readonly env: Environment;
+  readonly stdout: { write(text: string): unknown };
+  readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean };
+  on(signal: "SIGTERM" | "SIGINT", listener: () => void): unknown;
+  exit(code: number): never;
+}
+
+/** Exit codes of all programs (design §8). */
+export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, unreachable: 4, notReady: 5 } as const;
+
+/** Runs a program to its end and exits: 0 done, 1 failed, 2 wrong arguments or configuration, or what `run` returns. */
+export async function runProgram<V extends Variables>(program: Program<V>, host: Host): Promise<never> {
+  const [first, ...others] = host.argv.slice(2);
+  if (first === "--help" && others.length === 0) {
+    host.stdout.write(help(program));
+    return host.exit(EXIT.done);
+  }
+  if (first === "--version" && others.length === 0) {
+    host.stdout.write(`${program.name} ${VERSION}\n`);
+    return host.exit(EXIT.done);
+  }
+  if (first !== undefined) {
+    const stranger = ["--help", "--version"].includes(first) ? others[0] : first;
+    host.stderr.write(
+      `${program.name}: unknown argument ${JSON.stringify(stranger)}, want --help, --version or none\n`,
+    );
+    return host.exit(EXIT.usage);
+  }
+  let configuration: Configuration<V & typeof logVariables>;
+  try {
+    configuration = readEnvironment({ ...program.variables, ...logVariables }, host.env);
+  } catch (error) {
+    if (!(error instanceof ConfigurationError)) throw error;
+    host.stderr.write(`${program.name}: ${error.describe()}\n`);
+    return host.exit(EXIT.usage);
+  }
+  const isTerminal = host.stderr.isTTY === true;
+  const log = createLogger({
+    program: program.name,
+    level: configuration.CONTRAST_LOG_LEVEL,
+    format: configuration.CONTRAST_LOG_FORMAT,
+    isTerminal,
+    colour: isTerminal && host.env["NO_COLOR"] === undefined,
+    insecure: program.insecure?.(configuration),
+  });
+  // Node as PID 1 ignores these signals unless it has a handler.
+  const stop = new AbortController();
+  host.on("SIGTERM", () => stop.abort());
+  host.on("SIGINT", () => stop.abort());
+  try {
+    return host.exit(await program.run({ configuration, log, stop: stop.signal }));
+  } catch (error) {
+    log.fatal(describeError(error));
+    return host.exit(error instanceof ConfigurationError ? EXIT.usage : EXIT.failed);
+  }
+}
+
+function help<V extends Variables>(program: Program<V>): string {
+  const rows = Object.entries({ ...program.variables, ...logVariables });
+  const width = Math.max(...rows.map(([name]) => name.length));
+  const lines = rows.map(([name, variable]) => {
+    const fallback = typeof variable.unset === "string" ? ` (default: ${variable.unset})` : "";
+    return `  ${name.padEnd(width)}  ${variable.help}${fallback}`;
+  });
+  return `${program.name}: ${program.summary}\n\nUsage: ${program.name} [--help | --version]\n\nEnvironment:\n${lines.join("\n")}\n`;
+}
