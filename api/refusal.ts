@@ -1,0 +1,55 @@
+import { status } from "@grpc/grpc-js";
+import { CodedError } from "../runtime/errors.ts";
+import { EXIT } from "../runtime/program.ts";
+
+/** What the Coordinator refuses, what gRPC calls it, and how a program ends that is told so. One table for all. */
+interface Outcome {
+  readonly status: status;
+  readonly exit: number;
+  /** Nothing is wrong with the one who asks: the same request may succeed later. */
+  readonly transient: boolean;
+}
+
+const OUTCOMES = {
+  /** No manifest is set yet: run `contrast set`. */
+  no_manifest: { status: status.FAILED_PRECONDITION, exit: EXIT.notReady, transient: true },
+  /** The Coordinator restarted and lacks its secrets: run `contrast recover`. */
+  needs_recovery: { status: status.FAILED_PRECONDITION, exit: EXIT.notReady, transient: true },
+  /** The Coordinator has its secrets: there is nothing to recover. */
+  not_in_recovery: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
+  /** The seed is not the one of this history: use the seed share that belongs to it. */
+  wrong_seed: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The caller showed no evidence: only a confidential VM may ask for this. */
+  evidence_missing: { status: status.UNAUTHENTICATED, exit: EXIT.refused, transient: false },
+  /** The evidence is good and the manifest does not list its policy: set a manifest that does. */
+  policy_not_allowed: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The evidence matches no set of reference values. */
+  reference_values_mismatch: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The caller's key is not in WorkloadOwnerKeyDigests: use an owner's key. */
+  not_owner: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The active manifest names no owner, so nobody may change it: make a new deployment. */
+  immutable: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** Somebody else set a manifest in between: look at it, then set again. */
+  conflict: { status: status.ABORTED, exit: EXIT.failed, transient: false },
+  /** The manifest is malformed: correct it. */
+  invalid_manifest: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
+  /** The policies that came along are not those that the manifest lists: run `generate` again. */
+  policy_mismatch: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
+  /** Seed share owners can't change: keep those of the first manifest. */
+  seedshare_owners_changed: { status: status.INVALID_ARGUMENT, exit: EXIT.failed, transient: false },
+  /** The manifest trusts a software TEE and this Coordinator was not told to: CONTRAST_ALLOW_INSECURE=1. */
+  insecure_not_allowed: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The stored state is damaged: restore the record from a backup. */
+  damaged_state: { status: status.DATA_LOSS, exit: EXIT.failed, transient: false },
+  /** The state could not be written; the old one is still in force. */
+  state_not_written: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+} as const satisfies Record<string, Outcome>;
+
+export type RefusalCode = keyof typeof OUTCOMES;
+
+/** A request that the Coordinator does not grant. */
+export class Refusal extends CodedError<RefusalCode> {}
+
+export function outcomeOf(code: string): Outcome | undefined {
+  return Object.hasOwn(OUTCOMES, code) ? OUTCOMES[code as RefusalCode] : undefined;
+}

@@ -1,0 +1,347 @@
+import { create } from "@bufbuild/protobuf";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { connect as tcpConnect, createServer as createTcpServer, type AddressInfo, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect as tlsConnect, createServer as createTlsServer, type TLSSocket } from "node:tls";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { type ClientHello, ClientHelloSchema, ServerHelloSchema, SnpEvidenceSchema } from "../api/channel_pb.ts";
+import { addService } from "../api/grpc.ts";
+import { MeshAPI } from "../api/meshapi_pb.ts";
+import type { Attester } from "../attestation/evidence.ts";
+import { openSimulatedAttester } from "../attestation/simulated/attester.ts";
+import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
+import { checkReportData } from "../attestation/report-data.ts";
+import { withSimulatedRoots } from "../attestation/snp/roots.ts";
+import { verifySnp } from "../attestation/snp/verify.ts";
+import { policyHash } from "../attestation/policy-hash.ts";
+import { generateEcKey } from "../pki/keys.ts";
+import { describeError } from "../runtime/errors.ts";
+import { createLogger } from "../runtime/log.ts";
+import { ChannelClient } from "./client.ts";
+import { ChannelError, RemoteError } from "./error.ts";
+import type { Appraiser } from "./exchange.ts";
+import { MAX_MESSAGE, readMessage, writeMessage } from "./framing.ts";
+import { toStatus } from "./rejection.ts";
+import { type ChannelServer, listen } from "./server.ts";
+import { ALPN, selfSigned, startTls, type TlsIdentity } from "./tls.ts";
+
+/** Real TLS on loopback, real reports of the software TEE, real deadlines. */
+
+const HANDSHAKE_MS = 1500;
+const ADDRESS = "127.86.0.1";
+const log = createLogger({ program: "test", level: "error", format: "json", isTerminal: false, colour: false });
+
+let directory: string;
+let vendor: SimulatedVendor;
+let server: ChannelServer;
+const vms: Attester[] = [];
+const hostData = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "channel-test-"));
+  vendor = await openOrCreateVendor(join(directory, "vendor"), new Date());
+  for (const [index, data] of hostData.entries()) {
+    await vendor.launch(join(directory, `vm${index}`), { hostData: data });
+    vms.push(await openSimulatedAttester(join(directory, `vm${index}`)));
+  }
+  server = await start({});
+});
+
+afterAll(async () => {
+  await server.close(0);
+  await rm(directory, { recursive: true });
+});
+
+function vm(index: number): Attester {
+  const attester = vms[index];
+  if (attester === undefined) throw new Error("no such VM");
+  return attester;
+}
+
+/** Gives the policy hash of whoever shows good evidence for this connection. */
+const appraise: Appraiser<string> = async ({ evidence, reportData }) => {
+  if (evidence === undefined) return "nobody";
+  const verified = verifySnp(evidence, { trustAnchors: withSimulatedRoots([vendor.rootDigest]), at: new Date() });
+  checkReportData(verified, reportData);
+  return policyHash(verified);
+};
+
+async function start(changes: { connections?: number; idleMs?: number }): Promise<ChannelServer> {
+  const options = {
+    identity: await identity(),
+    attester: vm(0),
+    appraise,
+    serve: (grpc: Parameters<typeof addService>[0], peer: string) =>
+      addService(grpc, MeshAPI, { newMeshCert: async () => ({ certChain: peer }) }, toStatus),
+    log,
+    limits: {
+      handshakeMs: HANDSHAKE_MS,
+      idleMs: changes.idleMs ?? 30_000,
+      ageMs: 60_000,
+      connections: changes.connections ?? 200,
+      messageBytes: 65_536,
+    },
+  };
+  return listen(options, 0, ADDRESS);
+}
+
+async function identity(): Promise<TlsIdentity> {
+  return selfSigned(await generateEcKey("P-256"), new Date());
+}
+
+async function call(port: number, attester?: Attester, appraiseServer?: Appraiser<string>): Promise<[string, string?]> {
+  const client = new ChannelClient({
+    target: `${ADDRESS}:${port}`,
+    identity: await identity(),
+    attester,
+    appraiseServer,
+    handshakeMs: 5000,
+  });
+  try {
+    const { certChain } = await client.call(MeshAPI.method.newMeshCert, {}, new Date(Date.now() + 10_000));
+    return client.server === undefined ? [certChain] : [certChain, client.server];
+  } finally {
+    client.close();
+  }
+}
+
+async function rawTls(port: number, own: TlsIdentity): Promise<TLSSocket> {
+  const socket = tcpConnect(port, ADDRESS);
+  await once(socket, "connect");
+  const tls = await startTls(socket, own, AbortSignal.timeout(5000));
+  tls.on("error", () => undefined);
+  return tls;
+}
+
+/** Shows a hello as it is and gives the code of the refusal, or "accepted". */
+async function show(port: number, own: TlsIdentity, hello: ClientHello): Promise<string> {
+  const tls = await rawTls(port, own);
+  try {
+    await writeMessage(tls, ClientHelloSchema, hello);
+    const { answer } = await readMessage(tls, ServerHelloSchema);
+    return answer.case === "rejected" ? answer.value.code : String(answer.case);
+  } finally {
+    tls.destroy();
+  }
+}
+
+/** Listens as a Coordinator would, and gives the first hello that somebody sends. */
+async function eavesdrop(): Promise<{ port: number; hello: Promise<ClientHello>; close: () => void }> {
+  const trap = createTlsServer({
+    ...(await identity()),
+    ALPNProtocols: [ALPN],
+    requestCert: true,
+    rejectUnauthorized: false,
+  });
+  const hello = new Promise<ClientHello>((resolve, reject) => {
+    trap.on("secureConnection", (socket: TLSSocket) => {
+      socket.on("error", () => undefined);
+      readMessage(socket, ClientHelloSchema).then(resolve, reject);
+    });
+  });
+  trap.listen(0, ADDRESS);
+  await once(trap, "listening");
+  return { port: (trap.address() as AddressInfo).port, hello, close: () => trap.close() };
+}
+
+/** The evidence that a VM showed somebody else, under a key that the thief has stolen too. */
+async function steal(): Promise<{ hello: ClientHello; key: TlsIdentity }> {
+  const trap = await eavesdrop();
+  const key = await identity();
+  const client = new ChannelClient({
+    target: `${ADDRESS}:${trap.port}`,
+    identity: key,
+    attester: vm(1),
+    handshakeMs: 1000,
+  });
+  const failed = client.call(MeshAPI.method.newMeshCert, {}, new Date(Date.now() + 3000)).catch(() => undefined);
+  const hello = await trap.hello;
+  client.close();
+  trap.close();
+  await failed;
+  return { hello, key };
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<string> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  if (error instanceof ChannelError || error instanceof RemoteError) return error.code;
+  return error === undefined ? "no error" : describeError(error);
+}
+
+test("a handler knows the peer that was verified on its connection", async () => {
+  expect(await call(server.port, vm(1))).toEqual([hostData[1]?.toString("hex")]);
+  expect(await call(server.port)).toEqual(["nobody"]);
+});
+
+test("many peers at once are never taken for one another", async () => {
+  const answers = await Promise.all(Array.from({ length: 20 }, (_, index) => call(server.port, vm(index % 2))));
+  expect(answers.map(([peer]) => peer)).toEqual(answers.map((_, index) => hostData[index % 2]?.toString("hex")));
+});
+
+test("a client that asks for the server's evidence gets it for this connection", async () => {
+  expect(await call(server.port, undefined, appraise)).toEqual(["nobody", hostData[0]?.toString("hex")]);
+});
+
+test("a server that does not convince the client is not called", async () => {
+  const refuse = async (): Promise<string> => {
+    throw new ChannelError("evidence_missing", "not convinced");
+  };
+  expect(await codeOf(call(server.port, undefined, refuse))).toBe("evidence_missing");
+});
+
+test("evidence of one connection is refused on another, even with the same key", async () => {
+  const { hello, key } = await steal();
+  expect(await show(server.port, key, hello)).toBe("report_data_mismatch");
+});
+
+test("stolen evidence is refused under the thief's own key", async () => {
+  const { hello } = await steal();
+  expect(await show(server.port, await identity(), hello)).toBe("report_data_mismatch");
+});
+
+test("a client's evidence reflected by the server is refused", async () => {
+  const mirror = createTlsServer({
+    ...(await identity()),
+    ALPNProtocols: [ALPN],
+    requestCert: true,
+    rejectUnauthorized: false,
+  });
+  mirror.on("secureConnection", (socket: TLSSocket) => {
+    socket.on("error", () => undefined);
+    void readMessage(socket, ClientHelloSchema).then(({ evidence }) => {
+      const accepted = { case: "accepted", value: evidence === undefined ? {} : { evidence } } as const;
+      return writeMessage(socket, ServerHelloSchema, create(ServerHelloSchema, { answer: accepted }));
+    });
+  });
+  mirror.listen(0, ADDRESS);
+  await once(mirror, "listening");
+  const { port } = mirror.address() as AddressInfo;
+  await expect(call(port, vm(1), appraise)).rejects.toMatchObject({ code: "report_data_mismatch" });
+  mirror.close();
+});
+
+test("evidence with a changed bit is refused with its own code", async () => {
+  const tls = await rawTls(server.port, await identity());
+  const evidence = await vm(1).collect(randomBytes(64));
+  evidence.report.writeUInt8(evidence.report.readUInt8(0x90) ^ 1, 0x90);
+  const value = create(SnpEvidenceSchema, { report: evidence.report, certificates: [...evidence.certificates] });
+  const hello = create(ClientHelloSchema, { evidence: { kind: { case: "snp", value } } });
+  await writeMessage(tls, ClientHelloSchema, hello);
+  const { answer } = await readMessage(tls, ServerHelloSchema);
+  expect(answer).toMatchObject({ case: "rejected", value: { code: "report_signature", field: "SIGNATURE" } });
+  tls.destroy();
+});
+
+test("too long a message is refused before it is read", async () => {
+  const tls = await rawTls(server.port, await identity());
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(MAX_MESSAGE + 1);
+  tls.write(length);
+  const { answer } = await readMessage(tls, ServerHelloSchema);
+  expect(answer).toMatchObject({ case: "rejected", value: { code: "message_too_large" } });
+  tls.destroy();
+});
+
+test("a message that is none is refused", async () => {
+  const tls = await rawTls(server.port, await identity());
+  tls.write(Buffer.from([0, 0, 0, 3, 0xff, 0xff, 0xff]));
+  const { answer } = await readMessage(tls, ServerHelloSchema);
+  expect(answer).toMatchObject({ case: "rejected", value: { code: "malformed_message" } });
+  tls.destroy();
+});
+
+test("a peer without a certificate is refused", async () => {
+  const tls = tlsConnect({ host: ADDRESS, port: server.port, ALPNProtocols: [ALPN], rejectUnauthorized: false });
+  await once(tls, "secureConnect");
+  const { answer } = await readMessage(tls, ServerHelloSchema);
+  expect(answer).toMatchObject({ case: "rejected", value: { code: "tls_handshake" } });
+  tls.destroy();
+});
+
+test.each([
+  ["TLS 1.2", { maxVersion: "TLSv1.2", ALPNProtocols: [ALPN] }, /PROTOCOL_VERSION/],
+  ["another protocol", { ALPNProtocols: ["h2"] }, /NO_APPLICATION_PROTOCOL/],
+] as const)("%s is refused by an alert", async (_name, options, code) => {
+  const { ALPNProtocols, ...rest } = options;
+  const tls = tlsConnect({
+    host: ADDRESS,
+    port: server.port,
+    rejectUnauthorized: false,
+    ALPNProtocols: [...ALPNProtocols],
+    ...rest,
+  });
+  const [error] = (await once(tls, "error").catch((reason: unknown) => [reason])) as [NodeJS.ErrnoException];
+  expect(error.code).toMatch(code);
+});
+
+async function closedAfter(socket: Socket, begin: number): Promise<number> {
+  socket.on("error", () => undefined);
+  socket.resume();
+  if (!socket.closed) await once(socket, "close");
+  return Date.now() - begin;
+}
+
+test("silent, slow and garbage peers are closed by the deadline, and others are served meanwhile", async () => {
+  const begin = Date.now();
+  const silentTcp = tcpConnect(server.port, ADDRESS);
+  const silentTls = await rawTls(server.port, await identity());
+  const slow = await rawTls(server.port, await identity());
+  slow.write(Buffer.from([0, 0, 1, 0]));
+  const drip = setInterval(() => slow.write(Buffer.of(0)), 100);
+  const garbage = tcpConnect(server.port, ADDRESS);
+  garbage.write(randomBytes(4096));
+
+  expect(await call(server.port, vm(1))).toEqual([hostData[1]?.toString("hex")]);
+  const lives = await Promise.all([silentTcp, silentTls, slow, garbage].map((socket) => closedAfter(socket, begin)));
+  clearInterval(drip);
+  for (const life of lives) expect(life).toBeLessThan(HANDSHAKE_MS * 2 + 2000);
+});
+
+test("a client gives up on a server that says nothing", async () => {
+  const mute = createTcpServer(() => undefined).listen(0, ADDRESS);
+  await once(mute, "listening");
+  const { port } = mute.address() as AddressInfo;
+  const client = new ChannelClient({ target: `${ADDRESS}:${port}`, identity: await identity(), handshakeMs: 300 });
+  expect(await codeOf(client.call(MeshAPI.method.newMeshCert, {}, new Date(Date.now() + 5000)))).toBe("timeout");
+  client.close();
+  mute.close();
+});
+
+test("nobody at the address is `unreachable`, and garbage from a server `tls_handshake`", async () => {
+  const noise = createTcpServer((socket) => {
+    socket.on("error", () => undefined);
+    socket.resume().end("SSH-2.0-OpenSSH_9.2\r\n");
+  }).listen(0, ADDRESS);
+  await once(noise, "listening");
+  const { port } = noise.address() as AddressInfo;
+  expect(await codeOf(call(port))).toBe("tls_handshake");
+  noise.close();
+  await once(noise, "close");
+  expect(await codeOf(call(port))).toBe("unreachable");
+});
+
+test("beyond the limit of connections the newest is closed at once, and room is made again", async () => {
+  const small = await start({ connections: 1 });
+  const first = await rawTls(small.port, await identity());
+  const second = tcpConnect(small.port, ADDRESS);
+  await closedAfter(second, 0);
+  first.destroy();
+  await expect.poll(() => codeOf(call(small.port)), { timeout: 5000 }).toBe("no error");
+  await small.close(0);
+});
+
+test("an idle connection is closed", async () => {
+  const impatient = await start({ idleMs: 200 });
+  const tls = await rawTls(impatient.port, await identity());
+  await writeMessage(tls, ClientHelloSchema, create(ClientHelloSchema, {}));
+  await readMessage(tls, ServerHelloSchema);
+  const life = await closedAfter(tls, Date.now());
+  expect(life).toBeLessThan(5000);
+  await impatient.close(0);
+});

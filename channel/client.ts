@@ -1,0 +1,148 @@
+import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import {
+  CallCredentials,
+  ChannelCredentials,
+  Client,
+  type experimental,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
+import type { Socket } from "node:net";
+import { callUnary } from "../api/grpc.ts";
+import { ChannelError } from "./error.ts";
+import { type Offer, startExchange } from "./exchange.ts";
+import { fromStatus } from "./rejection.ts";
+import { startTls, type TlsIdentity } from "./tls.ts";
+
+export interface ChannelClientOptions<P> extends Offer<P> {
+  /** `host:port`, IPv6 in brackets. */
+  readonly target: string;
+  readonly identity: TlsIdentity;
+  /** For connecting and the exchange, in milliseconds. */
+  readonly handshakeMs: number;
+}
+
+/** One attested connection to a Coordinator. It connects with the first call and is not renewed after it broke. */
+export class ChannelClient<P> {
+  readonly #client: Client;
+  readonly #credentials: AttestedCredentials<P>;
+  readonly #target: string;
+
+  constructor(options: ChannelClientOptions<P>) {
+    this.#credentials = new AttestedCredentials(options);
+    this.#target = options.target;
+    this.#client = new Client(options.target, this.#credentials, {
+      // The address is the caller's word; neither a proxy of the environment nor a TXT record may change it.
+      "grpc.enable_http_proxy": 0,
+      "grpc.service_config_disable_resolution": 1,
+      "grpc.enable_retries": 0,
+      "grpc.enable_channelz": 0,
+      "grpc.max_receive_message_length": 256 * 1024 * 1024,
+    });
+  }
+
+  /** What `appraiseServer` made of the server; undefined before the first call succeeded. */
+  get server(): P | undefined {
+    return this.#credentials.server;
+  }
+
+  /**
+   * @throws RemoteError where the server refuses, ChannelError where there is no connection, and whatever
+   *   `appraiseServer` throws
+   */
+  async call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    deadline: Date,
+  ): Promise<MessageShape<O>> {
+    try {
+      return await callUnary(this.#client, method, request, deadline);
+    } catch (error) {
+      if (this.#credentials.failure !== undefined) throw this.#credentials.failure;
+      throw this.#explain(error as ServiceError);
+    }
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  #explain(error: ServiceError): Error {
+    const remote = fromStatus(error);
+    if (remote !== undefined) return remote;
+    if (error.code === status.DEADLINE_EXCEEDED) {
+      return new ChannelError("timeout", "no answer in time", { where: this.#target, cause: error });
+    }
+    if (error.code === status.UNAVAILABLE) {
+      return new ChannelError("unreachable", "no connection", {
+        where: this.#target,
+        got: error.details,
+        hint: "check the address, and that the Coordinator runs",
+        cause: error,
+      });
+    }
+    return new ChannelError("malformed_message", "the server answered out of protocol", {
+      where: this.#target,
+      got: `${status[error.code]} ${error.details}`,
+      cause: error,
+    });
+  }
+}
+
+/** Lets grpc-js connect through the attested channel. Keeps why that failed, which grpc-js would flatten to a text. */
+class AttestedCredentials<P> extends ChannelCredentials {
+  readonly #options: ChannelClientOptions<P>;
+  failure: unknown;
+  server: P | undefined;
+
+  constructor(options: ChannelClientOptions<P>) {
+    super();
+    this.#options = options;
+  }
+
+  override _isSecure(): boolean {
+    return true;
+  }
+
+  override _equals(other: ChannelCredentials): boolean {
+    return other === this;
+  }
+
+  override _createSecureConnector(
+    _target: unknown,
+    _options: unknown,
+    callCredentials: CallCredentials = CallCredentials.createEmpty(),
+  ): experimental.SecureConnector {
+    return {
+      connect: (socket) => this.#connect(socket),
+      waitForReady: () => Promise.resolve(),
+      getCallCredentials: () => callCredentials,
+      destroy: () => undefined,
+    };
+  }
+
+  async #connect(socket: Socket): Promise<experimental.SecureConnectResult> {
+    const deadline = AbortSignal.timeout(this.#options.handshakeMs);
+    const tooLate = (): void => {
+      socket.destroy();
+    };
+    deadline.addEventListener("abort", tooLate);
+    try {
+      const tls = await startTls(socket, this.#options.identity, deadline);
+      tls.on("error", () => undefined);
+      this.server = await startExchange(tls, this.#options);
+      return { socket: tls, secure: true };
+    } catch (error) {
+      socket.destroy();
+      this.failure = deadline.aborted
+        ? new ChannelError("timeout", "the peer did not finish the exchange", {
+            where: this.#options.target,
+            cause: error,
+          })
+        : error;
+      throw this.failure;
+    } finally {
+      deadline.removeEventListener("abort", tooLate);
+    }
+  }
+}

@@ -1,0 +1,41 @@
+import { CodedError } from "../runtime/errors.ts";
+
+/**
+ * What goes wrong on the way to an attested connection.
+ *
+ * - `unreachable`: nobody answers at the address; try again later or correct the address
+ * - `tls_handshake`: what answers is not a Coordinator, or something in between interferes
+ * - `timeout`: the peer was too slow; try again later
+ * - `closed`: the peer went away in the middle; try again later
+ * - `message_too_large`, `malformed_message`: the peer does not speak this protocol; stop
+ * - `evidence_missing`: the peer was asked for evidence and has none; stop
+ */
+export type ChannelCode =
+  | "unreachable"
+  | "tls_handshake"
+  | "timeout"
+  | "closed"
+  | "message_too_large"
+  | "malformed_message"
+  | "evidence_missing";
+
+export class ChannelError extends CodedError<ChannelCode> {}
+
+/**
+ * What the peer refused, in its words. The code is the peer's; it may come from a hostile one, so it is worth a
+ * message and an exit code and never a decision about trust.
+ */
+export class RemoteError extends CodedError {
+  /** Nothing is wrong with this side: the same request may succeed later. */
+  readonly transient: boolean;
+
+  constructor(
+    code: string,
+    message: string,
+    transient: boolean,
+    details: { where?: string; got?: string; want?: string },
+  ) {
+    super(code, message, details);
+    this.transient = transient;
+  }
+}

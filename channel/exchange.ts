@@ -1,0 +1,101 @@
+import { create } from "@bufbuild/protobuf";
+import type { KeyObject } from "node:crypto";
+import type { TLSSocket } from "node:tls";
+import {
+  ClientHelloSchema,
+  type Evidence as WireEvidence,
+  EvidenceSchema,
+  ServerHelloSchema,
+} from "../api/channel_pb.ts";
+import type { Attester, Evidence } from "../attestation/evidence.ts";
+import { channelReportData } from "../attestation/report-data.ts";
+import { ChannelError } from "./error.ts";
+import { readMessage, writeMessage } from "./framing.ts";
+import { fromRejected, toRejected } from "./rejection.ts";
+import { bindingOf } from "./tls.ts";
+
+/**
+ * The one exchange of evidence after the TLS handshake (design §4). Evidence binds the exporter of this connection and
+ * the key of the one who shows it, so that it is worth nothing on any other connection or in the other direction.
+ */
+
+/** What a peer shows, not verified yet. */
+export interface Claimant {
+  /** The key of its TLS certificate; that it holds the private half is proven by the handshake. */
+  readonly publicKey: KeyObject;
+  /** Absent where the peer did not show any. */
+  readonly evidence: Evidence | undefined;
+  /** What REPORTDATA must be in evidence that was made for this connection by this peer: 64 bytes. */
+  readonly reportData: Buffer;
+}
+
+/** Decides about a peer: gives what it is from now on, or throws the refusal. */
+export type Appraiser<P> = (claimant: Claimant) => Promise<P>;
+
+/** The server's side. A refusal is told to the client before it is thrown. */
+export async function answerExchange<P>(socket: TLSSocket, attester: Attester, appraise: Appraiser<P>): Promise<P> {
+  try {
+    const binding = bindingOf(socket);
+    const hello = await readMessage(socket, ClientHelloSchema);
+    const peer = await appraise({
+      publicKey: binding.peerPublicKey,
+      evidence: fromWire(hello.evidence),
+      reportData: channelReportData("client", binding.exporter, binding.peerKey),
+    });
+    const evidence = hello.wantsServerEvidence
+      ? toWire(await attester.collect(channelReportData("server", binding.exporter, binding.ownKey)))
+      : undefined;
+    const accepted = { case: "accepted", value: evidence === undefined ? {} : { evidence } } as const;
+    await writeMessage(socket, ServerHelloSchema, create(ServerHelloSchema, { answer: accepted }));
+    return peer;
+  } catch (error) {
+    const rejected = { case: "rejected", value: toRejected(error) } as const;
+    await writeMessage(socket, ServerHelloSchema, create(ServerHelloSchema, { answer: rejected })).catch(
+      () => undefined,
+    );
+    throw error;
+  }
+}
+
+export interface Offer<P> {
+  /** Shows evidence, if this side is a confidential VM that has to prove it. */
+  readonly attester?: Attester | undefined;
+  /** Asks for the server's evidence and decides about it. */
+  readonly appraiseServer?: Appraiser<P> | undefined;
+}
+
+/**
+ * The client's side.
+ *
+ * @returns what `appraiseServer` made of the server; undefined where the server was not asked
+ * @throws RemoteError where the server refuses
+ */
+export async function startExchange<P>(socket: TLSSocket, offer: Offer<P>): Promise<P | undefined> {
+  const binding = bindingOf(socket);
+  const evidence = await offer.attester?.collect(channelReportData("client", binding.exporter, binding.ownKey));
+  const hello = create(ClientHelloSchema, {
+    ...(evidence === undefined ? {} : { evidence: toWire(evidence) }),
+    wantsServerEvidence: offer.appraiseServer !== undefined,
+  });
+  await writeMessage(socket, ClientHelloSchema, hello);
+  const { answer } = await readMessage(socket, ServerHelloSchema);
+  if (answer.case === "rejected") throw fromRejected(answer.value);
+  if (answer.case === undefined) {
+    throw new ChannelError("malformed_message", "the server neither accepted nor refused", { where: "ServerHello" });
+  }
+  return offer.appraiseServer?.({
+    publicKey: binding.peerPublicKey,
+    evidence: fromWire(answer.value.evidence),
+    reportData: channelReportData("server", binding.exporter, binding.peerKey),
+  });
+}
+
+function toWire({ report, certificates }: Evidence): WireEvidence {
+  return create(EvidenceSchema, { kind: { case: "snp", value: { report, certificates: [...certificates] } } });
+}
+
+function fromWire(wire: WireEvidence | undefined): Evidence | undefined {
+  if (wire?.kind.case === undefined) return undefined;
+  const { report, certificates } = wire.kind.value;
+  return { kind: "snp", report: Buffer.from(report), certificates: certificates.map((der) => Buffer.from(der)) };
+}
