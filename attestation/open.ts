@@ -1,50 +1,55 @@
-import { CodedError } from "../runtime/errors.ts";
-import { onlyIfOne, oneOf, path } from "../runtime/variables.ts";
-import type { Configuration } from "../runtime/environment.ts";
+import type { Configuration, Constraint } from "../runtime/environment.ts";
+import { oneOf, onlyIfOne, path } from "../runtime/variables.ts";
+import { EvidenceError } from "./error.ts";
 import type { Attester } from "./evidence.ts";
 import { openSimulatedAttester } from "./simulated/attester.ts";
 
-/** The variables by which a program finds its TEE (design §2). */
+/** The variables by which a program finds its TEE (design §2), and what has to hold between them. */
 export const teeVariables = {
   CONTRAST_TEE: oneOf(["auto", "snp", "tdx", "simulated"], "auto", "which TEE this VM has"),
   CONTRAST_SIMULATED_TEE_DIR: path(undefined, "keys and identity of the software TEE"),
   CONTRAST_ALLOW_INSECURE: onlyIfOne("1 allows the software TEE, which proves nothing"),
 } as const;
 
-/**
- * - `insecure_not_allowed`: set CONTRAST_ALLOW_INSECURE=1, or use a real TEE
- * - `simulated_tee_missing`: set CONTRAST_SIMULATED_TEE_DIR to a directory that `contrast generate` made
- * - `no_tee`: there is no TEE here that this version can use
- */
-export class TeeError extends CodedError<"insecure_not_allowed" | "simulated_tee_missing" | "no_tee"> {}
+type TeeConfiguration = Configuration<typeof teeVariables>;
+
+export const teeConstraints: readonly Constraint<typeof teeVariables>[] = [
+  {
+    about: ["CONTRAST_TEE", "CONTRAST_ALLOW_INSECURE"],
+    faults: ({ CONTRAST_TEE: tee, CONTRAST_ALLOW_INSECURE: allowed }) =>
+      tee !== "simulated" || allowed
+        ? []
+        : [{ where: "CONTRAST_ALLOW_INSECURE", got: "no 1", want: "1, for CONTRAST_TEE=simulated proves nothing" }],
+  },
+  {
+    about: ["CONTRAST_TEE", "CONTRAST_SIMULATED_TEE_DIR"],
+    faults: ({ CONTRAST_TEE: tee, CONTRAST_SIMULATED_TEE_DIR: directory }) =>
+      tee !== "simulated" || directory !== undefined
+        ? []
+        : [
+            {
+              where: "CONTRAST_SIMULATED_TEE_DIR",
+              got: "nothing",
+              want: "a pod's folder below simulated-tee/ of the workspace, made by `contrast generate`",
+            },
+          ],
+  },
+];
 
 /** Why nothing that a program with this configuration says may be relied on, or undefined. */
-export function insecureReason(configuration: Configuration<typeof teeVariables>): string | undefined {
-  return configuration.CONTRAST_TEE === "simulated" ? "software TEE" : undefined;
+export function insecureReason({ CONTRAST_TEE: tee }: TeeConfiguration): string | undefined {
+  return tee === "simulated" ? "software TEE" : undefined;
 }
 
-/** @throws TeeError */
-export async function openAttester(configuration: Configuration<typeof teeVariables>): Promise<Attester> {
-  const tee = configuration.CONTRAST_TEE;
-  if (tee !== "simulated") {
-    throw new TeeError("no_tee", "collecting evidence from hardware is not part of this version", {
-      where: "CONTRAST_TEE",
-      got: tee,
-      want: "simulated",
-    });
-  }
-  if (!configuration.CONTRAST_ALLOW_INSECURE) {
-    throw new TeeError("insecure_not_allowed", "the software TEE proves nothing and was not allowed", {
-      where: "CONTRAST_ALLOW_INSECURE",
-      want: "1, in tests and demonstrations only",
-    });
-  }
-  if (configuration.CONTRAST_SIMULATED_TEE_DIR === undefined) {
-    throw new TeeError("simulated_tee_missing", "the software TEE has no keys and no identity", {
-      where: "CONTRAST_SIMULATED_TEE_DIR",
-      got: "nothing",
-      want: "a directory below simulated-tee/ of the workspace, made by `contrast generate`",
-    });
-  }
-  return openSimulatedAttester(configuration.CONTRAST_SIMULATED_TEE_DIR);
+/** @throws EvidenceError `tee_unavailable` */
+export async function openAttester({
+  CONTRAST_TEE: tee,
+  CONTRAST_SIMULATED_TEE_DIR: directory,
+}: TeeConfiguration): Promise<Attester> {
+  if (tee === "simulated" && directory !== undefined) return openSimulatedAttester(directory);
+  throw new EvidenceError("tee_unavailable", "collecting evidence from hardware is not part of this version", {
+    where: "CONTRAST_TEE",
+    got: tee,
+    want: "simulated",
+  });
 }

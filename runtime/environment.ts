@@ -45,6 +45,12 @@ export type Variables = Readonly<Record<string, Variable<unknown>>>;
 export type Configuration<V extends Variables> = { readonly [K in keyof V]: V[K]["unset"] };
 export type Environment = Readonly<Record<string, string | undefined>>;
 
+/** What has to hold between variables. It is looked at only where each of the variables it is about is well formed. */
+export interface Constraint<V extends Variables> {
+  readonly about: readonly (keyof V & string)[];
+  readonly faults: (configuration: Configuration<V>) => readonly Fault[];
+}
+
 /** Every variable that any of the programs knows: one edit away from one of these is a typing error, not a stranger. */
 const KNOWN = [
   "CONTRAST_TLS_CONFIG_DIR",
@@ -73,12 +79,17 @@ const KNOWN = [
 /**
  * Reads the variables of a program.
  *
- * @throws ConfigurationError with all faults at once: malformed values, and names that are a typing error away from one
- *   of ours
+ * @throws ConfigurationError with all faults at once: malformed values, values that don't go together, and names that
+ *   are a typing error away from one of ours
  */
-export function readEnvironment<V extends Variables>(variables: V, environment: Environment): Configuration<V> {
+export function readEnvironment<V extends Variables>(
+  variables: V,
+  environment: Environment,
+  constraints: readonly Constraint<V>[] = [],
+): Configuration<V> {
   const faults: Fault[] = [];
   const values: Record<string, unknown> = {};
+  const configuration = values as Configuration<V>;
   for (const [name, variable] of Object.entries(variables)) {
     const text = environment[name];
     try {
@@ -90,9 +101,12 @@ export function readEnvironment<V extends Variables>(variables: V, environment: 
       }
     }
   }
+  for (const { about, faults: check } of constraints) {
+    if (about.every((name) => name in values)) faults.push(...check(configuration));
+  }
   faults.push(...misspelt(environment));
   if (faults.length > 0) throw new ConfigurationError(faults);
-  return values as Configuration<V>;
+  return configuration;
 }
 
 function misspelt(environment: Environment): Fault[] {

@@ -1,6 +1,7 @@
 import {
   type Configuration,
   ConfigurationError,
+  type Constraint,
   type Environment,
   readEnvironment,
   type Variables,
@@ -14,6 +15,7 @@ export interface Program<V extends Variables> {
   readonly name: string;
   readonly summary: string;
   readonly variables: V;
+  readonly constraints?: readonly Constraint<V>[];
   /** Why nothing it says may be relied on, or undefined. */
   readonly insecure?: (configuration: Configuration<V>) => string | undefined;
   /**
@@ -62,7 +64,7 @@ export async function runProgram<V extends Variables>(program: Program<V>, host:
   }
   let configuration: Configuration<V & typeof logVariables>;
   try {
-    configuration = readEnvironment({ ...program.variables, ...logVariables }, host.env);
+    configuration = readEnvironment({ ...program.variables, ...logVariables }, host.env, program.constraints);
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     host.stderr.write(`${program.name}: ${error.describe()}\n`);

@@ -1,0 +1,79 @@
+import type { KeyObject } from "node:crypto";
+import type { Server } from "@grpc/grpc-js";
+import { addService } from "../api/grpc.ts";
+import { MeshAPI } from "../api/meshapi_pb.ts";
+import { Refusal } from "../api/refusal.ts";
+import type { Claims } from "../attestation/claims.ts";
+import type { Appraiser } from "../channel/exchange.ts";
+import { toStatus } from "../channel/rejection.ts";
+import { admit, verifyClaimant, type VerifiedClaimant } from "../manifest/appraise.ts";
+import { spkiDigest } from "../pki/keys.ts";
+import type { Logger } from "../runtime/log.ts";
+import { issueChain } from "./authority.ts";
+import { claimExtensions } from "./claim-extensions.ts";
+import type { StateGuard } from "./state-guard.ts";
+
+/** The API for workloads: whoever has proven to be a VM that the manifest lists gets a certificate for its key. */
+
+/** A VM whose evidence was good for this connection. What it may have is decided anew with every request. */
+export interface Workload {
+  readonly publicKey: KeyObject;
+  readonly verified: VerifiedClaimant;
+}
+
+export interface MeshApiOptions {
+  readonly guard: StateGuard;
+  readonly allowInsecure: boolean;
+  readonly log: Logger;
+  readonly now: () => Date;
+}
+
+export function appraiseWorkload({ guard, allowInsecure, now }: MeshApiOptions): Appraiser<Workload> {
+  return async (claimant) => {
+    const { manifest } = guard.active();
+    if (claimant.evidence === undefined) {
+      throw new Refusal("evidence_missing", "the mesh API is for confidential VMs, and the client showed no evidence");
+    }
+    const verified = verifyClaimant({ ...claimant, evidence: claimant.evidence }, manifest, {
+      allowInsecure,
+      at: now(),
+    });
+    admit(verified, manifest);
+    return { publicKey: claimant.publicKey, verified };
+  };
+}
+
+export function serveMeshApi(server: Server, workload: Workload, options: MeshApiOptions): void {
+  const handlers = { newMeshCert: () => newMeshCert(workload, options) };
+  addService(server, MeshAPI, handlers, (error) => {
+    options.log.warn({ claims: workload.verified.claims }, `no certificate: ${String(error)}`);
+    return toStatus(error);
+  });
+}
+
+async function newMeshCert({ publicKey, verified }: Workload, { guard, log, now }: MeshApiOptions) {
+  // The manifest may have changed since the connection was made: the snapshot of this instant decides, alone.
+  const snapshot = guard.active();
+  const policy = admit(verified, snapshot.manifest);
+  const claims: Claims = verified.claims;
+  const leaf = { publicKey, names: policy.sans, extensions: claimExtensions(claims) };
+  const certChain = await issueChain(snapshot.authority, leaf, now());
+  log.info(
+    {
+      policy: verified.policyHash,
+      names: policy.sans.map((name) => name.value),
+      key: spkiDigest(publicKey).toString("hex"),
+      manifest: snapshot.manifestDigest,
+      generation: snapshot.generation,
+    },
+    "certificate issued",
+  );
+  const secret =
+    policy.workloadSecretId === undefined ? undefined : snapshot.seed.workloadSecret(policy.workloadSecretId);
+  return {
+    certChain,
+    meshCaCert: snapshot.authority.meshCa,
+    rootCaCert: snapshot.authority.rootCa,
+    ...(secret === undefined ? {} : { workloadSecretSeed: secret.reveal() }),
+  };
+}

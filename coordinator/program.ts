@@ -1,0 +1,90 @@
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { insecureReason, openAttester, teeConstraints, teeVariables } from "../attestation/open.ts";
+import { listen } from "../channel/server.ts";
+import { selfSigned } from "../channel/tls.ts";
+import { generateEcKey } from "../pki/keys.ts";
+import { EXIT, type Running, runProgram } from "../runtime/program.ts";
+import { ipAddress, oneOf, path } from "../runtime/variables.ts";
+import { appraiseWorkload, serveMeshApi } from "./mesh-api.ts";
+import { createProbes } from "./probes.ts";
+import { StateGuard } from "./state-guard.ts";
+import { FileStore } from "./store.ts";
+import { appraiseUser, serveUserApi } from "./user-api.ts";
+
+const USER_API_PORT = 1313;
+const MESH_API_PORT = 7777;
+const PROBE_PORT = 9102;
+
+/** How long requests may go on after SIGTERM, in milliseconds. */
+const GRACE_MS = 5000;
+
+const LIMITS = { handshakeMs: 10_000, idleMs: 30_000, ageMs: 5 * 60_000 } as const;
+const USER_LIMITS = { ...LIMITS, connections: 64, messageBytes: 16 * 1024 * 1024 } as const;
+const MESH_LIMITS = { ...LIMITS, connections: 1024, messageBytes: 64 * 1024 } as const;
+
+const variables = {
+  CONTRAST_STATE_DIR: path("/var/lib/contrast", "where the history is kept"),
+  CONTRAST_STATE_STORE: oneOf(["file"], "file", "how the history is kept"),
+  CONTRAST_LISTEN_ADDRESS: ipAddress(undefined, "the address of all ports (default: every address)"),
+  ...teeVariables,
+} as const;
+
+await runProgram(
+  {
+    name: "coordinator",
+    summary: "attests workloads against the manifest and is their certificate authority",
+    variables,
+    constraints: teeConstraints,
+    insecure: insecureReason,
+    run,
+  },
+  process,
+);
+
+async function run({ configuration, log, stop }: Running<typeof variables>): Promise<number> {
+  const now = (): Date => new Date();
+  const allowInsecure = configuration.CONTRAST_ALLOW_INSECURE;
+  const attester = await openAttester(configuration);
+  const store = await FileStore.open(configuration.CONTRAST_STATE_DIR);
+  const guard = await StateGuard.load({ store, allowInsecure, now, random: randomBytes });
+  const identity = await selfSigned(await generateEcKey("P-256"), now());
+  const address = configuration.CONTRAST_LISTEN_ADDRESS;
+
+  const mesh = { guard, allowInsecure, now, log };
+  const servers = [
+    await listen(
+      {
+        identity,
+        attester,
+        log,
+        limits: USER_LIMITS,
+        appraise: appraiseUser,
+        serve: (server, user) => serveUserApi(server, user, { guard, log }),
+      },
+      USER_API_PORT,
+      address,
+    ),
+    await listen(
+      {
+        identity,
+        attester,
+        log,
+        limits: MESH_LIMITS,
+        appraise: appraiseWorkload(mesh),
+        serve: (server, workload) => serveMeshApi(server, workload, mesh),
+      },
+      MESH_API_PORT,
+      address,
+    ),
+  ];
+  const probes = createProbes(guard).listen(PROBE_PORT, address);
+  await once(probes, "listening");
+  log.info({ state: guard.phase, userApi: USER_API_PORT, meshApi: MESH_API_PORT, probes: PROBE_PORT }, "ready");
+
+  if (!stop.aborted) await once(stop, "abort");
+  log.info("stopping");
+  probes.close();
+  await Promise.all(servers.map((server) => server.close(GRACE_MS)));
+  return EXIT.done;
+}

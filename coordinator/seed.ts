@@ -1,0 +1,48 @@
+import { constants, createPublicKey, publicEncrypt } from "node:crypto";
+import { deriveBytes, deriveP384Key } from "../pki/derive.ts";
+import type { KeyPair } from "../pki/keys.ts";
+import { Secret } from "../runtime/secret.ts";
+
+/**
+ * The seed from which everything that must survive an update and a recovery is derived (design §7). The texts below
+ * are part of every deployment's state: changing one changes keys and secrets that exist.
+ */
+export const SEED_LENGTH = 32;
+export const SALT_LENGTH = 32;
+
+export class SeedEngine {
+  readonly #seed: Secret;
+  readonly #salt: Buffer;
+  readonly rootKey: KeyPair;
+  readonly historyKey: KeyPair;
+
+  /** @param seed 32 bytes, from a random source @param salt 32 bytes, not secret */
+  constructor(seed: Secret, salt: Uint8Array) {
+    if (seed.reveal().length !== SEED_LENGTH) throw new RangeError(`a seed has ${SEED_LENGTH} bytes`);
+    if (salt.length !== SALT_LENGTH) throw new RangeError(`a salt has ${SALT_LENGTH} bytes`);
+    this.#seed = seed;
+    this.#salt = Buffer.from(salt);
+    this.rootKey = deriveP384Key(seed, salt, "contrast root CA key");
+    this.historyKey = deriveP384Key(seed, salt, "contrast history key");
+  }
+
+  /** The secret of a workload: 32 bytes that depend on nothing but the seed and the id. */
+  workloadSecret(workloadSecretId: string): Secret {
+    return new Secret(
+      deriveBytes(this.#seed, this.#salt, `contrast workload secret: ${workloadSecretId}`, SEED_LENGTH),
+    );
+  }
+
+  /** The seed, readable by the holder of an RSA key only: RSAES-OAEP (RFC 8017 §7.1) with SHA-256 and a fixed label. */
+  encryptFor(ownerSpki: Buffer): Buffer {
+    const key = createPublicKey({ key: ownerSpki, type: "spki", format: "der" });
+    return publicEncrypt({ key, ...SEEDSHARE_ENCRYPTION }, this.#seed.reveal());
+  }
+}
+
+/** Parameters of RSA-OAEP for both directions. */
+const SEEDSHARE_ENCRYPTION = {
+  padding: constants.RSA_PKCS1_OAEP_PADDING,
+  oaepHash: "sha256",
+  oaepLabel: Buffer.from("seedshare"),
+} as const;

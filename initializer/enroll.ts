@@ -1,0 +1,49 @@
+import type { Attester } from "../attestation/evidence.ts";
+import { MeshAPI, type NewMeshCertResponse } from "../api/meshapi_pb.ts";
+import { ChannelClient } from "../channel/client.ts";
+import { selfSigned } from "../channel/tls.ts";
+import { type KeyPair, privateKeyPem } from "../pki/keys.ts";
+import type { PublishedFile } from "./publish.ts";
+
+const HANDSHAKE_MS = 20_000;
+const CALL_MS = 30_000;
+
+/**
+ * One try to get certificates: attests this VM to the Coordinator with the workload's new key.
+ *
+ * @throws ChannelError, RemoteError, and whatever the TEE refuses
+ */
+export async function enroll(
+  target: string,
+  attester: Attester,
+  keys: KeyPair,
+  now: () => Date,
+): Promise<NewMeshCertResponse> {
+  const client = new ChannelClient({
+    target,
+    identity: await selfSigned(keys, now()),
+    attester,
+    handshakeMs: HANDSHAKE_MS,
+  });
+  try {
+    return await client.call(MeshAPI.method.newMeshCert, {}, new Date(now().getTime() + CALL_MS));
+  } finally {
+    client.close();
+  }
+}
+
+/** The files of the shared volume (design §2). @param keyMode of the secret ones */
+export function filesOf(response: NewMeshCertResponse, keys: KeyPair, keyMode: number): PublishedFile[] {
+  const open = 0o444;
+  const files: PublishedFile[] = [
+    { name: "certChain.pem", content: response.certChain, mode: open },
+    { name: "key.pem", content: privateKeyPem(keys.privateKey), mode: keyMode },
+    { name: "mesh-ca.pem", content: response.meshCaCert, mode: open },
+    { name: "coordinator-root-ca.pem", content: response.rootCaCert, mode: open },
+  ];
+  if (response.workloadSecretSeed !== undefined) {
+    const seed = Buffer.from(response.workloadSecretSeed).toString("hex");
+    files.push({ name: "workload-secret-seed", content: seed, mode: keyMode });
+  }
+  return files;
+}

@@ -1,0 +1,49 @@
+import { ChannelError, RemoteError } from "../channel/error.ts";
+import { backoff } from "../runtime/backoff.ts";
+import { CodedError, describeError } from "../runtime/errors.ts";
+import type { Logger } from "../runtime/log.ts";
+
+/**
+ * Tries until it succeeds, is refused for good, is told to stop, or has no time left. Writes a line when what it waits
+ * for changes, not for every try.
+ */
+export interface Patience {
+  readonly log: Logger;
+  /** Fires when the program is told to stop, or when CONTRAST_TIMEOUT is over. */
+  readonly stop: AbortSignal;
+  /** Of 0 to 1, for the jitter. */
+  readonly random: () => number;
+  /** Resolves after the time, or early when the signal fires. */
+  readonly sleep: (ms: number, stop: AbortSignal) => Promise<void>;
+}
+
+/** Waiting ended without success; `cause` is what stood in the way last. */
+export class GaveUp extends CodedError<"gave_up"> {}
+
+export async function persist<T>(attempt: () => Promise<T>, { log, stop, random, sleep }: Patience): Promise<T> {
+  let obstacle: ChannelError | RemoteError | undefined;
+  const stopped = new Promise<never>((_resolve, reject) => {
+    const giveUp = (): void => {
+      const cause = obstacle ?? new ChannelError("timeout", "no answer in time");
+      reject(new GaveUp("gave_up", `stopped waiting: ${describeError(cause)}`, { cause }));
+    };
+    if (stop.aborted) giveUp();
+    else stop.addEventListener("abort", giveUp, { once: true });
+  });
+  for (let failures = 1; ; failures++) {
+    try {
+      return await Promise.race([stopped, attempt()]);
+    } catch (error) {
+      if (!isTransient(error)) throw error;
+      if (error.code !== obstacle?.code) log.info({ code: error.code }, `waiting: ${describeError(error)}`);
+      obstacle = error;
+    }
+    await Promise.race([stopped, sleep(backoff(failures, random()), stop)]);
+  }
+}
+
+/** Nothing that this side could change would help, and time may. */
+function isTransient(error: unknown): error is ChannelError | RemoteError {
+  if (error instanceof RemoteError) return error.transient;
+  return error instanceof ChannelError && ["unreachable", "timeout", "closed", "tls_handshake"].includes(error.code);
+}
