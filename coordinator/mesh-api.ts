@@ -3,14 +3,15 @@ import type { Server } from "@grpc/grpc-js";
 import { addService } from "../api/grpc.ts";
 import { MeshAPI } from "../api/meshapi_pb.ts";
 import { Refusal } from "../api/refusal.ts";
-import type { Claims } from "../attestation/claims.ts";
 import type { Appraiser } from "../channel/exchange.ts";
 import { toStatus } from "../channel/rejection.ts";
 import { admit, verifyClaimant, type VerifiedClaimant } from "../manifest/appraise.ts";
 import { spkiDigest } from "../pki/keys.ts";
+import { describeError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";
 import { issueChain } from "./authority.ts";
 import { claimExtensions } from "./claim-extensions.ts";
+import type { Metrics } from "./metrics.ts";
 import type { StateGuard } from "./state-guard.ts";
 
 /** The API for workloads: whoever has proven to be a VM that the manifest lists gets a certificate for its key. */
@@ -24,29 +25,36 @@ export interface Workload {
 export interface MeshApiOptions {
   readonly guard: StateGuard;
   readonly allowInsecure: boolean;
+  readonly metrics: Metrics;
   readonly log: Logger;
   readonly now: () => Date;
 }
 
-export function appraiseWorkload({ guard, allowInsecure, now }: MeshApiOptions): Appraiser<Workload> {
-  return async (claimant) => {
+export function appraiseWorkload({ guard, allowInsecure, metrics, now }: MeshApiOptions): Appraiser<Workload> {
+  return async ({ evidence, reportData, publicKey }) => {
     const { manifest } = guard.active();
-    if (claimant.evidence === undefined) {
-      throw new Refusal("evidence_missing", "the mesh API is for confidential VMs, and the client showed no evidence");
+    try {
+      if (evidence === undefined) {
+        throw new Refusal(
+          "evidence_missing",
+          "the mesh API is for confidential VMs, and the client showed no evidence",
+        );
+      }
+      const verified = verifyClaimant({ evidence, reportData }, manifest, { allowInsecure, at: now() });
+      admit(verified, manifest);
+      return { publicKey, verified };
+    } catch (error) {
+      metrics.countAttestationFailure();
+      throw error;
     }
-    const verified = verifyClaimant({ ...claimant, evidence: claimant.evidence }, manifest, {
-      allowInsecure,
-      at: now(),
-    });
-    admit(verified, manifest);
-    return { publicKey: claimant.publicKey, verified };
   };
 }
 
 export function serveMeshApi(server: Server, workload: Workload, options: MeshApiOptions): void {
-  const handlers = { newMeshCert: () => newMeshCert(workload, options) };
+  const { log, metrics } = options;
+  const handlers = metrics.instrument(MeshAPI, { newMeshCert: () => newMeshCert(workload, options) });
   addService(server, MeshAPI, handlers, (error) => {
-    options.log.warn({ claims: workload.verified.claims }, `no certificate: ${String(error)}`);
+    log.warn({ policy: workload.verified.policyHash }, `no certificate: ${describeError(error)}`);
     return toStatus(error);
   });
 }
@@ -55,8 +63,7 @@ async function newMeshCert({ publicKey, verified }: Workload, { guard, log, now 
   // The manifest may have changed since the connection was made: the snapshot of this instant decides, alone.
   const snapshot = guard.active();
   const policy = admit(verified, snapshot.manifest);
-  const claims: Claims = verified.claims;
-  const leaf = { publicKey, names: policy.sans, extensions: claimExtensions(claims) };
+  const leaf = { publicKey, names: policy.sans, extensions: claimExtensions(verified.claims) };
   const certChain = await issueChain(snapshot.authority, leaf, now());
   log.info(
     {

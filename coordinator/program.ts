@@ -7,6 +7,7 @@ import { generateEcKey } from "../pki/keys.ts";
 import { EXIT, type Running, runProgram } from "../runtime/program.ts";
 import { ipAddress, oneOf, path } from "../runtime/variables.ts";
 import { appraiseWorkload, serveMeshApi } from "./mesh-api.ts";
+import { Metrics } from "./metrics.ts";
 import { createProbes } from "./probes.ts";
 import { StateGuard } from "./state-guard.ts";
 import { FileStore } from "./store.ts";
@@ -51,7 +52,8 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const identity = await selfSigned(await generateEcKey("P-256"), now());
   const address = configuration.CONTRAST_LISTEN_ADDRESS;
 
-  const mesh = { guard, allowInsecure, now, log };
+  const metrics = new Metrics(() => (guard.phase === "active" ? guard.active().generation : 0));
+  const mesh = { guard, allowInsecure, metrics, now, log };
   const servers = [
     await listen(
       {
@@ -60,7 +62,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
         log,
         limits: USER_LIMITS,
         appraise: appraiseUser,
-        serve: (server, user) => serveUserApi(server, user, { guard, log }),
+        serve: (server, user) => serveUserApi(server, user, { guard, metrics, log }),
       },
       USER_API_PORT,
       address,
@@ -78,7 +80,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
       address,
     ),
   ];
-  const probes = createProbes(guard).listen(PROBE_PORT, address);
+  const probes = createProbes(guard, metrics).listen(PROBE_PORT, address);
   await once(probes, "listening");
   log.info({ state: guard.phase, userApi: USER_API_PORT, meshApi: MESH_API_PORT, probes: PROBE_PORT }, "ready");
 

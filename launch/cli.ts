@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /**
  * Starts the program. This file is also valid JavaScript for every old Node, and its folder is CommonJS, so that such
  * a Node gets as far as the sentence below instead of a stack trace. `cli/main.ts` is a link to it.

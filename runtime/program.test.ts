@@ -1,0 +1,87 @@
+import { expect, test } from "vitest";
+import { Malformed } from "./environment.ts";
+import { type Program, runProgram } from "./program.ts";
+
+class Exited extends Error {}
+
+const variables = {
+  CONTRAST_TIMEOUT: {
+    help: "how long",
+    unset: 1,
+    parse(text: string): number {
+      if (text === "bad") throw Malformed.text(text, "a good one");
+      return text.length;
+    },
+  },
+};
+
+async function run(
+  argv: string[],
+  env: Record<string, string>,
+  body: Program<typeof variables>["run"] = async () => 7,
+) {
+  const seen = { stdout: "", stderr: "", code: -1, signals: new Map<string, () => void>() };
+  const host = {
+    argv: ["node", "program", ...argv],
+    env,
+    stdout: { write: (text: string) => (seen.stdout += text) },
+    stderr: { write: (text: string) => (seen.stderr += text) },
+    on: (signal: string, listener: () => void) => seen.signals.set(signal, listener),
+    exit(code: number): never {
+      seen.code = code;
+      throw new Exited();
+    },
+  };
+  const quiet: Program<typeof variables>["run"] = (running) => {
+    running.log.level = "silent";
+    return body(running);
+  };
+  await runProgram({ name: "program", summary: "does something", variables, run: quiet }, host).catch(
+    (error: unknown) => {
+      if (!(error instanceof Exited)) throw error;
+    },
+  );
+  return seen;
+}
+
+test("--help lists every variable, and --version is one line", async () => {
+  const help = await run(["--help"], {});
+  expect(help.code).toBe(0);
+  expect(help.stdout).toContain("CONTRAST_TIMEOUT");
+  expect(help.stdout).toContain("CONTRAST_LOG_LEVEL");
+  expect((await run(["--version"], {})).stdout).toMatch(/^program \d+\.\d+\.\d+\n$/);
+});
+
+test.each([["--verbose"], ["start"], ["--help", "me"]])("the arguments %j are refused with code 2", async (...argv) => {
+  const seen = await run(argv, {});
+  expect(seen.code).toBe(2);
+  expect(seen.stderr).toMatch(/^program: unknown argument .*\n$/);
+});
+
+test("a bad configuration is code 2 and a message without a stack trace", async () => {
+  const seen = await run([], { CONTRAST_TIMEOUT: "bad", CONTRAST_LOG_LEVEL: "bad" });
+  expect(seen.code).toBe(2);
+  expect(seen.stderr).toBe(
+    'program: configuration: 2 faults\n  CONTRAST_TIMEOUT: got "bad", want a good one\n' +
+      '  CONTRAST_LOG_LEVEL: got "bad", want debug or info or warn or error\n',
+  );
+});
+
+test("the exit code is what the program returns, and 1 for what it throws", async () => {
+  expect((await run([], {})).code).toBe(7);
+  const broken = await run([], {}, async () => {
+    throw new Error("broken");
+  });
+  expect(broken.code).toBe(1);
+});
+
+test("SIGTERM and SIGINT tell it to stop", async () => {
+  let stop: AbortSignal | undefined;
+  const seen = await run([], {}, async (running) => {
+    stop = running.stop;
+    return 0;
+  });
+  expect([...seen.signals.keys()]).toEqual(["SIGTERM", "SIGINT"]);
+  seen.signals.get("SIGTERM")?.();
+  expect(stop?.aborted).toBe(true);
+});
