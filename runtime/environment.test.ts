@@ -89,7 +89,7 @@ test.each(["0", "0s", "-1s", "1.5s", "1 s", "s", "", "1d", "9999999999s"])("%j i
 });
 
 test("a port is 1 to 65535, in one way of writing", () => {
-  fc.assert(fc.property(fc.integer({ min: 1, max: 65_535 }), (port) => expect(parsePort(String(port))).toBe(port)));
+  fc.assert(fc.property(fc.integer({ min: 1, max: 65_535 }), (port) => parsePort(String(port)) === port));
   for (const text of ["0", "65536", "080", "+80", "-1", " 80", "80 ", "8e1", "0x50", "", "８０"]) {
     expect(parsePort(text)).toBeUndefined();
   }

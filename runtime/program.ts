@@ -83,12 +83,14 @@ export async function runProgram<V extends Variables>(program: Program<V>, host:
   const stop = new AbortController();
   host.on("SIGTERM", () => stop.abort());
   host.on("SIGINT", () => stop.abort());
+  let code: number;
   try {
-    return host.exit(await program.run({ configuration, log, stop: stop.signal }));
+    code = await program.run({ configuration, log, stop: stop.signal });
   } catch (error) {
     log.fatal(describeError(error));
-    return host.exit(error instanceof ConfigurationError ? EXIT.usage : EXIT.failed);
+    code = EXIT.failed;
   }
+  return host.exit(code);
 }
 
 function help<V extends Variables>(program: Program<V>): string {
