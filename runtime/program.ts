@@ -97,7 +97,7 @@ function help<V extends Variables>(program: Program<V>): string {
   const rows = Object.entries({ ...program.variables, ...logVariables });
   const width = Math.max(...rows.map(([name]) => name.length));
   const lines = rows.map(([name, variable]) => {
-    const fallback = typeof variable.unset === "string" ? ` (default: ${variable.unset})` : "";
+    const fallback = typeof variable.unset === "string" && variable.unset !== "" ? ` (default: ${variable.unset})` : "";
     return `  ${name.padEnd(width)}  ${variable.help}${fallback}`;
   });
   return `${program.name}: ${program.summary}\n\nUsage: ${program.name} [--help | --version]\n\nEnvironment:\n${lines.join("\n")}\n`;

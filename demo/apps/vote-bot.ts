@@ -1,0 +1,26 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { EXIT, type Running, runProgram } from "../../runtime/program.ts";
+import { Condition } from "./condition.ts";
+import { hostPort, milliseconds, required } from "./configuration.ts";
+import { Voter } from "./voter.ts";
+
+const variables = {
+  WEB_HOST: hostPort("the web server, spoken to in plain HTTP"),
+  VOTE_INTERVAL_MS: milliseconds(1000, "time from one vote to the next"),
+} as const;
+
+await runProgram(
+  { name: "vote-bot", summary: "votes for emoji, on and on", variables, constraints: required("WEB_HOST"), run },
+  process,
+);
+
+async function run({ configuration, log, stop }: Running<typeof variables>): Promise<number> {
+  const { WEB_HOST, VOTE_INTERVAL_MS } = configuration;
+  const voter = new Voter(WEB_HOST, { random: Math.random, condition: new Condition("voting", log) });
+  log.info({ web: WEB_HOST, interval: VOTE_INTERVAL_MS }, "ready");
+  while (!stop.aborted) {
+    await voter.vote(stop);
+    await delay(VOTE_INTERVAL_MS, undefined, { signal: stop }).catch(() => undefined);
+  }
+  return EXIT.done;
+}
