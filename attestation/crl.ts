@@ -1,0 +1,49 @@
+import { MalformedBytes } from "../bytes/cursor.ts";
+import { TAG } from "../pki/der.ts";
+import { type Extensions, readExtensions, readSigned, refusing, type Signed } from "./x509.ts";
+
+/** A certificate revocation list, version 2 (RFC 5280 §5), parsed to the last byte. Nothing is verified here. */
+export interface RevocationList extends Signed {
+  /** Name, DER. */
+  readonly issuer: Buffer;
+  readonly thisUpdate: Date;
+  readonly nextUpdate: Date;
+  /** Serial numbers, hex. */
+  readonly revoked: ReadonlySet<string>;
+}
+
+/** @throws EvidenceError malformed_crl */
+export function parseRevocationList(der: Uint8Array): RevocationList {
+  return refusing("malformed_crl", () =>
+    readSigned(der, "CertificateList", (tbs, algorithm) => {
+      const version = tbs.byte("version");
+      if (version !== 1) throw new MalformedBytes("version", 0, `${version}`, "1 (v2)");
+      algorithm(tbs);
+      const { encoding: issuer } = tbs.element(TAG.sequence, "issuer");
+      const thisUpdate = tbs.time("thisUpdate");
+      const nextUpdate = tbs.time("nextUpdate");
+      const revoked =
+        tbs.next === TAG.sequence
+          ? tbs.many(TAG.sequence, "revokedCertificates", (list) =>
+              list.sequence("revokedCertificate", (entry) => {
+                const serial = entry.integer("userCertificate").toString("hex");
+                entry.time("revocationDate");
+                if (entry.next !== undefined) refuseCritical(readExtensions(entry, "crlEntryExtensions"));
+                return serial;
+              }),
+            )
+          : [];
+      if (tbs.next !== undefined) {
+        refuseCritical(tbs.nested(TAG.context(0), "crlExtensions", (der) => readExtensions(der, "crlExtensions")));
+      }
+      return { issuer, thisUpdate, nextUpdate, revoked: new Set(revoked) };
+    }),
+  );
+}
+
+/** A critical extension changes what the list means: a delta or an indirect list must not pass for a complete one. */
+function refuseCritical(extensions: Extensions): void {
+  for (const [id, { critical }] of extensions) {
+    if (critical) throw new MalformedBytes(id, 0, "a critical extension that is not known", "none");
+  }
+}

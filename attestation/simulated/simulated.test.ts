@@ -1,0 +1,205 @@
+import { X509Certificate } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { EvidenceError } from "../error.ts";
+import type { Attester, SnpEvidence } from "../evidence.ts";
+import { policyHash } from "../policy-hash.ts";
+import { checkReportData } from "../report-data.ts";
+import { AMD_ROOTS, withSimulatedRoots } from "../snp/roots.ts";
+import { validateSimulated } from "../snp/validate.ts";
+import { type SnpVerifyOptions, verifySnp } from "../snp/verify.ts";
+import { openSimulatedAttester, SIMULATED_MEASUREMENT } from "./attester.ts";
+import { openOrCreateVendor, type SimulatedVendor } from "./vendor.ts";
+
+const NOW = new Date("2026-06-01T12:00:00Z");
+const hostData = Buffer.alloc(32, 0xab);
+const reportData = Buffer.alloc(64, 0xcd);
+
+let dir: string;
+let vendor: SimulatedVendor;
+let attester: Attester;
+let evidence: SnpEvidence;
+let options: SnpVerifyOptions;
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), "simulated-"));
+  vendor = await openOrCreateVendor(join(dir, "vendor"), NOW);
+  await vendor.launch(join(dir, "vm"), { hostData });
+  attester = await openSimulatedAttester(join(dir, "vm"));
+  evidence = await attester.collect(reportData);
+  options = { trustAnchors: withSimulatedRoots([vendor.rootDigest]), at: NOW };
+});
+
+afterAll(() => rm(dir, { recursive: true }));
+
+describe("evidence of the software TEE", () => {
+  test("takes the same way as the hardware's, under its own root only", () => {
+    const verified = verifySnp(evidence, options);
+    expect(verified.root).toEqual({ spkiDigest: vendor.rootDigest, insecure: true });
+    expect(policyHash(verified)).toBe(hostData.toString("hex"));
+    expect(() => checkReportData(verified, reportData)).not.toThrow();
+    const trustedMeasurement = Buffer.from(SIMULATED_MEASUREMENT, "hex");
+    expect(() => validateSimulated(verified, { rootDigest: vendor.rootDigest, trustedMeasurement })).not.toThrow();
+    expect(() => verifySnp(evidence, { ...options, trustAnchors: AMD_ROOTS })).toThrow(
+      expect.objectContaining({ code: "untrusted_root" }),
+    );
+  });
+
+  test("says that it proves nothing", () => {
+    expect(attester.insecure).toContain("proves nothing");
+  });
+
+  test("is a report of version 3 of a Milan", () => {
+    const { report, product } = verifySnp(evidence, options);
+    expect([report.version, product, report.policy]).toEqual([3, "Milan", 0x30000n]);
+  });
+
+  test("is made only for report data of 64 bytes", async () => {
+    await expect(attester.collect(Buffer.alloc(63))).rejects.toThrow(RangeError);
+  });
+});
+
+describe("any change of the evidence is refused", () => {
+  const flipped = (bytes: Buffer, bit: number): Buffer => {
+    const copy = Buffer.from(bytes);
+    copy.writeUInt8(copy.readUInt8(bit >>> 3) ^ (1 << (bit & 7)), bit >>> 3);
+    return copy;
+  };
+
+  test("every single bit of the report", () => {
+    for (let bit = 0; bit < evidence.report.length * 8; bit++) {
+      const report = flipped(evidence.report, bit);
+      expect(() => verifySnp({ ...evidence, report }, options), `bit ${bit}`).toThrow(EvidenceError);
+    }
+  });
+
+  test("any single bit of a certificate", () => {
+    const [first = Buffer.alloc(0), ...others] = evidence.certificates;
+    const sizes = [first, ...others].map((certificate) => certificate.length * 8);
+    const place = fc
+      .integer({ min: 0, max: sizes.length - 1 })
+      .chain((index) => fc.tuple(fc.constant(index), fc.integer({ min: 0, max: (sizes[index] ?? 0) - 1 })));
+    fc.assert(
+      fc.property(place, ([changed, bit]) => {
+        const certificates = evidence.certificates.map((certificate, index) =>
+          index === changed ? flipped(certificate, bit) : certificate,
+        );
+        expect(() => verifySnp({ ...evidence, certificates }, options)).toThrow(EvidenceError);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test("arbitrary bytes in place of a report or a certificate", () => {
+    const junk = fc.uint8Array({ maxLength: 2000, size: "max" }).map((array) => Buffer.from(array));
+    fc.assert(
+      fc.property(junk, (bytes) => {
+        expect(() => verifySnp({ ...evidence, report: bytes }, options)).toThrow(EvidenceError);
+        expect(() => verifySnp({ ...evidence, certificates: [bytes] }, options)).toThrow(EvidenceError);
+      }),
+    );
+  });
+});
+
+describe("the software vendor", () => {
+  test("is the same when it is opened again", async () => {
+    const again = await openOrCreateVendor(join(dir, "vendor"), new Date("2027-01-01T00:00:00Z"));
+    expect(again.rootDigest).toBe(vendor.rootDigest);
+  });
+
+  test("keeps its CA key for itself and throws the root's away", async () => {
+    expect((await readdir(join(dir, "vendor"))).toSorted()).toEqual(["ark.pem", "ask-key.pem", "ask.pem"]);
+    expect((await stat(join(dir, "vendor/ask-key.pem"))).mode & 0o777).toBe(0o600);
+    expect((await stat(join(dir, "vm/vcek-key.pem"))).mode & 0o777).toBe(0o600);
+  });
+
+  test("makes certificates that are valid for ten years and that OpenSSL reads, too", async () => {
+    const ask = new X509Certificate(await readFile(join(dir, "vendor/ask.pem")));
+    const ark = new X509Certificate(await readFile(join(dir, "vendor/ark.pem")));
+    const vcek = new X509Certificate(await readFile(join(dir, "vm/vcek.pem")));
+    expect([
+      vcek.checkIssued(ask),
+      ask.checkIssued(ark),
+      vcek.verify(ask.publicKey),
+      ask.verify(ark.publicKey),
+    ]).toEqual([true, true, true, true]);
+    expect([ask.validFromDate, ask.validToDate]).toEqual([NOW, new Date("2036-06-01T12:00:00Z")]);
+    expect([vcek.serialNumber, ark.ca, ask.ca, vcek.ca]).toEqual(["0", true, true, false]);
+  });
+
+  test("launches every VM on a chip of its own, and one VM always on the same", async () => {
+    const collect = async (vm: string): Promise<ReturnType<typeof verifySnp>["report"]> => {
+      await vendor.launch(join(dir, vm), { hostData: Buffer.alloc(32, 1) });
+      const made = await (await openSimulatedAttester(join(dir, vm))).collect(reportData);
+      return verifySnp(made, options).report;
+    };
+    const [first, again, second] = [await collect("vm-1"), await collect("vm-1"), await collect("vm-2")];
+    expect(again.chipId.equals(first.chipId)).toBe(true);
+    expect(again.reportId.equals(first.reportId)).toBe(false);
+    expect(second.chipId.equals(first.chipId)).toBe(false);
+  });
+
+  test("a VM that is launched again has the new policy", async () => {
+    const vm = join(dir, "vm-3");
+    await vendor.launch(vm, { hostData });
+    const running = await openSimulatedAttester(vm);
+    await vendor.launch(vm, { hostData: Buffer.alloc(32, 2) });
+    const restarted = await openSimulatedAttester(vm);
+    expect(policyHash(verifySnp(await restarted.collect(reportData), options))).toBe("02".repeat(32));
+    expect(policyHash(verifySnp(await running.collect(reportData), options))).toBe(hostData.toString("hex"));
+  });
+
+  test("a VM of another vendor gets a new chip", async () => {
+    const vm = join(dir, "vm-4");
+    const other = await openOrCreateVendor(join(dir, "other"), NOW);
+    await other.launch(vm, { hostData });
+    await vendor.launch(vm, { hostData });
+    const made = await (await openSimulatedAttester(vm)).collect(reportData);
+    expect(() => verifySnp(made, options)).not.toThrow();
+  });
+
+  test("a policy hash of another length is refused", async () => {
+    await expect(vendor.launch(join(dir, "vm-5"), { hostData: Buffer.alloc(31) })).rejects.toThrow(RangeError);
+  });
+});
+
+describe("a directory that is not a VM's", () => {
+  const files = ["identity.json", "vcek-key.pem", "vcek.pem", "ask.pem", "ark.pem"];
+
+  test.each(files)("without %s is refused by name", async (name) => {
+    const vm = join(dir, `without-${name}`);
+    await vendor.launch(vm, { hostData });
+    await rm(join(vm, name));
+    await expect(openSimulatedAttester(vm)).rejects.toThrow(
+      expect.objectContaining({
+        code: "tee_unavailable",
+        where: join(vm, name),
+        got: "no such file",
+        hint: expect.stringContaining("CONTRAST_SIMULATED_TEE_DIR") as string,
+      }),
+    );
+  });
+
+  test.each(files)("with a broken %s is refused by name, and the content is not shown", async (name) => {
+    const vm = join(dir, `broken-${name}`);
+    await vendor.launch(vm, { hostData });
+    await writeFile(join(vm, name), "-----BEGIN PRIVATE KEY-----\nsecret\n");
+    const error: unknown = await openSimulatedAttester(vm).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: "tee_unavailable", where: join(vm, name) });
+    expect((error as EvidenceError).describe()).not.toContain("secret");
+  });
+
+  test.each(["{}", "[]", "null", '{"HostData": 5}', '{"HostData": "00"}'])(
+    "with the identity %s is refused",
+    async (json) => {
+      const vm = join(dir, "odd-identity");
+      await vendor.launch(vm, { hostData });
+      await writeFile(join(vm, "identity.json"), json);
+      await expect(openSimulatedAttester(vm)).rejects.toThrow(expect.objectContaining({ code: "tee_unavailable" }));
+      await rm(vm, { recursive: true });
+    },
+  );
+});

@@ -1,0 +1,140 @@
+import type { KeyObject } from "node:crypto";
+import { MalformedBytes } from "../../bytes/cursor.ts";
+import { type DerReader, readDer, TAG } from "../../pki/der.ts";
+import { EvidenceError } from "../error.ts";
+import { type Certificate, refusing } from "../x509.ts";
+import { productOfName, SNP_PRODUCTS, type SnpProduct } from "./product.ts";
+import { publicKeyOf } from "./pss.ts";
+import type { Tcb } from "./tcb.ts";
+
+/**
+ * What a VCEK or VLEK certificate certifies beside its key (AMD publication 57230): the
+ * product, the TCB and, for a VCEK, the chip. Nothing is verified here.
+ */
+export interface Endorsement {
+  readonly kind: EndorsementKind;
+  readonly certificate: Certificate;
+  /** ECDSA P-384. */
+  readonly publicKey: KeyObject;
+  readonly product: SnpProduct;
+  readonly tcb: Tcb;
+  /** 64 bytes, on Turin 8; a VLEK belongs to no chip. */
+  readonly hwid: Buffer | undefined;
+}
+
+export type EndorsementKind = "vcek" | "vlek";
+
+const COMMON_NAMES: Readonly<Record<string, EndorsementKind>> = { "SEV-VCEK": "vcek", "SEV-VLEK": "vlek" };
+
+const AMD = "1.3.6.1.4.1.3704.1";
+export const AMD_OID = {
+  structVersion: `${AMD}.1`,
+  productName: `${AMD}.2`,
+  bootloader: `${AMD}.3.1`,
+  tee: `${AMD}.3.2`,
+  snp: `${AMD}.3.3`,
+  reserved: [`${AMD}.3.4`, `${AMD}.3.5`, `${AMD}.3.6`, `${AMD}.3.7`],
+  microcode: `${AMD}.3.8`,
+  fmc: `${AMD}.3.9`,
+  hwid: `${AMD}.4`,
+  cspId: `${AMD}.5`,
+} as const;
+
+/** SubjectPublicKeyInfo of a P-384 key up to its point (RFC 5480 §2): id-ecPublicKey, secp384r1, uncompressed. */
+const P384_SPKI = Buffer.from("3076301006072a8648ce3d020106052b8104002203620004", "hex");
+const P384_SPKI_LENGTH = P384_SPKI.length + 96;
+
+/** The kind of key that a certificate is for by its name, or undefined where it is not an endorsement key's. */
+export function endorsementKind(certificate: Certificate): EndorsementKind | undefined {
+  return COMMON_NAMES[certificate.commonName];
+}
+
+/** @throws EvidenceError malformed_certificate, certificate_algorithm */
+export function parseEndorsement(kind: EndorsementKind, certificate: Certificate): Endorsement {
+  return refusing("malformed_certificate", () => {
+    const structVersion = number(certificate, AMD_OID.structVersion);
+    if (structVersion > 1) throw new MalformedBytes("structVersion", 0, `${structVersion}`, "0 or 1");
+    const product = readProduct(certificate);
+    return {
+      kind,
+      certificate,
+      publicKey: p384Key(certificate),
+      product,
+      tcb: readTcb(certificate, product),
+      hwid: readHwid(certificate, kind, product),
+    };
+  });
+}
+
+function readProduct(certificate: Certificate): SnpProduct {
+  const productName = read(certificate, AMD_OID.productName, (der) => der.element(TAG.ia5String, "productName"));
+  const text = productName.content.toString("latin1");
+  const product = productOfName(text);
+  if (product === undefined) {
+    throw new MalformedBytes("productName", 0, JSON.stringify(text), SNP_PRODUCTS.join(" or "));
+  }
+  return product;
+}
+
+function readTcb(certificate: Certificate, product: SnpProduct): Tcb {
+  for (const id of AMD_OID.reserved) {
+    // A part that nobody compares must not say anything.
+    if (certificate.extensions.has(id) && number(certificate, id) !== 0) {
+      throw new MalformedBytes(id, 0, "a reserved TCB part that is not zero", "zero");
+    }
+  }
+  if (product !== "Turin") refuse(certificate, AMD_OID.fmc);
+  return {
+    fmc: product === "Turin" ? number(certificate, AMD_OID.fmc) : 0,
+    bootloader: number(certificate, AMD_OID.bootloader),
+    tee: number(certificate, AMD_OID.tee),
+    snp: number(certificate, AMD_OID.snp),
+    microcode: number(certificate, AMD_OID.microcode),
+  };
+}
+
+/** A VCEK names the chip, a VLEK the cloud service provider; neither both. */
+function readHwid(certificate: Certificate, kind: EndorsementKind, product: SnpProduct): Buffer | undefined {
+  if (kind === "vlek") {
+    required(certificate, AMD_OID.cspId);
+    refuse(certificate, AMD_OID.hwid);
+    return undefined;
+  }
+  refuse(certificate, AMD_OID.cspId);
+  // The value has no DER tag.
+  const hwid = required(certificate, AMD_OID.hwid);
+  const length = product === "Turin" ? 8 : 64;
+  if (hwid.length !== length) throw new MalformedBytes("hwID", 0, `${hwid.length} bytes`, `${length} bytes`);
+  return hwid;
+}
+
+function p384Key(certificate: Certificate): KeyObject {
+  const { spki } = certificate;
+  // Looked at before the key is parsed: nobody vouches for it yet, and curves can be made that are slow to check.
+  if (spki.length !== P384_SPKI_LENGTH || !spki.subarray(0, P384_SPKI.length).equals(P384_SPKI)) {
+    throw new EvidenceError("certificate_algorithm", "an endorsement key that AMD does not use", {
+      where: `${certificate.commonName}, subjectPublicKeyInfo`,
+      got: spki.subarray(0, P384_SPKI.length).toString("hex"),
+      want: "id-ecPublicKey, secp384r1, an uncompressed point",
+    });
+  }
+  return publicKeyOf(certificate);
+}
+
+function number(certificate: Certificate, id: string): number {
+  return read(certificate, id, (der) => der.byte(id));
+}
+
+function read<T>(certificate: Certificate, id: string, parse: (der: DerReader) => T): T {
+  return readDer(required(certificate, id), id, parse);
+}
+
+function required(certificate: Certificate, id: string): Buffer {
+  const extension = certificate.extensions.get(id);
+  if (extension === undefined) throw new MalformedBytes(id, 0, "no such extension", "one");
+  return extension.value;
+}
+
+function refuse(certificate: Certificate, id: string): void {
+  if (certificate.extensions.has(id)) throw new MalformedBytes(id, 0, "an extension", "none in this certificate");
+}

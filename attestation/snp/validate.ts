@@ -1,0 +1,170 @@
+import { EvidenceError } from "../error.ts";
+import {
+  findViolation,
+  GUEST_POLICY,
+  isSet,
+  PLATFORM_INFO,
+  type SnpGuestPolicy,
+  type SnpPlatformInfo,
+} from "./flags.ts";
+import type { SnpProduct } from "./product.ts";
+import type { SnpReport } from "./report.ts";
+import { describeTcb, parseTcb, partBelow, type Tcb } from "./tcb.ts";
+import type { VerifiedSnpReport } from "./verify.ts";
+
+/**
+ * Compares a verified report with reference values. All of them must hold. A report under a vendor's root never
+ * satisfies the reference values of a software TEE, nor the other way round.
+ */
+
+/** What a manifest says about one platform with SEV-SNP. */
+export interface SnpReferenceValues {
+  readonly productName: SnpProduct;
+  /** 48 bytes. */
+  readonly trustedMeasurement: Buffer;
+  /** Compared with what the host can't take back: COMMITTED_TCB, and LAUNCH_TCB. */
+  readonly minimumTcb: Omit<Tcb, "fmc"> & { readonly fmc?: number | undefined };
+  /** Where left out, anything but debugging and migration passes. */
+  readonly guestPolicy?: SnpGuestPolicy | undefined;
+  /** Where left out, anything passes. */
+  readonly platformInfo?: SnpPlatformInfo | undefined;
+  /** CHIP_IDs of 64 bytes; an empty list allows every chip. */
+  readonly allowedChipIds: readonly Buffer[];
+}
+
+/** What a manifest says about software TEEs of one fake vendor. */
+export interface SimulatedReferenceValues {
+  /** Lower-case hex of the SHA-256 of the root's SubjectPublicKeyInfo. */
+  readonly rootDigest: string;
+  /** 48 bytes. */
+  readonly trustedMeasurement: Buffer;
+}
+
+/** @throws EvidenceError for the first reference value that does not hold */
+export function validateSnp(verified: VerifiedSnpReport, reference: SnpReferenceValues): void {
+  const { report, product, root } = verified;
+  if (root.insecure) {
+    throw new EvidenceError("untrusted_root", "a software TEE can't stand in for hardware", {
+      where: "root",
+      got: root.spkiDigest,
+      want: "a root of AMD's",
+    });
+  }
+  if (product !== reference.productName) {
+    throw new EvidenceError("product_mismatch", "another product than the manifest names", {
+      where: "product",
+      got: product,
+      want: reference.productName,
+    });
+  }
+  checkDebug(report, reference.guestPolicy?.Debug === true);
+  checkVmpl(report);
+  checkMeasurement(report, reference.trustedMeasurement);
+  checkGuestPolicy(report.policy, reference.guestPolicy);
+  checkPlatformInfo(report.platformInfo, reference.platformInfo);
+  const minimum = { ...reference.minimumTcb, fmc: reference.minimumTcb.fmc ?? 0 };
+  checkMinimumTcb("COMMITTED_TCB", parseTcb(report.committedTcb, product, "COMMITTED_TCB"), minimum);
+  checkMinimumTcb("LAUNCH_TCB", parseTcb(report.launchTcb, product, "LAUNCH_TCB"), minimum);
+  checkChipAllowed(report.chipId, reference.allowedChipIds);
+}
+
+/** @throws EvidenceError for the first reference value that does not hold */
+export function validateSimulated(verified: VerifiedSnpReport, reference: SimulatedReferenceValues): void {
+  const { report, root } = verified;
+  if (!root.insecure || root.spkiDigest !== reference.rootDigest) {
+    throw new EvidenceError("untrusted_root", "not the software TEE that the manifest names", {
+      where: "root",
+      got: `${root.spkiDigest}${root.insecure ? "" : " (AMD's)"}`,
+      want: reference.rootDigest,
+    });
+  }
+  checkDebug(report, false);
+  checkVmpl(report);
+  checkMeasurement(report, reference.trustedMeasurement);
+}
+
+/** With this bit the host can read and write the memory of the VM. */
+function checkDebug({ policy }: SnpReport, allowed: boolean): void {
+  if (!isSet(policy, GUEST_POLICY.Debug) || allowed) return;
+  throw new EvidenceError("debug_allowed", "the host may debug this VM", {
+    where: "POLICY.Debug",
+    got: "1",
+    want: "0",
+    hint: "launch the VM without the debug policy",
+  });
+}
+
+/** Software at a lower privilege must not speak for the whole VM. */
+function checkVmpl({ vmpl }: SnpReport): void {
+  if (vmpl === 0) return;
+  throw new EvidenceError("vmpl_mismatch", "the report was asked for at a lower privilege", {
+    where: "VMPL",
+    got: `${vmpl}`,
+    want: "0",
+  });
+}
+
+function checkMeasurement({ measurement }: SnpReport, trusted: Buffer): void {
+  if (measurement.equals(trusted)) return;
+  throw new EvidenceError("measurement_mismatch", "the VM was launched with another image", {
+    where: "MEASUREMENT",
+    got: measurement.toString("hex"),
+    want: trusted.toString("hex"),
+  });
+}
+
+function checkGuestPolicy(policy: bigint, reference: SnpGuestPolicy | undefined): void {
+  if (reference === undefined) {
+    // A migration agent takes the VM's keys to wherever the host names.
+    if (!isSet(policy, GUEST_POLICY.MigrateMA)) return;
+    throw guestPolicyMismatch("POLICY.MigrateMA", "1", "0");
+  }
+  const [minor, major] = [Number(policy & 0xffn), Number((policy >> 8n) & 0xffn)];
+  const { ABIMajor = 0, ABIMinor = 0 } = reference;
+  if (major < ABIMajor || (major === ABIMajor && minor < ABIMinor)) {
+    throw guestPolicyMismatch("POLICY.ABI", `${major}.${minor}`, `${ABIMajor}.${ABIMinor} or later`);
+  }
+  const violation = findViolation(policy, GUEST_POLICY, reference);
+  if (violation === undefined) return;
+  throw guestPolicyMismatch(`POLICY.${violation.name}`, ...gotAndWant(violation.set));
+}
+
+function guestPolicyMismatch(where: string, got: string, want: string): EvidenceError {
+  const message = "the VM was launched with a weaker policy than the manifest asks for";
+  return new EvidenceError("guest_policy_mismatch", message, { where, got, want });
+}
+
+function checkPlatformInfo(platformInfo: bigint, reference: SnpPlatformInfo | undefined): void {
+  const violation = reference && findViolation(platformInfo, PLATFORM_INFO, reference);
+  if (violation === undefined) return;
+  const [got, want] = gotAndWant(violation.set);
+  throw new EvidenceError("platform_info_mismatch", "the platform is set up weaker than the manifest asks for", {
+    where: `PLATFORM_INFO.${violation.name}`,
+    got,
+    want,
+  });
+}
+
+function gotAndWant(set: boolean): [string, string] {
+  return set ? ["1", "0"] : ["0", "1"];
+}
+
+function checkMinimumTcb(field: string, tcb: Tcb, minimum: Tcb): void {
+  const part = partBelow(tcb, minimum);
+  if (part === undefined) return;
+  throw new EvidenceError("tcb_too_low", "the firmware is older than the manifest allows", {
+    where: `${field}.${part}`,
+    got: describeTcb(tcb),
+    want: `at least ${describeTcb(minimum)}`,
+    hint: "update the firmware of the host",
+  });
+}
+
+function checkChipAllowed(chipId: Buffer, allowed: readonly Buffer[]): void {
+  if (allowed.length === 0 || allowed.some((candidate) => candidate.equals(chipId))) return;
+  throw new EvidenceError("chip_not_allowed", "a chip that the manifest does not list", {
+    where: "CHIP_ID",
+    got: chipId.toString("hex"),
+    want: allowed.map((candidate) => candidate.toString("hex")).join(" or "),
+  });
+}

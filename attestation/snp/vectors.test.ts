@@ -1,0 +1,201 @@
+import { createHash, X509Certificate } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import type { SnpEvidence } from "../evidence.ts";
+import { encodeSnpReport, parseSnpReport, type SnpReport } from "./report.ts";
+import { AMD_ROOTS, withSimulatedRoots } from "./roots.ts";
+import { parseTcb } from "./tcb.ts";
+import { validateSnp } from "./validate.ts";
+import { verifySnp } from "./verify.ts";
+
+/** Recorded evidence with expected results. It lies beside the checkout, not in it. */
+const VECTORS = join(import.meta.dirname, "../../../shared/vectors");
+
+interface Vector {
+  readonly id: string;
+  readonly kind: string;
+  readonly files: Readonly<Record<string, { readonly file: string }>>;
+  readonly expected: { readonly result: "accept" | "reject" };
+  readonly product: string;
+  readonly chain: string;
+  readonly time: string;
+}
+
+/** The code for each vector that has to be refused. */
+const REFUSALS: Readonly<Record<string, string>> = {
+  "neg-snp-flip-reportdata": "report_signature",
+  "neg-snp-wrong-vcek": "report_signature",
+  "neg-snp-vcek-expired": "certificate_expired",
+  "syn-neg-snp-ask-revoked": "certificate_revoked",
+};
+
+const available = existsSync(join(VECTORS, "index.json"));
+const vectors = available
+  ? (JSON.parse(read("index.json").toString()) as { vectors: readonly Vector[] }).vectors.filter(
+      ({ kind }) => kind === "snp-report",
+    )
+  : [];
+
+if (!available) test.skip("recorded SNP evidence: there is no folder ../shared/vectors beside the checkout");
+
+describe.runIf(available)("recorded SNP evidence", () => {
+  test.each(vectors.filter(({ expected }) => expected.result === "accept"))("$id is verified", (vector) => {
+    const verified = verifySnp(evidenceOf(vector), optionsOf(vector));
+    expect(verified.product).toBe(vector.product);
+    expect(verified.root.insecure).toBe(isSynthetic(vector));
+  });
+
+  test.each(vectors.filter(({ expected }) => expected.result === "reject"))("$id is refused", (vector) => {
+    const code = REFUSALS[vector.id];
+    expect(code).toBeDefined();
+    expect(() => verifySnp(evidenceOf(vector), optionsOf(vector))).toThrow(expect.objectContaining({ code }));
+  });
+
+  test.each(vectors.filter(isSynthetic))("$id is refused under AMD's roots", (vector) => {
+    const options = { ...optionsOf(vector), trustAnchors: AMD_ROOTS };
+    expect(() => verifySnp(evidenceOf(vector), options)).toThrow(expect.objectContaining({ code: "untrusted_root" }));
+  });
+
+  test.each(vectors.filter(({ id }) => existsSync(join(VECTORS, id, "parsed.json"))))(
+    "$id parses to its golden fields and encodes to the same bytes",
+    (vector) => {
+      const bytes = read(vector.files["report"]?.file ?? "");
+      const report = parseSnpReport(bytes);
+      const golden = JSON.parse(read(`${vector.id}/parsed.json`).toString()) as Record<string, unknown>;
+      expect(golden).toMatchObject(goldenOf(report));
+      expect(encodeSnpReport(report).equals(bytes)).toBe(true);
+    },
+  );
+
+  test("a VCEK that was issued again, with the same key, is as good", () => {
+    const vector = find("snp-milan-v3-aci");
+    const evidence = evidenceOf(vector, "vcek_alt");
+    expect(verifySnp(evidence, optionsOf(vector)).product).toBe("Milan");
+    const both = { ...evidence, certificates: [...evidence.certificates, ...evidenceOf(vector).certificates] };
+    expect(verifySnp(both, optionsOf(vector)).product).toBe("Milan");
+  });
+
+  test("the order of the certificates does not matter", () => {
+    const vector = find("snp-genoa-v3-aci");
+    const { certificates, ...evidence } = evidenceOf(vector);
+    const reversed = { ...evidence, certificates: certificates.toReversed() };
+    expect(verifySnp(reversed, optionsOf(vector)).product).toBe("Genoa");
+  });
+
+  test("a debug policy is verified but not validated", () => {
+    const vector = find("snp-milan-v2-google");
+    const verified = verifySnp(evidenceOf(vector), optionsOf(vector));
+    const reference = {
+      productName: "Milan" as const,
+      trustedMeasurement: verified.report.measurement,
+      minimumTcb: { bootloader: 0, tee: 0, snp: 0, microcode: 0 },
+      allowedChipIds: [],
+    };
+    expect(() => validateSnp(verified, reference)).toThrow(expect.objectContaining({ code: "debug_allowed" }));
+    const guestPolicy = { SMT: true, Debug: true };
+    expect(() => validateSnp(verified, { ...reference, guestPolicy })).not.toThrow();
+  });
+
+  test("evidence of hardware is validated against its own values", () => {
+    const vector = find("snp-genoa-v3-aci");
+    const verified = verifySnp(evidenceOf(vector), optionsOf(vector));
+    const reference = {
+      productName: "Genoa" as const,
+      trustedMeasurement: verified.report.measurement,
+      minimumTcb: { bootloader: 10, tee: 0, snp: 23, microcode: 84 },
+      guestPolicy: { ABIMinor: 31, SMT: true },
+      platformInfo: { SMTEnabled: true, TSMEEnabled: true, ECCEnabled: true, AliasCheckComplete: true },
+      allowedChipIds: [verified.report.chipId],
+    };
+    expect(() => validateSnp(verified, reference)).not.toThrow();
+  });
+
+  test.each(["Milan", "Genoa", "Turin"])("the pinned root of %s is the one of AMD's certificate chains", (product) => {
+    for (const kind of ["vcek", "vlek"]) {
+      const root = chainOf(`roots/amd/${product}_${kind}_cert_chain.pem`).at(-1);
+      expect(AMD_ROOTS.get(digestOf(root))).toEqual({ insecure: false, product });
+    }
+  });
+});
+
+function evidenceOf(vector: Vector, vcek = "vcek"): SnpEvidence {
+  const report = read(vector.files["report"]?.file ?? "");
+  const chain = chainOf(vector.chain).map(({ raw }) => raw);
+  return { kind: "snp", report, certificates: [read(vector.files[vcek]?.file ?? ""), ...chain] };
+}
+
+/** Everything is trusted as the vector says: real chains up to AMD's roots, synthetic ones up to the synthetic root. */
+function optionsOf(vector: Vector): Parameters<typeof verifySnp>[1] {
+  const synthetic = digestOf(chainOf(vector.chain).at(-1));
+  const crl = vector.files["crl"]?.file;
+  return {
+    trustAnchors: isSynthetic(vector) ? withSimulatedRoots([synthetic]) : AMD_ROOTS,
+    at: new Date(vector.time),
+    crl: crl === undefined ? undefined : read(crl),
+  };
+}
+
+function isSynthetic({ chain }: Vector): boolean {
+  return chain.startsWith("roots/synthetic/");
+}
+
+function chainOf(file: string): X509Certificate[] {
+  const blocks =
+    read(file)
+      .toString()
+      .match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return blocks.map((block) => new X509Certificate(block));
+}
+
+function digestOf(certificate: X509Certificate | undefined): string {
+  const spki = certificate?.publicKey.export({ type: "spki", format: "der" }) ?? "";
+  return createHash("sha256").update(spki).digest("hex");
+}
+
+function goldenOf(report: SnpReport): Record<string, unknown> {
+  const { cpuid, currentVersion: current, committedVersion: committed } = report;
+  const tcb = (value: bigint): Record<string, number> => {
+    const { bootloader: bl, tee, snp, microcode: ucode } = parseTcb(value, "Milan", "TCB");
+    return { bl, tee, snp, ucode };
+  };
+  return {
+    version: report.version,
+    guest_svn: report.guestSvn,
+    policy: `0x${report.policy.toString(16)}`,
+    family_id: report.familyId.toString("hex"),
+    image_id: report.imageId.toString("hex"),
+    vmpl: report.vmpl,
+    platform_info: `0x${report.platformInfo.toString(16)}`,
+    author_key_en: report.authorKeyEnabled ? 1 : 0,
+    mask_chip_key: report.maskChipKey ? 1 : 0,
+    signing_key: ["vcek", "vlek"].indexOf(report.signingKey),
+    report_data: report.reportData.toString("hex"),
+    measurement: report.measurement.toString("hex"),
+    host_data: report.hostData.toString("hex"),
+    id_key_digest: report.idKeyDigest.toString("hex"),
+    author_key_digest: report.authorKeyDigest.toString("hex"),
+    report_id: report.reportId.toString("hex"),
+    report_id_ma: report.reportIdMa.toString("hex"),
+    fam: cpuid?.family ?? 0,
+    mod: cpuid?.model ?? 0,
+    step: cpuid?.stepping ?? 0,
+    current_tcb: tcb(report.currentTcb),
+    reported_tcb: tcb(report.reportedTcb),
+    chip_id: report.chipId.toString("hex"),
+    committed_tcb: tcb(report.committedTcb),
+    current_ver: `${current.major}.${current.minor}.${current.build}`,
+    committed_ver: `${committed.major}.${committed.minor}.${committed.build}`,
+    launch_tcb: tcb(report.launchTcb),
+  };
+}
+
+function find(id: string): Vector {
+  const vector = vectors.find((candidate) => candidate.id === id);
+  if (vector === undefined) throw new Error(`no vector ${id}`);
+  return vector;
+}
+
+function read(file: string): Buffer {
+  return readFileSync(join(VECTORS, file));
+}

@@ -1,0 +1,187 @@
+import { Cursor, MalformedBytes } from "../bytes/cursor.ts";
+
+/**
+ * Reads DER (X.690), strictly: every value has one encoding, and every byte belongs to something. What a function reads
+ * inside an element must end where the element ends, so nothing can hide behind the fields that are looked at.
+ */
+
+/** Tags of X.690 §8; `context` is a constructed context-specific tag. */
+export const TAG = {
+  boolean: 0x01,
+  integer: 0x02,
+  bitString: 0x03,
+  octetString: 0x04,
+  null: 0x05,
+  oid: 0x06,
+  utf8String: 0x0c,
+  printableString: 0x13,
+  ia5String: 0x16,
+  utcTime: 0x17,
+  generalizedTime: 0x18,
+  sequence: 0x30,
+  set: 0x31,
+  context: (number: number) => 0xa0 | number,
+} as const;
+
+/** `encoding` is the element with its tag and length: what is signed, compared and pinned. */
+export interface Element {
+  readonly content: Buffer;
+  readonly encoding: Buffer;
+}
+
+/**
+ * Reads all of `bytes`.
+ *
+ * @throws MalformedBytes, also where `read` leaves something over
+ */
+export function readDer<T>(bytes: Uint8Array, field: string, read: (der: DerReader) => T): T {
+  const reader = new DerReader(bytes);
+  const value = read(reader);
+  reader.end(field);
+  return value;
+}
+
+export class DerReader {
+  readonly #bytes: Buffer;
+  readonly #cursor: Cursor;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = Buffer.from(bytes);
+    this.#cursor = new Cursor(this.#bytes);
+  }
+
+  /** The tag of the next element, or undefined at the end. */
+  get next(): number | undefined {
+    return this.#bytes[this.#cursor.offset];
+  }
+
+  end(field: string): void {
+    this.#cursor.end(field);
+  }
+
+  element(tag: number, field: string): Element {
+    const start = this.#cursor.offset;
+    const got = this.#cursor.u8(field);
+    if (got !== tag) throw new MalformedBytes(field, start, `tag 0x${got.toString(16)}`, `tag 0x${tag.toString(16)}`);
+    const content = this.#cursor.bytes(this.#length(field), field);
+    return { content, encoding: this.#bytes.subarray(start, this.#cursor.offset) };
+  }
+
+  /** An element that holds others. */
+  nested<T>(tag: number, field: string, read: (der: DerReader) => T): T {
+    return readDer(this.element(tag, field).content, field, read);
+  }
+
+  sequence<T>(field: string, read: (der: DerReader) => T): T {
+    return this.nested(TAG.sequence, field, read);
+  }
+
+  /** A SEQUENCE OF or SET OF. */
+  many<T>(tag: number, field: string, read: (der: DerReader) => T): T[] {
+    return this.nested(tag, field, (der) => {
+      const items: T[] = [];
+      while (der.next !== undefined) items.push(read(der));
+      return items;
+    });
+  }
+
+  boolean(field: string): boolean {
+    const { offset } = this.#cursor;
+    const { content } = this.element(TAG.boolean, field);
+    if (content.length !== 1 || ![0x00, 0xff].includes(content.readUInt8())) {
+      throw new MalformedBytes(field, offset, content.toString("hex"), "00 or ff");
+    }
+    return content.readUInt8() === 0xff;
+  }
+
+  /** The content of an INTEGER that is not negative, in its shortest form: equal numbers have equal bytes. */
+  integer(field: string): Buffer {
+    const { offset } = this.#cursor;
+    const { content } = this.element(TAG.integer, field);
+    const [first, second] = content;
+    if (first === undefined || first >= 0x80 || (first === 0 && second !== undefined && second < 0x80)) {
+      throw new MalformedBytes(field, offset, content.toString("hex"), "a number in its shortest form, not negative");
+    }
+    return content;
+  }
+
+  /** An INTEGER of 0..255. */
+  byte(field: string): number {
+    const { offset } = this.#cursor;
+    const content = this.integer(field);
+    const value = Number(`0x${content.toString("hex")}`);
+    if (value > 255) throw new MalformedBytes(field, offset, content.toString("hex"), "0..255");
+    return value;
+  }
+
+  /** An OBJECT IDENTIFIER in dotted form. */
+  oid(field: string): string {
+    const { offset } = this.#cursor;
+    const { content } = this.element(TAG.oid, field);
+    const arcs: number[] = [];
+    let arc = 0;
+    let started = false;
+    for (const byte of content) {
+      // A leading 0x80 would be a second encoding of the same arc.
+      if ((!started && byte === 0x80) || arc > 0xff_ffff) {
+        throw new MalformedBytes(field, offset, content.toString("hex"), "an object identifier");
+      }
+      arc = arc * 128 + (byte & 0x7f);
+      started = byte >= 0x80;
+      if (!started) {
+        arcs.push(arc);
+        arc = 0;
+      }
+    }
+    const [first] = arcs;
+    if (first === undefined || started)
+      throw new MalformedBytes(field, offset, content.toString("hex"), "an identifier");
+    const root = Math.min(Math.floor(first / 40), 2);
+    return [root, first - root * 40, ...arcs.slice(1)].join(".");
+  }
+
+  octetString(field: string): Buffer {
+    return this.element(TAG.octetString, field).content;
+  }
+
+  /** The bytes of a BIT STRING; bits that its last byte does not use must be zero, and there are none where `whole`. */
+  bitString(field: string, whole: boolean): Buffer {
+    const { offset } = this.#cursor;
+    const { content } = this.element(TAG.bitString, field);
+    const unused = content[0] ?? 0xff;
+    const last = content.length > 1 ? (content.at(-1) ?? 0) : 0xff;
+    if (unused > (whole ? 0 : 7) || (last & ((1 << unused) - 1)) !== 0) {
+      throw new MalformedBytes(field, offset, `${unused} unused bits`, whole ? "whole bytes" : "0..7, all zero");
+    }
+    return content.subarray(1);
+  }
+
+  /** UTCTime or GeneralizedTime in the forms of RFC 5280 §4.1.2.5: with seconds, in Zulu time. */
+  time(field: string): Date {
+    const { offset } = this.#cursor;
+    const short = this.next === TAG.utcTime;
+    const text = this.element(short ? TAG.utcTime : TAG.generalizedTime, field).content.toString("latin1");
+    const full = short ? `${text < "5" ? "20" : "19"}${text}` : text;
+    const parts = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(full);
+    const iso = parts === null ? "" : `${parts.slice(1, 4).join("-")}T${parts.slice(4, 7).join(":")}.000Z`;
+    const time = new Date(iso);
+    // A Date accepts 31 February and makes it March.
+    if (Number.isNaN(time.getTime()) || time.toISOString() !== iso) {
+      throw new MalformedBytes(field, offset, JSON.stringify(text), "a time with seconds, ending in Z");
+    }
+    return time;
+  }
+
+  /** X.690 §10.1: definite, and in the shortest form. */
+  #length(field: string): number {
+    const { offset } = this.#cursor;
+    const first = this.#cursor.u8(field);
+    if (first < 0x80) return first;
+    const count = first & 0x7f;
+    const length = count >= 1 && count <= 3 ? this.#cursor.bytes(count, field).readUIntBE(0, count) : 0;
+    if (length < 0x80 || length < 2 ** (8 * (count - 1))) {
+      throw new MalformedBytes(field, offset, "a length that is indefinite, too long or padded", "its shortest form");
+    }
+    return length;
+  }
+}
