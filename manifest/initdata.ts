@@ -1,0 +1,86 @@
+import { createHash } from "node:crypto";
+import { constants, gunzipSync, gzipSync } from "node:zlib";
+import { parse } from "smol-toml";
+import { quote } from "../runtime/environment.ts";
+import { ManifestError } from "./error.ts";
+import { decodeText, LARGEST_FILE } from "./text.ts";
+
+/**
+ * The initdata document (confidential-containers initdata 0.1.0): TOML that carries the policy of a pod into its VM. The
+ * SHA-256 of its bytes is HOST_DATA or MRCONFIGID and the key of the policy in the manifest, so the bytes are never
+ * written anew. It holds the policy and nothing else: another entry would configure the guest behind the back of those
+ * who read the policy only.
+ */
+
+export const INITDATA_ANNOTATION = "io.katacontainers.config.hypervisor.cc_init_data";
+
+const POLICY_FILE = "policy.rego";
+
+/** @throws ManifestError malformed_initdata where a literal string of TOML can't hold the text */
+export function encodeInitdata(rego: string): Buffer {
+  // oxlint-disable-next-line no-control-regex
+  const [stranger] = /'''|[\u0000-\u0008\u000b-\u001f\u007f]/.exec(rego) ?? (rego.isWellFormed() ? [] : ["\uD800"]);
+  if (stranger !== undefined) {
+    throw malformed("the policy", quote(stranger), "text without ''' and without control characters");
+  }
+  return Buffer.from(`version = "0.1.0"\nalgorithm = "sha256"\n\n[data]\n"${POLICY_FILE}" = '''\n${rego}'''\n`);
+}
+
+/** SHA-256 of the document's bytes: 64 lower-case hexadecimal digits. */
+export function policyHash(document: Uint8Array): string {
+  return createHash("sha256").update(document).digest("hex");
+}
+
+/** @throws ManifestError malformed_initdata */
+export function regoOf(document: Uint8Array): string {
+  const text = decodeText(document, "malformed_initdata");
+  let toml: Record<string, unknown>;
+  try {
+    toml = parse(text);
+  } catch (error) {
+    throw malformed("the document", error instanceof Error ? quote(error.message) : "a failure", "TOML", error);
+  }
+  const { version, algorithm, data, ...others } = toml;
+  if (version !== "0.1.0") throw malformed("version", shown(version), '"0.1.0"');
+  if (algorithm !== "sha256") throw malformed("algorithm", shown(algorithm), '"sha256"');
+  const { [POLICY_FILE]: rego, ...strangers } = Object(data) as Readonly<Record<string, unknown>>;
+  if (typeof rego !== "string") throw malformed(`data."${POLICY_FILE}"`, shown(rego), "a string");
+  const [stranger] = [...Object.keys(others), ...Object.keys(strangers).map((key) => `data.${key}`)];
+  if (stranger !== undefined) throw malformed(quote(stranger), "an entry that is not known", `only "${POLICY_FILE}"`);
+  return rego;
+}
+
+/**
+ * The value of the annotation: gzip (RFC 1952), then base64. Without matches, and with MTIME and OS fixed, the bytes are
+ * the same on every machine: which matches zlib finds depends on the CPU.
+ */
+export function toAnnotation(document: Uint8Array): string {
+  const bytes = gzipSync(document, { strategy: constants.Z_HUFFMAN_ONLY });
+  bytes.writeUInt32LE(0, 4);
+  bytes.writeUInt8(255, 9);
+  return bytes.toString("base64");
+}
+
+/**
+ * @returns the document; what it says is not looked at
+ * @throws ManifestError malformed_initdata
+ */
+export function fromAnnotation(text: string): Buffer {
+  const bytes = Buffer.from(text, "base64");
+  if (bytes.toString("base64") !== text) throw malformed(INITDATA_ANNOTATION, quote(text), "base64");
+  try {
+    // A few bytes of gzip can become gigabytes.
+    return gunzipSync(bytes, { maxOutputLength: LARGEST_FILE });
+  } catch (error) {
+    throw malformed(INITDATA_ANNOTATION, quote(text), `gzip of at most ${LARGEST_FILE} bytes`, error);
+  }
+}
+
+function shown(value: unknown): string {
+  if (value === undefined) return "nothing";
+  return typeof value === "string" ? quote(value) : `a ${typeof value}`;
+}
+
+function malformed(where: string, got: string, want: string, cause?: unknown): ManifestError {
+  return new ManifestError("malformed_initdata", "this is no initdata document", [{ where, got, want }], cause);
+}

@@ -1,0 +1,336 @@
+import { generateKeyPairSync } from "node:crypto";
+import * as fc from "fast-check";
+import { expect, test } from "vitest";
+import { ManifestError } from "./error.ts";
+import { parseManifest } from "./manifest.ts";
+
+const HASH = "ab".repeat(32);
+const OTHER_HASH = "cd".repeat(32);
+
+function spkiHex(type: "rsa" | "rsa-pss" | "ec", bits = 2048): string {
+  const { publicKey } =
+    type === "ec"
+      ? generateKeyPairSync("ec", { namedCurve: "P-256" })
+      : generateKeyPairSync(type as "rsa", { modulusLength: bits });
+  return publicKey.export({ type: "spki", format: "der" }).toString("hex");
+}
+
+const RSA = spkiHex("rsa");
+
+const MANIFEST = {
+  Policies: {
+    [HASH]: { SANs: ["web", "*", "203.0.113.34", "spiffe://example.org/web"], WorkloadSecretID: "web", Role: "" },
+    [OTHER_HASH]: { SANs: ["coordinator"], Role: "coordinator" },
+  },
+  ReferenceValues: {
+    snp: [
+      {
+        ProductName: "Milan",
+        TrustedMeasurement: "11".repeat(48),
+        MinimumTCB: { BootloaderVersion: 3, TEEVersion: 0, SNPVersion: 8, MicrocodeVersion: 115 },
+        GuestPolicy: { ABIMinor: 31, SMT: true, Debug: false },
+        PlatformInfo: { SMTEnabled: true },
+        AllowedChipIDs: ["22".repeat(64)],
+      },
+    ],
+    tdx: [
+      {
+        MrTd: "33".repeat(48),
+        MrSeam: "44".repeat(48),
+        Rtmrs: ["50", "51", "52", "53"].map((byte) => byte.repeat(48)),
+        Xfam: "e742060000000000",
+        MinimumTeeTcbSvn: "02".repeat(16),
+      },
+    ],
+    insecure: [{ RootDigest: "66".repeat(32), TrustedMeasurement: "77".repeat(48) }],
+  },
+  WorkloadOwnerKeyDigests: ["88".repeat(32)],
+  SeedshareOwnerPubKeys: [RSA],
+};
+
+type Editable = Record<string, unknown>;
+
+/** The manifest with one value changed; `undefined` takes the key away. */
+function changed(path: readonly (string | number)[], value: unknown): Buffer {
+  const copy = structuredClone(MANIFEST) as Editable;
+  const last = path.at(-1) ?? "";
+  const parent = path.slice(0, -1).reduce<Editable>((inner, step) => inner[step] as Editable, copy);
+  parent[last] = value;
+  return Buffer.from(JSON.stringify(copy));
+}
+
+function refusal(bytes: Uint8Array): ManifestError {
+  try {
+    parseManifest(bytes);
+  } catch (error) {
+    if (error instanceof ManifestError) return error;
+    throw error;
+  }
+  throw new Error("was accepted");
+}
+
+test("reads a manifest", () => {
+  const manifest = parseManifest(Buffer.from(JSON.stringify(MANIFEST)));
+  expect([...manifest.policies]).toEqual([
+    [
+      HASH,
+      {
+        sans: [
+          { kind: "dns", value: "web" },
+          { kind: "dns", value: "*" },
+          { kind: "ip", value: "203.0.113.34" },
+          { kind: "uri", value: "spiffe://example.org/web" },
+        ],
+        workloadSecretId: "web",
+        role: undefined,
+      },
+    ],
+    [OTHER_HASH, { sans: [{ kind: "dns", value: "coordinator" }], workloadSecretId: undefined, role: "coordinator" }],
+  ]);
+  expect(manifest.referenceValues).toEqual({
+    snp: [
+      {
+        productName: "Milan",
+        trustedMeasurement: Buffer.alloc(48, 0x11),
+        minimumTcb: { bootloader: 3, tee: 0, snp: 8, microcode: 115, fmc: undefined },
+        guestPolicy: { ABIMinor: 31, SMT: true, Debug: false },
+        platformInfo: { SMTEnabled: true },
+        allowedChipIds: [Buffer.alloc(64, 0x22)],
+      },
+    ],
+    tdx: [
+      {
+        mrTd: Buffer.alloc(48, 0x33),
+        mrSeam: Buffer.alloc(48, 0x44),
+        rtmrs: [0x50, 0x51, 0x52, 0x53].map((byte) => Buffer.alloc(48, byte)),
+        xfam: Buffer.from("e742060000000000", "hex"),
+        minimumTeeTcbSvn: Buffer.alloc(16, 2),
+      },
+    ],
+    insecure: [{ rootDigest: "66".repeat(32), trustedMeasurement: Buffer.alloc(48, 0x77) }],
+  });
+  expect(manifest.workloadOwnerKeyDigests).toEqual(["88".repeat(32)]);
+  expect(manifest.seedshareOwnerPubKeys).toEqual([Buffer.from(RSA, "hex")]);
+});
+
+test("needs one kind of reference values only, and no owners", () => {
+  const manifest = parseManifest(
+    Buffer.from(
+      JSON.stringify({
+        Policies: {},
+        ReferenceValues: { insecure: MANIFEST.ReferenceValues.insecure },
+        WorkloadOwnerKeyDigests: [],
+        SeedshareOwnerPubKeys: [],
+      }),
+    ),
+  );
+  expect(manifest.referenceValues).toMatchObject({ snp: [], tdx: [] });
+});
+
+test("takes Turin with the version of its FMC", () => {
+  const { referenceValues } = parseManifest(
+    changed(["ReferenceValues", "snp", 0], {
+      ProductName: "Turin",
+      TrustedMeasurement: "AB".repeat(48),
+      MinimumTCB: { FMCVersion: 1, BootloaderVersion: 1, TEEVersion: 1, SNPVersion: 4, MicrocodeVersion: 88 },
+    }),
+  );
+  expect(referenceValues.snp[0]).toMatchObject({ minimumTcb: { fmc: 1 }, allowedChipIds: [], guestPolicy: undefined });
+});
+
+test.for([
+  ["a typing error in a key", ["PoliciesX"], {}, "$.PoliciesX"],
+  ["an unknown key of a policy", ["Policies", HASH, "sans"], [], `$.Policies["${HASH}"].sans`],
+  [
+    "an unknown flag",
+    ["ReferenceValues", "snp", 0, "GuestPolicy", "Smt"],
+    true,
+    "$.ReferenceValues.snp[0].GuestPolicy.Smt",
+  ],
+  ["an unknown kind of TEE", ["ReferenceValues", "sgx"], [], "$.ReferenceValues.sgx"],
+  ["no policies", ["Policies"], undefined, "$.Policies"],
+  ["policies in a list", ["Policies"], [], "$.Policies"],
+  ["a policy that is null", ["Policies", HASH], null, `$.Policies["${HASH}"]`],
+  ["an upper-case hash", ["Policies", "AB".repeat(32)], { SANs: [] }, `$.Policies["${"AB".repeat(32)}"]`],
+  ["a short hash", ["Policies", "ab".repeat(31)], { SANs: [] }, `$.Policies["${"ab".repeat(31)}"]`],
+  ["a hash that is no hex", ["Policies", "xy".repeat(32)], { SANs: [] }, `$.Policies["${"xy".repeat(32)}"]`],
+  ["a policy without names", ["Policies", HASH, "SANs"], undefined, `$.Policies["${HASH}"].SANs`],
+  ["a name that is no name", ["Policies", HASH, "SANs", 1], "a b", `$.Policies["${HASH}"].SANs[1]`],
+  ["a name that is a number", ["Policies", HASH, "SANs", 0], 7, `$.Policies["${HASH}"].SANs[0]`],
+  ["a secret that is a number", ["Policies", HASH, "WorkloadSecretID"], 1, `$.Policies["${HASH}"].WorkloadSecretID`],
+  ["an unknown role", ["Policies", HASH, "Role"], "Coordinator", `$.Policies["${HASH}"].Role`],
+  ["no reference values", ["ReferenceValues"], {}, "$.ReferenceValues"],
+  ["empty reference values", ["ReferenceValues"], { snp: [], tdx: [] }, "$.ReferenceValues"],
+  ["reference values that are null", ["ReferenceValues", "snp"], null, "$.ReferenceValues.snp"],
+  ["another product", ["ReferenceValues", "snp", 0, "ProductName"], "Rome", "$.ReferenceValues.snp[0].ProductName"],
+  [
+    "a measurement nobody filled in",
+    ["ReferenceValues", "snp", 0, "TrustedMeasurement"],
+    "",
+    "$.ReferenceValues.snp[0].TrustedMeasurement",
+  ],
+  [
+    "a measurement that is too short",
+    ["ReferenceValues", "snp", 0, "TrustedMeasurement"],
+    "11".repeat(47),
+    "$.ReferenceValues.snp[0].TrustedMeasurement",
+  ],
+  [
+    "half a byte",
+    ["ReferenceValues", "snp", 0, "TrustedMeasurement"],
+    "1".repeat(95),
+    "$.ReferenceValues.snp[0].TrustedMeasurement",
+  ],
+  [
+    "a measurement with a prefix",
+    ["ReferenceValues", "snp", 0, "TrustedMeasurement"],
+    `0x${"11".repeat(47)}`,
+    "$.ReferenceValues.snp[0].TrustedMeasurement",
+  ],
+  [
+    "a version nobody filled in",
+    ["ReferenceValues", "snp", 0, "MinimumTCB", "SNPVersion"],
+    null,
+    "$.ReferenceValues.snp[0].MinimumTCB.SNPVersion",
+  ],
+  [
+    "no version",
+    ["ReferenceValues", "snp", 0, "MinimumTCB", "SNPVersion"],
+    undefined,
+    "$.ReferenceValues.snp[0].MinimumTCB.SNPVersion",
+  ],
+  [
+    "a version of two bytes",
+    ["ReferenceValues", "snp", 0, "MinimumTCB", "SNPVersion"],
+    256,
+    "$.ReferenceValues.snp[0].MinimumTCB.SNPVersion",
+  ],
+  [
+    "a negative version",
+    ["ReferenceValues", "snp", 0, "MinimumTCB", "SNPVersion"],
+    -1,
+    "$.ReferenceValues.snp[0].MinimumTCB.SNPVersion",
+  ],
+  [
+    "a broken version",
+    ["ReferenceValues", "snp", 0, "MinimumTCB", "SNPVersion"],
+    8.5,
+    "$.ReferenceValues.snp[0].MinimumTCB.SNPVersion",
+  ],
+  [
+    "a version in quotes",
+    ["ReferenceValues", "snp", 0, "MinimumTCB", "SNPVersion"],
+    "8",
+    "$.ReferenceValues.snp[0].MinimumTCB.SNPVersion",
+  ],
+  [
+    "an FMC on Milan",
+    ["ReferenceValues", "snp", 0, "MinimumTCB", "FMCVersion"],
+    1,
+    "$.ReferenceValues.snp[0].MinimumTCB.FMCVersion",
+  ],
+  [
+    "no FMC on Turin",
+    ["ReferenceValues", "snp", 0, "ProductName"],
+    "Turin",
+    "$.ReferenceValues.snp[0].MinimumTCB.FMCVersion",
+  ],
+  [
+    "a flag that is a number",
+    ["ReferenceValues", "snp", 0, "PlatformInfo", "SMTEnabled"],
+    1,
+    "$.ReferenceValues.snp[0].PlatformInfo.SMTEnabled",
+  ],
+  [
+    "a short chip",
+    ["ReferenceValues", "snp", 0, "AllowedChipIDs", 0],
+    "22".repeat(8),
+    "$.ReferenceValues.snp[0].AllowedChipIDs[0]",
+  ],
+  [
+    "three RTMRs",
+    ["ReferenceValues", "tdx", 0, "Rtmrs"],
+    Array(3).fill("50".repeat(48)),
+    "$.ReferenceValues.tdx[0].Rtmrs",
+  ],
+  ["an empty RTMR", ["ReferenceValues", "tdx", 0, "Rtmrs", 3], "", "$.ReferenceValues.tdx[0].Rtmrs[3]"],
+  ["no MrSeam", ["ReferenceValues", "tdx", 0, "MrSeam"], undefined, "$.ReferenceValues.tdx[0].MrSeam"],
+  ["a long XFAM", ["ReferenceValues", "tdx", 0, "Xfam"], "00".repeat(9), "$.ReferenceValues.tdx[0].Xfam"],
+  ["a short SVN", ["ReferenceValues", "tdx", 0, "MinimumTeeTcbSvn"], "02", "$.ReferenceValues.tdx[0].MinimumTeeTcbSvn"],
+  [
+    "a short root digest",
+    ["ReferenceValues", "insecure", 0, "RootDigest"],
+    "66",
+    "$.ReferenceValues.insecure[0].RootDigest",
+  ],
+  ["no owners", ["WorkloadOwnerKeyDigests"], undefined, "$.WorkloadOwnerKeyDigests"],
+  ["an owner's whole key", ["WorkloadOwnerKeyDigests", 0], RSA, "$.WorkloadOwnerKeyDigests[0]"],
+  ["a share owner's EC key", ["SeedshareOwnerPubKeys", 0], spkiHex("ec"), "$.SeedshareOwnerPubKeys[0]"],
+  [
+    "a share owner's key for signatures",
+    ["SeedshareOwnerPubKeys", 0],
+    spkiHex("rsa-pss"),
+    "$.SeedshareOwnerPubKeys[0]",
+  ],
+  ["a share owner's short key", ["SeedshareOwnerPubKeys", 0], spkiHex("rsa", 1024), "$.SeedshareOwnerPubKeys[0]"],
+  ["bytes behind a share owner's key", ["SeedshareOwnerPubKeys", 0], `${RSA}00`, "$.SeedshareOwnerPubKeys[0]"],
+  ["a share owner's key cut off", ["SeedshareOwnerPubKeys", 0], RSA.slice(0, -2), "$.SeedshareOwnerPubKeys[0]"],
+  [
+    "a share owner's key in PEM",
+    ["SeedshareOwnerPubKeys", 0],
+    "-----BEGIN PUBLIC KEY-----",
+    "$.SeedshareOwnerPubKeys[0]",
+  ],
+] as const)("refuses %s and names the place", ([, path, value, where]) => {
+  const error = refusal(changed(path, value));
+  expect(error.code).toBe("invalid_manifest");
+  expect(error.faults.map((fault) => fault.where)).toEqual([where]);
+  expect(error.where).toBe(where);
+});
+
+test.for([["null"], ["[]"], ["7"], ['"x"']])("refuses %s", ([text = ""]) => {
+  expect(refusal(Buffer.from(text))).toMatchObject({ code: "invalid_manifest", where: "$" });
+});
+
+test("refuses the key __proto__ wherever it stands", () => {
+  const top = JSON.stringify(MANIFEST).replace("{", '{"__proto__": {"Policies": {}}, ');
+  expect(refusal(Buffer.from(top)).where).toBe("$.__proto__");
+  const policy = JSON.stringify(MANIFEST).replace('"Policies":{', '"Policies":{"__proto__": {"SANs": []},');
+  expect(refusal(Buffer.from(policy)).where).toBe("$.Policies.__proto__");
+});
+
+test("reports all faults together, duplicates too", () => {
+  const text = JSON.stringify({ ...MANIFEST, Policies: { xy: { SANs: ["a b"] } }, Extra: 1 });
+  const error = refusal(Buffer.from(text.replace("{", '{"Extra": 0, ')));
+  expect(error.code).toBe("duplicate_key");
+  expect(error.faults.map((fault) => fault.where)).toEqual([
+    expect.stringMatching(/^\$\.Extra at 1:\d+$/),
+    "$.Policies.xy",
+    "$.Policies.xy.SANs[0]",
+    "$.Extra",
+  ]);
+  for (const { where, got, want } of error.faults)
+    expect(error.message).toContain(`${where}: got ${got}, want ${want}`);
+});
+
+test("says what was there and what would be right", () => {
+  expect(refusal(changed(["Policies", HASH, "Role"], "owner")).describe()).toBe(
+    `invalid_manifest: this is no valid manifest (at $.Policies["${HASH}"].Role, got "owner", want "coordinator" or "")`,
+  );
+});
+
+test("never fails otherwise, whatever byte is changed", () => {
+  const bytes = Buffer.from(JSON.stringify(MANIFEST));
+  fc.assert(
+    fc.property(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), (at, flip) => {
+      const copy = Buffer.from(bytes);
+      copy.writeUInt8(copy.readUInt8(at) ^ flip, at);
+      try {
+        parseManifest(copy);
+      } catch (error) {
+        expect(error).toBeInstanceOf(ManifestError);
+      }
+    }),
+    { numRuns: 1000 },
+  );
+});

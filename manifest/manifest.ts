@@ -1,0 +1,107 @@
+import { createPublicKey } from "node:crypto";
+import { z } from "zod";
+import { type Fault, quote } from "../runtime/environment.ts";
+import { ManifestError } from "./error.ts";
+import { pathText, readJson } from "./json.ts";
+import { type ReferenceValues, referenceValuesSchema } from "./reference-values.ts";
+import { parseSan, type San } from "./san.ts";
+import { faultsOf, list, record, text } from "./schema.ts";
+
+/**
+ * The manifest (design §6): which policies may run, on which platforms, and who may change that. Parsing is strict, for
+ * whoever reads the manifest has attested the deployment: nothing in it may be ignored or mean two things.
+ */
+export interface Manifest {
+  /** By the hash of the policy's document, 64 lower-case hexadecimal digits. */
+  readonly policies: ReadonlyMap<string, PolicyEntry>;
+  /** At least one set of one kind. */
+  readonly referenceValues: ReferenceValues;
+  /** SHA-256 of the SubjectPublicKeyInfo, 64 lower-case hexadecimal digits. Empty: nobody may change the manifest. */
+  readonly workloadOwnerKeyDigests: readonly string[];
+  /** DER SubjectPublicKeyInfo of RSA keys. */
+  readonly seedshareOwnerPubKeys: readonly Buffer[];
+}
+
+/** What a pod with this policy is granted. */
+export interface PolicyEntry {
+  readonly sans: readonly San[];
+  /** Pods with the same one share their secrets; undefined: no secrets. */
+  readonly workloadSecretId: string | undefined;
+  readonly role: "coordinator" | undefined;
+}
+
+const HASH = /^[0-9a-f]{64}$/;
+const WANT_HASH = "64 lower-case hexadecimal digits";
+const WANT_SAN = "an IP address, a URI with a scheme, or a DNS name";
+const WANT_RSA = "hex of the DER SubjectPublicKeyInfo of an RSA key of at least 2048 bits";
+
+const hash = z.string({ error: WANT_HASH }).regex(HASH, { error: WANT_HASH });
+
+const san = z.string({ error: WANT_SAN }).transform((name, context): San => {
+  const parsed = parseSan(name);
+  if (parsed !== undefined) return parsed;
+  context.issues.push({ code: "custom", message: WANT_SAN, input: name });
+  return z.NEVER;
+});
+
+const seedshareOwner = z
+  .string({ error: WANT_RSA })
+  .refine((hex) => isRsaSpki(Buffer.from(hex, "hex"), hex), { error: WANT_RSA })
+  .transform((hex) => Buffer.from(hex, "hex"));
+
+const policyEntry = record({
+  SANs: list(san),
+  WorkloadSecretID: text.optional(),
+  Role: z.enum(["", "coordinator"], { error: '"coordinator" or ""' }).optional(),
+}).transform(({ SANs, WorkloadSecretID, Role }): PolicyEntry => {
+  // An empty identifier would be one that all who forgot theirs share.
+  return { sans: SANs, workloadSecretId: WorkloadSecretID || undefined, role: Role || undefined };
+});
+
+const schema = record({
+  // The keys are checked apart: zod passes over a key `__proto__`.
+  Policies: z.record(z.string(), policyEntry, { error: "an object with policy hashes" }),
+  ReferenceValues: referenceValuesSchema,
+  WorkloadOwnerKeyDigests: list(hash),
+  SeedshareOwnerPubKeys: list(seedshareOwner),
+});
+
+/**
+ * @param bytes of manifest.json, as they are hashed and stored
+ * @throws ManifestError malformed_json, duplicate_key, invalid_manifest; with all faults at once
+ */
+export function parseManifest(bytes: Uint8Array): Manifest {
+  const { value, duplicates } = readJson(bytes);
+  const { data, error } = schema.safeParse(value);
+  const faults = [...duplicates, ...policyKeyFaults(value), ...(error === undefined ? [] : faultsOf(error, value))];
+  if (data === undefined || faults.length > 0) {
+    const code = duplicates.length > 0 ? "duplicate_key" : "invalid_manifest";
+    throw new ManifestError(code, "this is no valid manifest", faults);
+  }
+  return {
+    policies: new Map(Object.entries(data.Policies)),
+    referenceValues: data.ReferenceValues,
+    workloadOwnerKeyDigests: data.WorkloadOwnerKeyDigests,
+    seedshareOwnerPubKeys: data.SeedshareOwnerPubKeys,
+  };
+}
+
+function policyKeyFaults(value: unknown): Fault[] {
+  const policies = (value as { readonly Policies?: unknown } | null)?.Policies;
+  if (typeof policies !== "object" || policies === null || Array.isArray(policies)) return [];
+  return Object.keys(policies)
+    .filter((key) => !HASH.test(key))
+    .map((key) => ({ where: pathText(["Policies", key]), got: quote(key), want: WANT_HASH }));
+}
+
+/** One key has one encoding here: what OpenSSL reads and writes differently is refused. */
+function isRsaSpki(der: Buffer, hex: string): boolean {
+  if (der.toString("hex") !== hex.toLowerCase()) return false;
+  try {
+    const key = createPublicKey({ key: der, format: "der", type: "spki" });
+    const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
+    return key.asymmetricKeyType === "rsa" && bits >= 2048 && key.export({ format: "der", type: "spki" }).equals(der);
+  } catch {
+    return false;
+  }
+}
