@@ -8,6 +8,7 @@ import { CodedError } from "../runtime/errors.ts";
  * - `timeout`: the peer was too slow; try again later
  * - `closed`: the peer went away in the middle; try again later
  * - `message_too_large`, `malformed_message`: the peer does not speak this protocol; stop
+ * - `address_unavailable`: this program can't listen there; stop what does, or choose another address
  * - `evidence_missing`: the peer was asked for evidence and has none; stop
  */
 export type ChannelCode =
@@ -17,6 +18,7 @@ export type ChannelCode =
   | "closed"
   | "message_too_large"
   | "malformed_message"
+  | "address_unavailable"
   | "evidence_missing";
 
 export class ChannelError extends CodedError<ChannelCode> {}
@@ -38,4 +40,14 @@ export class RemoteError extends CodedError {
     super(code, message, details);
     this.transient = transient;
   }
+}
+
+/** Why a server can't listen, for people. */
+export function cannotListen(port: number, address: string | undefined, cause: unknown): ChannelError {
+  return new ChannelError("address_unavailable", "can't listen", {
+    where: `${address ?? "*"}:${port}`,
+    got: (cause as NodeJS.ErrnoException).code,
+    hint: "stop what listens there, or set CONTRAST_LISTEN_ADDRESS to an address of this machine",
+    cause,
+  });
 }

@@ -4,7 +4,7 @@ import { createServer, type TLSSocket } from "node:tls";
 import type { Attester } from "../attestation/evidence.ts";
 import { describeError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";
-import { ChannelError } from "./error.ts";
+import { cannotListen, ChannelError } from "./error.ts";
 import { answerExchange, type Appraiser } from "./exchange.ts";
 import { ALPN, type TlsIdentity } from "./tls.ts";
 
@@ -41,7 +41,7 @@ export interface ChannelServer {
   close(graceMs: number): Promise<void>;
 }
 
-/** @throws the system's error where the address can't be listened on */
+/** @throws ChannelError `address_unavailable` */
 export async function listen<P>(
   options: ChannelServerOptions<P>,
   port: number,
@@ -95,9 +95,8 @@ export async function listen<P>(
   });
 
   await new Promise<void>((resolve, reject) => {
-    listener.once("error", reject);
+    listener.once("error", (cause) => reject(cannotListen(port, address, cause)));
     listener.listen({ port, host: address }, () => {
-      listener.off("error", reject);
       resolve();
     });
   });

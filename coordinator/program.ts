@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { insecureReason, openAttester, teeConstraints, teeVariables } from "../attestation/open.ts";
+import { cannotListen } from "../channel/error.ts";
 import { listen } from "../channel/server.ts";
 import { selfSigned } from "../channel/tls.ts";
 import { generateEcKey } from "../pki/keys.ts";
@@ -81,7 +82,9 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     ),
   ];
   const probes = createProbes(guard, metrics).listen(PROBE_PORT, address);
-  await once(probes, "listening");
+  await once(probes, "listening").catch((cause: unknown) => {
+    throw cannotListen(PROBE_PORT, address, cause);
+  });
   log.info({ state: guard.phase, userApi: USER_API_PORT, meshApi: MESH_API_PORT, probes: PROBE_PORT }, "ready");
 
   if (!stop.aborted) await once(stop, "abort");

@@ -30,9 +30,13 @@ export class FileStore implements Store {
     this.#directory = directory;
   }
 
-  /** @throws the system's error where the directory can't be made */
+  /** @throws Refusal `state_not_written` where the directory can't be made */
   static async open(directory: string): Promise<FileStore> {
-    for (const kind of RECORD_KINDS) await mkdir(join(directory, kind), { recursive: true, mode: 0o700 });
+    try {
+      for (const kind of RECORD_KINDS) await mkdir(join(directory, kind), { recursive: true, mode: 0o700 });
+    } catch (cause) {
+      throw notWritten(directory, cause);
+    }
     return new FileStore(directory);
   }
 
@@ -78,14 +82,18 @@ export class FileStore implements Store {
     try {
       await replaceFile(join(this.#directory, name), bytes, 0o600);
     } catch (cause) {
-      throw new Refusal("state_not_written", "the state can't be written, so the old one stays", {
-        where: name,
-        got: (cause as NodeJS.ErrnoException).code,
-        hint: "make room or make CONTRAST_STATE_DIR writable, then try again",
-        cause,
-      });
+      throw notWritten(name, cause);
     }
   }
+}
+
+function notWritten(where: string, cause: unknown): Refusal {
+  return new Refusal("state_not_written", "the state can't be written, so it stays as it was", {
+    where,
+    got: (cause as NodeJS.ErrnoException).code,
+    hint: "make room, or make CONTRAST_STATE_DIR writable, then try again",
+    cause,
+  });
 }
 
 function sha256(bytes: Uint8Array): string {

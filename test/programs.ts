@@ -1,0 +1,61 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+
+/** Runs the programs of the checkout as processes of their own. */
+
+const root = join(import.meta.dirname, "..");
+
+export interface LogLine {
+  readonly level: string;
+  readonly msg: string;
+  readonly [field: string]: unknown;
+}
+
+export interface Program {
+  readonly child: ChildProcess;
+  /** The lines of standard error that are JSON, and those that are not. */
+  readonly log: LogLine[];
+  readonly text: string[];
+  /** Resolves with the first line whose message contains the text; rejects when the program ends without it. */
+  readonly line: (text: string) => Promise<LogLine>;
+  /** The exit code, null after a signal; all output has been read. */
+  readonly exited: Promise<number | null>;
+  readonly stdout: () => string;
+}
+
+/** @param environment beside PATH; nothing of this process's own goes along */
+export function startProgram(args: readonly string[], environment: Readonly<Record<string, string>> = {}): Program {
+  const child = spawn(process.execPath, args, {
+    cwd: root,
+    env: { PATH: process.env["PATH"] ?? "", ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const log: LogLine[] = [];
+  const text: string[] = [];
+  const output: Buffer[] = [];
+  const reader = createInterface({ input: child.stderr });
+  reader.on("line", (line) => {
+    try {
+      log.push(JSON.parse(line) as LogLine);
+    } catch {
+      text.push(line);
+    }
+  });
+  child.stdout.on("data", (chunk: Buffer) => output.push(chunk));
+  const exited = once(child, "close").then(([code]) => code as number | null);
+  const line = async (wanted: string): Promise<LogLine> => {
+    for (;;) {
+      const found = log.find(({ msg }) => msg.includes(wanted));
+      if (found !== undefined) return found;
+      const ended = await Promise.race([once(reader, "line").then(() => false), exited.then(() => true)]);
+      if (ended && !log.some(({ msg }) => msg.includes(wanted))) {
+        throw new Error(
+          `it ended without "${wanted}":\n${[...text, ...log.map((entry) => JSON.stringify(entry))].join("\n")}`,
+        );
+      }
+    }
+  };
+  return { child, log, text, line, exited, stdout: () => Buffer.concat(output).toString() };
+}
