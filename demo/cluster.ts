@@ -37,6 +37,11 @@ export class Cluster {
     return join(this.#options.directory, "pods", pod, "tls-config");
   }
 
+  /** The log of a process, by its name. */
+  log(process: string): string {
+    return this.#options.processes.log(process);
+  }
+
   async startCoordinator(): Promise<Running> {
     const { processes, directory, simulatedTees } = this.#options;
     const coordinator = processes.start("coordinator", ["coordinator/main.ts"], {
@@ -83,13 +88,13 @@ export class Cluster {
     await requireReady(application);
   }
 
-  /** Keeps the old volume aside, as a thief would, and starts the pod anew. */
   async restartPod(name: string): Promise<void> {
     const running = this.#running.get(name) ?? [];
     await Promise.all(running.map((process) => process.stop()));
     await this.startPod(name);
   }
 
+  /** Copies key and certificates aside, as a thief would. */
   async stealVolume(name: string): Promise<string> {
     const stolen = join(this.#options.directory, "stolen", name);
     await mkdir(stolen, { recursive: true });

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
 import { encodeInitdata, policyHash, regoOf } from "../manifest/initdata.ts";
 import { type Browser, get, type Url } from "./browser.ts";
@@ -35,16 +36,26 @@ async function count(browser: Browser, web: Omit<Url, "path">, choice: string): 
   return entries.find((entry) => entry.shortcode === choice)?.votes ?? 0;
 }
 
-/** The mesh refuses whoever can't show a certificate of the mesh CA that is in force. */
-export async function isRefused(browser: Browser, cluster: Cluster, pod: string): Promise<string> {
+/**
+ * The mesh refuses whoever can't show a certificate of the mesh CA that is in force.
+ *
+ * @param reasons of which the client is told one by TLS, or the pod's log has it
+ */
+export async function isRefused(browser: Browser, cluster: Cluster, pod: string, reasons: string[]): Promise<string> {
   const url = { address: cluster.address(pod), port: EMOJI_PORT, name: pod, path: "/" };
   const answer = await get(browser, url).then(
-    ({ status }) => new Error(`${pod} answered ${status}`),
+    ({ status }) => `${pod} answered ${status}`,
     (error: unknown) => error as NodeJS.ErrnoException,
   );
-  const code = "code" in answer ? answer.code : undefined;
-  must(code?.startsWith("ERR_SSL_") === true, `expected a refusal by TLS and got: ${answer.message}`);
-  return `${pod} refuses with ${code}`;
+  must(typeof answer !== "string", String(answer));
+  const ending = answer.code ?? answer.message;
+  for (let tries = 0; tries < 20; tries++) {
+    const log = (await lastLines(cluster.log(`${pod}-mesh-proxy`), 1)).join();
+    const reason = reasons.find((wanted) => ending === wanted || log.includes(`"${wanted}"`));
+    if (reason !== undefined) return `${reason}${reason === ending ? "" : `, the connection ends with ${ending}`}`;
+    await delay(100);
+  }
+  throw new Error(`the connection ended with ${ending}, and nothing says ${reasons.join(" or ")}`);
 }
 
 /** An attacker changes what a pod runs. The host measures it all the same, and the manifest does not list it. */

@@ -24,10 +24,11 @@ export class Processes {
   start(name: string, args: readonly string[], env: Readonly<Record<string, string>>): Running {
     const child = spawn(process.execPath, args, {
       cwd: this.#root,
-      env: { PATH: process.env["PATH"] ?? "", ...env },
+      // The logs' place marks the processes of this run for whoever looks for leftovers.
+      env: { PATH: process.env["PATH"] ?? "", DEMO_LOGS: this.#logs, ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
-    const log = join(this.#logs, `${name}.log`);
+    const log = this.log(name);
     const file = createWriteStream(log, { flags: "a" });
     child.stderr.pipe(file, { end: false });
     child.stdout.pipe(file, { end: false });
@@ -49,6 +50,10 @@ export class Processes {
       void exited.then(() => resolve(false));
     });
     return { name, log, ready, exited, stop: () => this.#stop(child), stdout: () => Buffer.concat(output).toString() };
+  }
+
+  log(name: string): string {
+    return join(this.#logs, `${name}.log`);
   }
 
   async stopAll(): Promise<void> {

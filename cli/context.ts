@@ -1,0 +1,55 @@
+import { CodedError } from "../runtime/errors.ts";
+
+/** What every command works with. Results go to `out`, talk goes to `talk`: standard output and standard error. */
+export interface Context {
+  /** Where the workspace files are (design §8). */
+  readonly workspace: string;
+  readonly format: "text" | "json";
+  /** The user accepts a software TEE. */
+  readonly insecure: boolean;
+  readonly now: () => Date;
+  readonly out: (text: string) => void;
+  readonly talk: (line: string) => void;
+}
+
+/**
+ * - `unreadable_file`, `unwritable_file`: correct the path or its permissions
+ * - `malformed_file`: the file is not what the option needs
+ * - `manifest_mismatch`: the Coordinator enforces another manifest than the one at hand
+ * - `policy_mismatch`: the files were changed after `generate`: run it again
+ * - `not_a_coordinator`: what answered is attested and has no right to be the Coordinator
+ * - `no_seed_share`: there is no seed share for this key
+ * - `insecure_not_allowed`: the manifest trusts a software TEE: use --insecure if you mean it
+ * - `usage`: the options contradict each other
+ */
+export type CliCode =
+  | "unreadable_file"
+  | "unwritable_file"
+  | "malformed_file"
+  | "manifest_mismatch"
+  | "policy_mismatch"
+  | "not_a_coordinator"
+  | "no_seed_share"
+  | "insecure_not_allowed"
+  | "usage";
+
+export class CliError extends CodedError<CliCode> {}
+
+/** What is said wherever a software TEE is trusted. */
+export const INSECURE = "INSECURE: software TEE, nothing is proven about hardware";
+
+/** What a command has to say: facts by their names. Undefined ones are left out. */
+export type Result = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
+
+/** Prints a result: as one JSON document, or as lines of `label: value`. */
+export function printResult(context: Context, insecure: boolean, result: Result): void {
+  const whole: Result = insecure ? { ...result, insecure: INSECURE } : result;
+  if (context.format === "json") {
+    context.out(`${JSON.stringify(whole, undefined, 2)}\n`);
+    return;
+  }
+  for (const [label, value] of Object.entries(whole)) {
+    if (value === undefined) continue;
+    context.out(`${label}:${typeof value === "object" ? value.map((item) => `\n  ${item}`).join("") : ` ${value}`}\n`);
+  }
+}

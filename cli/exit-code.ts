@@ -1,0 +1,32 @@
+import { outcomeOf } from "../api/refusal.ts";
+import { EvidenceError } from "../attestation/error.ts";
+import { ChannelError, RemoteError } from "../channel/error.ts";
+import { ManifestError } from "../manifest/error.ts";
+import { CodedError } from "../runtime/errors.ts";
+import { EXIT } from "../runtime/program.ts";
+import { CliError } from "./context.ts";
+import { GenerateError } from "./generate/error.ts";
+
+/** The exit code of an error (design §8): the one table for everything that a command can throw. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof ChannelError) return error.code === "evidence_missing" ? EXIT.refused : EXIT.unreachable;
+  // A code that this version does not know was still a refusal.
+  if (error instanceof RemoteError) return outcomeOf(error.code)?.exit ?? EXIT.refused;
+  if (error instanceof EvidenceError) return EXIT.refused;
+  if (error instanceof ManifestError || error instanceof GenerateError) return EXIT.usage;
+  if (error instanceof CliError) return CLI_EXIT[error.code];
+  if (error instanceof CodedError) return outcomeOf(error.code)?.exit ?? EXIT.failed;
+  return EXIT.failed;
+}
+
+const CLI_EXIT: Readonly<Record<CliError["code"], number>> = {
+  unreadable_file: EXIT.usage,
+  unwritable_file: EXIT.failed,
+  malformed_file: EXIT.usage,
+  manifest_mismatch: EXIT.refused,
+  policy_mismatch: EXIT.usage,
+  not_a_coordinator: EXIT.refused,
+  no_seed_share: EXIT.refused,
+  insecure_not_allowed: EXIT.refused,
+  usage: EXIT.usage,
+};

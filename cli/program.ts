@@ -1,0 +1,119 @@
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { describeError } from "../runtime/errors.ts";
+import { EXIT } from "../runtime/program.ts";
+import { parsePort } from "../runtime/variables.ts";
+import { VERSION } from "../runtime/version.ts";
+import type { Context } from "./context.ts";
+import { exitCodeOf } from "./exit-code.ts";
+import { type GenerateFlags, runGenerate } from "./generate-command.ts";
+import { PLATFORMS } from "./generate/platforms.ts";
+import { recover, type RecoverOptions } from "./recover.ts";
+import { set, type SetOptions } from "./set.ts";
+import { verify, type VerifyOptions } from "./verify.ts";
+
+const USER_API_PORT = 1313;
+
+const context = (): Context => {
+  const options = program.opts<{ workspaceDir: string; output: "text" | "json"; insecure?: true; logLevel: string }>();
+  const quiet = options.logLevel === "warn" || options.logLevel === "error";
+  return {
+    workspace: options.workspaceDir,
+    format: options.output,
+    insecure: options.insecure === true,
+    now: () => new Date(),
+    out: (text) => void process.stdout.write(text),
+    talk: (line) => void (quiet || process.stderr.write(`${line}\n`)),
+  };
+};
+
+const coordinatorOption = new Option(
+  "-c, --coordinator <host:port>",
+  `the Coordinator's user API (port: ${USER_API_PORT})`,
+)
+  .argParser(parseTarget)
+  .makeOptionMandatory();
+const manifestOption = ["-m, --manifest <file>", "the manifest (default: manifest.json of the workspace)"] as const;
+
+const program = new Command("contrast")
+  .description("Confidential containers that prove what they are.")
+  .version(`contrast ${VERSION}`, "--version", "print the version")
+  .helpOption("--help", "print this help")
+  .option("--workspace-dir <dir>", "where manifest, keys and certificates are", ".")
+  .addOption(new Option("--output <format>", "of results").choices(["text", "json"]).default("text"))
+  .addOption(new Option("--log-level <level>", "of talk").choices(["debug", "info", "warn", "error"]).default("info"))
+  .option("--insecure", "accept a software TEE, which proves nothing")
+  .exitOverride()
+  .configureHelp({ showGlobalOptions: true });
+
+program
+  .command("generate")
+  .description("add policies, the Initializer and the mesh proxy to Kubernetes files, and write the manifest")
+  .argument("<path...>", "Kubernetes files, or folders of them")
+  .addOption(
+    new Option("--reference-values <platform>", "the platform that the pods run on")
+      .choices(PLATFORMS)
+      .makeOptionMandatory(),
+  )
+  .option(...manifestOption)
+  .option("--skip-initializer", "don't add the Initializer")
+  .option("--skip-service-mesh", "don't add the mesh proxy")
+  .option("-w, --workload-owner-key <file>", "key that may change the manifest, PEM (repeatable)", collect, [])
+  .option("--add-seedshare-owner-key <file>", "RSA key that may recover the Coordinator, PEM (repeatable)", collect, [])
+  .option("-d, --disable-updates", "let nobody change the manifest later")
+  .option("--image-replacements <file>", "lines of image=replacement")
+  .option("-o, --output-file <file>", "write all resources there and leave the input alone")
+  .action((paths: string[], flags: GenerateFlags) => runGenerate(context(), paths, flags));
+
+program
+  .command("set")
+  .description("make the manifest the active one")
+  .argument("<path...>", "the files that `generate` was given")
+  .addOption(coordinatorOption)
+  .option(...manifestOption)
+  .option("--workload-owner-key <file>", "prove to be this owner (default: workload-owner.pem of the workspace)")
+  .option("--atomic", "only if the history is still as the last `verify` saw it")
+  .option("--latest-transition <hex>", "only if this is still the latest transition; all zero: none")
+  .action((paths: string[], options: SetOptions) => set(context(), paths, options));
+
+program
+  .command("verify")
+  .description("check the Coordinator against the manifest, and save its history and certificates below verify/")
+  .addOption(coordinatorOption)
+  .option(...manifestOption)
+  .action((options: VerifyOptions) => verify(context(), options));
+
+program
+  .command("recover")
+  .description("give a restarted Coordinator its secrets")
+  .addOption(coordinatorOption)
+  .option(...manifestOption)
+  .option("--seedshare-owner-key <file>", "the owner's private key (default: seedshare-owner.pem of the workspace)")
+  .option("--force", "also a Coordinator that has its secrets: read the stored state again")
+  .action((options: RecoverOptions) => recover(context(), options));
+
+for (const command of program.commands) command.exitOverride().helpOption("--help", "print this help");
+
+try {
+  await program.parseAsync(process.argv);
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Commander has printed its message, or the help that was asked for.
+    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+  } else {
+    process.stderr.write(`contrast: ${describeError(error)}\n`);
+    process.exitCode = exitCodeOf(error);
+  }
+}
+
+function collect(value: string, before: string[]): string[] {
+  return [...before, value];
+}
+
+function parseTarget(text: string): string {
+  const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(.*))?$/.exec(text);
+  const port = match?.[2] === undefined ? USER_API_PORT : parsePort(match[2]);
+  if (match?.[1] === undefined || port === undefined) {
+    throw new InvalidArgumentError(`Want host:port, like coordinator.example.com:${USER_API_PORT}.`);
+  }
+  return `${match[1]}:${port}`;
+}
