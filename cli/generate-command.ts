@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import { parseEgressRules } from "../mesh-proxy/egress-rules.ts";
-import { parseIngressRules } from "../mesh-proxy/ingress-rules.ts";
+import { parseEgressRules } from "../mesh-rules/egress-rules.ts";
+import { parseIngressRules } from "../mesh-rules/ingress-rules.ts";
 import { type Fault, Malformed } from "../runtime/environment.ts";
 import { type Context, printResult } from "./context.ts";
 import { generate } from "./generate/generate.ts";

@@ -10,7 +10,21 @@ import { dirname } from "node:path";
  * @throws the system's error; the old file is then untouched
  */
 export async function replaceFile(path: string, bytes: string | Uint8Array, mode = 0o644): Promise<void> {
+  const staged = await stageFile(path, bytes, mode);
+  await staged.commit();
+}
+
+/** Bytes that are on the disk, but not yet under their name. */
+export interface StagedFile {
+  /** As `replaceFile`, with next to nothing left that can fail. */
+  commit(): Promise<void>;
+  discard(): Promise<void>;
+}
+
+/** The first half of `replaceFile`, for several files that are to change together. */
+export async function stageFile(path: string, bytes: string | Uint8Array, mode = 0o644): Promise<StagedFile> {
   const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
+  const discard = (): Promise<void> => rm(temporary, { force: true });
   try {
     const file = await open(temporary, "wx", mode);
     try {
@@ -20,12 +34,20 @@ export async function replaceFile(path: string, bytes: string | Uint8Array, mode
     } finally {
       await file.close();
     }
-    await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    await discard();
     throw error;
   }
-  await syncDirectory(dirname(path));
+  const commit = async (): Promise<void> => {
+    try {
+      await rename(temporary, path);
+    } catch (error) {
+      await discard();
+      throw error;
+    }
+    await syncDirectory(dirname(path));
+  };
+  return { commit, discard };
 }
 
 /** Makes names in a directory durable: without it a rename may be forgotten by a power loss. */

@@ -2,9 +2,9 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { isMap, parseAllDocuments } from "yaml";
 import { z } from "zod";
-import { formatEndpoint } from "../../mesh-proxy/endpoint.ts";
-import { parseEgressRules } from "../../mesh-proxy/egress-rules.ts";
-import { parseIngressRules } from "../../mesh-proxy/ingress-rules.ts";
+import { formatEndpoint } from "../../mesh-rules/endpoint.ts";
+import { parseEgressRules } from "../../mesh-rules/egress-rules.ts";
+import { parseIngressRules } from "../../mesh-rules/ingress-rules.ts";
 
 const PREFIX = "contrast.edgeless.systems/";
 const FILES = readdirSync(import.meta.dirname).filter((name) => name.endsWith(".yml"));

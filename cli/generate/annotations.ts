@@ -1,0 +1,89 @@
+import { type Fault, oneEditApart, quote } from "../../runtime/environment.ts";
+import { parsePort } from "../../runtime/variables.ts";
+
+/** The annotations by which a pod says what it wants (design §3). */
+const PREFIX = "contrast.edgeless.systems/";
+
+export const ANNOTATION = {
+  ingress: `${PREFIX}servicemesh-ingress`,
+  egress: `${PREFIX}servicemesh-egress`,
+  adminPort: `${PREFIX}servicemesh-admin-interface-port`,
+  skipInitializer: `${PREFIX}skip-initializer`,
+  workloadSecretId: `${PREFIX}workload-secret-id`,
+  podRole: `${PREFIX}pod-role`,
+} as const;
+
+export interface PodAnnotations {
+  /** Empty is not the same as missing: every port needs a client certificate. */
+  readonly ingress: string | undefined;
+  readonly egress: string | undefined;
+  readonly adminPort: string | undefined;
+  readonly skipInitializer: boolean;
+  /** Empty: the pod gets no secrets. Missing: it gets those of its own name. */
+  readonly workloadSecretId: string | undefined;
+  readonly role: "coordinator" | undefined;
+}
+
+/** Faults of mesh rules, relative to the annotation: the one of the mesh proxy itself, so that both agree. */
+export type CheckRules = (ingress: string | undefined, egress: string | undefined) => readonly Fault[];
+
+/** One place where annotations stand. */
+export interface Annotated {
+  readonly annotations: Readonly<Record<string, string>>;
+  /** `file:line:column` of an annotation. */
+  readonly place: (name: string) => string;
+}
+
+/**
+ * @param sources where annotations stand; what a later one says goes
+ * @param faults what is wrong is added here
+ */
+export function readAnnotations(
+  sources: readonly Annotated[],
+  checkRules: CheckRules,
+  faults: Fault[],
+): PodAnnotations {
+  const find = (name: string): (Annotated & { readonly text: string }) | undefined => {
+    const source = sources.findLast(({ annotations }) => Object.hasOwn(annotations, name));
+    return source && { ...source, text: source.annotations[name] ?? "" };
+  };
+  /** The text of an annotation, after a look at it. */
+  const checked = (name: string, check: (text: string) => readonly Fault[]): string | undefined => {
+    const found = find(name);
+    for (const { where, got, want } of found === undefined ? [] : check(found.text)) {
+      faults.push({ where: [found?.place(name), name, where].filter(Boolean).join(", "), got, want });
+    }
+    return found?.text;
+  };
+  const oneOf =
+    (...choices: readonly string[]) =>
+    (text: string): Fault[] =>
+      choices.includes(text)
+        ? []
+        : [{ where: "", got: quote(text), want: choices.map((choice) => `"${choice}"`).join(" or ") }];
+
+  faults.push(...misspelt(sources));
+  return {
+    ingress: checked(ANNOTATION.ingress, (text) => checkRules(text, undefined)),
+    egress: checked(ANNOTATION.egress, (text) => checkRules(undefined, text)),
+    adminPort: checked(ANNOTATION.adminPort, (text) =>
+      parsePort(text) === undefined ? [{ where: "", got: quote(text), want: "a port from 1 to 65535" }] : [],
+    ),
+    skipInitializer: checked(ANNOTATION.skipInitializer, oneOf("true", "false")) === "true",
+    workloadSecretId: find(ANNOTATION.workloadSecretId)?.text,
+    role: checked(ANNOTATION.podRole, oneOf("coordinator", "")) === "coordinator" ? "coordinator" : undefined,
+  };
+}
+
+/** A pod whose `servicemesh-ingres` nobody reads would be open to everybody, without a word. */
+function misspelt(sources: readonly Annotated[]): Fault[] {
+  const known: readonly string[] = Object.values(ANNOTATION);
+  return sources.flatMap(({ annotations, place }) =>
+    Object.keys(annotations)
+      .filter((name) => !known.includes(name))
+      .flatMap((name) => {
+        const meant = known.find((candidate) => oneEditApart(name, candidate));
+        return meant === undefined ? [] : [{ where: place(name), got: quote(name), want: meant }];
+      }),
+  );
+}

@@ -1,0 +1,194 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { openOrCreateVendor } from "../../attestation/simulated/vendor.ts";
+import type { CheckRules } from "./annotations.ts";
+import { collectWorkloads, type EditedPod, editPods, placeOf, workloadId } from "./edit-pods.ts";
+import { readImageReplacements } from "./image-replacements.ts";
+import {
+  encodeManifestFile,
+  type Grant,
+  grantPolicies,
+  type ManifestFile,
+  openValues,
+  readManifestFile,
+  withReferenceValues,
+} from "./manifest-file.ts";
+import { seedshareOwners, workloadOwners } from "./owner-keys.ts";
+import { type Platform, platformFacts, runtimeClassName } from "./platforms.ts";
+import { withoutCommand } from "./policy.ts";
+import { readResourceFiles, type ResourceFile, rewriteResourceFile } from "./resource-file.ts";
+import { type FileChange, writeFiles } from "./write-files.ts";
+
+/** `contrast generate` (design §8), without its command line. */
+export interface GenerateOptions {
+  /** Files, and folders of them. */
+  readonly paths: readonly string[];
+  readonly workspaceDir: string;
+  readonly referenceValues: Platform;
+  readonly manifestPath: string;
+  readonly skipInitializer?: boolean | undefined;
+  readonly skipServiceMesh?: boolean | undefined;
+  /** PEM files; none: the workspace's own key, made if need be. */
+  readonly workloadOwnerKeys?: readonly string[] | undefined;
+  readonly seedshareOwnerKeys?: readonly string[] | undefined;
+  /** Nobody may change the manifest later. */
+  readonly disableUpdates?: boolean | undefined;
+  readonly imageReplacementsPath?: string | undefined;
+  /** All resources go into this file, and the given ones stay as they are. */
+  readonly outputPath?: string | undefined;
+  readonly checkRules?: CheckRules | undefined;
+}
+
+export interface GenerateResult {
+  /** In the order of the files and of what stands in them; the manifest has the same order. */
+  readonly policies: readonly GeneratedPolicy[];
+  /** Every file whose bytes are new, keys and manifest included. */
+  readonly changedFiles: readonly string[];
+  readonly manifestPath: string;
+  readonly runtimeClassName: string;
+  /** JSON paths of the manifest's values that only the platform's operator knows. Until they are there it is invalid. */
+  readonly fillIn: readonly string[];
+}
+
+export interface GeneratedPolicy {
+  readonly hash: string;
+  readonly name: string;
+  readonly kind: string;
+  readonly namespace: string | undefined;
+  readonly file: string;
+  /** What CONTRAST_SIMULATED_TEE_DIR is for this pod, on the simulated platform. */
+  readonly vmDir?: string | undefined;
+}
+
+const SIMULATED_TEE = "simulated-tee";
+
+interface Io {
+  readonly now: () => Date;
+  readonly talk: (line: string) => void;
+}
+
+/**
+ * Makes pods ready for their confidential VMs and writes the manifest that allows them. All is computed before any
+ * of these files is written, and a second run changes none of them. Software TEEs are launched anew each time.
+ *
+ * @throws GenerateError, ManifestError
+ */
+export async function generate(options: GenerateOptions, io: Io): Promise<GenerateResult> {
+  const { workspaceDir, manifestPath, referenceValues: platform, outputPath } = options;
+  const files = await readResourceFiles(options.paths, outputPath);
+  const pods = await editAll(files, options);
+  const resources = resourceChanges(files, outputPath);
+  const before = await readManifestFile(manifestPath);
+  const owners = await ownerChanges(options, before);
+  const vendor =
+    platform === "simulated"
+      ? await openOrCreateVendor(join(workspaceDir, SIMULATED_TEE, "vendor"), io.now())
+      : undefined;
+
+  const { policies, dropped } = grantPolicies(before?.Policies ?? {}, pods.map(toGrant));
+  const { kind, values } = platformFacts(platform);
+  const referenceValues = vendor === undefined ? values : { ...values, RootDigest: vendor.rootDigest };
+  const manifest: ManifestFile = {
+    Policies: policies,
+    ReferenceValues: withReferenceValues(before?.ReferenceValues ?? {}, kind, referenceValues),
+    ...owners.names,
+  };
+  const bytes = encodeManifestFile(manifest);
+  const fillIn = openValues(bytes, manifest);
+
+  const changes = await unwritten([...owners.keys, ...resources, { path: manifestPath, content: bytes, mode: 0o644 }]);
+  await writeFiles(changes);
+  const vmDirs = pods.map((pod) => vendor && join(workspaceDir, SIMULATED_TEE, vmName(pod, pods)));
+  for (const [index, { hash }] of pods.entries()) {
+    await vendor?.launch(vmDirs[index] ?? "", { hostData: Buffer.from(hash, "hex") });
+  }
+
+  for (const { path } of owners.keys) io.talk(`made the key ${path}: keep it, and keep it secret`);
+  for (const hash of dropped) io.talk(`${manifestPath}: took out policy ${hash}, which no given pod has`);
+  if (vendor === undefined) pods.forEach((pod) => warnOfImages(pod, io));
+  return {
+    policies: pods.map(({ hash, workload: { name, kind, namespace, file } }, index) => {
+      return { hash, name, kind, namespace, file: file.path, vmDir: vmDirs[index] };
+    }),
+    changedFiles: changes.map(({ path }) => path),
+    manifestPath,
+    runtimeClassName: runtimeClassName(platform),
+    fillIn,
+  };
+}
+
+async function editAll(files: readonly ResourceFile[], options: GenerateOptions): Promise<EditedPod[]> {
+  const { imageReplacementsPath: path, skipInitializer = false, skipServiceMesh = false } = options;
+  const imageReplacements = path === undefined ? new Map<string, string>() : await readImageReplacements(path);
+  const inject = { platform: options.referenceValues, skipInitializer, skipServiceMesh, imageReplacements };
+  return editPods(collectWorkloads(files), inject, options.checkRules ?? (() => []));
+}
+
+/** The files as they are to be; or one file with all of them, each behind the mark of a document. */
+function resourceChanges(files: readonly ResourceFile[], outputPath: string | undefined): FileChange[] {
+  const changes = files.map((file): FileChange => {
+    return { path: file.path, content: rewriteResourceFile(file, file.values), mode: 0o644 };
+  });
+  if (outputPath === undefined) return changes;
+  const parts = changes.map(({ content }) =>
+    String(content)
+      .replace(/^\uFEFF/, "")
+      .replace(/([^\n])$/, "$1\n"),
+  );
+  return [{ path: outputPath, content: parts.join("---\n"), mode: 0o644 }];
+}
+
+/** The owners of the manifest: those it has, and those that are given; and the keys that have to be written. */
+async function ownerChanges(
+  options: GenerateOptions,
+  before: ManifestFile | undefined,
+): Promise<{
+  readonly names: Pick<ManifestFile, "WorkloadOwnerKeyDigests" | "SeedshareOwnerPubKeys">;
+  readonly keys: readonly FileChange[];
+}> {
+  const { workspaceDir, workloadOwnerKeys = [], seedshareOwnerKeys = [], disableUpdates = false } = options;
+  const ownPaths = [join(workspaceDir, "workload-owner.pem"), join(workspaceDir, "seedshare-owner.pem")] as const;
+  const workload = disableUpdates ? undefined : await workloadOwners(workloadOwnerKeys, ownPaths[0]);
+  const seedshare = await seedshareOwners(seedshareOwnerKeys, ownPaths[1]);
+  const union = (old: readonly string[] = [], names: readonly string[]): string[] => [...new Set([...old, ...names])];
+  return {
+    names: {
+      WorkloadOwnerKeyDigests: workload === undefined ? [] : union(before?.WorkloadOwnerKeyDigests, workload.names),
+      SeedshareOwnerPubKeys: union(before?.SeedshareOwnerPubKeys, seedshare.names),
+    },
+    keys: [workload?.made, seedshare.made].flatMap((content, index): FileChange[] => {
+      return content === undefined ? [] : [{ path: ownPaths[index] ?? "", content, mode: 0o600 }];
+    }),
+  };
+}
+
+function toGrant({ workload, annotations, hash, previousHash }: EditedPod): Grant {
+  const { role, workloadSecretId } = annotations;
+  return {
+    hash,
+    previousHash,
+    role,
+    defaultSans: [role ?? workload.name, "*"],
+    defaultSecretId: workloadId(workload),
+    secretId: workloadSecretId,
+  };
+}
+
+/** The pod's own name where that is enough; `vendor` is another directory already. */
+function vmName({ workload }: EditedPod, pods: readonly EditedPod[]): string {
+  const { name, namespace, kind } = workload;
+  const isUnique = pods.filter((other) => other.workload.name === name).length === 1;
+  return isUnique && name !== "vendor" ? name : `${namespace ?? "default"}.${kind}.${name}`;
+}
+
+function warnOfImages({ workload }: EditedPod, io: Io): void {
+  const names = withoutCommand(workload.template.spec);
+  if (names.length === 0) return;
+  io.talk(`${placeOf(workload)}: the policy refuses containers that state no command: ${names.join(", ")}`);
+}
+
+/** Those whose bytes differ from what is there. */
+async function unwritten(changes: readonly FileChange[]): Promise<FileChange[]> {
+  const before = await Promise.all(changes.map(({ path }) => readFile(path).catch(() => undefined)));
+  return changes.filter(({ content }, index) => before[index]?.equals(Buffer.from(content)) !== true);
+}

@@ -1,0 +1,201 @@
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { INITDATA_ANNOTATION } from "../../manifest/initdata.ts";
+import { collectPolicies } from "./policies.ts";
+import { runtimeClassName } from "./platforms.ts";
+import { WEB, COORDINATOR, workspace, podSpecs, annotationOf } from "./test-workspace.ts";
+
+test("gives a pod its runtime class, the Initializer, the mesh proxy, the volume and the mounts", async () => {
+  const { run, read } = await workspace({ "web.yml": WEB });
+  await run();
+  const certs = { name: "contrast-tls-certs", mountPath: "/tls-config" };
+  expect(podSpecs(await read("app/web.yml")).web).toEqual({
+    runtimeClassName: expect.stringMatching(/^contrast-cc-metal-qemu-snp-[0-9a-f]{8}$/) as string,
+    initContainers: [
+      {
+        name: "contrast-initializer",
+        image: "contrast/initializer:0.1.0",
+        env: [{ name: "COORDINATOR_HOST", value: "coordinator" }],
+        volumeMounts: [certs],
+      },
+      {
+        name: "contrast-mesh-proxy",
+        image: "contrast/mesh-proxy:0.1.0",
+        restartPolicy: "Always",
+        env: [
+          { name: "CONTRAST_INGRESS_PROXY_CONFIG", value: "web#8080#false" },
+          { name: "CONTRAST_EGRESS_PROXY_CONFIG", value: "db#127.137.0.1:5432#db:5432" },
+        ],
+        securityContext: { capabilities: { add: ["NET_ADMIN"], drop: ["ALL"] } },
+        volumeMounts: [{ ...certs, readOnly: true }],
+      },
+      { name: "cache", image: "cache:1", volumeMounts: [{ ...certs, readOnly: true }] },
+    ],
+    containers: [
+      {
+        name: "web",
+        image: "web:1",
+        command: ["web", "-v"],
+        env: [{ name: "MODE", value: "fast" }],
+        volumeMounts: [
+          { name: "data", mountPath: "/data" },
+          { ...certs, readOnly: true },
+        ],
+      },
+    ],
+    volumes: [
+      { name: "data", emptyDir: {} },
+      { name: "contrast-tls-certs", emptyDir: { medium: "Memory" } },
+    ],
+  });
+});
+
+test("takes the mesh proxy out when the annotations are gone", async () => {
+  const { run, read, write } = await workspace({ "web.yml": WEB });
+  await run();
+  await write("app/web.yml", (await read("app/web.yml")).replaceAll(/.*servicemesh.*\n/g, ""));
+  await run();
+  const names = podSpecs(await read("app/web.yml")).web.initContainers.map(({ name }: { name: string }) => name);
+  expect(names).toEqual(["contrast-initializer", "cache"]);
+});
+
+test("keeps what a user added to the Initializer and the mesh proxy", async () => {
+  const { run, read, write } = await workspace({ "web.yml": WEB });
+  await run();
+  const edited = (await read("app/web.yml"))
+    .replace(
+      "value: coordinator\n",
+      'value: coordinator.other:7777\n        - name: CONTRAST_KEY_MODE\n          value: "0444"\n',
+    )
+    .replace("restartPolicy: Always\n", "restartPolicy: Always\n        resources: {limits: {memory: 64Mi}}\n");
+  await write("app/web.yml", edited);
+  await run();
+  const after = await read("app/web.yml");
+  expect(after.replace(annotationOf(after), annotationOf(edited))).toBe(edited);
+});
+
+test("an empty ingress annotation is set in the mesh proxy, a missing one is not", async () => {
+  const text = WEB.replace("servicemesh-ingress: web#8080#false", 'servicemesh-ingress: ""').replace(
+    /.*egress:.*\n/,
+    "",
+  );
+  const { run, read } = await workspace({ "web.yml": text });
+  await run();
+  expect(podSpecs(await read("app/web.yml")).web.initContainers[1].env).toEqual([
+    { name: "CONTRAST_INGRESS_PROXY_CONFIG", value: "" },
+  ]);
+});
+
+test("reads annotations from the workload too, and the pod template's go before them", async () => {
+  const text = COORDINATOR.replace(
+    "name: coordinator\nspec",
+    `name: db
+  annotations:
+    contrast.edgeless.systems/servicemesh-admin-interface-port: "9102"
+    contrast.edgeless.systems/workload-secret-id: outer
+spec`,
+  ).replace("pod-role: coordinator", "workload-secret-id: inner");
+  const { run, read, manifest } = await workspace({ "db.yml": text });
+  const { policies } = await run();
+  expect(podSpecs(await read("app/db.yml")).db.initContainers[1]).toMatchObject({
+    name: "contrast-mesh-proxy",
+    env: [{ name: "CONTRAST_ADMIN_PORT", value: "9102" }],
+  });
+  expect((await manifest()).Policies[policies[0]?.hash ?? ""].WorkloadSecretID).toBe("inner");
+});
+
+test.for([
+  ["the annotation", WEB.replace("labels:", '  contrast.edgeless.systems/skip-initializer: "true"\n      labels:'), {}],
+  ["the option", WEB, { skipInitializer: true }],
+] as const)("leaves the Initializer out where %s says so", async ([, text, options]) => {
+  const { run, read } = await workspace({ "web.yml": text });
+  await run(options);
+  const names = podSpecs(await read("app/web.yml")).web.initContainers.map(({ name }: { name: string }) => name);
+  expect(names).toEqual(["contrast-mesh-proxy", "cache"]);
+});
+
+test("leaves a pod's containers alone where both are skipped", async () => {
+  const { run, read } = await workspace({ "web.yml": WEB });
+  await run({ skipInitializer: true, skipServiceMesh: true });
+  const after = await read("app/web.yml");
+  const expected = WEB.replace("contrast-cc\n", `${runtimeClassName("metal-qemu-snp")}\n`).replace(
+    "      labels:",
+    `        ${INITDATA_ANNOTATION}: ${annotationOf(after)}\n      labels:`,
+  );
+  expect(after).toBe(expected);
+});
+
+test("gives the Coordinator a policy and nothing else", async () => {
+  const { run, read } = await workspace({ "coordinator.yml": COORDINATOR });
+  await run();
+  const after = await read("app/coordinator.yml");
+  expect(after).toBe(
+    COORDINATOR.replace("contrast-cc\n", `${runtimeClassName("metal-qemu-snp")}\n`).replace(
+      "pod-role: coordinator\n",
+      `pod-role: coordinator\n        ${INITDATA_ANNOTATION}: ${annotationOf(after)}\n`,
+    ),
+  );
+});
+
+test("finds pods in every kind of workload, and in lists", async () => {
+  const pod = "spec: {runtimeClassName: contrast-cc, containers: [{name: a, image: a}]}";
+  const job = `spec: {template: {${pod}}}`;
+  const kinds = [
+    ["v1", "Pod", pod],
+    ["apps/v1", "Deployment", job],
+    ["apps/v1", "StatefulSet", job],
+    ["apps/v1", "DaemonSet", job],
+    ["apps/v1", "ReplicaSet", job],
+    ["v1", "ReplicationController", job],
+    ["batch/v1", "Job", job],
+    ["batch/v1", "CronJob", `spec: {jobTemplate: {${job}}}`],
+  ];
+  const items = kinds.map(
+    ([apiVersion, kind, spec]) => `{apiVersion: ${apiVersion}, kind: ${kind}, metadata: {name: a}, ${spec}}`,
+  );
+  const { run, dir } = await workspace({
+    "all.yaml": items.join("\n---\n"),
+    "list.yaml": `apiVersion: v1\nkind: List\nitems:\n${items.map((item) => `- ${item.replace("name: a", "name: b")}\n`).join("")}`,
+  });
+  const { policies } = await run();
+  expect(policies.map(({ kind }) => kind)).toEqual([...kinds, ...kinds].map(([, kind]) => kind));
+  expect(await collectPolicies([join(dir, "app")])).toHaveLength(16);
+  expect((await run()).changedFiles).toEqual([]);
+});
+
+test("leaves everything alone that does not ask for a confidential VM", async () => {
+  const other = `${WEB.replace("contrast-cc", "kata").replace("name: web ", "name: other ")}---
+apiVersion: example.com/v1
+kind: Deployment
+metadata: {name: stranger}
+spec: {template: {spec: {runtimeClassName: contrast-cc}}}
+--- null
+---
+- a list
+---
+text
+`;
+  const { run, read } = await workspace({ "web.yml": WEB, "other.yml": other, "notes.txt": "runtimeClassName: [" });
+  const { policies, changedFiles } = await run();
+  expect(policies).toHaveLength(1);
+  expect(changedFiles).toHaveLength(2);
+  expect(await read("app/other.yml")).toBe(other);
+});
+
+test("replaces images in the pods that it touches, its own too", async () => {
+  const { run, read, write, dir } = await workspace({
+    "web.yml": WEB,
+    "other.yml": WEB.replace("contrast-cc", "kata").replace("name: web ", "name: other "),
+  });
+  await write("images", "# mirrors\n\nweb:1=mirror/web@sha256:00\ncontrast/initializer:0.1.0=mirror/initializer:1\n");
+  await run({ imageReplacementsPath: join(dir, "images") });
+  const { web } = podSpecs(await read("app/web.yml"));
+  expect(web.containers[0].image).toBe("mirror/web@sha256:00");
+  expect(web.initContainers.map(({ image }: { image: string }) => image)).toEqual([
+    "mirror/initializer:1",
+    "contrast/mesh-proxy:0.1.0",
+    "cache:1",
+  ]);
+  expect(podSpecs(await read("app/other.yml")).other.containers[0].image).toBe("web:1");
+  expect((await run({ imageReplacementsPath: join(dir, "images") })).changedFiles).toEqual([]);
+});

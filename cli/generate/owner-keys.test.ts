@@ -1,0 +1,73 @@
+import { createHash, createPublicKey, generateKeyPairSync } from "node:crypto";
+import { existsSync } from "node:fs";
+import { readdir, stat, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { WEB, RSA, EC, pem, workspace, refusal } from "./test-workspace.ts";
+
+test("makes the owners' keys where there are none, readable by their owner only", async () => {
+  const { run, dir, manifest, read } = await workspace({ "web.yml": WEB });
+  for (const name of ["workload-owner.pem", "seedshare-owner.pem"]) await unlink(join(dir, name));
+  const { changedFiles } = await run();
+  const { WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys } = await manifest();
+  const workload = createPublicKey(await read("workload-owner.pem"));
+  const seedshare = createPublicKey(await read("seedshare-owner.pem"));
+  expect(workload.asymmetricKeyDetails).toMatchObject({ namedCurve: "secp384r1" });
+  expect(seedshare.asymmetricKeyDetails).toMatchObject({ modulusLength: 4096 });
+  const digest = createHash("sha256")
+    .update(workload.export({ type: "spki", format: "der" }))
+    .digest("hex");
+  expect(WorkloadOwnerKeyDigests).toEqual([digest]);
+  expect(SeedshareOwnerPubKeys).toEqual([seedshare.export({ type: "spki", format: "der" }).toString("hex")]);
+  for (const name of ["workload-owner.pem", "seedshare-owner.pem"]) {
+    expect(await read(name)).toContain("BEGIN PRIVATE KEY");
+    expect((await stat(join(dir, name))).mode & 0o777).toBe(0o600);
+    expect(changedFiles).toContain(join(dir, name));
+  }
+  expect((await run()).changedFiles).toEqual([]);
+});
+
+test("takes the owners' keys that it is given, public or private, and makes none", async () => {
+  const { run, dir, manifest, write } = await workspace({ "web.yml": WEB });
+  for (const name of ["workload-owner.pem", "seedshare-owner.pem"]) await unlink(join(dir, name));
+  const other = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  await write("a.pem", pem(EC.privateKey));
+  await write("b.pem", pem(other.publicKey));
+  await write("c.pem", pem(RSA.publicKey));
+  await run({ workloadOwnerKeys: [join(dir, "a.pem"), join(dir, "b.pem")], seedshareOwnerKeys: [join(dir, "c.pem")] });
+  expect((await manifest()).WorkloadOwnerKeyDigests).toEqual(
+    [EC.publicKey, other.publicKey].map((key) =>
+      createHash("sha256")
+        .update(key.export({ type: "spki", format: "der" }))
+        .digest("hex"),
+    ),
+  );
+  expect((await readdir(dir)).toSorted()).toEqual(["a.pem", "app", "b.pem", "c.pem", "manifest.json"]);
+});
+
+test("lets nobody change the manifest where updates are disabled", async () => {
+  const { run, dir, manifest } = await workspace({ "web.yml": WEB });
+  await run();
+  await unlink(join(dir, "workload-owner.pem"));
+  await run({ disableUpdates: true });
+  expect((await manifest()).WorkloadOwnerKeyDigests).toEqual([]);
+  expect(existsSync(join(dir, "workload-owner.pem"))).toBe(false);
+});
+
+test.for([
+  ["is missing", undefined, "unreadable_file", "ENOENT"],
+  ["is of another kind", pem(RSA.privateKey), "invalid_key", "a key of another kind (rsa)"],
+  [
+    "is no key",
+    "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n",
+    "invalid_key",
+    "no key in PEM without a passphrase",
+  ],
+])("refuses an owner's key that %s, and shows nothing of it", async ([, text, code, got]) => {
+  const { run, dir, write } = await workspace({ "web.yml": WEB });
+  if (text !== undefined) await write("key.pem", text);
+  const error = await refusal(run({ workloadOwnerKeys: [join(dir, "key.pem")] }));
+  expect(error).toMatchObject({ code, where: join(dir, "key.pem"), got });
+  expect(error.cause).toBe(code === "invalid_key" ? undefined : error.cause);
+  expect(error.describe()).not.toContain("c2VjcmV0");
+});

@@ -1,0 +1,94 @@
+import { createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { promisify } from "node:util";
+import { generateEcKey, privateKeyPem, spki, spkiDigest } from "../../pki/keys.ts";
+import { GenerateError, systemReason } from "./error.ts";
+
+/** The keys of the people who may change the manifest, and of those who may recover the Coordinator. */
+export interface OwnerKeys {
+  /** As the manifest names them: digests of the workload owners, whole keys of the seed share owners; hexadecimal. */
+  readonly names: readonly string[];
+  /** The private key that was made because there was none, PEM (PKCS#8). */
+  readonly made: string | undefined;
+}
+
+const generateKeys = promisify(generateKeyPair);
+
+/**
+ * @param given PEM files with the owners' public or private keys
+ * @param own the workspace's key, used and made if need be where none is given
+ * @throws GenerateError invalid_key, unreadable_file
+ */
+export async function workloadOwners(given: readonly string[], own: string): Promise<OwnerKeys> {
+  return owners(given, own, {
+    want: "an EC key on P-256 or P-384, PEM",
+    fits: ({ asymmetricKeyType: type, asymmetricKeyDetails: details }) =>
+      type === "ec" && ["prime256v1", "secp384r1"].includes(details?.namedCurve ?? ""),
+    generate: async () => (await generateEcKey("P-384")).privateKey,
+    name: (key) => spkiDigest(key).toString("hex"),
+  });
+}
+
+/** As `workloadOwners`. */
+export async function seedshareOwners(given: readonly string[], own: string): Promise<OwnerKeys> {
+  return owners(given, own, {
+    want: "an RSA key of at least 2048 bits, PEM",
+    fits: ({ asymmetricKeyType: type, asymmetricKeyDetails: details }) =>
+      type === "rsa" && (details?.modulusLength ?? 0) >= 2048,
+    generate: async () => (await generateKeys("rsa", { modulusLength: 4096 })).privateKey,
+    name: (key) => spki(key).toString("hex"),
+  });
+}
+
+interface KeyKind {
+  readonly want: string;
+  readonly fits: (key: KeyObject) => boolean;
+  readonly generate: () => Promise<KeyObject>;
+  readonly name: (publicKey: KeyObject) => string;
+}
+
+async function owners(given: readonly string[], own: string, kind: KeyKind): Promise<OwnerKeys> {
+  const paths = given.length > 0 ? given : [own];
+  const pems = await Promise.all(paths.map(readPem));
+  const [first] = pems;
+  if (given.length === 0 && first === undefined) {
+    const key = await kind.generate();
+    return { names: [kind.name(createPublicKey(key))], made: privateKeyPem(key) };
+  }
+  const names = pems.map((pem, index) => {
+    const path = paths[index] ?? own;
+    if (pem === undefined) throw unreadable(path, "ENOENT");
+    return kind.name(parsePublicKey(pem, path, kind));
+  });
+  return { names: [...new Set(names)], made: undefined };
+}
+
+/** @returns undefined where there is no such file */
+async function readPem(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    const reason = systemReason(error);
+    if (reason === "ENOENT") return undefined;
+    throw unreadable(path, reason);
+  }
+}
+
+function parsePublicKey(pem: string, path: string, { want, fits }: KeyKind): KeyObject {
+  let key: KeyObject | undefined;
+  try {
+    key = createPublicKey(pem);
+  } catch {
+    // The parser's error may quote the file, and the file may be a private key.
+  }
+  if (key !== undefined && fits(key)) return key;
+  const got =
+    key === undefined ? "no key in PEM without a passphrase" : `a key of another kind (${key.asymmetricKeyType})`;
+  throw new GenerateError("invalid_key", "the owner's key can't be used", [{ where: path, got, want }]);
+}
+
+function unreadable(path: string, got: string): GenerateError {
+  return new GenerateError("unreadable_file", "the owner's key can't be read", [
+    { where: path, got, want: "a PEM file" },
+  ]);
+}

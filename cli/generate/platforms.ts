@@ -1,0 +1,63 @@
+import { createHash } from "node:crypto";
+import { SIMULATED_MEASUREMENT } from "../../attestation/simulated/attester.ts";
+
+/**
+ * The platforms that `generate` knows, and what is known about them beforehand. What only their operator knows is left
+ * open: `""` where text belongs, `null` where a number does. No manifest with such a value is valid.
+ */
+export const PLATFORMS = [
+  "aks-clh-snp",
+  "k3s-qemu-snp",
+  "k3s-qemu-tdx",
+  "metal-qemu-snp",
+  "metal-qemu-tdx",
+  "simulated",
+] as const;
+export type Platform = (typeof PLATFORMS)[number];
+
+/** A key of the manifest's ReferenceValues. */
+export type TeeKind = "snp" | "tdx" | "insecure";
+
+/** One set of reference values as the manifest writes it. */
+export type ReferenceValueSet = Readonly<Record<string, unknown>>;
+
+interface PlatformFacts {
+  readonly kind: TeeKind;
+  readonly values: ReferenceValueSet;
+}
+
+const SNP = {
+  ProductName: "",
+  TrustedMeasurement: "",
+  MinimumTCB: { BootloaderVersion: null, TEEVersion: null, SNPVersion: null, MicrocodeVersion: null },
+  GuestPolicy: { ABIMajor: 0, ABIMinor: 0, SMT: true },
+  PlatformInfo: { SMTEnabled: true, TSMEEnabled: true },
+  AllowedChipIDs: [],
+};
+const TDX = { MrTd: "", MrSeam: "", Rtmrs: ["", "", "", ""], Xfam: "", MinimumTeeTcbSvn: "" };
+
+const FACTS: Readonly<Record<Platform, PlatformFacts>> = {
+  // Cloud Hypervisor on AKS launches its guests with ABI 0.31.
+  "aks-clh-snp": { kind: "snp", values: { ...SNP, GuestPolicy: { ...SNP.GuestPolicy, ABIMinor: 31 } } },
+  "k3s-qemu-snp": { kind: "snp", values: SNP },
+  "k3s-qemu-tdx": { kind: "tdx", values: TDX },
+  "metal-qemu-snp": { kind: "snp", values: SNP },
+  "metal-qemu-tdx": { kind: "tdx", values: TDX },
+  simulated: { kind: "insecure", values: { RootDigest: "", TrustedMeasurement: SIMULATED_MEASUREMENT } },
+};
+
+export function platformFacts(platform: Platform): PlatformFacts {
+  return FACTS[platform];
+}
+
+/**
+ * The runtime class of the platform's pods. The digits stand for what this version knows about the platform: nodes that
+ * were set up for another version don't take the pod.
+ */
+export function runtimeClassName(platform: Platform): string {
+  const { kind, values } = FACTS[platform];
+  const digest = createHash("sha256")
+    .update(JSON.stringify({ [kind]: [values] }))
+    .digest("hex");
+  return `contrast-cc-${platform}-${digest.slice(0, 8)}`;
+}

@@ -1,0 +1,156 @@
+import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { onTestFinished } from "vitest";
+import { parseAllDocuments } from "yaml";
+import { GenerateError } from "./error.ts";
+import { generate, type GenerateOptions, type GenerateResult } from "./generate.ts";
+
+/** A workspace with real files for the tests of `generate`, and resources to begin with. */
+
+export const WEB = `# The web server.
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: web   # its name
+  namespace: "shop"
+spec:
+  replicas: 2
+
+  template:
+    metadata:
+      annotations:
+        contrast.edgeless.systems/servicemesh-ingress: web#8080#false
+        contrast.edgeless.systems/servicemesh-egress: 'db#127.137.0.1:5432#db:5432'
+      labels: {app: web}
+    spec:
+      runtimeClassName: contrast-cc
+      initContainers:
+      # Fills the cache.
+      - name: cache
+        image: cache:1
+      containers:
+      - name: web
+        image: "web:1"
+        command: [web, -v]
+        env:
+        - {name: MODE, value: fast}
+        volumeMounts:
+        - name: data
+          mountPath: /data
+      volumes:
+      - name: data
+        emptyDir: {}
+---
+# Nothing of this changes:   not even this.
+apiVersion: v1
+kind: Service
+metadata: {name:   web}
+spec:
+    ports: [ {port: 80} ]   # odd
+`;
+
+export const COORDINATOR = `apiVersion: apps/v1
+kind: StatefulSet
+metadata:
+  name: coordinator
+spec:
+  template:
+    metadata:
+      annotations:
+        contrast.edgeless.systems/pod-role: coordinator
+    spec:
+      runtimeClassName: contrast-cc
+      containers:
+        - name: coordinator
+          image: contrast/coordinator:0.1.0
+`;
+
+export const RSA = generateKeyPairSync("rsa", { modulusLength: 2048 });
+export const EC = generateKeyPairSync("ec", { namedCurve: "P-384" });
+const NOW = new Date("2026-06-01T00:00:00Z");
+export const SNP_VALUES = {
+  ProductName: "Milan",
+  TrustedMeasurement: "11".repeat(48),
+  MinimumTCB: { BootloaderVersion: 3, TEEVersion: 0, SNPVersion: 8, MicrocodeVersion: 115 },
+};
+
+export function pem(key: KeyObject): string {
+  return key.export({ type: key.type === "private" ? "pkcs8" : "spki", format: "pem" });
+}
+
+// oxlint-disable-next-line typescript/no-explicit-any -- what a test looks into, it knows
+export type Loose = any;
+
+export interface Workspace {
+  readonly dir: string;
+  readonly talk: readonly string[];
+  readonly run: (options?: Partial<GenerateOptions>) => Promise<GenerateResult>;
+  readonly read: (name: string) => Promise<string>;
+  readonly write: (name: string, text: string) => Promise<void>;
+  readonly manifest: () => Promise<Loose>;
+  readonly editManifest: (change: (manifest: Loose) => void) => Promise<void>;
+}
+
+/** A workspace with keys and these files in `app`. */
+export async function workspace(files: Readonly<Record<string, string>>): Promise<Workspace> {
+  const dir = await mkdtemp(join(tmpdir(), "contrast-generate-"));
+  onTestFinished(() => rm(dir, { recursive: true }));
+  const talk: string[] = [];
+  const read = (name: string): Promise<string> => readFile(join(dir, name), "utf8");
+  const write = async (name: string, text: string): Promise<void> => {
+    await mkdir(dirname(join(dir, name)), { recursive: true });
+    await writeFile(join(dir, name), text);
+  };
+  const manifest = async (): Promise<unknown> => JSON.parse(await read("manifest.json")) as unknown;
+  await write("workload-owner.pem", pem(EC.privateKey));
+  await write("seedshare-owner.pem", pem(RSA.privateKey));
+  await mkdir(join(dir, "app"));
+  for (const [name, text] of Object.entries(files)) await write(`app/${name}`, text);
+  return {
+    dir,
+    talk,
+    read,
+    write,
+    manifest,
+    run: (options) =>
+      generate(
+        {
+          paths: [join(dir, "app")],
+          workspaceDir: dir,
+          referenceValues: "metal-qemu-snp",
+          manifestPath: join(dir, "manifest.json"),
+          ...options,
+        },
+        { now: () => NOW, talk: (line) => talk.push(line) },
+      ),
+    editManifest: async (change) => {
+      const value = await manifest();
+      change(value);
+      await write("manifest.json", JSON.stringify(value));
+    },
+  };
+}
+
+/** The pod templates' specs of a text, by the name of the workload. */
+export function podSpecs(text: string): Loose {
+  const documents = parseAllDocuments(text, { merge: true }).map((document) => document.toJS());
+  const workloads = documents.filter((value) => value.spec?.template !== undefined);
+  return Object.fromEntries(workloads.map((value) => [value.metadata.name, value.spec.template.spec]));
+}
+
+export function annotationOf(text: string): string {
+  const [, annotation] = /cc_init_data: "?([A-Za-z0-9+/=]+)/.exec(text) ?? [];
+  if (annotation === undefined) throw new Error("no annotation");
+  return annotation;
+}
+
+export async function refusal(action: Promise<unknown>): Promise<GenerateError> {
+  const error: unknown = await action.then(
+    () => new Error("was accepted"),
+    (reason: unknown) => reason,
+  );
+  if (error instanceof GenerateError) return error;
+  throw error;
+}

@@ -1,0 +1,118 @@
+import { Socket } from "node:net";
+import { createServer, type Server, type TLSSocket } from "node:tls";
+import type { Credentials } from "./credentials.ts";
+import { MeshProxyError, reason } from "./errors.ts";
+import { DEADLINE_MS, type Leg } from "./leg.ts";
+
+/**
+ * The server side of TLS on connections that were accepted elsewhere: one TLS context for all of them. With
+ * `clientCertificate: "required"` a connection is secure only if the client's chain ends in the mesh CA.
+ */
+export class TlsAcceptor {
+  readonly #server: Server;
+  readonly #handshakes = new WeakMap<Socket, PromiseWithResolvers<TLSSocket>>();
+
+  constructor(credentials: Credentials, clientCertificate: "required" | "not asked for", now: () => Date) {
+    const isRequired = clientCertificate === "required";
+    this.#server = createServer({
+      cert: credentials.certChain,
+      key: credentials.key.reveal(),
+      ca: credentials.meshCa,
+      minVersion: "TLSv1.3",
+      requestCert: isRequired,
+      rejectUnauthorized: true,
+      // A session that was begun without a client certificate must not be resumed where one is required.
+      sessionIdContext: isRequired ? "mesh-mutual" : "mesh-server",
+    });
+    this.#server.on("secureConnection", (socket) => {
+      socket.on("error", () => {});
+      // Before the client's end can be seen: from here on it may end its direction and still wait for an answer.
+      socket.allowHalfOpen = true;
+      const handshake = this.#handshakeOf(socket);
+      if (handshake === undefined) socket.destroy();
+      else if (isResumedTooLate(socket, now())) handshake.reject(untrusted("CERT_HAS_EXPIRED"));
+      else handshake.resolve(socket);
+    });
+    this.#server.on("tlsClientError", (error, socket) => this.#handshakeOf(socket)?.reject(refusal(error, socket)));
+  }
+
+  /**
+   * @param transport accepted with `allowHalfOpen: false`: who closes it during the handshake is gone
+   * @throws MeshProxyError `client_certificate_missing`, `client_certificate_untrusted`, `tls_handshake` or
+   *   `handshake_timeout`
+   */
+  async accept(transport: Socket): Promise<Leg> {
+    const handshake = Promise.withResolvers<TLSSocket>();
+    this.#handshakes.set(transport, handshake);
+    // Node's own handshake timeout starts anew with every byte that a slow peer sends.
+    const timer = setTimeout(() => {
+      handshake.reject(new MeshProxyError("handshake_timeout", `no TLS handshake within ${DEADLINE_MS} ms`));
+    }, DEADLINE_MS);
+    const restore = resetWhereClosed(transport);
+    this.#server.emit("connection", transport);
+    try {
+      return { stream: await handshake.promise, transport };
+    } catch (error) {
+      transport.destroy();
+      throw error;
+    } finally {
+      restore();
+      clearTimeout(timer);
+    }
+  }
+
+  #handshakeOf(socket: TLSSocket): PromiseWithResolvers<TLSSocket> | undefined {
+    const transport = transportOf(socket);
+    return transport === undefined ? undefined : this.#handshakes.get(transport);
+  }
+}
+
+/**
+ * Makes every closing of a connection a reset, until the returned function is called. Node closes the connection of a
+ * client that it refuses without an alert; in TLS 1.3 that client believes its handshake done, and may take it for an
+ * answer that is empty.
+ */
+function resetWhereClosed(transport: Socket): () => void {
+  const restore = (): void => void Reflect.deleteProperty(transport, "destroy");
+  transport.destroy = () => {
+    restore();
+    return transport.resetAndDestroy();
+  };
+  return restore;
+}
+
+/** OpenSSL does not look at the dates again when a session is resumed, and every resumption gives a new ticket. */
+function isResumedTooLate(socket: TLSSocket, now: Date): boolean {
+  const certificate = socket.isSessionReused() ? socket.getPeerX509Certificate() : undefined;
+  return certificate !== undefined && certificate.validToDate < now;
+}
+
+/**
+ * The connection under a TLS socket of a server. Node has no documented way from one to the other, and a TLS socket
+ * can't be reset; this property has been there since Node 0.12. Without it no connection is accepted.
+ */
+function transportOf(socket: TLSSocket): Socket | undefined {
+  const parent = (socket as { _parent?: unknown })._parent;
+  return parent instanceof Socket ? parent : undefined;
+}
+
+const HINT = "only workloads of the mesh may connect, with the certificate that the Coordinator issued to them";
+
+function refusal(error: Error, socket: TLSSocket): MeshProxyError {
+  // Node's types say Error; it is the code of OpenSSL's verification.
+  const verification: unknown = socket.authorizationError;
+  if (typeof verification === "string") return untrusted(verification);
+  const got = reason(error);
+  if (got === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE") {
+    return new MeshProxyError("client_certificate_missing", "the client showed no certificate", { hint: HINT });
+  }
+  return new MeshProxyError("tls_handshake", "the TLS handshake failed", { got, cause: error });
+}
+
+function untrusted(verification: string): MeshProxyError {
+  return new MeshProxyError("client_certificate_untrusted", "the client's certificate is not valid in the mesh", {
+    got: verification,
+    want: "a chain that ends in the mesh CA, valid now, for client authentication",
+    hint: HINT,
+  });
+}

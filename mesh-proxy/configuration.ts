@@ -1,0 +1,125 @@
+import { isIPv6, SocketAddress } from "node:net";
+import { type Configuration, type Constraint, type Fault, Malformed, quote } from "../runtime/environment.ts";
+import { ipAddress, oneOf, parsePort, path } from "../runtime/variables.ts";
+import { type EgressRule, parseEgressRules } from "../mesh-rules/egress-rules.ts";
+import { PORT } from "../mesh-rules/entries.ts";
+import { type IngressRule, parseIngressRules } from "../mesh-rules/ingress-rules.ts";
+
+/** The variables of the mesh proxy (design §2), and what has to hold between them. */
+export const variables = {
+  CONTRAST_TLS_CONFIG_DIR: path("/tls-config", "the folder with certChain.pem, key.pem and mesh-ca.pem"),
+  CONTRAST_INGRESS_PROXY_CONFIG: {
+    help: "ingress rules; unset: ingress is not touched; empty: every port needs a client certificate",
+    unset: undefined as readonly IngressRule[] | undefined,
+    parse: parseIngressRules,
+  },
+  CONTRAST_EGRESS_PROXY_CONFIG: { help: "egress rules", unset: [] as readonly EgressRule[], parse: parseEgressRules },
+  CONTRAST_INGRESS_MODE: oneOf(["transparent", "bind"], "transparent", "how ingress connections get here"),
+  CONTRAST_INGRESS_BIND: ipAddress(undefined, "mode bind: the address to listen on"),
+  CONTRAST_INGRESS_TARGET: ipAddress(undefined, "mode bind: the address that the application listens on"),
+  CONTRAST_INGRESS_PORTS: {
+    help: "mode bind: the ports without a rule, separated by commas; they need a client certificate",
+    unset: [] as readonly number[],
+    parse: parsePorts,
+  },
+  CONTRAST_ADMIN_PORT: {
+    help: "the port of /healthz and /readyz; unset: none",
+    unset: undefined as number | undefined,
+    parse(text: string) {
+      const port = parsePort(text);
+      if (port === undefined) throw Malformed.text(text, PORT);
+      return port;
+    },
+  },
+};
+
+export type MeshProxyConfiguration = Configuration<typeof variables>;
+
+function parsePorts(text: string): number[] {
+  const faults: Fault[] = [];
+  const ports = text.split(",").map((part, index, parts) => {
+    const port = parsePort(part);
+    const where = `port ${index + 1}`;
+    if (port === undefined) faults.push({ where, got: quote(part), want: PORT });
+    else if (parts.indexOf(part) < index) faults.push({ where, got: `${port} again`, want: "each port once" });
+    return port;
+  });
+  if (faults.length > 0) throw new Malformed(faults);
+  return ports.filter((port) => port !== undefined);
+}
+
+type Faults = (configuration: MeshProxyConfiguration) => readonly Fault[];
+
+/** The constraints of mode `bind`, which are about nothing where the ingress is not touched. */
+function whereBound(
+  about: readonly (keyof typeof variables)[],
+  faults: (configuration: MeshProxyConfiguration, rules: readonly IngressRule[]) => readonly Fault[],
+): Constraint<typeof variables> {
+  const faultsIfBound: Faults = (configuration) => {
+    const rules = configuration.CONTRAST_INGRESS_PROXY_CONFIG;
+    return rules === undefined || configuration.CONTRAST_INGRESS_MODE !== "bind" ? [] : faults(configuration, rules);
+  };
+  return { about: ["CONTRAST_INGRESS_PROXY_CONFIG", "CONTRAST_INGRESS_MODE", ...about], faults: faultsIfBound };
+}
+
+export const constraints: readonly Constraint<typeof variables>[] = [
+  {
+    about: ["CONTRAST_INGRESS_PROXY_CONFIG", "CONTRAST_INGRESS_MODE"],
+    faults: ({ CONTRAST_INGRESS_PROXY_CONFIG: rules, CONTRAST_INGRESS_MODE: mode }) =>
+      rules === undefined || mode === "bind"
+        ? []
+        : [
+            {
+              where: "CONTRAST_INGRESS_MODE",
+              got: `${mode}, but transparent ingress is not part of this version`,
+              want: "CONTRAST_INGRESS_MODE=bind",
+            },
+          ],
+  },
+  whereBound(["CONTRAST_INGRESS_BIND", "CONTRAST_INGRESS_TARGET"], (configuration) =>
+    addressFaults(configuration.CONTRAST_INGRESS_BIND, configuration.CONTRAST_INGRESS_TARGET),
+  ),
+  whereBound(["CONTRAST_INGRESS_PORTS"], ({ CONTRAST_INGRESS_PORTS: ports }, rules) => {
+    const where = "CONTRAST_INGRESS_PORTS";
+    if (ports.length + rules.length === 0) {
+      return [{ where, got: "no port, nor a rule with one", want: "the ports to listen on, separated by commas" }];
+    }
+    return rules
+      .filter(({ port }) => ports.includes(port))
+      .map(({ name, port }) => ({
+        where,
+        got: `${port}, which rule ${quote(name)} is about`,
+        want: "it in one place",
+      }));
+  }),
+];
+
+function addressFaults(bind: string | undefined, target: string | undefined): Fault[] {
+  const faults: Fault[] = [];
+  if (bind === undefined) {
+    faults.push({ where: "CONTRAST_INGRESS_BIND", got: "nothing", want: "the address to listen on, in mode bind" });
+  }
+  if (target === undefined) {
+    faults.push({ where: "CONTRAST_INGRESS_TARGET", got: "nothing", want: "the application's address, in mode bind" });
+  }
+  if (bind === undefined || target === undefined) return faults;
+  // A proxy that forwards to its own listener calls itself until the memory is gone.
+  const listen = canonical(bind);
+  const forward = canonical(target);
+  const includesLoopback = isUnspecified(listen) && (forward === "::1" || forward.startsWith("127."));
+  if (listen === forward || includesLoopback || isUnspecified(forward)) {
+    const got = `${target}, which leads back to CONTRAST_INGRESS_BIND=${bind}`;
+    faults.push({ where: "CONTRAST_INGRESS_TARGET", got, want: "an address that only the application listens on" });
+  }
+  return faults;
+}
+
+/** One text for each address, and an IPv4 address for the IPv6 address that stands for it (RFC 4291 §2.5.5.2). */
+function canonical(address: string): string {
+  const { address: text } = new SocketAddress({ address, family: isIPv6(address) ? "ipv6" : "ipv4" });
+  return text.startsWith("::ffff:") && text.includes(".") ? text.slice("::ffff:".length) : text;
+}
+
+function isUnspecified(address: string): boolean {
+  return address === "0.0.0.0" || address === "::";
+}

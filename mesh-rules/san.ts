@@ -1,0 +1,27 @@
+import type { X509Certificate } from "node:crypto";
+import { isIP } from "node:net";
+import { isDnsName } from "./endpoint.ts";
+
+/**
+ * Pinned names against the names of a certificate. As in the manifest (design §6): an IP address is an IP SAN, a URI is
+ * a URI SAN, the rest are DNS SANs, and a certificate with the DNS SAN `*` stands for every DNS name.
+ */
+
+/** @returns the name, or undefined where no certificate can carry it */
+export function parseSan(text: string): string | undefined {
+  return isIP(text) !== 0 || isUri(text) || text === "*" || isDnsName(text) ? text : undefined;
+}
+
+/** RFC 3986 §3.1: a scheme, a colon, and something after it, in printable ASCII. */
+function isUri(text: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:[!-~]+$/i.test(text);
+}
+
+export function carriesSan(certificate: X509Certificate, san: string): boolean {
+  if (isIP(san) !== 0) return certificate.checkIP(san) !== undefined;
+  // Node escapes commas inside a name: none can pose as two.
+  const names = (certificate.subjectAltName ?? "").split(", ");
+  if (isUri(san)) return names.includes(`URI:${san}`);
+  const wanted = `dns:${san.toLowerCase()}`;
+  return names.some((name) => name === "DNS:*" || name.toLowerCase() === wanted);
+}

@@ -1,0 +1,130 @@
+import "reflect-metadata";
+import {
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  type GeneralNameType,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  SubjectAlternativeNameExtension,
+  type X509Certificate,
+  X509CertificateGenerator,
+} from "@peculiar/x509";
+import { KeyObject, randomBytes, type webcrypto } from "node:crypto";
+import { mkdtemp, writeFile } from "node:fs/promises";
+import { isIP } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/**
+ * A small mesh for tests, with certificates of the form that a Coordinator issues (design §7): a root CA, a self-signed
+ * mesh CA and an intermediate CA of the same key and name signed by the root, and leaves for workloads.
+ */
+
+const P256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
+const HOUR = 3_600_000;
+const USAGES = { client: ExtendedKeyUsage.clientAuth, server: ExtendedKeyUsage.serverAuth };
+type Usage = keyof typeof USAGES;
+const { subtle } = globalThis.crypto;
+
+export interface Workload {
+  /** PEM: the leaf, then the intermediate CA. */
+  readonly certChain: string;
+  /** PEM, PKCS#8. */
+  readonly key: string;
+}
+
+export interface WorkloadOptions {
+  /** Sorted into IP, URI and DNS names as in a manifest. */
+  readonly sans?: readonly string[];
+  readonly usages?: readonly Usage[];
+  /** In relation to now. */
+  readonly validForMs?: number;
+}
+
+export interface Mesh {
+  /** PEM. */
+  readonly meshCa: string;
+  readonly issue: (options?: WorkloadOptions) => Promise<Workload>;
+}
+
+export async function createMesh(): Promise<Mesh> {
+  const root = await generateKey();
+  const mesh = await generateKey();
+  const meshName = "CN=Contrast mesh CA";
+  const meshCa = await authority({ subject: meshName, keys: mesh, issuer: meshName, signingKey: mesh.privateKey });
+  const intermediate = await authority({
+    subject: meshName,
+    keys: mesh,
+    issuer: "CN=Contrast root CA",
+    signingKey: root.privateKey,
+  });
+  return {
+    meshCa: pem(meshCa),
+    async issue({ sans = ["web"], usages = ["client", "server"], validForMs = HOUR }: WorkloadOptions = {}) {
+      const keys = await generateKey();
+      const leaf = await X509CertificateGenerator.create({
+        serialNumber: randomBytes(8).toString("hex"),
+        subject: "CN=workload",
+        issuer: meshName,
+        notBefore: new Date(Date.now() - 2 * HOUR),
+        notAfter: new Date(Date.now() + validForMs),
+        publicKey: keys.publicKey,
+        signingKey: mesh.privateKey,
+        signingAlgorithm: P256,
+        extensions: [
+          new BasicConstraintsExtension(false, undefined, true),
+          new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+          new ExtendedKeyUsageExtension(usages.map((usage) => USAGES[usage])),
+          new SubjectAlternativeNameExtension(sans.map((value) => ({ type: kindOf(value), value }))),
+        ],
+      });
+      const key = KeyObject.from(keys.privateKey).export({ format: "pem", type: "pkcs8" });
+      return { certChain: pem(leaf) + pem(intermediate), key };
+    },
+  };
+}
+
+/** A new folder with the files that an Initializer writes and a mesh proxy reads. */
+export async function writeTlsConfig({ meshCa }: Mesh, { certChain, key }: Workload): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "tls-config-"));
+  await writeFile(join(folder, "certChain.pem"), certChain);
+  await writeFile(join(folder, "key.pem"), key);
+  await writeFile(join(folder, "mesh-ca.pem"), meshCa);
+  return folder;
+}
+
+async function generateKey(): Promise<webcrypto.CryptoKeyPair> {
+  return subtle.generateKey(P256, true, ["sign", "verify"]);
+}
+
+async function authority(names: {
+  readonly subject: string;
+  readonly keys: webcrypto.CryptoKeyPair;
+  readonly issuer: string;
+  readonly signingKey: webcrypto.CryptoKey;
+}): Promise<X509Certificate> {
+  return X509CertificateGenerator.create({
+    serialNumber: randomBytes(8).toString("hex"),
+    subject: names.subject,
+    issuer: names.issuer,
+    notBefore: new Date(Date.now() - 2 * HOUR),
+    notAfter: new Date(Date.now() + 2 * HOUR),
+    publicKey: names.keys.publicKey,
+    signingKey: names.signingKey,
+    signingAlgorithm: P256,
+    extensions: [
+      new BasicConstraintsExtension(true, undefined, true),
+      new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+    ],
+  });
+}
+
+function kindOf(name: string): GeneralNameType {
+  if (isIP(name) !== 0) return "ip";
+  return name.includes(":") ? "url" : "dns";
+}
+
+function pem(certificate: X509Certificate): string {
+  return `${certificate.toString("pem")}\n`;
+}

@@ -1,0 +1,121 @@
+import { once } from "node:events";
+import { rm } from "node:fs/promises";
+import { connect as connectTcp, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
+import { pino } from "pino";
+import { onTestFinished } from "vitest";
+import { constraints, variables } from "../mesh-proxy/configuration.ts";
+import { loadCredentials } from "../mesh-proxy/credentials.ts";
+import { Proxy, routes } from "../mesh-proxy/proxy.ts";
+import { readEnvironment } from "../runtime/environment.ts";
+import { type Mesh, type Workload, writeTlsConfig } from "./mesh-certificates.ts";
+
+/**
+ * Mesh proxies, and the applications and clients around them, for tests: real sockets on loopback. Everything is closed
+ * when the test is over.
+ */
+
+export type LogLine = Readonly<Record<string, unknown>>;
+
+/**
+ * Starts a mesh proxy in this process.
+ *
+ * @returns the lines of its log, to which lines are added as they come
+ */
+export async function startProxy(
+  mesh: Mesh,
+  workload: Workload,
+  environment: Readonly<Record<string, string>>,
+  now: () => Date = () => new Date(),
+): Promise<LogLine[]> {
+  const configuration = readEnvironment(variables, environment, constraints);
+  const folder = await writeTlsConfig(mesh, workload);
+  const credentials = await loadCredentials(folder);
+  await rm(folder, { recursive: true });
+  const lines: LogLine[] = [];
+  const log = pino({ level: "debug" }, { write: (line: string) => void lines.push(JSON.parse(line) as LogLine) });
+  const proxy = new Proxy(log);
+  onTestFinished(async () => proxy.close(0));
+  await proxy.open(routes(configuration, credentials, now));
+  return lines;
+}
+
+/** Starts an application, or whatever else accepts TCP connections. */
+export async function startServer(
+  host: string,
+  accept: (socket: Socket) => void,
+  server: Server = createServer({ allowHalfOpen: true }),
+): Promise<number> {
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {});
+  });
+  const event = "setSecureContext" in server ? "secureConnection" : "connection";
+  server.on(event, (socket: Socket) => {
+    socket.on("error", () => {});
+    accept(socket);
+  });
+  server.listen(0, host);
+  await once(server, "listening");
+  onTestFinished(() => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+/** A port of an address where nothing listens. */
+export async function freePort(host: string): Promise<number> {
+  const server = createServer().listen(0, host);
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+export function connectPlain(host: string, port: number): Socket {
+  return closedAfterTest(connectTcp({ host, port, allowHalfOpen: true }));
+}
+
+/** A TLS client that believes the mesh CA and shows the workload's certificate if there is one. */
+export function connectSecurely(
+  { meshCa }: Mesh,
+  workload: Workload | undefined,
+  options: ConnectionOptions,
+): TLSSocket {
+  const certificate = workload === undefined ? {} : { cert: workload.certChain, key: workload.key };
+  // Node's types don't know that allowHalfOpen is an option here too.
+  const common = { ca: meshCa, allowHalfOpen: true, checkServerIdentity: () => undefined };
+  return closedAfterTest(connectTls({ ...common, ...certificate, ...options }));
+}
+
+function closedAfterTest<S extends Socket>(socket: S): S {
+  socket.on("error", () => {});
+  onTestFinished(() => void socket.destroy());
+  return socket;
+}
+
+/** Everything that a socket receives until the peer ends it cleanly; an error where it does not. */
+export async function readAll(socket: Socket): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket.iterator({ destroyOnReturn: false })) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks);
+}
+
+/** The code of the error that closes a socket, or "clean". */
+export async function ending(socket: Socket): Promise<string> {
+  const { promise, resolve } = Promise.withResolvers<string>();
+  let end = "clean";
+  socket.on("error", (error: NodeJS.ErrnoException) => (end = error.code ?? error.message));
+  socket.once("close", () => resolve(end));
+  socket.resume();
+  socket.once("end", () => socket.end());
+  return promise;
+}
+
+/** The log's lines of refused and broken connections. */
+export function refusals(lines: readonly LogLine[]): LogLine[] {
+  return lines.filter((line) => "code" in line);
+}
