@@ -26,7 +26,7 @@ export async function votes(browser: Browser, web: Omit<Url, "path">): Promise<s
   must(vote.status === 200, `the vote was answered with ${vote.status} ${vote.body}`);
   const after = await count(browser, web, choice);
   must(after > before, `${choice} has ${after} votes after the vote and had ${before} before`);
-  return `https://${web.name ?? web.address}:${web.port} answers, ${choice} went from ${before} to ${after} votes`;
+  return `https://${web.name ?? web.address}:${web.port} answers; emoji and voting took ${choice} from ${before} to ${after}`;
 }
 
 async function count(browser: Browser, web: Omit<Url, "path">, choice: string): Promise<number> {
@@ -84,7 +84,8 @@ export async function changedPodIsRefused(
   must(!existsSync(join(volume, "certChain.pem")), "it got a certificate");
   const line = JSON.parse(log) as { code?: string; msg?: string };
   must(line.code === "policy_not_allowed", `it was refused for another reason: ${log}`);
-  return `exit code 3, ${line.msg ?? ""}`;
+  const [reason] = (line.msg ?? "").split(" (");
+  return `its Initializer ends with exit code 3, ${reason}`;
 }
 
 /** Real evidence of a real workload, shown by somebody else on another connection. */
