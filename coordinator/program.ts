@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { setTimeout as delay } from "node:timers/promises";
 import { insecureReason, openAttester, teeConstraints, teeVariables } from "../attestation/open.ts";
 import { cannotListen } from "../channel/error.ts";
 import { listen } from "../channel/server.ts";
@@ -47,7 +48,7 @@ await runProgram(
 async function run({ configuration, log, stop }: Running<typeof variables>): Promise<number> {
   const now = (): Date => new Date();
   const allowInsecure = configuration.CONTRAST_ALLOW_INSECURE;
-  const attester = await openAttester(configuration);
+  const attester = await openAttester(configuration, { random: Math.random, sleep: delay });
   const store = await FileStore.open(configuration.CONTRAST_STATE_DIR);
   const guard = await StateGuard.load({ store, allowInsecure, now, random: randomBytes });
   const identity = await selfSigned(await generateEcKey("P-256"), now());
@@ -81,7 +82,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
       address,
     ),
   ];
-  const probes = createProbes(guard, metrics).listen(PROBE_PORT, address);
+  const probes = createProbes(guard, metrics, log).listen(PROBE_PORT, address);
   await once(probes, "listening").catch((cause: unknown) => {
     throw cannotListen(PROBE_PORT, address, cause);
   });

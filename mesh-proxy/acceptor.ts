@@ -21,6 +21,7 @@ export class TlsAcceptor {
       minVersion: "TLSv1.3",
       requestCert: isRequired,
       rejectUnauthorized: true,
+      ALPNCallback: ({ protocols }) => applicationProtocol(protocols),
       // A session that was begun without a client certificate must not be resumed where one is required.
       sessionIdContext: isRequired ? "mesh-mutual" : "mesh-server",
     });
@@ -65,6 +66,15 @@ export class TlsAcceptor {
     const transport = transportOf(socket);
     return transport === undefined ? undefined : this.#handshakes.get(transport);
   }
+}
+
+/**
+ * The protocol inside (RFC 7301). The proxy carries bytes and does not know what the application speaks, so it takes what
+ * every server speaks if the client can do with it. A client that offers HTTP/2 alone is one of gRPC, which gives up
+ * without this answer; one that offers something else alone knows what it wants.
+ */
+function applicationProtocol(offered: readonly string[]): string | undefined {
+  return ["http/1.1", "h2"].find((protocol) => offered.includes(protocol)) ?? offered[0];
 }
 
 /**

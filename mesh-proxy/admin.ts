@@ -1,4 +1,5 @@
 import { createServer } from "node:http";
+import type { Logger } from "../runtime/log.ts";
 import { listening } from "./listener.ts";
 
 /** Answers GET on `/healthz` (the process answers) and `/readyz` (it accepts connections), on all addresses. */
@@ -6,10 +7,14 @@ export class Admin {
   readonly #server;
   #isReady = false;
 
-  constructor() {
+  constructor(log: Logger) {
     this.#server = createServer({ headersTimeout: 5_000, requestTimeout: 5_000 }, (request, response) => {
       const [status, text] = this.#answer(request.method, request.url);
       response.writeHead(status, { "content-type": "text/plain" }).end(`${text}\n`);
+    });
+    this.#server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+      log.warn({ code: "malformed_request", got: error.code }, "admin port: connection closed, it was not HTTP");
+      socket.destroy();
     });
   }
 

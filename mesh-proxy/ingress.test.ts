@@ -157,6 +157,20 @@ test("where the rule says so, a client needs no certificate", async () => {
   expect(await echo(socket, "hello")).toBe("hello");
 });
 
+test.each([
+  [["h2"], "h2"],
+  [["h2", "http/1.1"], "http/1.1"],
+  [["http/1.1"], "http/1.1"],
+  [["postgresql"], "postgresql"],
+  [undefined, false],
+] as const)("a client that offers the protocols %j gets %j", async (offered, chosen) => {
+  const { port } = await startIngress();
+  const options = offered === undefined ? {} : { ALPNProtocols: [...offered] };
+  const socket = connectSecurely(mesh, client, { host: PROXY, port, ...options });
+  await once(socket, "secureConnect");
+  expect(socket.alpnProtocol).toBe(chosen);
+});
+
 test("where TLS is disabled, bytes pass untouched", async () => {
   const { port } = await startIngress("true");
   expect(await echo(connectPlain(PROXY, port), "hello")).toBe("hello");

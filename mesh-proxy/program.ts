@@ -12,7 +12,7 @@ const GRACE_MS = 5_000;
 async function run({ configuration, log, stop }: Running<typeof variables>): Promise<number> {
   const credentials = await loadCredentials(configuration.CONTRAST_TLS_CONFIG_DIR);
   const all = routes(configuration, credentials, () => new Date());
-  const admin = new Admin();
+  const admin = new Admin(log);
   if (configuration.CONTRAST_ADMIN_PORT !== undefined) await admin.open(configuration.CONTRAST_ADMIN_PORT);
   const proxy = new Proxy(log);
   await proxy.open(all);

@@ -1,7 +1,7 @@
 import { execFile, execFileSync } from "node:child_process";
 import { createHash, X509Certificate } from "node:crypto";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -247,6 +247,23 @@ test.each([
   expect(await started.exited).toBe(2);
   for (const name of names) expect(started.text.join("\n")).toContain(`  ${name}: got `);
   expect(started.text.join("\n")).not.toMatch(/^\s+at /m);
+});
+
+test("garbage on any port is closed with one line of the log, and others are served", async () => {
+  const coordinator = await startCoordinator("state-garbage");
+  for (const port of [1313, 7777, 9102]) {
+    const lines = coordinator.log.length;
+    const socket = connect(port, ADDRESS);
+    socket.on("error", () => undefined);
+    socket.write(Buffer.alloc(1000, "garbage "));
+    socket.resume();
+    await once(socket, "close");
+    await expect.poll(() => coordinator.log.length).toBe(lines + 1);
+    expect(coordinator.log.at(-1)).toMatchObject({ level: "warn" });
+    await setManifest(["web", `port-${port}`]);
+    await expect.poll(() => coordinator.log.at(-1)?.msg).toBe("manifest set");
+  }
+  expect((await probe("/probe/readiness")).status).toBe(200);
 });
 
 test("a port that is taken is one line, and exit code 1", async () => {

@@ -1,0 +1,291 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { sevGuestAttester, tsmSnpAttester } from "../attestation/collect/attester.ts";
+import type { Waiting } from "../attestation/collect/busy.ts";
+import { collectTsmReport } from "../attestation/collect/configfs-tsm.ts";
+import { openHardwareAttester } from "../attestation/collect/detect.ts";
+import type { Attester } from "../attestation/evidence.ts";
+import { policyHash } from "../attestation/policy-hash.ts";
+import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
+import { checkReportData } from "../attestation/report-data.ts";
+import { withSimulatedRoots } from "../attestation/snp/roots.ts";
+import { verifySnp } from "../attestation/snp/verify.ts";
+import { type FakeKernel, NO_FAKE_KERNEL, startFakeKernel } from "./fake-kernel/start.ts";
+
+/** Collects evidence through the real kernel from a file system that behaves like the interfaces of a confidential VM. */
+
+const NOW = new Date();
+const hostData = Buffer.alloc(32, 0xab);
+const reportData = Buffer.from(Array.from({ length: 64 }, (_, index) => index));
+
+let dir: string;
+let vendor: SimulatedVendor;
+let kernel: FakeKernel;
+/** How long was waited each time, in milliseconds. */
+let waits: number[];
+const waiting: Waiting = { random: () => 0, sleep: async (ms) => void waits.push(ms) };
+
+if (NO_FAKE_KERNEL !== undefined) test.skip(`collecting evidence from the kernel: ${NO_FAKE_KERNEL}`);
+
+describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kernel", () => {
+  beforeAll(async () => {
+    dir = await mkdtemp(join(tmpdir(), "collect-"));
+    vendor = await openOrCreateVendor(join(dir, "vendor"), NOW);
+    await vendor.launch(join(dir, "vm"), { hostData });
+    kernel = await startFakeKernel(join(dir, "vm"));
+  });
+
+  afterAll(async () => {
+    await kernel.stop();
+    await rm(dir, { recursive: true });
+  });
+
+  beforeEach(async () => {
+    waits = [];
+    await kernel.set();
+  });
+
+  afterEach(async () => {
+    expect(await readdir(kernel.tsmReportDir), "requests that were left behind").toEqual([]);
+  });
+
+  async function expectGood(attester: Attester, data = reportData): Promise<void> {
+    const evidence = await attester.collect(data);
+    const verified = verifySnp(evidence, { trustAnchors: withSimulatedRoots([vendor.rootDigest]), at: NOW });
+    checkReportData(verified, data);
+    expect(policyHash(verified)).toBe(hostData.toString("hex"));
+  }
+
+  const paths: [string, () => Attester][] = [
+    ["configfs-tsm", () => tsmSnpAttester(kernel.tsmReportDir, waiting)],
+    ["sev-guest", () => sevGuestAttester(kernel.sevGuestDevice, waiting)],
+  ];
+
+  describe.each(paths)("by %s", (_, open) => {
+    test("the evidence verifies, and carries the report data and the policy hash", async () => {
+      await expectGood(open());
+      expect(waits).toEqual([]);
+    });
+
+    test("certificates in DER do as well", async () => {
+      await kernel.set({ certificates: "der" });
+      await expectGood(open());
+    });
+
+    test("a host without certificates leaves them to the verifier", async () => {
+      await kernel.set({ certificates: "none" });
+      expect((await open().collect(reportData)).certificates).toEqual([]);
+    });
+
+    test("a malformed certificate table is refused", async () => {
+      await kernel.set({ certificates: "malformed" });
+      await expect(open().collect(reportData)).rejects.toMatchObject({ code: "malformed_certificate" });
+    });
+
+    test("many at once get each their own report", async () => {
+      const [one, other] = [open(), open()];
+      const requests = Array.from({ length: 8 }, (_unused, index) =>
+        expectGood(index % 2 === 0 ? one : other, Buffer.alloc(64, index)),
+      );
+      await Promise.all(requests);
+    });
+
+    test("the program goes on while the kernel waits", async () => {
+      await kernel.set({ hold: true });
+      const held = kernel.holding();
+      const good = expectGood(open());
+      await held;
+      // With the event loop stuck in the kernel, nobody would end the wait.
+      await kernel.set();
+      await good;
+    });
+
+    test("one that fails does not stand in the way of the next", async () => {
+      const attester = open();
+      await kernel.set({ firmwareError: 0x16 });
+      await expect(attester.collect(reportData)).rejects.toThrow();
+      await kernel.set();
+      await expectGood(attester);
+    });
+
+    test("report data of another length is not padded", async () => {
+      await expect(open().collect(Buffer.alloc(63))).rejects.toThrow(RangeError);
+    });
+  });
+
+  describe("configfs-tsm", () => {
+    const collect = () => collectTsmReport(kernel.tsmReportDir, reportData, waiting);
+
+    test("a busy driver is asked again, each time later", async () => {
+      await kernel.set({ busy: 3 });
+      await expectGood(tsmSnpAttester(kernel.tsmReportDir, waiting));
+      expect(waits).toEqual([25, 50, 100]);
+    });
+
+    test("a driver that stays busy is given up", async () => {
+      await kernel.set({ busy: 1000 });
+      await expect(collect()).rejects.toMatchObject({
+        code: "tee_busy",
+        where: expect.stringMatching(/\/report\/contrast-\d+-[0-9a-f]{16}\/outblob$/) as string,
+        got: "EBUSY, resource busy or locked",
+      });
+      expect(waits).toHaveLength(7);
+    });
+
+    test("a report that somebody else came in between is not taken", async () => {
+      await kernel.set({ races: 2 });
+      await expectGood(tsmSnpAttester(kernel.tsmReportDir, waiting));
+      expect(waits).toHaveLength(2);
+    });
+
+    test("somebody who comes in between each time is named", async () => {
+      await kernel.set({ races: 1000 });
+      await expect(collect()).rejects.toMatchObject({ code: "tee_busy", got: "2", want: "1" });
+    });
+
+    test("report data that the kernel never took is noticed", async () => {
+      await kernel.set({ lostWrites: 1000 });
+      await expect(collect()).rejects.toMatchObject({ code: "tee_unavailable", got: "EINVAL, invalid argument" });
+    });
+
+    test("an error of the driver names the file and what to do", async () => {
+      await kernel.set({ firmwareError: 0x16 });
+      await expect(collect()).rejects.toMatchObject({
+        code: "tee_unavailable",
+        where: expect.stringMatching(/outblob$/) as string,
+        got: "EIO, i/o error",
+        hint: expect.stringContaining("kernel's log") as string,
+      });
+    });
+
+    test("what another TEE gives is handed on as it is", async () => {
+      await kernel.set({ provider: "tdx_guest", certificates: "no file" });
+      const { provider, outblob, auxblob } = await collect();
+      expect([provider, outblob.length, auxblob.length]).toEqual(["tdx_guest", 0x4a0, 0]);
+    });
+  });
+
+  describe("sev-guest", () => {
+    const collect = () => sevGuestAttester(kernel.sevGuestDevice, waiting).collect(reportData);
+
+    test("a certificate buffer that is too small is made larger", async () => {
+      await kernel.set({ tableSize: 20 * 1024, maxCertificateBuffer: 64 * 1024 });
+      await expectGood(sevGuestAttester(kernel.sevGuestDevice, waiting));
+      expect(waits).toEqual([]);
+    });
+
+    test("a table that the kernel has no room for is left to the verifier", async () => {
+      await kernel.set({ tableSize: 20 * 1024 });
+      expect(await collect()).toMatchObject({ kind: "snp", certificates: [] });
+    });
+
+    test("a table beyond all measure is refused", async () => {
+      await kernel.set({ tableSize: 2 * 1024 * 1024, maxCertificateBuffer: 4 * 1024 * 1024 });
+      await expect(collect()).rejects.toMatchObject({
+        code: "firmware_error",
+        got: "EIO, i/o error, firmware error 0x0, VMM error 1, certificate buffer of 2097152 bytes wanted",
+      });
+    });
+
+    test("a driver that knows no certificates gives the report alone", async () => {
+      await kernel.set({ extendedReports: false });
+      expect(await collect()).toMatchObject({ kind: "snp", certificates: [] });
+    });
+
+    test("a host that limits the rate is asked again", async () => {
+      await kernel.set({ rateLimited: 2 });
+      await expectGood(sevGuestAttester(kernel.sevGuestDevice, waiting));
+      expect(waits).toEqual([25, 50]);
+    });
+
+    test("a host that limits the rate for long is given up", async () => {
+      await kernel.set({ rateLimited: 1000 });
+      await expect(collect()).rejects.toMatchObject({
+        code: "tee_busy",
+        where: kernel.sevGuestDevice,
+        got: expect.stringContaining("VMM error 2") as string,
+      });
+    });
+
+    test("an error of the firmware is reported by its number", async () => {
+      await kernel.set({ firmwareError: 0x27 });
+      await expect(collect()).rejects.toMatchObject({
+        code: "firmware_error",
+        got: "EIO, i/o error, firmware error 0x27, VMM error 0",
+      });
+    });
+
+    test("a response that says that there is no report is not taken for one", async () => {
+      await kernel.set({ status: 0x16 });
+      await expect(collect()).rejects.toMatchObject({ code: "firmware_error", got: "status 0x16, report of 0 bytes" });
+    });
+
+    test("a file that is not the device is refused", async () => {
+      const device = join(dir, "vm/identity.json");
+      await expect(sevGuestAttester(device, waiting).collect(reportData)).rejects.toMatchObject({
+        code: "tee_unavailable",
+        where: device,
+        got: "ENOTTY, inappropriate ioctl for device",
+      });
+    });
+  });
+
+  describe("finding the TEE", () => {
+    const missing = (name: string): string => join(dir, "no-such", name);
+
+    test("auto takes configfs-tsm where there is one", async () => {
+      const { tsmReportDir } = kernel;
+      const interfaces = { tsmReportDir, sevGuestDevice: missing("sev-guest") };
+      await expectGood(await openHardwareAttester("auto", interfaces, waiting));
+    });
+
+    test("auto takes the device where there is no configfs-tsm", async () => {
+      const interfaces = { tsmReportDir: missing("report"), sevGuestDevice: kernel.sevGuestDevice };
+      await expectGood(await openHardwareAttester("auto", interfaces, waiting));
+    });
+
+    test("auto takes the device where configfs-tsm has no driver behind it", async () => {
+      await kernel.set({ provider: "" });
+      await expectGood(await openHardwareAttester("auto", kernel, waiting));
+    });
+
+    test("snp does not take the driver of another TEE", async () => {
+      await kernel.set({ provider: "tdx_guest" });
+      const interfaces = { tsmReportDir: kernel.tsmReportDir, sevGuestDevice: missing("sev-guest") };
+      await expect(openHardwareAttester("snp", interfaces, waiting)).rejects.toMatchObject({
+        code: "tee_unavailable",
+        where: "CONTRAST_TEE=snp",
+        got: expect.stringContaining(`(1) ${kernel.tsmReportDir}: the provider is "tdx_guest"; (2)`) as string,
+      });
+    });
+
+    test("tdx does not take SNP", async () => {
+      await expect(openHardwareAttester("tdx", kernel, waiting)).rejects.toMatchObject({
+        code: "tee_unavailable",
+        got: `(1) ${kernel.tsmReportDir}: the provider is "sev_guest"`,
+      });
+    });
+
+    test("TDX is found, and refused for now", async () => {
+      await kernel.set({ provider: "tdx_guest" });
+      await expect(openHardwareAttester("auto", kernel, waiting)).rejects.toMatchObject({
+        code: "tee_unavailable",
+        got: "the provider tdx_guest",
+      });
+    });
+
+    test("where nothing is found, all that was tried is said", async () => {
+      const interfaces = { tsmReportDir: missing("report"), sevGuestDevice: missing("sev-guest") };
+      await expect(openHardwareAttester("auto", interfaces, waiting)).rejects.toMatchObject({
+        code: "tee_unavailable",
+        got:
+          `(1) ${missing("report")}: ENOENT, no such file or directory; it takes Linux 6.7 or later with ` +
+          "CONFIG_TSM_REPORTS, and configfs mounted on /sys/kernel/config; " +
+          `(2) ${missing("sev-guest")}: ENOENT, no such file or directory; load the kernel's sev-guest, or start ` +
+          "this in a confidential VM; a container needs the device from its host",
+      });
+    });
+  });
+});
