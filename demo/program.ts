@@ -32,9 +32,6 @@ const workspace = join(directory, "workspace");
 const processes = new Processes(root, join(directory, "logs"));
 
 const interrupted = Promise.withResolvers<never>();
-// Whoever started the demo may end without telling it; `npm` that is killed is one such.
-const parent = process.ppid;
-const orphaned = setInterval(() => process.ppid === parent || interrupted.reject(new Error("interrupted")), 500);
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => interrupted.reject(new Error("interrupted")));
 }
@@ -49,7 +46,6 @@ try {
   report.progress(`FAILED  ${error instanceof Error ? error.message : String(error)}`);
   process.exitCode = 1;
 }
-clearInterval(orphaned);
 await processes.stopAll();
 if (process.exitCode === undefined) {
   report.progress(`${report.passed} passed, ${report.failed} failed; all processes stopped`);
