@@ -20,12 +20,36 @@ export type EvidenceCode =
   | "certificate_expired"
   /** The vendor took a certificate back. Stop; the host has to update its firmware and certificates. */
   | "certificate_revoked"
-  /** The revocation list is not what RFC 5280 says, or not signed by the root. Fetch it anew. */
+  /** The revocation list is not what RFC 5280 says, or not signed by the certificates' issuer. Fetch it anew. */
   | "malformed_crl"
   /** The revocation list is not valid yet or no more: check the clock, then fetch it anew. */
   | "crl_expired"
   /** The report was changed, or signed by another key than the certificate's. Stop. */
   | "report_signature"
+  /** Intel's provisioning certification key did not sign for the quoting enclave: it is not on this platform. Stop. */
+  | "qe_report_signature"
+  /** The quoting enclave vouches for another attestation key than the quote's. Stop. */
+  | "attestation_key_mismatch"
+  /** The quote was not made by Intel's quoting enclave for TDs. Stop. */
+  | "qe_identity_mismatch"
+  /** The TDX module is not the one that Intel's TCB info describes. Stop. */
+  | "tdx_module_mismatch"
+  /** There is no TCB info to judge the platform by: fetch the collateral from Intel's provisioning certification service. */
+  | "collateral_missing"
+  /** The TCB info or QE identity is not what Intel's API specifies. Fetch it anew. */
+  | "malformed_collateral"
+  /** The TCB info or QE identity was changed, or signed by another key than Intel's. Fetch it anew. */
+  | "collateral_signature"
+  /** The TCB info or QE identity is not valid yet or no more: check the clock, then fetch it anew. */
+  | "collateral_expired"
+  /** The TCB info is for another family of platforms. Fetch the one of the PCK certificate's FMSPC. */
+  | "fmspc_mismatch"
+  /** The platform is older than every TCB level that Intel knows: the host has to update its firmware. */
+  | "no_tcb_level"
+  /** Intel revoked the platform's TCB level. Stop; the host has to update its firmware. */
+  | "tcb_revoked"
+  /** Intel knows weaknesses of the platform's TCB level: update or configure the host, or allow the status by name. */
+  | "tcb_status"
   /** The report names another kind of key than the certificate's, or none. Send the certificate of that kind. */
   | "signing_key_mismatch"
   /** The certificate belongs to another chip, or the host masks the chip's identity. Send the right certificate. */
@@ -44,6 +68,10 @@ export type EvidenceCode =
   | "debug_allowed"
   /** The guest policy permits what the manifest does not, or lacks what it asks for. */
   | "guest_policy_mismatch"
+  /** The VM was launched with other CPU features than the manifest trusts. */
+  | "xfam_mismatch"
+  /** The VM was launched with something else than a policy hash. Launch it with the hash of its policy. */
+  | "config_id_malformed"
   /** The platform has on what the manifest does not permit, or off what it asks for. */
   | "platform_info_mismatch"
   /** The manifest lists the chips it trusts, and this is none of them. */
@@ -51,6 +79,10 @@ export type EvidenceCode =
   /** The report was asked for by less privileged software than the guest's firmware level. */
   | "vmpl_mismatch"
   /** There is no TEE to collect evidence from: fix what is named. */
-  | "tee_unavailable";
+  | "tee_unavailable"
+  /** The TEE was busy, or somebody else came in between, each time it was asked: try again later. */
+  | "tee_busy"
+  /** The secure processor, or the host before it, refused to make a report: look at the numbers and the kernel's log. */
+  | "firmware_error";
 
 export class EvidenceError extends CodedError<EvidenceCode> {}

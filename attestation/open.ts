@@ -1,12 +1,15 @@
 import type { Configuration, Constraint } from "../runtime/environment.ts";
 import { oneOf, onlyIfOne, path } from "../runtime/variables.ts";
-import { EvidenceError } from "./error.ts";
+import type { Waiting } from "./collect/busy.ts";
+import { openHardwareAttester } from "./collect/detect.ts";
 import type { Attester } from "./evidence.ts";
 import { openSimulatedAttester } from "./simulated/attester.ts";
 
 /** The variables by which a program finds its TEE (design §2), and what has to hold between them. */
 export const teeVariables = {
   CONTRAST_TEE: oneOf(["auto", "snp", "tdx", "simulated"], "auto", "which TEE this VM has"),
+  CONTRAST_SEV_GUEST_DEVICE: path("/dev/sev-guest", "the device of SEV-SNP, for kernels without configfs-tsm"),
+  CONTRAST_TSM_REPORT_DIR: path("/sys/kernel/config/tsm/report", "configfs-tsm's directory of reports"),
   CONTRAST_SIMULATED_TEE_DIR: path(undefined, "keys and identity of the software TEE"),
   CONTRAST_ALLOW_INSECURE: onlyIfOne("1 allows the software TEE, which proves nothing"),
 } as const;
@@ -41,15 +44,20 @@ export function insecureReason({ CONTRAST_TEE: tee }: TeeConfiguration): string 
   return tee === "simulated" ? "software TEE" : undefined;
 }
 
-/** @throws EvidenceError `tee_unavailable` */
-export async function openAttester({
-  CONTRAST_TEE: tee,
-  CONTRAST_SIMULATED_TEE_DIR: directory,
-}: TeeConfiguration): Promise<Attester> {
-  if (tee === "simulated" && directory !== undefined) return openSimulatedAttester(directory);
-  throw new EvidenceError("tee_unavailable", "collecting evidence from hardware is not part of this version", {
-    where: "CONTRAST_TEE",
-    got: tee,
-    want: "simulated",
-  });
+/**
+ * @param waiting what the collection from hardware waits with while the TEE is busy
+ * @throws EvidenceError `tee_unavailable`
+ */
+export async function openAttester(
+  {
+    CONTRAST_TEE: tee,
+    CONTRAST_SIMULATED_TEE_DIR: directory,
+    CONTRAST_SEV_GUEST_DEVICE: sevGuestDevice,
+    CONTRAST_TSM_REPORT_DIR: tsmReportDir,
+  }: TeeConfiguration,
+  waiting: Waiting,
+): Promise<Attester> {
+  if (tee !== "simulated") return openHardwareAttester(tee, { tsmReportDir, sevGuestDevice }, waiting);
+  // The constraints above saw to it that there is one.
+  return openSimulatedAttester(directory ?? "");
 }

@@ -1,6 +1,7 @@
 import { Writable } from "node:stream";
 import { pino } from "pino";
 import { expect, test } from "vitest";
+import { EvidenceError } from "../attestation/error.ts";
 import { ChannelError, RemoteError } from "../channel/error.ts";
 import { GaveUp, persist } from "./persist.ts";
 
@@ -38,6 +39,11 @@ test("it writes one line for each change of what it waits for, not for each try"
     "no_manifest",
     "unreachable",
   ]);
+});
+
+test("a TEE that is busy is asked again", async () => {
+  const busy = new EvidenceError("tee_busy", "later");
+  expect(await setUp([busy, busy, "certificates"]).result).toBe("certificates");
 });
 
 test("a refusal ends it at once", async () => {

@@ -1,3 +1,4 @@
+import { EvidenceError } from "../attestation/error.ts";
 import { ChannelError, RemoteError } from "../channel/error.ts";
 import { backoff } from "../runtime/backoff.ts";
 import { CodedError, describeError } from "../runtime/errors.ts";
@@ -21,7 +22,7 @@ export interface Patience {
 export class GaveUp extends CodedError<"gave_up"> {}
 
 export async function persist<T>(attempt: () => Promise<T>, { log, stop, random, sleep }: Patience): Promise<T> {
-  let obstacle: ChannelError | RemoteError | undefined;
+  let obstacle: ChannelError | RemoteError | EvidenceError | undefined;
   const stopped = new Promise<never>((_resolve, reject) => {
     const giveUp = (): void => {
       const cause = obstacle ?? new ChannelError("timeout", "no answer in time");
@@ -43,7 +44,8 @@ export async function persist<T>(attempt: () => Promise<T>, { log, stop, random,
 }
 
 /** Nothing that this side could change would help, and time may. */
-function isTransient(error: unknown): error is ChannelError | RemoteError {
+function isTransient(error: unknown): error is ChannelError | RemoteError | EvidenceError {
   if (error instanceof RemoteError) return error.transient;
+  if (error instanceof EvidenceError) return error.code === "tee_busy";
   return error instanceof ChannelError && ["unreachable", "timeout", "closed", "tls_handshake"].includes(error.code);
 }

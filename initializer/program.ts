@@ -54,7 +54,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const timeout = configuration.CONTRAST_TIMEOUT;
   const timeUp = timeout === undefined ? stop : AbortSignal.any([stop, AbortSignal.timeout(timeout)]);
   try {
-    const attester = await openAttester(configuration);
+    const attester = await openAttester(configuration, { random: Math.random, sleep: delay });
     const keys = await generateEcKey("P-256");
     log.info({ coordinator: target, tee: configuration.CONTRAST_TEE }, "asking for certificates");
     const response = await persist(() => enroll(target, attester, keys, () => new Date()), {

@@ -1,0 +1,63 @@
+import { EvidenceError } from "../error.ts";
+import type { Attester } from "../evidence.ts";
+import { sevGuestAttester, tsmSnpAttester } from "./attester.ts";
+import type { Waiting } from "./busy.ts";
+import { readTsmProvider } from "./configfs-tsm.ts";
+import { checkSevGuest } from "./sev-guest.ts";
+
+/** Finds the TEE of this VM and the interface of the kernel to it: configfs-tsm, or else /dev/sev-guest. */
+
+export interface KernelInterfaces {
+  /** The directory of all requests of configfs-tsm. */
+  readonly tsmReportDir: string;
+  readonly sevGuestDevice: string;
+}
+
+const PROVIDERS: ReadonlyMap<string, "snp" | "tdx"> = new Map([
+  ["sev_guest", "snp"],
+  ["tdx_guest", "tdx"],
+]);
+
+/** @throws EvidenceError tee_unavailable, saying all that was tried */
+export async function openHardwareAttester(
+  wanted: "auto" | "snp" | "tdx",
+  { tsmReportDir, sevGuestDevice }: KernelInterfaces,
+  waiting: Waiting,
+): Promise<Attester> {
+  const tried: string[] = [];
+  const provider = await attempt(() => readTsmProvider(tsmReportDir), tried);
+  const tee = PROVIDERS.get(provider ?? "");
+  if (tee !== undefined && (wanted === "auto" || wanted === tee)) {
+    if (tee === "snp") return tsmSnpAttester(tsmReportDir, waiting);
+    throw new EvidenceError("tee_unavailable", "collecting the evidence of TDX is not part of this version", {
+      where: tsmReportDir,
+      got: `the provider ${provider}`,
+      want: "sev_guest",
+      hint: "run this in a VM with SEV-SNP",
+    });
+  }
+  if (provider !== undefined) tried.push(`${tsmReportDir}: the provider is ${JSON.stringify(provider)}`);
+  if (wanted !== "tdx") {
+    const found = await attempt(async () => {
+      await checkSevGuest(sevGuestDevice);
+      return sevGuestAttester(sevGuestDevice, waiting);
+    }, tried);
+    if (found !== undefined) return found;
+  }
+  throw new EvidenceError("tee_unavailable", "found no TEE to collect evidence from", {
+    where: `CONTRAST_TEE=${wanted}`,
+    got: tried.map((text, index) => `(${index + 1}) ${text}`).join("; "),
+    want: wanted === "tdx" ? "the provider tdx_guest" : "the provider sev_guest, or the device",
+  });
+}
+
+/** @returns undefined where it failed; `tried` then says why */
+async function attempt<T>(operation: () => Promise<T>, tried: string[]): Promise<T | undefined> {
+  try {
+    return await operation();
+  } catch (error) {
+    if (!(error instanceof EvidenceError)) throw error;
+    tried.push(`${error.where}: ${error.got}${error.hint === undefined ? "" : `; ${error.hint}`}`);
+    return undefined;
+  }
+}
