@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file channel.proto.
  */
 export const file_channel: GenFile = /*@__PURE__*/
-  fileDesc("Cg1jaGFubmVsLnByb3RvEhNjb250cmFzdC5jaGFubmVsLnYxIkMKCEV2aWRlbmNlEi8KA3NucBgBIAEoCzIgLmNvbnRyYXN0LmNoYW5uZWwudjEuU25wRXZpZGVuY2VIAEIGCgRraW5kIjMKC1NucEV2aWRlbmNlEg4KBnJlcG9ydBgBIAEoDBIUCgxjZXJ0aWZpY2F0ZXMYAiADKAwibwoLQ2xpZW50SGVsbG8SNAoIZXZpZGVuY2UYASABKAsyHS5jb250cmFzdC5jaGFubmVsLnYxLkV2aWRlbmNlSACIAQESHQoVd2FudHNfc2VydmVyX2V2aWRlbmNlGAIgASgIQgsKCV9ldmlkZW5jZSJ9CgtTZXJ2ZXJIZWxsbxIxCghhY2NlcHRlZBgBIAEoCzIdLmNvbnRyYXN0LmNoYW5uZWwudjEuQWNjZXB0ZWRIABIxCghyZWplY3RlZBgCIAEoCzIdLmNvbnRyYXN0LmNoYW5uZWwudjEuUmVqZWN0ZWRIAEIICgZhbnN3ZXIiTQoIQWNjZXB0ZWQSNAoIZXZpZGVuY2UYASABKAsyHS5jb250cmFzdC5jaGFubmVsLnYxLkV2aWRlbmNlSACIAQFCCwoJX2V2aWRlbmNlIpABCghSZWplY3RlZBIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSEgoFZmllbGQYAyABKAlIAIgBARIQCgNnb3QYBCABKAlIAYgBARIRCgR3YW50GAUgASgJSAKIAQESEQoJdHJhbnNpZW50GAYgASgIQggKBl9maWVsZEIGCgRfZ290QgcKBV93YW50YgZwcm90bzM");
+  fileDesc("Cg1jaGFubmVsLnByb3RvEhNjb250cmFzdC5jaGFubmVsLnYxInQKCEV2aWRlbmNlEi8KA3NucBgBIAEoCzIgLmNvbnRyYXN0LmNoYW5uZWwudjEuU25wRXZpZGVuY2VIABIvCgN0ZHgYAiABKAsyIC5jb250cmFzdC5jaGFubmVsLnYxLlRkeEV2aWRlbmNlSABCBgoEa2luZCJNCgtTbnBFdmlkZW5jZRIOCgZyZXBvcnQYASABKAwSFAoMY2VydGlmaWNhdGVzGAIgAygMEhAKA2NybBgDIAEoDEgAiAEBQgYKBF9jcmwiaAoLVGR4RXZpZGVuY2USDQoFcXVvdGUYASABKAwSOwoKY29sbGF0ZXJhbBgCIAEoCzIiLmNvbnRyYXN0LmNoYW5uZWwudjEuVGR4Q29sbGF0ZXJhbEgAiAEBQg0KC19jb2xsYXRlcmFsInAKDVRkeENvbGxhdGVyYWwSEAoIdGNiX2luZm8YASABKAwSEwoLcWVfaWRlbnRpdHkYAiABKAwSFQoNc2lnbmluZ19jaGFpbhgDIAEoDBIPCgdwY2tfY3JsGAQgASgMEhAKCHJvb3RfY3JsGAUgASgMIm8KC0NsaWVudEhlbGxvEjQKCGV2aWRlbmNlGAEgASgLMh0uY29udHJhc3QuY2hhbm5lbC52MS5FdmlkZW5jZUgAiAEBEh0KFXdhbnRzX3NlcnZlcl9ldmlkZW5jZRgCIAEoCEILCglfZXZpZGVuY2UifQoLU2VydmVySGVsbG8SMQoIYWNjZXB0ZWQYASABKAsyHS5jb250cmFzdC5jaGFubmVsLnYxLkFjY2VwdGVkSAASMQoIcmVqZWN0ZWQYAiABKAsyHS5jb250cmFzdC5jaGFubmVsLnYxLlJlamVjdGVkSABCCAoGYW5zd2VyIk0KCEFjY2VwdGVkEjQKCGV2aWRlbmNlGAEgASgLMh0uY29udHJhc3QuY2hhbm5lbC52MS5FdmlkZW5jZUgAiAEBQgsKCV9ldmlkZW5jZSKQAQoIUmVqZWN0ZWQSDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJEhIKBWZpZWxkGAMgASgJSACIAQESEAoDZ290GAQgASgJSAGIAQESEQoEd2FudBgFIAEoCUgCiAEBEhEKCXRyYW5zaWVudBgGIAEoCEIICgZfZmllbGRCBgoEX2dvdEIHCgVfd2FudGIGcHJvdG8z");
 
 /**
  * What a confidential VM says about itself. Nothing in it is trusted before it is verified.
@@ -29,6 +29,12 @@ export type Evidence = Message<"contrast.channel.v1.Evidence"> & {
      */
     value: SnpEvidence;
     case: "snp";
+  } | {
+    /**
+     * @generated from field: contrast.channel.v1.TdxEvidence tdx = 2;
+     */
+    value: TdxEvidence;
+    case: "tdx";
   } | { case: undefined; value?: undefined };
 };
 
@@ -56,6 +62,13 @@ export type SnpEvidence = Message<"contrast.channel.v1.SnpEvidence"> & {
    * @generated from field: repeated bytes certificates = 2;
    */
   certificates: Uint8Array[];
+
+  /**
+   * The ARK's revocation list, DER, if the attester has it.
+   *
+   * @generated from field: optional bytes crl = 3;
+   */
+  crl?: Uint8Array | undefined;
 };
 
 /**
@@ -64,6 +77,73 @@ export type SnpEvidence = Message<"contrast.channel.v1.SnpEvidence"> & {
  */
 export const SnpEvidenceSchema: GenMessage<SnpEvidence> = /*@__PURE__*/
   messageDesc(file_channel, 1);
+
+/**
+ * @generated from message contrast.channel.v1.TdxEvidence
+ */
+export type TdxEvidence = Message<"contrast.channel.v1.TdxEvidence"> & {
+  /**
+   * The quote as the quoting enclave made it.
+   *
+   * @generated from field: bytes quote = 1;
+   */
+  quote: Uint8Array;
+
+  /**
+   * @generated from field: optional contrast.channel.v1.TdxCollateral collateral = 2;
+   */
+  collateral?: TdxCollateral | undefined;
+};
+
+/**
+ * Describes the message contrast.channel.v1.TdxEvidence.
+ * Use `create(TdxEvidenceSchema)` to create a new message.
+ */
+export const TdxEvidenceSchema: GenMessage<TdxEvidence> = /*@__PURE__*/
+  messageDesc(file_channel, 2);
+
+/**
+ * What Intel's provisioning certification service says about the platform, as it was received.
+ *
+ * @generated from message contrast.channel.v1.TdxCollateral
+ */
+export type TdxCollateral = Message<"contrast.channel.v1.TdxCollateral"> & {
+  /**
+   * @generated from field: bytes tcb_info = 1;
+   */
+  tcbInfo: Uint8Array;
+
+  /**
+   * @generated from field: bytes qe_identity = 2;
+   */
+  qeIdentity: Uint8Array;
+
+  /**
+   * PEM.
+   *
+   * @generated from field: bytes signing_chain = 3;
+   */
+  signingChain: Uint8Array;
+
+  /**
+   * DER.
+   *
+   * @generated from field: bytes pck_crl = 4;
+   */
+  pckCrl: Uint8Array;
+
+  /**
+   * @generated from field: bytes root_crl = 5;
+   */
+  rootCrl: Uint8Array;
+};
+
+/**
+ * Describes the message contrast.channel.v1.TdxCollateral.
+ * Use `create(TdxCollateralSchema)` to create a new message.
+ */
+export const TdxCollateralSchema: GenMessage<TdxCollateral> = /*@__PURE__*/
+  messageDesc(file_channel, 3);
 
 /**
  * The client speaks first.
@@ -87,7 +167,7 @@ export type ClientHello = Message<"contrast.channel.v1.ClientHello"> & {
  * Use `create(ClientHelloSchema)` to create a new message.
  */
 export const ClientHelloSchema: GenMessage<ClientHello> = /*@__PURE__*/
-  messageDesc(file_channel, 2);
+  messageDesc(file_channel, 4);
 
 /**
  * @generated from message contrast.channel.v1.ServerHello
@@ -116,7 +196,7 @@ export type ServerHello = Message<"contrast.channel.v1.ServerHello"> & {
  * Use `create(ServerHelloSchema)` to create a new message.
  */
 export const ServerHelloSchema: GenMessage<ServerHello> = /*@__PURE__*/
-  messageDesc(file_channel, 3);
+  messageDesc(file_channel, 5);
 
 /**
  * @generated from message contrast.channel.v1.Accepted
@@ -133,7 +213,7 @@ export type Accepted = Message<"contrast.channel.v1.Accepted"> & {
  * Use `create(AcceptedSchema)` to create a new message.
  */
 export const AcceptedSchema: GenMessage<Accepted> = /*@__PURE__*/
-  messageDesc(file_channel, 4);
+  messageDesc(file_channel, 6);
 
 /**
  * Why the server refuses this connection.
@@ -181,5 +261,5 @@ export type Rejected = Message<"contrast.channel.v1.Rejected"> & {
  * Use `create(RejectedSchema)` to create a new message.
  */
 export const RejectedSchema: GenMessage<Rejected> = /*@__PURE__*/
-  messageDesc(file_channel, 5);
+  messageDesc(file_channel, 7);
 

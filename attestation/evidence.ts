@@ -5,14 +5,38 @@ export interface SnpEvidence {
   readonly report: Buffer;
   /** DER, in any order: VCEK or VLEK, its issuer, the root. */
   readonly certificates: readonly Buffer[];
+  /** The root's revocation list, DER, for a verifier that has none of its own. */
+  readonly crl?: Buffer | undefined;
 }
 
-export type Evidence = SnpEvidence;
+export interface TdxEvidence {
+  readonly kind: "tdx";
+  /** The quote, zero bytes behind it allowed. */
+  readonly quote: Buffer;
+  /** What the sender fetched, for a verifier that has none of its own. */
+  readonly collateral?: TdxCollateral | undefined;
+}
+
+/** What Intel's provisioning certification service says about a platform, as it was received (Intel PCS API, version 4). */
+export interface TdxCollateral {
+  /** The body of `/tdx/certification/v4/tcb`, byte for byte: its signature covers the bytes. */
+  readonly tcbInfo: Buffer;
+  /** The body of `/tdx/certification/v4/qe/identity`, byte for byte. */
+  readonly qeIdentity: Buffer;
+  /** The certificates that signed the two: PEM, in any order, with the root. */
+  readonly signingChain: Buffer;
+  /** The list of the CA that issued the PCK certificate, DER. */
+  readonly pckCrl: Buffer;
+  /** The root's list, DER. */
+  readonly rootCrl: Buffer;
+}
+
+export type Evidence = SnpEvidence | TdxEvidence;
 
 /** Collects the evidence of the VM that this program runs in. */
-export interface Attester {
+export interface Attester<E extends Evidence = Evidence> {
   /** The reason why its evidence proves nothing, or undefined. */
   readonly insecure: string | undefined;
   /** @param reportData 64 bytes that the evidence is bound to */
-  collect(reportData: Buffer): Promise<Evidence>;
+  collect(reportData: Buffer): Promise<E>;
 }

@@ -1,3 +1,4 @@
+import { createPublicKey, type KeyObject } from "node:crypto";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { type DerReader, readDer, TAG } from "../pki/der.ts";
 import { EvidenceError } from "./error.ts";
@@ -147,6 +148,20 @@ function readKnown<T>(certificate: Certificate, id: string, absent: T, read: (de
   const extension = certificate.extensions.get(id);
   if (extension === undefined) return absent;
   return refusing("malformed_certificate", () => readDer(extension.value, id, read));
+}
+
+/** @throws EvidenceError malformed_certificate */
+export function publicKeyOf(certificate: Certificate): KeyObject {
+  try {
+    return createPublicKey({ key: certificate.spki, format: "der", type: "spki" });
+  } catch (cause) {
+    throw new EvidenceError("malformed_certificate", "the public key can't be read", {
+      where: `${certificate.commonName}, subjectPublicKeyInfo`,
+      got: certificate.spki.subarray(0, 32).toString("hex"),
+      want: "a SubjectPublicKeyInfo",
+      cause,
+    });
+  }
 }
 
 /** Runs a parser and turns its refusal into one with the given code. */

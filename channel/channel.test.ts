@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ClientHello, ClientHelloSchema, ServerHelloSchema, SnpEvidenceSchema } from "../api/channel_pb.ts";
 import { addService } from "../api/grpc.ts";
 import { MeshAPI } from "../api/meshapi_pb.ts";
-import type { Attester } from "../attestation/evidence.ts";
+import type { Attester, SnpEvidence } from "../attestation/evidence.ts";
 import { openSimulatedAttester } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
 import { checkReportData } from "../attestation/report-data.ts";
@@ -37,7 +37,7 @@ const log = createLogger({ program: "test", level: "error", format: "json", isTe
 let directory: string;
 let vendor: SimulatedVendor;
 let server: ChannelServer;
-const vms: Attester[] = [];
+const vms: Attester<SnpEvidence>[] = [];
 const hostData = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
 
 beforeAll(async () => {
@@ -55,7 +55,7 @@ afterAll(async () => {
   await rm(directory, { recursive: true });
 });
 
-function vm(index: number): Attester {
+function vm(index: number): Attester<SnpEvidence> {
   const attester = vms[index];
   if (attester === undefined) throw new Error("no such VM");
   return attester;
@@ -63,7 +63,7 @@ function vm(index: number): Attester {
 
 /** Gives the policy hash of whoever shows good evidence for this connection. */
 const appraise: Appraiser<string> = async ({ evidence, reportData }) => {
-  if (evidence === undefined) return "nobody";
+  if (evidence?.kind !== "snp") return "nobody";
   const verified = verifySnp(evidence, { trustAnchors: withSimulatedRoots([vendor.rootDigest]), at: new Date() });
   checkReportData(verified, reportData);
   return policyHash(verified);

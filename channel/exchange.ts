@@ -1,15 +1,11 @@
 import { create } from "@bufbuild/protobuf";
 import type { KeyObject } from "node:crypto";
 import type { TLSSocket } from "node:tls";
-import {
-  ClientHelloSchema,
-  type Evidence as WireEvidence,
-  EvidenceSchema,
-  ServerHelloSchema,
-} from "../api/channel_pb.ts";
+import { ClientHelloSchema, ServerHelloSchema } from "../api/channel_pb.ts";
 import type { Attester, Evidence } from "../attestation/evidence.ts";
 import { channelReportData } from "../attestation/report-data.ts";
 import { ChannelError } from "./error.ts";
+import { fromWire, toWire } from "./evidence-wire.ts";
 import { readMessage, writeMessage } from "./framing.ts";
 import { fromRejected, toRejected } from "./rejection.ts";
 import { bindingOf } from "./tls.ts";
@@ -88,14 +84,4 @@ export async function startExchange<P>(socket: TLSSocket, offer: Offer<P>): Prom
     evidence: fromWire(answer.value.evidence),
     reportData: channelReportData("server", binding.exporter, binding.peerKey),
   });
-}
-
-function toWire({ report, certificates }: Evidence): WireEvidence {
-  return create(EvidenceSchema, { kind: { case: "snp", value: { report, certificates: [...certificates] } } });
-}
-
-function fromWire(wire: WireEvidence | undefined): Evidence | undefined {
-  if (wire?.kind.case === undefined) return undefined;
-  const { report, certificates } = wire.kind.value;
-  return { kind: "snp", report: Buffer.from(report), certificates: certificates.map((der) => Buffer.from(der)) };
 }

@@ -2,30 +2,50 @@ import type { Claims } from "../attestation/claims.ts";
 
 /**
  * The verified claims as extensions of the workload's certificate, one UTF8String each (X.690 §8.23), so that
- * `openssl x509 -text` shows them and a peer can decide by them. The arc is the one under which Contrast's certificates
- * carry SNP claims; the numbers are those of the list, so entries are only ever added at its end.
+ * `openssl x509 -text` shows them and a peer can decide by them. The arcs are those under which Contrast's certificates
+ * carry claims, one for each kind of TEE; the numbers are the places in the list, so entries are only ever added at its
+ * end.
  */
-const ARC = "1.3.9901.2.1";
-const CLAIMS = [
-  "tee",
-  "product",
-  "measurement",
-  "hostData",
-  "chipId",
-  "reportedTcb",
-  "vmpl",
-  "debug",
-  "insecure",
-] as const satisfies readonly (keyof Claims)[];
+const ARCS = { snp: "1.3.9901.2.1", tdx: "1.3.9901.2.2" } as const;
+
+type Names<Tee extends Claims["tee"]> = readonly (keyof Extract<Claims, { tee: Tee }>)[];
+const NAMES = {
+  snp: ["tee", "product", "measurement", "hostData", "chipId", "reportedTcb", "vmpl", "debug", "insecure"],
+  tdx: [
+    "tee",
+    "mrTd",
+    "mrSeam",
+    "mrConfigId",
+    "rtmr0",
+    "rtmr1",
+    "rtmr2",
+    "rtmr3",
+    "xfam",
+    "fmspc",
+    "ppid",
+    "teeTcbSvn",
+    "tcbStatus",
+    "advisories",
+    "debug",
+    "insecure",
+  ],
+} as const satisfies { readonly [Tee in Claims["tee"]]: Names<Tee> };
 
 /** @returns object identifier to DER */
 export function claimExtensions(claims: Claims): Map<string, Buffer> {
-  return new Map(CLAIMS.map((name, index) => [`${ARC}.${index + 1}`, utf8String(String(claims[name]))]));
+  const values: Readonly<Record<string, string | number | boolean>> = { ...claims };
+  return new Map(
+    NAMES[claims.tee].map((name, index) => [`${ARCS[claims.tee]}.${index + 1}`, utf8String(`${values[name]}`)]),
+  );
 }
 
 function utf8String(text: string): Buffer {
   const content = Buffer.from(text);
-  // Claims are short: hashes in hexadecimal at most. The long form of up to 255 bytes is enough for them.
-  const length = content.length < 0x80 ? Buffer.of(content.length) : Buffer.of(0x81, content.length);
-  return Buffer.concat([Buffer.of(0x0c), length, content]);
+  return Buffer.concat([Buffer.of(0x0c), derLength(content.length), content]);
+}
+
+/** X.690 §8.1.3, for contents of up to 65535 bytes: a list of advisories is the longest of all. */
+function derLength(length: number): Buffer {
+  if (length < 0x80) return Buffer.of(length);
+  return length <= 0xff ? Buffer.of(0x81, length) : Buffer.of(0x82, length >> 8, length & 0xff);
 }

@@ -7,6 +7,9 @@ import { checkReportData } from "../attestation/report-data.ts";
 import { withSimulatedRoots } from "../attestation/snp/roots.ts";
 import { validateSimulated, validateSnp } from "../attestation/snp/validate.ts";
 import { type VerifiedSnpReport, verifySnp } from "../attestation/snp/verify.ts";
+import { INTEL_ROOTS } from "../attestation/tdx/roots.ts";
+import { validateTdx } from "../attestation/tdx/validate.ts";
+import { type VerifiedTdxQuote, verifyTdx } from "../attestation/tdx/verify.ts";
 import type { Manifest, PolicyEntry } from "./manifest.ts";
 
 /**
@@ -15,25 +18,28 @@ import type { Manifest, PolicyEntry } from "./manifest.ts";
  * whenever the manifest may have changed.
  */
 
+/** Evidence up to the vendor's root, of either kind. */
+type VerifiedEvidence = VerifiedSnpReport | VerifiedTdxQuote;
+
 /** Evidence that is real and was made for the connection it came on. Only `verifyClaimant` makes one. */
 class Verified {
-  readonly #report: VerifiedSnpReport;
+  readonly #evidence: VerifiedEvidence;
 
-  constructor(report: VerifiedSnpReport) {
-    this.#report = report;
+  constructor(evidence: VerifiedEvidence) {
+    this.#evidence = evidence;
   }
 
-  get report(): VerifiedSnpReport {
-    return this.#report;
+  get evidence(): VerifiedEvidence {
+    return this.#evidence;
   }
 
   /** SHA-256 of the policy document that its VM was launched with, hex. */
   get policyHash(): string {
-    return policyHash(this.#report);
+    return policyHash(this.#evidence);
   }
 
   get claims(): Claims {
-    return claims(this.#report);
+    return claims(this.#evidence);
   }
 }
 
@@ -52,46 +58,49 @@ export interface AppraiseOptions {
 export function verifyClaimant(
   claimant: { readonly evidence: Evidence; readonly reportData: Buffer },
   manifest: Manifest,
-  options: AppraiseOptions,
+  { allowInsecure, at }: AppraiseOptions,
 ): VerifiedClaimant {
-  const insecure = options.allowInsecure ? manifest.referenceValues.insecure : [];
-  const trustAnchors = withSimulatedRoots(insecure.map(({ rootDigest }) => rootDigest));
-  const report = verifySnp(claimant.evidence, { trustAnchors, at: options.at });
-  checkReportData(report, claimant.reportData);
-  return new Verified(report);
+  const { evidence, reportData } = claimant;
+  const simulated = allowInsecure ? manifest.referenceValues.insecure.map(({ rootDigest }) => rootDigest) : [];
+  const verified =
+    evidence.kind === "snp"
+      ? verifySnp(evidence, { trustAnchors: withSimulatedRoots(simulated), at, crl: evidence.crl })
+      : verifyTdx(evidence, { trustAnchors: INTEL_ROOTS, at });
+  checkReportData(verified, reportData);
+  return new Verified(verified);
 }
 
 /**
  * @returns what the manifest grants to the policy of this peer
- * @throws EvidenceError where there is one set of reference values and it does not match; Refusal
- *   `reference_values_mismatch` where none of several does, `policy_not_allowed`
+ * @throws as `matchReferenceValues` and `policyOf`
  */
-export function admit({ report, policyHash: hash }: VerifiedClaimant, manifest: Manifest): PolicyEntry {
-  requireReferenceValues(report, manifest);
+export function admit({ evidence }: VerifiedClaimant, manifest: Manifest): PolicyEntry {
+  matchReferenceValues(evidence, manifest);
+  return policyOf(evidence, manifest);
+}
+
+/** @throws Refusal `policy_not_allowed` */
+export function policyOf(verified: VerifiedEvidence, manifest: Manifest): PolicyEntry {
+  const hash = policyHash(verified);
   const policy = manifest.policies.get(hash);
   if (policy !== undefined) return policy;
   throw new Refusal("policy_not_allowed", "the manifest does not list the policy of this pod", {
-    where: "HOST_DATA",
+    where: verified.kind === "snp" ? "HOST_DATA" : "MRCONFIGID",
     got: hash,
     want: "a hash of $.Policies",
     hint: "run `contrast generate` and `contrast set` again if the pod was changed on purpose",
   });
 }
 
-/** A peer is accepted if it matches any one of the listed sets completely. */
-function requireReferenceValues(report: VerifiedSnpReport, { referenceValues }: Manifest): void {
-  const attempts = [
-    ...referenceValues.snp.map((values, index) => ({
-      path: `$.ReferenceValues.snp[${index}]`,
-      validate: () => validateSnp(report, values),
-    })),
-    ...referenceValues.insecure.map((values, index) => ({
-      path: `$.ReferenceValues.insecure[${index}]`,
-      validate: () => validateSimulated(report, values),
-    })),
-  ];
-  const mismatches: { path: string; error: EvidenceError }[] = [];
-  for (const { path, validate } of attempts) {
+/**
+ * Evidence is accepted if it matches any one of the listed sets completely.
+ *
+ * @throws EvidenceError where there is one set of its kind and it does not match; Refusal `reference_values_mismatch`
+ *   where there is none, or none of several does
+ */
+export function matchReferenceValues(verified: VerifiedEvidence, manifest: Manifest): void {
+  const mismatches: { readonly path: string; readonly error: EvidenceError }[] = [];
+  for (const { path, validate } of attempts(verified, manifest)) {
     try {
       validate();
       return;
@@ -107,4 +116,18 @@ function requireReferenceValues(report: VerifiedSnpReport, { referenceValues }: 
     got: mismatches.map(({ path, error }) => `${path}: ${error.describe()}`).join(" | ") || "no set for this TEE",
     want: "one set that matches completely",
   });
+}
+
+/** The comparisons with each set of this kind of TEE. */
+function attempts(
+  verified: VerifiedEvidence,
+  { referenceValues }: Manifest,
+): readonly { readonly path: string; readonly validate: () => void }[] {
+  const each = <T>(kind: "snp" | "tdx" | "insecure", sets: readonly T[], validate: (set: T) => void) =>
+    sets.map((set, index) => ({ path: `$.ReferenceValues.${kind}[${index}]`, validate: () => validate(set) }));
+  if (verified.kind === "tdx") return each("tdx", referenceValues.tdx, (set) => validateTdx(verified, set));
+  return [
+    ...each("snp", referenceValues.snp, (set) => validateSnp(verified, set)),
+    ...each("insecure", referenceValues.insecure, (set) => validateSimulated(verified, set)),
+  ];
 }

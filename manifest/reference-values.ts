@@ -2,6 +2,7 @@ import { z } from "zod";
 import { GUEST_POLICY, PLATFORM_INFO } from "../attestation/snp/flags.ts";
 import { SNP_PRODUCTS } from "../attestation/snp/product.ts";
 import type { SimulatedReferenceValues, SnpReferenceValues } from "../attestation/snp/validate.ts";
+import type { TdxReferenceValues } from "../attestation/tdx/validate.ts";
 import { byte, flag, hexBytes, list, record } from "./schema.ts";
 
 /**
@@ -12,20 +13,6 @@ export interface ReferenceValues {
   readonly snp: readonly SnpReferenceValues[];
   readonly tdx: readonly TdxReferenceValues[];
   readonly insecure: readonly InsecureReferenceValues[];
-}
-
-/** Fields of the body of a TDX quote (Intel TDX DCAP Quoting Library API, A.3). */
-export interface TdxReferenceValues {
-  /** 48 bytes. */
-  readonly mrTd: Buffer;
-  /** 48 bytes. */
-  readonly mrSeam: Buffer;
-  /** RTMR 0 to 3, 48 bytes each. */
-  readonly rtmrs: readonly Buffer[];
-  /** 8 bytes. */
-  readonly xfam: Buffer;
-  /** 16 bytes, each a lower bound. */
-  readonly minimumTeeTcbSvn: Buffer;
 }
 
 /** The software TEE. Its evidence proves nothing, so it stands apart from all others. */
@@ -69,18 +56,31 @@ const snp = record({
     allowedChipIds: values.AllowedChipIDs ?? [],
   }));
 
+/** What a manifest may accept beside UpToDate, by Intel's names; a platform that is revoked never passes. */
+const ALLOWABLE_TCB_STATUSES = [
+  "SWHardeningNeeded",
+  "ConfigurationNeeded",
+  "ConfigurationAndSWHardeningNeeded",
+  "OutOfDate",
+  "OutOfDateConfigurationNeeded",
+  "TDRelaunchAdvised",
+  "TDRelaunchAdvisedConfigurationNeeded",
+] as const;
+
 const tdx = record({
   MrTd: digest384,
   MrSeam: digest384,
   Rtmrs: list(digest384).length(4, { error: "a list of 4" }),
   Xfam: hexBytes(8),
   MinimumTeeTcbSvn: hexBytes(16),
+  AllowedTcbStatuses: list(z.enum(ALLOWABLE_TCB_STATUSES, { error: ALLOWABLE_TCB_STATUSES.join(" or ") })).optional(),
 }).transform((values): TdxReferenceValues => ({
   mrTd: values.MrTd,
   mrSeam: values.MrSeam,
   rtmrs: values.Rtmrs,
   xfam: values.Xfam,
   minimumTeeTcbSvn: values.MinimumTeeTcbSvn,
+  allowedTcbStatuses: values.AllowedTcbStatuses,
 }));
 
 const insecure = record({ RootDigest: hexBytes(32), TrustedMeasurement: digest384 }).transform(

@@ -6,11 +6,12 @@ import { sevGuestAttester, tsmSnpAttester } from "../attestation/collect/atteste
 import type { Waiting } from "../attestation/collect/busy.ts";
 import { collectTsmReport } from "../attestation/collect/configfs-tsm.ts";
 import { openHardwareAttester } from "../attestation/collect/detect.ts";
-import type { Attester } from "../attestation/evidence.ts";
+import type { Attester, SnpEvidence } from "../attestation/evidence.ts";
 import { policyHash } from "../attestation/policy-hash.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
 import { checkReportData } from "../attestation/report-data.ts";
 import { withSimulatedRoots } from "../attestation/snp/roots.ts";
+import { parseTdxQuote } from "../attestation/tdx/quote.ts";
 import { verifySnp } from "../attestation/snp/verify.ts";
 import { type FakeKernel, NO_FAKE_KERNEL, startFakeKernel } from "./fake-kernel/start.ts";
 
@@ -53,12 +54,13 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
 
   async function expectGood(attester: Attester, data = reportData): Promise<void> {
     const evidence = await attester.collect(data);
+    if (evidence.kind !== "snp") throw new Error(`got ${evidence.kind}`);
     const verified = verifySnp(evidence, { trustAnchors: withSimulatedRoots([vendor.rootDigest]), at: NOW });
     checkReportData(verified, data);
     expect(policyHash(verified)).toBe(hostData.toString("hex"));
   }
 
-  const paths: [string, () => Attester][] = [
+  const paths: [string, () => Attester<SnpEvidence>][] = [
     ["configfs-tsm", () => tsmSnpAttester(kernel.tsmReportDir, waiting)],
     ["sev-guest", () => sevGuestAttester(kernel.sevGuestDevice, waiting)],
   ];
@@ -163,7 +165,7 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
     test("what another TEE gives is handed on as it is", async () => {
       await kernel.set({ provider: "tdx_guest", certificates: "no file" });
       const { provider, outblob, auxblob } = await collect();
-      expect([provider, outblob.length, auxblob.length]).toEqual(["tdx_guest", 0x4a0, 0]);
+      expect([provider, outblob.readUInt16LE(), auxblob.length]).toEqual(["tdx_guest", 4, 0]);
     });
   });
 
@@ -268,12 +270,11 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
       });
     });
 
-    test("TDX is found, and refused for now", async () => {
-      await kernel.set({ provider: "tdx_guest" });
-      await expect(openHardwareAttester("auto", kernel, waiting)).rejects.toMatchObject({
-        code: "tee_unavailable",
-        got: "the provider tdx_guest",
-      });
+    test.each(["auto", "tdx"] as const)("%s takes the quotes of TDX", async (wanted) => {
+      await kernel.set({ provider: "tdx_guest", certificates: "no file" });
+      const evidence = await (await openHardwareAttester(wanted, kernel, waiting)).collect(reportData);
+      if (evidence.kind !== "tdx") throw new Error(`got ${evidence.kind}`);
+      expect(parseTdxQuote(evidence.quote).body.reportData).toEqual(reportData);
     });
 
     test("where nothing is found, all that was tried is said", async () => {

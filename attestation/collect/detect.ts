@@ -1,6 +1,6 @@
 import { EvidenceError } from "../error.ts";
 import type { Attester } from "../evidence.ts";
-import { sevGuestAttester, tsmSnpAttester } from "./attester.ts";
+import { sevGuestAttester, tsmSnpAttester, tsmTdxAttester } from "./attester.ts";
 import type { Waiting } from "./busy.ts";
 import { readTsmProvider } from "./configfs-tsm.ts";
 import { checkSevGuest } from "./sev-guest.ts";
@@ -28,13 +28,7 @@ export async function openHardwareAttester(
   const provider = await attempt(() => readTsmProvider(tsmReportDir), tried);
   const tee = PROVIDERS.get(provider ?? "");
   if (tee !== undefined && (wanted === "auto" || wanted === tee)) {
-    if (tee === "snp") return tsmSnpAttester(tsmReportDir, waiting);
-    throw new EvidenceError("tee_unavailable", "collecting the evidence of TDX is not part of this version", {
-      where: tsmReportDir,
-      got: `the provider ${provider}`,
-      want: "sev_guest",
-      hint: "run this in a VM with SEV-SNP",
-    });
+    return tee === "snp" ? tsmSnpAttester(tsmReportDir, waiting) : tsmTdxAttester(tsmReportDir, waiting);
   }
   if (provider !== undefined) tried.push(`${tsmReportDir}: the provider is ${JSON.stringify(provider)}`);
   if (wanted !== "tdx") {

@@ -1,5 +1,5 @@
 import { createHash, createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
-import type { Attester } from "../evidence.ts";
+import type { Attester, SnpEvidence } from "../evidence.ts";
 import { readRequired, type TeeFile, unusable } from "./files.ts";
 import { signReport } from "./firmware.ts";
 import { readIdentity } from "./identity.ts";
@@ -15,7 +15,7 @@ export const SIMULATED_MEASUREMENT = createHash("sha384").update("contrast softw
  * @param dir the directory of a VM that `SimulatedVendor.launch` made
  * @throws EvidenceError tee_unavailable
  */
-export async function openSimulatedAttester(dir: string): Promise<Attester> {
+export async function openSimulatedAttester(dir: string): Promise<Attester<SnpEvidence>> {
   const identity = await readIdentity(dir);
   const key = await readKey(dir);
   const certificates = await Promise.all(

@@ -20,7 +20,7 @@ const reportData = Buffer.alloc(64, 0xcd);
 
 let dir: string;
 let vendor: SimulatedVendor;
-let attester: Attester;
+let attester: Attester<SnpEvidence>;
 let evidence: SnpEvidence;
 let options: SnpVerifyOptions;
 

@@ -2,9 +2,8 @@ import type { KeyObject } from "node:crypto";
 import { MalformedBytes } from "../../bytes/cursor.ts";
 import { type DerReader, readDer, TAG } from "../../pki/der.ts";
 import { EvidenceError } from "../error.ts";
-import { type Certificate, refusing } from "../x509.ts";
+import { type Certificate, publicKeyOf, refusing } from "../x509.ts";
 import { productOfName, SNP_PRODUCTS, type SnpProduct } from "./product.ts";
-import { publicKeyOf } from "./pss.ts";
 import type { Tcb } from "./tcb.ts";
 
 /**

@@ -1,11 +1,8 @@
-import { createHash } from "node:crypto";
-import { quote } from "../../runtime/environment.ts";
-import { EvidenceError } from "../error.ts";
-import { type Certificate, isCa, keyUsage, OID } from "../x509.ts";
+import { checkCa, checkCritical, checkValidity, findPinned, isIssuedBy, named, notIssued } from "../path.ts";
+import { checkNotRevoked } from "../revocation.ts";
+import type { Certificate } from "../x509.ts";
 import type { Endorsement, EndorsementKind } from "./certificate.ts";
-import type { SnpProduct } from "./product.ts";
 import { isSignedBy } from "./pss.ts";
-import { checkNotRevoked } from "./revocation.ts";
 import type { TrustAnchors } from "./roots.ts";
 
 /**
@@ -31,9 +28,7 @@ export interface ChainOptions {
 }
 
 const ISSUERS: Readonly<Record<EndorsementKind, string>> = { vcek: "SEV", vlek: "SEV-VLEK" };
-
-/** keyCertSign in the first byte of KeyUsage (RFC 5280 §4.2.1.3). */
-const KEY_CERT_SIGN = 0x04;
+const HINT = "add the product's cert_chain of AMD's key distribution service";
 
 /**
  * @param certificates where the issuers are found, in any order
@@ -46,104 +41,23 @@ export function verifyChain(
 ): Root {
   const { certificate: leaf, kind, product } = endorsement;
 
-  const { ark, root } = findPinned(named(certificates, `ARK-${product}`), product, trustAnchors);
-  if (!isIssuedBy(ark, ark)) throw notIssued(ark, ark);
+  // A vendor's root vouches for its own product only.
+  const anchors = [...trustAnchors].filter(([, anchor]) => anchor.insecure || anchor.product === product);
+  const arks = named(certificates, [`ARK-${product}`], HINT);
+  const { certificate: ark, spkiDigest } = findPinned(arks, new Set(anchors.map(([digest]) => digest)));
+  if (!isIssuedBy(ark, ark, isSignedBy)) throw notIssued(ark, ark);
 
   // There may be several generations of an ASK under one name.
-  const generations = named(certificates, `${ISSUERS[kind]}-${product}`);
-  const asks = generations.filter((candidate) => isIssuedBy(candidate, ark));
+  const generations = named(certificates, [`${ISSUERS[kind]}-${product}`], HINT);
+  const asks = generations.filter((candidate) => isIssuedBy(candidate, ark, isSignedBy));
   if (asks.length === 0) throw notIssued(generations[0], ark);
-  const ask = asks.find((candidate) => isIssuedBy(leaf, candidate));
+  const ask = asks.find((candidate) => isIssuedBy(leaf, candidate, isSignedBy));
   if (ask === undefined) throw notIssued(leaf, asks[0]);
 
   for (const ca of [ark, ask]) checkCa(ca);
   checkCritical(leaf, []);
   for (const certificate of [ark, ask, leaf]) checkValidity(certificate, at);
-  if (crl !== undefined) checkNotRevoked(crl, ask, ark, at);
-  return root;
-}
-
-function named(certificates: readonly Certificate[], commonName: string): readonly [Certificate, ...Certificate[]] {
-  const [first, ...others] = certificates.filter((certificate) => certificate.commonName === commonName);
-  if (first === undefined) {
-    throw new EvidenceError("certificate_missing", "the certificate chain is not complete", {
-      where: "certificates",
-      got: certificates.map(({ commonName }) => quote(commonName)).join(", ") || "none",
-      want: commonName,
-      hint: "add the product's cert_chain of AMD's key distribution service",
-    });
-  }
-  return [first, ...others];
-}
-
-/** The digest of the key is all that makes a root: anybody can make a certificate of that name. */
-function findPinned(
-  arks: readonly [Certificate, ...Certificate[]],
-  product: SnpProduct,
-  trustAnchors: TrustAnchors,
-): { readonly ark: Certificate; readonly root: Root } {
-  for (const ark of arks) {
-    const spkiDigest = digestOf(ark);
-    const anchor = trustAnchors.get(spkiDigest);
-    if (anchor !== undefined && (anchor.insecure || anchor.product === product)) {
-      return { ark, root: { spkiDigest, insecure: anchor.insecure } };
-    }
-  }
-  throw new EvidenceError("untrusted_root", "the certificate chain ends in a root that is not trusted", {
-    where: `${arks[0].commonName}, subjectPublicKeyInfo`,
-    got: digestOf(arks[0]),
-    want: `one of ${[...trustAnchors.keys()].join(", ")}`,
-  });
-}
-
-function digestOf(certificate: Certificate): string {
-  return createHash("sha256").update(certificate.spki).digest("hex");
-}
-
-function isIssuedBy(certificate: Certificate, issuer: Certificate): boolean {
-  return certificate.issuer.equals(issuer.subject) && isSignedBy(certificate, issuer, certificate.commonName);
-}
-
-function notIssued(certificate: Certificate | undefined, issuer: Certificate | undefined): EvidenceError {
-  return new EvidenceError("chain_signature", "a certificate is not signed by its issuer", {
-    where: certificate?.commonName,
-    got: "another signature or issuer",
-    want: `issued by ${issuer?.commonName ?? ""}`,
-  });
-}
-
-function checkCa(certificate: Certificate): void {
-  checkCritical(certificate, [OID.basicConstraints, OID.keyUsage]);
-  if (!isCa(certificate) || (keyUsage(certificate) & KEY_CERT_SIGN) === 0) {
-    throw new EvidenceError("malformed_certificate", "a certificate that may not issue others", {
-      where: `${certificate.commonName}, basicConstraints and keyUsage`,
-      got: "no CA",
-      want: "cA TRUE and keyCertSign",
-    });
-  }
-}
-
-/** RFC 5280 §4.2: an extension that is critical and not understood makes the certificate unusable. */
-function checkCritical(certificate: Certificate, understood: readonly string[]): void {
-  for (const [id, { critical }] of certificate.extensions) {
-    if (critical && !understood.includes(id)) {
-      throw new EvidenceError("malformed_certificate", "a critical extension that is not understood", {
-        where: certificate.commonName,
-        got: id,
-        want: understood.join(", ") || "none",
-      });
-    }
-  }
-}
-
-function checkValidity(certificate: Certificate, at: Date): void {
-  const { commonName, notBefore, notAfter } = certificate;
-  // Written so that an invalid date is refused.
-  if (notBefore <= at && at <= notAfter) return;
-  throw new EvidenceError("certificate_expired", "a certificate is not valid at this time", {
-    where: commonName,
-    got: Number.isNaN(at.getTime()) ? "no time" : at.toISOString(),
-    want: `${notBefore.toISOString()} to ${notAfter.toISOString()}`,
-    hint: "check the clock, then fetch the certificate anew",
-  });
+  // The ARK's list names ASKs and ASVKs; AMD supersedes VCEKs by their TCB, and their serial numbers are the ASK's.
+  if (crl !== undefined) checkNotRevoked(crl, [ask], ark, isSignedBy, at);
+  return { spkiDigest, insecure: trustAnchors.get(spkiDigest)?.insecure === true };
 }

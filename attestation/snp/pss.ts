@@ -1,6 +1,6 @@
-import { constants, createPublicKey, type KeyObject, verify } from "node:crypto";
+import { constants, type KeyObject, verify } from "node:crypto";
 import { EvidenceError } from "../error.ts";
-import type { Certificate, Signed } from "../x509.ts";
+import { type Certificate, publicKeyOf, type Signed } from "../x509.ts";
 
 /**
  * AMD signs certificates and revocation lists with RSASSA-PSS, SHA-384, MGF1 with SHA-384, salt 48, by RSA keys of 4096
@@ -60,18 +60,4 @@ function rsaKey(certificate: Certificate): KeyObject {
     });
   }
   return key;
-}
-
-/** @throws EvidenceError malformed_certificate */
-export function publicKeyOf(certificate: Certificate): KeyObject {
-  try {
-    return createPublicKey({ key: certificate.spki, format: "der", type: "spki" });
-  } catch (cause) {
-    throw new EvidenceError("malformed_certificate", "the public key can't be read", {
-      where: `${certificate.commonName}, subjectPublicKeyInfo`,
-      got: certificate.spki.subarray(0, 32).toString("hex"),
-      want: "a SubjectPublicKeyInfo",
-      cause,
-    });
-  }
 }

@@ -1,0 +1,113 @@
+import type { z } from "zod";
+import { EvidenceError } from "../error.ts";
+import type { TdxCollateral } from "../evidence.ts";
+import { parsePemCertificates } from "../pem.ts";
+import { checkNotRevoked } from "../revocation.ts";
+import type { Certificate } from "../x509.ts";
+import { type PckChain, verifySignerChain } from "./chain.ts";
+import { hasSigned, isSignedBy, p256KeyOf } from "./ecdsa.ts";
+import { type QeIdentity, qeIdentitySchema, type TcbInfo, tcbInfoSchema } from "./tcb-info.ts";
+
+/**
+ * Verifies what Intel says about a platform: TCB info and QE identity by their signatures, their signers and the
+ * platform's certificates by the revocation lists, and all of them by time. Where it came from does not matter.
+ */
+
+/** What is left of the collateral once it is verified. */
+export interface VerifiedCollateral {
+  readonly tcbInfo: TcbInfo;
+  readonly qeIdentity: QeIdentity;
+}
+
+/**
+ * @param chain of the platform, which the lists are to be looked up for
+ * @throws EvidenceError
+ */
+export function verifyCollateral(collateral: TdxCollateral, chain: PckChain, at: Date): VerifiedCollateral {
+  const certificates = parsePemCertificates(collateral.signingChain, "TCB signing chain");
+  // The root that vouches for the platform has to vouch for what is said about it, too.
+  const { signers } = verifySignerChain(certificates, new Set([chain.rootDigest]), at);
+  const tcbInfo = verifyDocument(collateral.tcbInfo, TCB_INFO, signers, at);
+  const qeIdentity = verifyDocument(collateral.qeIdentity, QE_IDENTITY, signers, at);
+  checkNotRevoked(collateral.rootCrl, [chain.ca, ...signers], chain.root, isSignedBy, at);
+  checkNotRevoked(collateral.pckCrl, [chain.pck], chain.ca, isSignedBy, at);
+  return { tcbInfo, qeIdentity };
+}
+
+/** A kind of document: `{"<key>":{…},"signature":"<r ‖ s, hex>"}`. */
+interface Kind<T> {
+  readonly key: string;
+  readonly name: string;
+  readonly schema: z.ZodType<T>;
+}
+
+const TCB_INFO: Kind<TcbInfo> = { key: "tcbInfo", name: "TCB info", schema: tcbInfoSchema };
+const QE_IDENTITY: Kind<QeIdentity> = { key: "enclaveIdentity", name: "QE identity", schema: qeIdentitySchema };
+
+function verifyDocument<T extends { readonly issueDate: Date; readonly nextUpdate: Date }>(
+  document: Buffer,
+  { key, name, schema }: Kind<T>,
+  signers: readonly Certificate[],
+  at: Date,
+): T {
+  const { body, signature } = cut(document, key, name);
+  if (!signers.some((signer) => hasSigned(p256KeyOf(signer), body, signature))) {
+    throw new EvidenceError("collateral_signature", `the ${name} is not signed by Intel's key for it`, {
+      where: `${name}, signature`,
+      got: "another signature",
+      want: `one by ${signers.map(({ commonName }) => commonName).join(" or ")}`,
+      hint: "it was changed, or written anew: the signature covers every byte",
+    });
+  }
+  const value = parseBody(body, name, schema);
+  // An old document, replayed, would hide the weaknesses found since.
+  if (value.issueDate <= at && at <= value.nextUpdate) return value;
+  throw new EvidenceError("collateral_expired", `the ${name} is not valid at this time`, {
+    where: name,
+    got: at.toISOString(),
+    want: `${value.issueDate.toISOString()} to ${value.nextUpdate.toISOString()}`,
+    hint: "check the clock, then fetch it anew",
+  });
+}
+
+const SIGNATURE = /^,"signature":"([0-9a-f]{128})"\}$/;
+const SIGNATURE_LENGTH = ',"signature":""}'.length + 128;
+
+/**
+ * The signature covers the bytes of the inner object as they stand. They are what is between a beginning and an end of
+ * known form, so there is one way to cut them out, and only what is signed is ever parsed as JSON.
+ */
+function cut(document: Buffer, key: string, name: string): { readonly body: Buffer; readonly signature: Buffer } {
+  const prefix = `{"${key}":`;
+  const end = Math.max(document.length - SIGNATURE_LENGTH, 0);
+  const [, signature] = SIGNATURE.exec(document.toString("latin1", end)) ?? [];
+  if (signature === undefined || document.toString("latin1", 0, prefix.length) !== prefix) {
+    throw new EvidenceError("malformed_collateral", `the ${name} is not in the form that Intel signs`, {
+      where: name,
+      got: `${document.length} bytes of another form`,
+      want: `${prefix}{…},"signature":"<128 digits of lower-case hex>"} without white space`,
+      hint: "hand on the response of Intel's service byte for byte",
+    });
+  }
+  return { body: document.subarray(prefix.length, end), signature: Buffer.from(signature, "hex") };
+}
+
+function parseBody<T>(body: Buffer, name: string, schema: z.ZodType<T>): T {
+  const result = schema.safeParse(parseJson(body));
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  throw new EvidenceError("malformed_collateral", `the ${name} is not what Intel's API specifies`, {
+    where: [name, ...(issue?.path ?? [])].join("."),
+    got: "another value",
+    want: issue?.message,
+  });
+}
+
+/** @returns undefined where it is no JSON, which no schema allows */
+function parseJson(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString("utf8"));
+  } catch {
+    return undefined;
+  }
+}

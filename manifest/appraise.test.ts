@@ -1,0 +1,119 @@
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { SnpEvidence } from "../attestation/evidence.ts";
+import { openSimulatedAttester, SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
+import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
+import { createTestVendor, makeEvidence, NOW, TEE_TCB_SVN, type TestVendor } from "../attestation/tdx/test-vendor.ts";
+import { verifyTdx } from "../attestation/tdx/verify.ts";
+import { admit, matchReferenceValues, policyOf, verifyClaimant } from "./appraise.ts";
+import { type Manifest, parseManifest } from "./manifest.ts";
+
+const hostData = Buffer.alloc(32, 0x40);
+const reportData = randomBytes(64);
+const at = new Date();
+const trusting = { allowInsecure: true, at };
+
+let directory: string;
+let rootDigest: string;
+let evidence: SnpEvidence;
+let intel: TestVendor;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "appraise-test-"));
+  const vendor = await openOrCreateVendor(join(directory, "vendor"), at);
+  rootDigest = vendor.rootDigest;
+  await vendor.launch(join(directory, "vm"), { hostData });
+  evidence = await (await openSimulatedAttester(join(directory, "vm"))).collect(reportData);
+  intel = await createTestVendor();
+});
+
+afterAll(() => rm(directory, { recursive: true }));
+
+const simulated = () => ({ RootDigest: rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT });
+const tdx = {
+  MrTd: "aa".repeat(48),
+  MrSeam: "5a".repeat(48),
+  Rtmrs: ["01", "02", "03", "00"].map((byte) => byte.repeat(48)),
+  Xfam: "e702060000000000",
+  MinimumTeeTcbSvn: TEE_TCB_SVN.toString("hex"),
+};
+
+function manifest(referenceValues: object, policy = hostData): Manifest {
+  const document = {
+    Policies: { [policy.toString("hex")]: { SANs: ["web"] } },
+    ReferenceValues: referenceValues,
+    WorkloadOwnerKeyDigests: [],
+    SeedshareOwnerPubKeys: [],
+  };
+  return parseManifest(Buffer.from(JSON.stringify(document)));
+}
+
+const refusal = (code: string, where?: string) =>
+  expect.objectContaining(where === undefined ? { code } : { code, where: expect.stringContaining(where) as string });
+
+test("a VM with a listed policy and matching reference values is granted its names", () => {
+  const listed = manifest({ insecure: [simulated()] });
+  const verified = verifyClaimant({ evidence, reportData }, listed, trusting);
+  expect(admit(verified, listed).sans).toEqual([{ kind: "dns", value: "web" }]);
+  expect(verified.claims).toMatchObject({ tee: "snp", insecure: true, hostData: hostData.toString("hex") });
+});
+
+test("the software TEE is believed only where both the manifest and the program say so", () => {
+  const listed = manifest({ insecure: [simulated()] });
+  const verify = (values: Manifest, allowInsecure: boolean) => () =>
+    verifyClaimant({ evidence, reportData }, values, { allowInsecure, at });
+  expect(verify(listed, false)).toThrow(refusal("untrusted_root"));
+  expect(verify(manifest({ tdx: [tdx] }), true)).toThrow(refusal("untrusted_root"));
+});
+
+test("evidence that was made for another connection is refused", () => {
+  const listed = manifest({ insecure: [simulated()] });
+  const other = { evidence, reportData: randomBytes(64) };
+  expect(() => verifyClaimant(other, listed, trusting)).toThrow(refusal("report_data_mismatch"));
+});
+
+test("a policy that is not listed is refused, with its hash", () => {
+  const listed = manifest({ insecure: [simulated()] });
+  const verified = verifyClaimant({ evidence, reportData }, listed, trusting);
+  const other = manifest({ insecure: [simulated()] }, Buffer.alloc(32, 0x41));
+  expect(() => admit(verified, other)).toThrow(refusal("policy_not_allowed", "HOST_DATA"));
+});
+
+test("one set that does not match says why itself, several say it together, and one that matches is enough", () => {
+  const wrong = { ...simulated(), TrustedMeasurement: "00".repeat(48) };
+  const listed = manifest({ insecure: [simulated()] });
+  const verified = verifyClaimant({ evidence, reportData }, listed, trusting);
+  expect(() => admit(verified, manifest({ insecure: [wrong] }))).toThrow(
+    refusal("measurement_mismatch", "MEASUREMENT"),
+  );
+  expect(() => admit(verified, manifest({ insecure: [wrong, wrong] }))).toThrow(refusal("reference_values_mismatch"));
+  expect(() => admit(verified, manifest({ tdx: [tdx] }))).toThrow(refusal("reference_values_mismatch"));
+  expect(admit(verified, manifest({ insecure: [wrong, simulated()] })).sans).toHaveLength(1);
+});
+
+test("TDX is compared with the sets of TDX, and its policy is in MRCONFIGID", () => {
+  const mrConfigId = Buffer.concat([hostData], 48);
+  const options = { trustAnchors: new Set([intel.rootDigest]), at: NOW };
+  const verified = verifyTdx(makeEvidence(intel, { body: { mrConfigId } }), options);
+  const listed = manifest({ tdx: [tdx] });
+  matchReferenceValues(verified, listed);
+  expect(policyOf(verified, listed).sans).toHaveLength(1);
+  const wrong = manifest({ tdx: [{ ...tdx, MrTd: "00".repeat(48) }] });
+  expect(() => matchReferenceValues(verified, wrong)).toThrow(refusal("measurement_mismatch", "MRTD"));
+  expect(() => matchReferenceValues(verified, manifest({ insecure: [simulated()] }))).toThrow(
+    refusal("reference_values_mismatch"),
+  );
+  const other = manifest({ tdx: [tdx] }, Buffer.alloc(32, 0x41));
+  expect(() => policyOf(verified, other)).toThrow(refusal("policy_not_allowed", "MRCONFIGID"));
+});
+
+test("a TCB status passes where the manifest names it, and only one that can be named is valid", () => {
+  const values = (status: string) => ({ tdx: [{ ...tdx, AllowedTcbStatuses: [status] }] });
+  expect(manifest(values("SWHardeningNeeded")).referenceValues.tdx[0]?.allowedTcbStatuses).toEqual([
+    "SWHardeningNeeded",
+  ]);
+  expect(() => manifest(values("Revoked"))).toThrow(refusal("invalid_manifest", "AllowedTcbStatuses"));
+});
