@@ -294,12 +294,19 @@ test("silent, slow and garbage peers are closed by the deadline, and others are 
   const slow = await rawTls(server.port, await identity());
   slow.write(Buffer.from([0, 0, 1, 0]));
   const drip = setInterval(() => slow.write(Buffer.of(0)), 100);
+  // The beginning of a ClientHello that announces more than ever comes (RFC 8446 §5.1).
+  const slowTls = tcpConnect(server.port, ADDRESS);
+  slowTls.write(Buffer.from([22, 3, 1, 2, 0, 1, 0, 1, 252]));
+  const dripTls = setInterval(() => slowTls.write(Buffer.of(3)), 100);
   const garbage = tcpConnect(server.port, ADDRESS);
   garbage.write(randomBytes(4096));
 
   expect(await call(server.port, vm(1))).toEqual([hostData[1]?.toString("hex")]);
-  const lives = await Promise.all([silentTcp, silentTls, slow, garbage].map((socket) => closedAfter(socket, begin)));
+  const lives = await Promise.all(
+    [silentTcp, silentTls, slow, slowTls, garbage].map((socket) => closedAfter(socket, begin)),
+  );
   clearInterval(drip);
+  clearInterval(dripTls);
   for (const life of lives) expect(life).toBeLessThan(HANDSHAKE_MS * 2 + 2000);
 });
 

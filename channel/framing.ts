@@ -59,7 +59,10 @@ function readExactly(socket: Duplex, length: number): Promise<Buffer> {
     };
     const closed = (cause?: unknown): void => {
       stop();
-      reject(new ChannelError("closed", "the peer closed the connection in the middle of the exchange", { cause }));
+      // A deadline that this side set ends the connection with its own reason.
+      if (cause instanceof ChannelError) reject(cause);
+      else
+        reject(new ChannelError("closed", "the peer closed the connection in the middle of the exchange", { cause }));
     };
     const attempt = (): void => {
       const bytes: unknown = socket.read(length);

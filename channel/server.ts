@@ -1,5 +1,5 @@
 import { Server, ServerCredentials } from "@grpc/grpc-js";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { createServer, type TLSSocket } from "node:tls";
 import type { Attester } from "../attestation/evidence.ts";
 import { describeError } from "../runtime/errors.ts";
@@ -57,13 +57,30 @@ export async function listen<P>(
     requestCert: true,
     // Certificates are self-signed by design: the key matters, and evidence or an owner's digest says whose it is.
     rejectUnauthorized: false,
-    handshakeTimeout: limits.handshakeMs,
     noDelay: true,
   });
   listener.maxConnections = limits.connections;
 
+  // Node's own handshake timeout begins anew with every byte, so that a slow peer could hold its place for ever. The
+  // address is good enough to find a timer by; it says nothing about who the peer is.
+  const handshakes = new Map<string, NodeJS.Timeout>();
+  const endHandshake = (address: string): void => {
+    clearTimeout(handshakes.get(address));
+    handshakes.delete(address);
+  };
+  listener.on("connection", (transport: Socket) => {
+    const peer = peerAddress(transport);
+    const late = (): void => {
+      log.warn({ peer, code: "timeout" }, "connection refused: the peer did not finish the TLS handshake");
+      transport.destroy();
+    };
+    handshakes.set(peer, setTimeout(late, limits.handshakeMs));
+    transport.once("close", () => endHandshake(peer));
+  });
+
   listener.on("secureConnection", (socket: TLSSocket) => {
     const peer = peerAddress(socket);
+    endHandshake(peer);
     open.set(socket, undefined);
     socket.on("close", () => {
       open.get(socket)?.forceShutdown();
@@ -84,6 +101,7 @@ export async function listen<P>(
     );
   });
   listener.on("tlsClientError", (error: Error, socket: TLSSocket) => {
+    if (!handshakes.has(peerAddress(socket))) return;
     log.warn({ peer: peerAddress(socket), code: "tls_handshake" }, `connection refused: ${error.message}`);
     socket.destroy();
   });
@@ -131,7 +149,7 @@ async function admit<P>(socket: TLSSocket, options: ChannelServerOptions<P>): Pr
       "grpc.max_connection_age_ms": limits.ageMs,
       "grpc.max_connection_age_grace_ms": limits.handshakeMs,
       "grpc.max_receive_message_length": limits.messageBytes,
-      "grpc.max_concurrent_streams": 8,
+      "grpc.max_concurrent_streams": 2,
       "grpc.enable_channelz": 0,
     });
     options.serve(server, peer);

@@ -23,7 +23,7 @@ const PROBE_PORT = 9102;
 const GRACE_MS = 5000;
 
 const LIMITS = { handshakeMs: 10_000, idleMs: 30_000, ageMs: 5 * 60_000 } as const;
-const USER_LIMITS = { ...LIMITS, connections: 64, messageBytes: 16 * 1024 * 1024 } as const;
+const USER_LIMITS = { ...LIMITS, connections: 32, messageBytes: 16 * 1024 * 1024 } as const;
 const MESH_LIMITS = { ...LIMITS, connections: 1024, messageBytes: 64 * 1024 } as const;
 
 const variables = {
