@@ -41,6 +41,8 @@ const OUTCOMES = {
   insecure_not_allowed: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The stored state is damaged: restore the record from a backup. */
   damaged_state: { status: status.DATA_LOSS, exit: EXIT.failed, transient: false },
+  /** A vendor's service did not answer: look at the network and CONTRAST_COLLATERAL_PROXY. */
+  vendor_unreachable: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
   /** The state could not be written; the old one is still in force. */
   state_not_written: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
 } as const satisfies Record<string, Outcome>;

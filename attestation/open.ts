@@ -1,6 +1,6 @@
 import type { Configuration, Constraint } from "../runtime/environment.ts";
 import { oneOf, onlyIfOne, path } from "../runtime/variables.ts";
-import type { Waiting } from "./collect/busy.ts";
+import type { Network } from "./endorsements/fetch.ts";
 import { openHardwareAttester } from "./collect/detect.ts";
 import type { Attester } from "./evidence.ts";
 import { openSimulatedAttester } from "./simulated/attester.ts";
@@ -45,7 +45,7 @@ export function insecureReason({ CONTRAST_TEE: tee }: TeeConfiguration): string 
 }
 
 /**
- * @param waiting what the collection from hardware waits with while the TEE is busy
+ * @param network what the collection from hardware waits with while the TEE is busy, and asks Azure's host with
  * @throws EvidenceError `tee_unavailable`
  */
 export async function openAttester(
@@ -55,9 +55,9 @@ export async function openAttester(
     CONTRAST_SEV_GUEST_DEVICE: sevGuestDevice,
     CONTRAST_TSM_REPORT_DIR: tsmReportDir,
   }: TeeConfiguration,
-  waiting: Waiting,
+  network: Network,
 ): Promise<Attester> {
-  if (tee !== "simulated") return openHardwareAttester(tee, { tsmReportDir, sevGuestDevice }, waiting);
+  if (tee !== "simulated") return openHardwareAttester(tee, { tsmReportDir, sevGuestDevice }, network);
   // The constraints above saw to it that there is one.
   return openSimulatedAttester(directory ?? "");
 }

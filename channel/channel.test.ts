@@ -14,7 +14,7 @@ import type { Attester, SnpEvidence } from "../attestation/evidence.ts";
 import { openSimulatedAttester } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
 import { checkReportData } from "../attestation/report-data.ts";
-import { withSimulatedRoots } from "../attestation/snp/roots.ts";
+import { simulatedRoots } from "../attestation/snp/roots.ts";
 import { verifySnp } from "../attestation/snp/verify.ts";
 import { policyHash } from "../attestation/policy-hash.ts";
 import { generateEcKey } from "../pki/keys.ts";
@@ -64,7 +64,7 @@ function vm(index: number): Attester<SnpEvidence> {
 /** Gives the policy hash of whoever shows good evidence for this connection. */
 const appraise: Appraiser<string> = async ({ evidence, reportData }) => {
   if (evidence?.kind !== "snp") return "nobody";
-  const verified = verifySnp(evidence, { trustAnchors: withSimulatedRoots([vendor.rootDigest]), at: new Date() });
+  const verified = verifySnp(evidence, { trustAnchors: simulatedRoots([vendor.rootDigest]), at: new Date() });
   checkReportData(verified, reportData);
   return policyHash(verified);
 };

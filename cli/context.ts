@@ -1,3 +1,4 @@
+import type { Evidence } from "../attestation/evidence.ts";
 import { CodedError } from "../runtime/errors.ts";
 
 /** What every command works with. Results go to `out`, talk goes to `talk`: standard output and standard error. */
@@ -8,6 +9,8 @@ export interface Context {
   /** The user accepts a software TEE. */
   readonly insecure: boolean;
   readonly now: () => Date;
+  /** Adds to evidence what its sender lacked, from the vendors. */
+  readonly complete: (evidence: Evidence) => Promise<Evidence>;
   readonly out: (text: string) => void;
   readonly talk: (line: string) => void;
 }

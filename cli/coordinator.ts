@@ -43,8 +43,8 @@ export function callDeadline(context: Context): Date {
 function appraiseCoordinator(context: Context, manifest: Manifest): Appraiser<Claims> {
   return async ({ evidence, reportData }) => {
     if (evidence === undefined) throw new ChannelError("evidence_missing", "the server showed no evidence");
-    const options = { allowInsecure: context.insecure, at: context.now() };
-    const verified = verifyClaimant({ evidence, reportData }, manifest, options);
+    const options = { allowInsecure: context.insecure, at: context.now(), complete: context.complete };
+    const verified = await verifyClaimant({ evidence, reportData }, manifest, options);
     const policy = admit(verified, manifest);
     if (policy.role !== "coordinator") {
       throw new CliError("not_a_coordinator", "the server is a workload of the manifest and not its Coordinator", {
@@ -57,7 +57,8 @@ function appraiseCoordinator(context: Context, manifest: Manifest): Appraiser<Cl
   };
 }
 
-function requireInsecureFlag(context: Context, manifest: Manifest): void {
+/** @throws CliError insecure_not_allowed */
+export function requireInsecureFlag(context: Context, manifest: Manifest): void {
   if (manifest.referenceValues.insecure.length === 0 || context.insecure) return;
   throw new CliError("insecure_not_allowed", "the manifest trusts a software TEE, which proves nothing", {
     where: "$.ReferenceValues.insecure",

@@ -1,7 +1,9 @@
 import { outcomeOf } from "../api/refusal.ts";
 import { EvidenceError } from "../attestation/error.ts";
+import { EndorsementError } from "../attestation/endorsements/error.ts";
 import { ChannelError, RemoteError } from "../channel/error.ts";
 import { ManifestError } from "../manifest/error.ts";
+import { ConfigurationError } from "../runtime/environment.ts";
 import { CodedError } from "../runtime/errors.ts";
 import { EXIT } from "../runtime/program.ts";
 import { CliError } from "./context.ts";
@@ -14,6 +16,8 @@ export function exitCodeOf(error: unknown): number {
   if (error instanceof RemoteError) return outcomeOf(error.code)?.exit ?? EXIT.refused;
   if (error instanceof EvidenceError) return EXIT.refused;
   if (error instanceof ManifestError || error instanceof GenerateError) return EXIT.usage;
+  if (error instanceof ConfigurationError) return EXIT.usage;
+  if (error instanceof EndorsementError) return error.code === "vendor_unreachable" ? EXIT.unreachable : EXIT.failed;
   if (error instanceof CliError) return CLI_EXIT[error.code];
   if (error instanceof CodedError) return outcomeOf(error.code)?.exit ?? EXIT.failed;
   return EXIT.failed;

@@ -1,9 +1,17 @@
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { EndorsementCache } from "../attestation/endorsements/cache.ts";
+import { completeEvidence } from "../attestation/endorsements/complete.ts";
+import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
+import { readEnvironment } from "../runtime/environment.ts";
 import { describeError } from "../runtime/errors.ts";
 import { EXIT } from "../runtime/program.ts";
 import { parsePort } from "../runtime/variables.ts";
 import { VERSION } from "../runtime/version.ts";
 import type { Context } from "./context.ts";
+import { addEvidenceCommand } from "./evidence/command.ts";
+import { printableLines } from "./evidence/print.ts";
 import { exitCodeOf } from "./exit-code.ts";
 import { type GenerateFlags, runGenerate } from "./generate-command.ts";
 import { PLATFORMS } from "./generate/platforms.ts";
@@ -13,14 +21,29 @@ import { verify, type VerifyOptions } from "./verify.ts";
 
 const USER_API_PORT = 1313;
 
+const now = (): Date => new Date();
+
+/** What vendors say is kept in the workspace: the next command may find no network. */
+const endorsements = (workspace: string): EndorsementCache =>
+  new EndorsementCache({
+    network: { fetch, now, random: Math.random, sleep },
+    directory: join(workspace, ".endorsements"),
+    proxy: readEnvironment(endorsementVariables, process.env).CONTRAST_COLLATERAL_PROXY,
+    onWarning: (message, url, error) => {
+      process.stderr.write(`contrast: ${message} (${url.href}): ${describeError(error)}\n`);
+    },
+  });
+
 const context = (): Context => {
   const options = program.opts<{ workspaceDir: string; output: "text" | "json"; insecure?: true; logLevel: string }>();
+  const cache = endorsements(options.workspaceDir);
   const quiet = options.logLevel === "warn" || options.logLevel === "error";
   return {
     workspace: options.workspaceDir,
     format: options.output,
     insecure: options.insecure === true,
-    now: () => new Date(),
+    now,
+    complete: (evidence) => completeEvidence(evidence, cache),
     out: (text) => void process.stdout.write(text),
     talk: (line) => void (quiet || process.stderr.write(`${line}\n`)),
   };
@@ -91,7 +114,13 @@ program
   .option("--force", "also a Coordinator that has its secrets: read the stored state again")
   .action((options: RecoverOptions) => recover(context(), options));
 
-for (const command of program.commands) command.exitOverride().helpOption("--help", "print this help");
+addEvidenceCommand(program, context, (code) => {
+  process.exitCode = code;
+});
+
+for (const command of program.commands.flatMap((command) => [command, ...command.commands])) {
+  command.exitOverride().helpOption("--help", "print this help");
+}
 
 try {
   await program.parseAsync(process.argv);
@@ -100,7 +129,8 @@ try {
     // Commander has printed its message, or the help that was asked for.
     process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
   } else {
-    process.stderr.write(`contrast: ${describeError(error)}\n`);
+    // What is refused may be quoted in the message, and must not reach the terminal as it stands.
+    process.stderr.write(`${printableLines(`contrast: ${describeError(error)}`)}\n`);
     process.exitCode = exitCodeOf(error);
   }
 }

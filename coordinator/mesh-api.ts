@@ -5,7 +5,7 @@ import { MeshAPI } from "../api/meshapi_pb.ts";
 import { Refusal } from "../api/refusal.ts";
 import type { Appraiser } from "../channel/exchange.ts";
 import { toStatus } from "../channel/rejection.ts";
-import { admit, verifyClaimant, type VerifiedClaimant } from "../manifest/appraise.ts";
+import { admit, type AppraiseOptions, verifyClaimant, type VerifiedClaimant } from "../manifest/appraise.ts";
 import { spkiDigest } from "../pki/keys.ts";
 import { describeError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";
@@ -25,12 +25,19 @@ export interface Workload {
 export interface MeshApiOptions {
   readonly guard: StateGuard;
   readonly allowInsecure: boolean;
+  readonly complete: AppraiseOptions["complete"];
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly now: () => Date;
 }
 
-export function appraiseWorkload({ guard, allowInsecure, metrics, now }: MeshApiOptions): Appraiser<Workload> {
+export function appraiseWorkload({
+  guard,
+  allowInsecure,
+  complete,
+  metrics,
+  now,
+}: MeshApiOptions): Appraiser<Workload> {
   return async ({ evidence, reportData, publicKey }) => {
     const { manifest } = guard.active();
     try {
@@ -40,7 +47,8 @@ export function appraiseWorkload({ guard, allowInsecure, metrics, now }: MeshApi
           "the mesh API is for confidential VMs, and the client showed no evidence",
         );
       }
-      const verified = verifyClaimant({ evidence, reportData }, manifest, { allowInsecure, at: now() });
+      const options = { allowInsecure, at: now(), complete };
+      const verified = await verifyClaimant({ evidence, reportData }, manifest, options);
       admit(verified, manifest);
       return { publicKey, verified };
     } catch (error) {

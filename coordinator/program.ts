@@ -1,11 +1,17 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { EndorsementCache } from "../attestation/endorsements/cache.ts";
+import { completeEvidence } from "../attestation/endorsements/complete.ts";
+import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
+import type { Evidence } from "../attestation/evidence.ts";
 import { insecureReason, openAttester, teeConstraints, teeVariables } from "../attestation/open.ts";
 import { cannotListen } from "../channel/error.ts";
 import { listen } from "../channel/server.ts";
 import { selfSigned } from "../channel/tls.ts";
 import { generateEcKey } from "../pki/keys.ts";
+import { describeError } from "../runtime/errors.ts";
 import { EXIT, type Running, runProgram } from "../runtime/program.ts";
 import { ipAddress, oneOf, path } from "../runtime/variables.ts";
 import { appraiseWorkload, serveMeshApi } from "./mesh-api.ts";
@@ -30,6 +36,7 @@ const variables = {
   CONTRAST_STATE_DIR: path("/var/lib/contrast", "where the history is kept"),
   CONTRAST_STATE_STORE: oneOf(["file"], "file", "how the history is kept"),
   CONTRAST_LISTEN_ADDRESS: ipAddress(undefined, "the address of all ports (default: every address)"),
+  ...endorsementVariables,
   ...teeVariables,
 } as const;
 
@@ -48,14 +55,22 @@ await runProgram(
 async function run({ configuration, log, stop }: Running<typeof variables>): Promise<number> {
   const now = (): Date => new Date();
   const allowInsecure = configuration.CONTRAST_ALLOW_INSECURE;
-  const attester = await openAttester(configuration, { random: Math.random, sleep: delay });
+  const network = { fetch, now, random: Math.random, sleep: delay };
+  const attester = await openAttester(configuration, network);
   const store = await FileStore.open(configuration.CONTRAST_STATE_DIR);
   const guard = await StateGuard.load({ store, allowInsecure, now, random: randomBytes });
   const identity = await selfSigned(await generateEcKey("P-256"), now());
   const address = configuration.CONTRAST_LISTEN_ADDRESS;
 
   const metrics = new Metrics(() => (guard.phase === "active" ? guard.active().generation : 0));
-  const mesh = { guard, allowInsecure, metrics, now, log };
+  const endorsements = new EndorsementCache({
+    network,
+    directory: join(configuration.CONTRAST_STATE_DIR, "endorsements"),
+    proxy: configuration.CONTRAST_COLLATERAL_PROXY,
+    onWarning: (message, url, error) => log.warn({ url: url.href }, `${message}: ${describeError(error)}`),
+  });
+  const complete = (evidence: Evidence): Promise<Evidence> => completeEvidence(evidence, endorsements);
+  const mesh = { guard, allowInsecure, complete, metrics, now, log };
   const servers = [
     await listen(
       {

@@ -22,6 +22,8 @@ const keyMode: Variable<number> = {
   },
 };
 
+const now = (): Date => new Date();
+
 const variables = {
   COORDINATOR_HOST: coordinatorHost,
   CONTRAST_TLS_CONFIG_DIR: path("/tls-config", "where certificates and keys are written"),
@@ -54,10 +56,10 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const timeout = configuration.CONTRAST_TIMEOUT;
   const timeUp = timeout === undefined ? stop : AbortSignal.any([stop, AbortSignal.timeout(timeout)]);
   try {
-    const attester = await openAttester(configuration, { random: Math.random, sleep: delay });
+    const attester = await openAttester(configuration, { fetch, now, random: Math.random, sleep: delay });
     const keys = await generateEcKey("P-256");
     log.info({ coordinator: target, tee: configuration.CONTRAST_TEE }, "asking for certificates");
-    const response = await persist(() => enroll(target, attester, keys, () => new Date()), {
+    const response = await persist(() => enroll(target, attester, keys, now), {
       log,
       stop: timeUp,
       random: Math.random,

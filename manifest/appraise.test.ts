@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { SnpEvidence } from "../attestation/evidence.ts";
+import type { Evidence, SnpEvidence } from "../attestation/evidence.ts";
 import { openSimulatedAttester, SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
 import { createTestVendor, makeEvidence, NOW, TEE_TCB_SVN, type TestVendor } from "../attestation/tdx/test-vendor.ts";
@@ -14,7 +14,8 @@ import { type Manifest, parseManifest } from "./manifest.ts";
 const hostData = Buffer.alloc(32, 0x40);
 const reportData = randomBytes(64);
 const at = new Date();
-const trusting = { allowInsecure: true, at };
+const complete = async (whole: Evidence): Promise<Evidence> => whole;
+const trusting = { allowInsecure: true, at, complete };
 
 let directory: string;
 let rootDigest: string;
@@ -54,38 +55,38 @@ function manifest(referenceValues: object, policy = hostData): Manifest {
 const refusal = (code: string, where?: string) =>
   expect.objectContaining(where === undefined ? { code } : { code, where: expect.stringContaining(where) as string });
 
-test("a VM with a listed policy and matching reference values is granted its names", () => {
+test("a VM with a listed policy and matching reference values is granted its names", async () => {
   const listed = manifest({ insecure: [simulated()] });
-  const verified = verifyClaimant({ evidence, reportData }, listed, trusting);
+  const verified = await verifyClaimant({ evidence, reportData }, listed, trusting);
   expect(admit(verified, listed).sans).toEqual([{ kind: "dns", value: "web" }]);
   expect(verified.claims).toMatchObject({ tee: "snp", insecure: true, hostData: hostData.toString("hex") });
 });
 
-test("the software TEE is believed only where both the manifest and the program say so", () => {
+test("the software TEE is believed only where both the manifest and the program say so", async () => {
   const listed = manifest({ insecure: [simulated()] });
-  const verify = (values: Manifest, allowInsecure: boolean) => () =>
-    verifyClaimant({ evidence, reportData }, values, { allowInsecure, at });
-  expect(verify(listed, false)).toThrow(refusal("untrusted_root"));
-  expect(verify(manifest({ tdx: [tdx] }), true)).toThrow(refusal("untrusted_root"));
+  const verify = (values: Manifest, allowInsecure: boolean) =>
+    verifyClaimant({ evidence, reportData }, values, { allowInsecure, at, complete });
+  await expect(verify(listed, false)).rejects.toThrow(refusal("untrusted_root"));
+  await expect(verify(manifest({ tdx: [tdx] }), true)).rejects.toThrow(refusal("untrusted_root"));
 });
 
-test("evidence that was made for another connection is refused", () => {
+test("evidence that was made for another connection is refused", async () => {
   const listed = manifest({ insecure: [simulated()] });
   const other = { evidence, reportData: randomBytes(64) };
-  expect(() => verifyClaimant(other, listed, trusting)).toThrow(refusal("report_data_mismatch"));
+  await expect(verifyClaimant(other, listed, trusting)).rejects.toThrow(refusal("report_data_mismatch"));
 });
 
-test("a policy that is not listed is refused, with its hash", () => {
+test("a policy that is not listed is refused, with its hash", async () => {
   const listed = manifest({ insecure: [simulated()] });
-  const verified = verifyClaimant({ evidence, reportData }, listed, trusting);
+  const verified = await verifyClaimant({ evidence, reportData }, listed, trusting);
   const other = manifest({ insecure: [simulated()] }, Buffer.alloc(32, 0x41));
   expect(() => admit(verified, other)).toThrow(refusal("policy_not_allowed", "HOST_DATA"));
 });
 
-test("one set that does not match says why itself, several say it together, and one that matches is enough", () => {
+test("one set that does not match says why itself, several say it together, and one that matches is enough", async () => {
   const wrong = { ...simulated(), TrustedMeasurement: "00".repeat(48) };
   const listed = manifest({ insecure: [simulated()] });
-  const verified = verifyClaimant({ evidence, reportData }, listed, trusting);
+  const verified = await verifyClaimant({ evidence, reportData }, listed, trusting);
   expect(() => admit(verified, manifest({ insecure: [wrong] }))).toThrow(
     refusal("measurement_mismatch", "MEASUREMENT"),
   );

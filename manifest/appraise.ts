@@ -1,15 +1,17 @@
+import { createHash } from "node:crypto";
 import { Refusal } from "../api/refusal.ts";
 import { type Claims, claims } from "../attestation/claims.ts";
 import { EvidenceError } from "../attestation/error.ts";
-import type { Evidence } from "../attestation/evidence.ts";
+import type { Evidence, SnpEvidence } from "../attestation/evidence.ts";
 import { policyHash } from "../attestation/policy-hash.ts";
 import { checkReportData } from "../attestation/report-data.ts";
-import { withSimulatedRoots } from "../attestation/snp/roots.ts";
+import { AMD_ROOTS, simulatedRoots } from "../attestation/snp/roots.ts";
 import { validateSimulated, validateSnp } from "../attestation/snp/validate.ts";
 import { type VerifiedSnpReport, verifySnp } from "../attestation/snp/verify.ts";
 import { INTEL_ROOTS } from "../attestation/tdx/roots.ts";
 import { validateTdx } from "../attestation/tdx/validate.ts";
 import { type VerifiedTdxQuote, verifyTdx } from "../attestation/tdx/verify.ts";
+import { parseCertificate } from "../attestation/x509.ts";
 import type { Manifest, PolicyEntry } from "./manifest.ts";
 
 /**
@@ -49,25 +51,47 @@ export interface AppraiseOptions {
   /** Whether the software TEEs that the manifest names may be believed. */
   readonly allowInsecure: boolean;
   readonly at: Date;
+  /** Adds what the peer did not send along: certificates, revocation lists, collateral. Nothing of it is trusted. */
+  readonly complete: (evidence: Evidence) => Promise<Evidence>;
 }
 
 /**
  * @param claimant what the peer showed, and the report data that binds evidence to this connection
  * @throws EvidenceError
  */
-export function verifyClaimant(
+export async function verifyClaimant(
   claimant: { readonly evidence: Evidence; readonly reportData: Buffer },
   manifest: Manifest,
-  { allowInsecure, at }: AppraiseOptions,
-): VerifiedClaimant {
-  const { evidence, reportData } = claimant;
-  const simulated = allowInsecure ? manifest.referenceValues.insecure.map(({ rootDigest }) => rootDigest) : [];
-  const verified =
-    evidence.kind === "snp"
-      ? verifySnp(evidence, { trustAnchors: withSimulatedRoots(simulated), at, crl: evidence.crl })
-      : verifyTdx(evidence, { trustAnchors: INTEL_ROOTS, at });
-  checkReportData(verified, reportData);
+  options: AppraiseOptions,
+): Promise<VerifiedClaimant> {
+  const simulated = options.allowInsecure ? manifest.referenceValues.insecure : [];
+  const roots = new Set(simulated.map(({ rootDigest }) => rootDigest));
+  const verified = await verifyEvidence(claimant.evidence, roots, options);
+  checkReportData(verified, claimant.reportData);
   return new Verified(verified);
+}
+
+async function verifyEvidence(
+  evidence: Evidence,
+  roots: ReadonlySet<string>,
+  { at, complete }: AppraiseOptions,
+): Promise<VerifiedEvidence> {
+  // No vendor knows a software TEE. Evidence that brings its root along is verified under such roots alone, or a real
+  // chip could get around the vendor's revocation list by adding one.
+  if (evidence.kind === "snp" && bringsRoot(evidence, roots)) {
+    return verifySnp(evidence, { trustAnchors: simulatedRoots([...roots]), at });
+  }
+  const whole = await complete(evidence);
+  return whole.kind === "snp"
+    ? verifySnp(whole, { trustAnchors: AMD_ROOTS, at, crl: whole.crl })
+    : verifyTdx(whole, { trustAnchors: INTEL_ROOTS, at });
+}
+
+function bringsRoot({ certificates }: SnpEvidence, roots: ReadonlySet<string>): boolean {
+  return (
+    roots.size > 0 &&
+    certificates.some((der) => roots.has(createHash("sha256").update(parseCertificate(der).spki).digest("hex")))
+  );
 }
 
 /**

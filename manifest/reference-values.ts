@@ -57,7 +57,7 @@ const snp = record({
   }));
 
 /** What a manifest may accept beside UpToDate, by Intel's names; a platform that is revoked never passes. */
-const ALLOWABLE_TCB_STATUSES = [
+export const ALLOWABLE_TCB_STATUSES = [
   "SWHardeningNeeded",
   "ConfigurationNeeded",
   "ConfigurationAndSWHardeningNeeded",

@@ -1,17 +1,19 @@
+import { X509Certificate } from "node:crypto";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { sevGuestAttester, tsmSnpAttester } from "../attestation/collect/attester.ts";
-import type { Waiting } from "../attestation/collect/busy.ts";
+import type { Network } from "../attestation/endorsements/fetch.ts";
 import { collectTsmReport } from "../attestation/collect/configfs-tsm.ts";
 import { openHardwareAttester } from "../attestation/collect/detect.ts";
 import type { Attester, SnpEvidence } from "../attestation/evidence.ts";
 import { policyHash } from "../attestation/policy-hash.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
 import { checkReportData } from "../attestation/report-data.ts";
-import { withSimulatedRoots } from "../attestation/snp/roots.ts";
+import { simulatedRoots } from "../attestation/snp/roots.ts";
 import { parseTdxQuote } from "../attestation/tdx/quote.ts";
+import { parseSnpReport } from "../attestation/snp/report.ts";
 import { verifySnp } from "../attestation/snp/verify.ts";
 import { type FakeKernel, NO_FAKE_KERNEL, startFakeKernel } from "./fake-kernel/start.ts";
 
@@ -26,7 +28,19 @@ let vendor: SimulatedVendor;
 let kernel: FakeKernel;
 /** How long was waited each time, in milliseconds. */
 let waits: number[];
-const waiting: Waiting = { random: () => 0, sleep: async (ms) => void waits.push(ms) };
+/** The addresses that were asked, and what they answer; by default there is no such service. */
+let asked: string[];
+let thim: (() => Response) | undefined;
+const network: Network = {
+  now: () => NOW,
+  random: () => 0,
+  sleep: async (ms) => void waits.push(ms),
+  fetch: async (url) => {
+    asked.push(url.href);
+    if (thim === undefined) throw new TypeError("no such service");
+    return thim();
+  },
+};
 
 if (NO_FAKE_KERNEL !== undefined) test.skip(`collecting evidence from the kernel: ${NO_FAKE_KERNEL}`);
 
@@ -45,6 +59,8 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
 
   beforeEach(async () => {
     waits = [];
+    asked = [];
+    thim = undefined;
     await kernel.set();
   });
 
@@ -55,14 +71,14 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
   async function expectGood(attester: Attester, data = reportData): Promise<void> {
     const evidence = await attester.collect(data);
     if (evidence.kind !== "snp") throw new Error(`got ${evidence.kind}`);
-    const verified = verifySnp(evidence, { trustAnchors: withSimulatedRoots([vendor.rootDigest]), at: NOW });
+    const verified = verifySnp(evidence, { trustAnchors: simulatedRoots([vendor.rootDigest]), at: NOW });
     checkReportData(verified, data);
     expect(policyHash(verified)).toBe(hostData.toString("hex"));
   }
 
   const paths: [string, () => Attester<SnpEvidence>][] = [
-    ["configfs-tsm", () => tsmSnpAttester(kernel.tsmReportDir, waiting)],
-    ["sev-guest", () => sevGuestAttester(kernel.sevGuestDevice, waiting)],
+    ["configfs-tsm", () => tsmSnpAttester(kernel.tsmReportDir, network)],
+    ["sev-guest", () => sevGuestAttester(kernel.sevGuestDevice, network)],
   ];
 
   describe.each(paths)("by %s", (_, open) => {
@@ -79,6 +95,17 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
     test("a host without certificates leaves them to the verifier", async () => {
       await kernel.set({ certificates: "none" });
       expect((await open().collect(reportData)).certificates).toEqual([]);
+      expect(asked).toEqual(["http://169.254.169.254/metadata/THIM/amd/certification"]);
+    });
+
+    test("where the host gives none and Azure's service has them, they come from there", async () => {
+      const { report, certificates } = await open().collect(reportData);
+      const [vcekCert = "", ...chain] = certificates.map((der) => new X509Certificate(der).toString());
+      const tcbm = parseSnpReport(report).reportedTcb.toString(16).padStart(16, "0");
+      thim = () => Response.json({ vcekCert, tcbm, certificateChain: chain.join(""), cacheControl: "86400" });
+      await kernel.set({ certificates: "none" });
+      await expectGood(open());
+      expect(asked).toHaveLength(1);
     });
 
     test("a malformed certificate table is refused", async () => {
@@ -118,11 +145,11 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
   });
 
   describe("configfs-tsm", () => {
-    const collect = () => collectTsmReport(kernel.tsmReportDir, reportData, waiting);
+    const collect = () => collectTsmReport(kernel.tsmReportDir, reportData, network);
 
     test("a busy driver is asked again, each time later", async () => {
       await kernel.set({ busy: 3 });
-      await expectGood(tsmSnpAttester(kernel.tsmReportDir, waiting));
+      await expectGood(tsmSnpAttester(kernel.tsmReportDir, network));
       expect(waits).toEqual([25, 50, 100]);
     });
 
@@ -138,7 +165,7 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
 
     test("a report that somebody else came in between is not taken", async () => {
       await kernel.set({ races: 2 });
-      await expectGood(tsmSnpAttester(kernel.tsmReportDir, waiting));
+      await expectGood(tsmSnpAttester(kernel.tsmReportDir, network));
       expect(waits).toHaveLength(2);
     });
 
@@ -170,11 +197,11 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
   });
 
   describe("sev-guest", () => {
-    const collect = () => sevGuestAttester(kernel.sevGuestDevice, waiting).collect(reportData);
+    const collect = () => sevGuestAttester(kernel.sevGuestDevice, network).collect(reportData);
 
     test("a certificate buffer that is too small is made larger", async () => {
       await kernel.set({ tableSize: 20 * 1024, maxCertificateBuffer: 64 * 1024 });
-      await expectGood(sevGuestAttester(kernel.sevGuestDevice, waiting));
+      await expectGood(sevGuestAttester(kernel.sevGuestDevice, network));
       expect(waits).toEqual([]);
     });
 
@@ -198,7 +225,7 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
 
     test("a host that limits the rate is asked again", async () => {
       await kernel.set({ rateLimited: 2 });
-      await expectGood(sevGuestAttester(kernel.sevGuestDevice, waiting));
+      await expectGood(sevGuestAttester(kernel.sevGuestDevice, network));
       expect(waits).toEqual([25, 50]);
     });
 
@@ -226,7 +253,7 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
 
     test("a file that is not the device is refused", async () => {
       const device = join(dir, "vm/identity.json");
-      await expect(sevGuestAttester(device, waiting).collect(reportData)).rejects.toMatchObject({
+      await expect(sevGuestAttester(device, network).collect(reportData)).rejects.toMatchObject({
         code: "tee_unavailable",
         where: device,
         got: "ENOTTY, inappropriate ioctl for device",
@@ -240,23 +267,23 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
     test("auto takes configfs-tsm where there is one", async () => {
       const { tsmReportDir } = kernel;
       const interfaces = { tsmReportDir, sevGuestDevice: missing("sev-guest") };
-      await expectGood(await openHardwareAttester("auto", interfaces, waiting));
+      await expectGood(await openHardwareAttester("auto", interfaces, network));
     });
 
     test("auto takes the device where there is no configfs-tsm", async () => {
       const interfaces = { tsmReportDir: missing("report"), sevGuestDevice: kernel.sevGuestDevice };
-      await expectGood(await openHardwareAttester("auto", interfaces, waiting));
+      await expectGood(await openHardwareAttester("auto", interfaces, network));
     });
 
     test("auto takes the device where configfs-tsm has no driver behind it", async () => {
       await kernel.set({ provider: "" });
-      await expectGood(await openHardwareAttester("auto", kernel, waiting));
+      await expectGood(await openHardwareAttester("auto", kernel, network));
     });
 
     test("snp does not take the driver of another TEE", async () => {
       await kernel.set({ provider: "tdx_guest" });
       const interfaces = { tsmReportDir: kernel.tsmReportDir, sevGuestDevice: missing("sev-guest") };
-      await expect(openHardwareAttester("snp", interfaces, waiting)).rejects.toMatchObject({
+      await expect(openHardwareAttester("snp", interfaces, network)).rejects.toMatchObject({
         code: "tee_unavailable",
         where: "CONTRAST_TEE=snp",
         got: expect.stringContaining(`(1) ${kernel.tsmReportDir}: the provider is "tdx_guest"; (2)`) as string,
@@ -264,7 +291,7 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
     });
 
     test("tdx does not take SNP", async () => {
-      await expect(openHardwareAttester("tdx", kernel, waiting)).rejects.toMatchObject({
+      await expect(openHardwareAttester("tdx", kernel, network)).rejects.toMatchObject({
         code: "tee_unavailable",
         got: `(1) ${kernel.tsmReportDir}: the provider is "sev_guest"`,
       });
@@ -272,14 +299,14 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
 
     test.each(["auto", "tdx"] as const)("%s takes the quotes of TDX", async (wanted) => {
       await kernel.set({ provider: "tdx_guest", certificates: "no file" });
-      const evidence = await (await openHardwareAttester(wanted, kernel, waiting)).collect(reportData);
+      const evidence = await (await openHardwareAttester(wanted, kernel, network)).collect(reportData);
       if (evidence.kind !== "tdx") throw new Error(`got ${evidence.kind}`);
       expect(parseTdxQuote(evidence.quote).body.reportData).toEqual(reportData);
     });
 
     test("where nothing is found, all that was tried is said", async () => {
       const interfaces = { tsmReportDir: missing("report"), sevGuestDevice: missing("sev-guest") };
-      await expect(openHardwareAttester("auto", interfaces, waiting)).rejects.toMatchObject({
+      await expect(openHardwareAttester("auto", interfaces, network)).rejects.toMatchObject({
         code: "tee_unavailable",
         got:
           `(1) ${missing("report")}: ENOENT, no such file or directory; it takes Linux 6.7 or later with ` +

@@ -1,31 +1,33 @@
 import { EvidenceError } from "../error.ts";
+import { EndorsementError } from "../endorsements/error.ts";
+import type { Network } from "../endorsements/fetch.ts";
+import { fetchThimCertificates, THIM_URL } from "../endorsements/thim.ts";
 import type { Attester, Evidence, SnpEvidence, TdxEvidence } from "../evidence.ts";
-import { parseSnpReport } from "../snp/report.ts";
+import { parseSnpReport, type SnpReport } from "../snp/report.ts";
 import { parseTdxQuote } from "../tdx/quote.ts";
-import type { Waiting } from "./busy.ts";
 import { parseCertificateTable } from "./certificate-table.ts";
 import { collectTsmReport } from "./configfs-tsm.ts";
 import { collectSevGuestReport } from "./sev-guest.ts";
 
 /** Attesters of a confidential VM, one for each interface of the kernel. */
 
-export function tsmSnpAttester(dir: string, waiting: Waiting): Attester<SnpEvidence> {
+export function tsmSnpAttester(dir: string, network: Network): Attester<SnpEvidence> {
   return hardwareAttester(async (reportData) => {
-    const { outblob, auxblob } = await collectTsmReport(dir, reportData, waiting);
-    return snpEvidence(outblob, auxblob, reportData, dir);
+    const { outblob, auxblob } = await collectTsmReport(dir, reportData, network);
+    return snpEvidence(outblob, auxblob, reportData, dir, network);
   });
 }
 
-export function sevGuestAttester(device: string, waiting: Waiting): Attester<SnpEvidence> {
+export function sevGuestAttester(device: string, network: Network): Attester<SnpEvidence> {
   return hardwareAttester(async (reportData) => {
-    const { report, certificateTable } = await collectSevGuestReport(device, reportData, waiting);
-    return snpEvidence(report, certificateTable, reportData, device);
+    const { report, certificateTable } = await collectSevGuestReport(device, reportData, network);
+    return snpEvidence(report, certificateTable, reportData, device, network);
   });
 }
 
-export function tsmTdxAttester(dir: string, waiting: Waiting): Attester<TdxEvidence> {
+export function tsmTdxAttester(dir: string, network: Network): Attester<TdxEvidence> {
   return hardwareAttester(async (reportData) => {
-    const { outblob: quote } = await collectTsmReport(dir, reportData, waiting);
+    const { outblob: quote } = await collectTsmReport(dir, reportData, network);
     checkReportData(parseTdxQuote(quote).body.reportData, reportData, dir);
     return { kind: "tdx", quote };
   });
@@ -48,9 +50,30 @@ function hardwareAttester<E extends Evidence>(collect: Attester<E>["collect"]): 
 }
 
 /** @throws EvidenceError malformed_report, unsupported_report_version, malformed_certificate, report_data_mismatch */
-function snpEvidence(report: Buffer, table: Buffer, expected: Buffer, where: string): SnpEvidence {
-  checkReportData(parseSnpReport(report).reportData, expected, where);
-  return { kind: "snp", report, certificates: parseCertificateTable(table) };
+async function snpEvidence(
+  bytes: Buffer,
+  table: Buffer,
+  expected: Buffer,
+  where: string,
+  network: Network,
+): Promise<SnpEvidence> {
+  const report = parseSnpReport(bytes);
+  checkReportData(report.reportData, expected, where);
+  const certificates = parseCertificateTable(table);
+  if (certificates.length > 0) return { kind: "snp", report: bytes, certificates };
+  return { kind: "snp", report: bytes, certificates: await azureCertificates(report, network) };
+}
+
+/** Azure's hosts give no certificates along with a report, but a service of theirs has them. */
+async function azureCertificates(report: SnpReport, network: Network): Promise<readonly Buffer[]> {
+  try {
+    const answer = await fetchThimCertificates(report, network, THIM_URL, { tries: 1, deadline: 1000 });
+    return "certificates" in answer ? answer.certificates : [];
+  } catch (error) {
+    // Everywhere else there is no such service. The verifier finds the certificates itself.
+    if (error instanceof EndorsementError) return [];
+    throw error;
+  }
 }
 
 function checkReportData(got: Buffer, expected: Buffer, where: string): void {

@@ -1,7 +1,7 @@
 import { EvidenceError } from "../error.ts";
 import type { Attester } from "../evidence.ts";
 import { sevGuestAttester, tsmSnpAttester, tsmTdxAttester } from "./attester.ts";
-import type { Waiting } from "./busy.ts";
+import type { Network } from "../endorsements/fetch.ts";
 import { readTsmProvider } from "./configfs-tsm.ts";
 import { checkSevGuest } from "./sev-guest.ts";
 
@@ -22,19 +22,19 @@ const PROVIDERS: ReadonlyMap<string, "snp" | "tdx"> = new Map([
 export async function openHardwareAttester(
   wanted: "auto" | "snp" | "tdx",
   { tsmReportDir, sevGuestDevice }: KernelInterfaces,
-  waiting: Waiting,
+  network: Network,
 ): Promise<Attester> {
   const tried: string[] = [];
   const provider = await attempt(() => readTsmProvider(tsmReportDir), tried);
   const tee = PROVIDERS.get(provider ?? "");
   if (tee !== undefined && (wanted === "auto" || wanted === tee)) {
-    return tee === "snp" ? tsmSnpAttester(tsmReportDir, waiting) : tsmTdxAttester(tsmReportDir, waiting);
+    return tee === "snp" ? tsmSnpAttester(tsmReportDir, network) : tsmTdxAttester(tsmReportDir, network);
   }
   if (provider !== undefined) tried.push(`${tsmReportDir}: the provider is ${JSON.stringify(provider)}`);
   if (wanted !== "tdx") {
     const found = await attempt(async () => {
       await checkSevGuest(sevGuestDevice);
-      return sevGuestAttester(sevGuestDevice, waiting);
+      return sevGuestAttester(sevGuestDevice, network);
     }, tried);
     if (found !== undefined) return found;
   }

@@ -4,7 +4,7 @@ import { TAG } from "../../pki/der.ts";
 import type { EvidenceCode } from "../error.ts";
 import { amdSigner, encodeName, encodeSigned, type Signer } from "../simulated/certificates.ts";
 import { OID } from "../x509.ts";
-import { withSimulatedRoots } from "./roots.ts";
+import { simulatedRoots } from "./roots.ts";
 import { createTestVendor, makeEvidence, NOW, type Scenario, type TestVendor } from "./test-vendor.ts";
 import { verifySnp } from "./verify.ts";
 
@@ -52,7 +52,7 @@ function extension(id: string, critical: boolean): Buffer {
 }
 
 function verify(crl: Buffer, scenario: Scenario = {}): unknown {
-  const trustAnchors = withSimulatedRoots([vendor.rootDigest]);
+  const trustAnchors = simulatedRoots([vendor.rootDigest]);
   return verifySnp(makeEvidence(vendor, scenario), { trustAnchors, at: NOW, crl });
 }
 

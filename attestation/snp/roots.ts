@@ -14,7 +14,7 @@ export const AMD_ROOTS: TrustAnchors = new Map([
   ["4f125410563a2ab9a50356f9243f6fe0b6f73de98603f53f90339c70e9d7ad08", { insecure: false, product: "Turin" }],
 ]);
 
-/** AMD's roots and those of software TEEs. Naming a key of AMD's as simulated does not make it so. */
-export function withSimulatedRoots(digests: readonly string[]): TrustAnchors {
-  return new Map([...digests.map((digest) => [digest, { insecure: true }] as const), ...AMD_ROOTS]);
+/** The roots of software TEEs, and no others. Naming a key of AMD's as simulated does not make it so. */
+export function simulatedRoots(digests: readonly string[]): TrustAnchors {
+  return new Map(digests.filter((digest) => !AMD_ROOTS.has(digest)).map((digest) => [digest, { insecure: true }]));
 }

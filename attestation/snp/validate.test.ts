@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import type { EvidenceCode } from "../error.ts";
 import { GUEST_POLICY, PLATFORM_INFO } from "./flags.ts";
 import type { SnpReportFields } from "./report.ts";
-import { withSimulatedRoots } from "./roots.ts";
+import { simulatedRoots } from "./roots.ts";
 import { encodeTcb, TCB_PARTS, type TcbPart } from "./tcb.ts";
 import {
   asVendorRoot,
@@ -40,7 +40,7 @@ function hardware(report: Partial<SnpReportFields> = {}): VerifiedSnpReport {
 }
 
 function simulated(report: Partial<SnpReportFields> = {}): VerifiedSnpReport {
-  const trustAnchors = withSimulatedRoots([vendor.rootDigest]);
+  const trustAnchors = simulatedRoots([vendor.rootDigest]);
   return verifySnp(makeEvidence(vendor, { report }), { trustAnchors, at: NOW });
 }
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { SnpEvidence } from "../evidence.ts";
 import { encodeSnpReport, parseSnpReport, type SnpReport } from "./report.ts";
-import { AMD_ROOTS, withSimulatedRoots } from "./roots.ts";
+import { AMD_ROOTS, simulatedRoots } from "./roots.ts";
 import { parseTcb } from "./tcb.ts";
 import { validateSnp } from "./validate.ts";
 import { verifySnp } from "./verify.ts";
@@ -130,7 +130,7 @@ function optionsOf(vector: Vector): Parameters<typeof verifySnp>[1] {
   const synthetic = digestOf(chainOf(vector.chain).at(-1));
   const crl = vector.files["crl"]?.file;
   return {
-    trustAnchors: isSynthetic(vector) ? withSimulatedRoots([synthetic]) : AMD_ROOTS,
+    trustAnchors: isSynthetic(vector) ? simulatedRoots([synthetic]) : AMD_ROOTS,
     at: new Date(vector.time),
     crl: crl === undefined ? undefined : read(crl),
   };
