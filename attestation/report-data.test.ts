@@ -3,7 +3,7 @@ import { beforeAll, expect, test } from "vitest";
 import { claims } from "./claims.ts";
 import { policyHash } from "./policy-hash.ts";
 import { channelReportData, checkReportData } from "./report-data.ts";
-import { withSimulatedRoots } from "./snp/roots.ts";
+import { simulatedRoots } from "./snp/roots.ts";
 import { createTestVendor, makeEvidence, NOW } from "./snp/test-vendor.ts";
 import { type VerifiedSnpReport, verifySnp } from "./snp/verify.ts";
 
@@ -16,7 +16,7 @@ let verified: VerifiedSnpReport;
 beforeAll(async () => {
   const vendor = await createTestVendor();
   const evidence = makeEvidence(vendor, { report: { reportData } });
-  verified = verifySnp(evidence, { trustAnchors: withSimulatedRoots([vendor.rootDigest]), at: NOW });
+  verified = verifySnp(evidence, { trustAnchors: simulatedRoots([vendor.rootDigest]), at: NOW });
 });
 
 test("report data is the hash of context, role, exporter and key", () => {

@@ -8,7 +8,7 @@ import { EvidenceError } from "../error.ts";
 import type { Attester, SnpEvidence } from "../evidence.ts";
 import { policyHash } from "../policy-hash.ts";
 import { checkReportData } from "../report-data.ts";
-import { AMD_ROOTS, withSimulatedRoots } from "../snp/roots.ts";
+import { AMD_ROOTS, simulatedRoots } from "../snp/roots.ts";
 import { validateSimulated } from "../snp/validate.ts";
 import { type SnpVerifyOptions, verifySnp } from "../snp/verify.ts";
 import { openSimulatedAttester, SIMULATED_MEASUREMENT } from "./attester.ts";
@@ -30,7 +30,7 @@ beforeAll(async () => {
   await vendor.launch(join(dir, "vm"), { hostData });
   attester = await openSimulatedAttester(join(dir, "vm"));
   evidence = await attester.collect(reportData);
-  options = { trustAnchors: withSimulatedRoots([vendor.rootDigest]), at: NOW };
+  options = { trustAnchors: simulatedRoots([vendor.rootDigest]), at: NOW };
 });
 
 afterAll(() => rm(dir, { recursive: true }));
