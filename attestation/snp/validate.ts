@@ -83,8 +83,12 @@ export function validateSimulated(verified: VerifiedSnpReport, reference: Simula
   checkMeasurement(report, reference.trustedMeasurement);
 }
 
-/** With this bit the host can read and write the memory of the VM. */
-function checkDebug({ policy }: SnpReport, allowed: boolean): void {
+/**
+ * With this bit the host can read and write the memory of the VM.
+ *
+ * @throws EvidenceError debug_allowed
+ */
+export function checkDebug({ policy }: SnpReport, allowed: boolean): void {
   if (!isSet(policy, GUEST_POLICY.Debug) || allowed) return;
   throw new EvidenceError("debug_allowed", "the host may debug this VM", {
     where: "POLICY.Debug",

@@ -23,6 +23,22 @@ export interface TcbEvaluation {
   readonly advisories: readonly string[];
 }
 
+/** `tcb_revoked`. It carries what an evaluation would say, for whoever has to report it. */
+export class TcbRevokedError extends EvidenceError {
+  readonly advisories: readonly string[];
+
+  constructor(where: string, got: string, advisories: readonly string[]) {
+    super("tcb_revoked", "Intel revoked the platform's TCB level", {
+      where,
+      got,
+      want: "no Revoked of platform, TDX module and quoting enclave",
+      hint: `the host has to update its firmware${advisories.length > 0 ? `: ${advisories.join(", ")}` : ""}`,
+    });
+    this.name = EvidenceError.name;
+    this.advisories = advisories;
+  }
+}
+
 /** What is compared with the levels. */
 export interface Platform {
   readonly pck: Pick<Pck, "components" | "pceSvn">;
@@ -63,12 +79,7 @@ function evaluateAt(
   const { tcbStatus } = platform;
   const statuses = new Set(components.map((component) => component.tcbStatus));
   if (tcbStatus === "Revoked" || statuses.has("Revoked")) {
-    throw new EvidenceError("tcb_revoked", "Intel revoked the platform's TCB level", {
-      where: field,
-      got: levels.map((level) => level.tcbStatus).join(", "),
-      want: "no Revoked of platform, TDX module and quoting enclave",
-      hint: `the host has to update its firmware${advisories.length > 0 ? `: ${advisories.join(", ")}` : ""}`,
-    });
+    throw new TcbRevokedError(field, levels.map((level) => level.tcbStatus).join(", "), advisories);
   }
   return { status: statuses.has("OutOfDate") ? OUT_OF_DATE[tcbStatus] : tcbStatus, advisories };
 }

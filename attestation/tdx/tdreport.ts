@@ -33,7 +33,9 @@ export interface TdReport {
   readonly servTdHash: Buffer;
 }
 
+const TEE_TCB_INFO_OFFSET = 0x100;
 const TEE_TCB_INFO_SIZE = 239;
+const TD_INFO_OFFSET = 0x200;
 const TD_INFO_SIZE = 512;
 const TEE_TDX = 0x81;
 
@@ -50,12 +52,14 @@ export function parseTdReport(bytes: Uint8Array): TdReport {
     report.zeros(32, "REPORTMACSTRUCT reserved");
     const mac = report.bytes(32, "MAC");
     const tcbInfo = report.bytes(TEE_TCB_INFO_SIZE, "TEE_TCB_INFO");
-    checkHash("TEE_TCB_INFO_HASH", tcbInfoHash, tcbInfo);
+    checkHash("TEE_TCB_INFO_HASH", 0x20, tcbInfoHash, tcbInfo);
     report.zeros(17, "reserved");
     const tdInfo = report.bytes(TD_INFO_SIZE, "TDINFO");
-    checkHash("TEE_INFO_HASH", tdInfoHash, tdInfo);
+    checkHash("TEE_INFO_HASH", 0x50, tdInfoHash, tdInfo);
     report.end("TDREPORT");
-    return { version, cpuSvn, reportData, mac, ...readTcbInfo(new Cursor(tcbInfo)), ...readTdInfo(new Cursor(tdInfo)) };
+    const tcbInfoFields = readTcbInfo(new Cursor(bytes, TEE_TCB_INFO_OFFSET));
+    const tdInfoFields = readTdInfo(new Cursor(bytes, TD_INFO_OFFSET));
+    return { version, cpuSvn, reportData, mac, ...tcbInfoFields, ...tdInfoFields };
   });
 }
 
@@ -79,7 +83,7 @@ function readTcbInfo(info: Cursor): Pick<TdReport, TcbInfoFields> {
   const mrSignerSeam = info.bytes(48, "MRSIGNERSEAM");
   const seamAttributes = info.bytes(8, "SEAMATTRIBUTES");
   const teeTcbSvn2 = info.bytes(16, "TEE_TCB_SVN2");
-  info.zeros(TEE_TCB_INFO_SIZE - info.offset, "TEE_TCB_INFO reserved");
+  info.zeros(TEE_TCB_INFO_OFFSET + TEE_TCB_INFO_SIZE - info.offset, "TEE_TCB_INFO reserved");
   return { valid, teeTcbSvn, mrSeam, mrSignerSeam, seamAttributes, teeTcbSvn2 };
 }
 
@@ -92,11 +96,11 @@ function readTdInfo(info: Cursor): Omit<TdReport, TcbInfoFields | "version" | "c
   const mrOwnerConfig = info.bytes(48, "MROWNERCONFIG");
   const rtmrs = [0, 1, 2, 3].map((index) => info.bytes(48, `RTMR${index}`));
   const servTdHash = info.bytes(48, "SERVTD_HASH");
-  info.zeros(TD_INFO_SIZE - info.offset, "TDINFO reserved");
+  info.zeros(TD_INFO_OFFSET + TD_INFO_SIZE - info.offset, "TDINFO reserved");
   return { tdAttributes, xfam, mrTd, mrConfigId, mrOwner, mrOwnerConfig, rtmrs, servTdHash };
 }
 
-function checkHash(field: string, got: Buffer, covered: Buffer): void {
+function checkHash(field: string, offset: number, got: Buffer, covered: Buffer): void {
   const want = createHash("sha384").update(covered).digest();
-  if (!got.equals(want)) throw new MalformedBytes(field, 0, got.toString("hex"), want.toString("hex"));
+  if (!got.equals(want)) throw new MalformedBytes(field, offset, got.toString("hex"), want.toString("hex"));
 }

@@ -33,7 +33,8 @@ const CET = 0x1800n;
 export function validateTdx(verified: VerifiedTdxQuote, reference: TdxReferenceValues): void {
   const { body } = verified.quote;
   checkTcbStatus(verified, reference.allowedTcbStatuses ?? []);
-  checkAttributes(body, reference.allowDebug === true);
+  checkDebug(body, reference.allowDebug === true);
+  checkMigratable(body);
   checkMeasurement("MRSEAM", "another TDX module than the manifest trusts", body.mrSeam, reference.mrSeam);
   checkMeasurement("MRTD", "the VM was launched with another image", body.mrTd, reference.mrTd);
   for (const [index, rtmr] of body.rtmrs.entries()) {
@@ -43,7 +44,11 @@ export function validateTdx(verified: VerifiedTdxQuote, reference: TdxReferenceV
   checkMinimumTcb(body, reference.minimumTeeTcbSvn);
 }
 
-function checkTcbStatus({ tcbStatus, advisories }: VerifiedTdxQuote, allowed: readonly string[]): void {
+/**
+ * @param allowed beside UpToDate
+ * @throws EvidenceError tcb_status
+ */
+export function checkTcbStatus({ tcbStatus, advisories }: VerifiedTdxQuote, allowed: readonly string[]): void {
   if (tcbStatus === "UpToDate" || allowed.includes(tcbStatus)) return;
   throw new EvidenceError("tcb_status", "Intel knows weaknesses of this platform", {
     where: "TCB status",
@@ -58,24 +63,25 @@ export function isDebug({ tdAttributes }: TdBody): boolean {
   return (tdAttributes & TUD) !== 0n;
 }
 
-function checkAttributes(body: TdBody, allowDebug: boolean): void {
-  const { tdAttributes } = body;
-  if (isDebug(body) && !allowDebug) {
-    throw new EvidenceError("debug_allowed", "the host may debug this VM", {
-      where: "TDATTRIBUTES.TUD",
-      got: `0x${(tdAttributes & TUD).toString(16)}`,
-      want: "0",
-      hint: "launch the VM without the debug attribute",
-    });
-  }
-  // Nothing in the manifest speaks for the other host.
-  if ((tdAttributes & MIGRATABLE) !== 0n) {
-    throw new EvidenceError("guest_policy_mismatch", "the host may move this VM to another platform", {
-      where: "TDATTRIBUTES.MIGRATABLE",
-      got: "1",
-      want: "0",
-    });
-  }
+/** @throws EvidenceError debug_allowed */
+export function checkDebug(body: TdBody, allowed: boolean): void {
+  if (!isDebug(body) || allowed) return;
+  throw new EvidenceError("debug_allowed", "the host may debug this VM", {
+    where: "TDATTRIBUTES.TUD",
+    got: `0x${(body.tdAttributes & TUD).toString(16)}`,
+    want: "0",
+    hint: "launch the VM without the debug attribute",
+  });
+}
+
+/** Nothing in the manifest speaks for the other host. */
+function checkMigratable({ tdAttributes }: TdBody): void {
+  if ((tdAttributes & MIGRATABLE) === 0n) return;
+  throw new EvidenceError("guest_policy_mismatch", "the host may move this VM to another platform", {
+    where: "TDATTRIBUTES.MIGRATABLE",
+    got: "1",
+    want: "0",
+  });
 }
 
 function checkMeasurement(where: string, message: string, got: Buffer, want: Buffer | undefined): void {

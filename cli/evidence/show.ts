@@ -1,0 +1,47 @@
+import { EvidenceError } from "../../attestation/error.ts";
+import { parseSnpReport, REPORT_SIZE } from "../../attestation/snp/report.ts";
+import { parseTdxQuote } from "../../attestation/tdx/quote.ts";
+import { parseTdReport } from "../../attestation/tdx/tdreport.ts";
+import type { Context } from "../context.ts";
+import { readEvidenceFile } from "./files.ts";
+import { type Fields, render } from "./print.ts";
+import { describeSnpReport } from "./snp-fields.ts";
+import { describeTdReport, describeTdxQuote } from "./tdx-fields.ts";
+
+/** `contrast evidence show`: what a report, a quote or a TDREPORT says. Nothing of it is verified. */
+export async function showEvidence(context: Context, path: string): Promise<void> {
+  const bytes = await readEvidenceFile(path, "the evidence", "malformed_report");
+  context.out(render(describeEvidence(bytes), context.format));
+}
+
+/**
+ * All fields by the names of their specification.
+ *
+ * @throws EvidenceError
+ */
+export function describeEvidence(bytes: Buffer): Fields {
+  const kind = detect(bytes);
+  if (kind === "snp-report") return { kind, ...describeSnpReport(parseSnpReport(bytes)) };
+  if (kind === "tdx-quote") return { kind, ...describeTdxQuote(parseTdxQuote(bytes)) };
+  return { kind, ...describeTdReport(parseTdReport(bytes), bytes) };
+}
+
+const TDREPORT_SIZE = 1024;
+const TEE_TDX = 0x81;
+
+/** By the size where it is the only one possible, so that a file with a wrong version is still told what is wrong. */
+function detect(bytes: Buffer): "snp-report" | "tdx-quote" | "tdreport" {
+  if (bytes.length === REPORT_SIZE) return "snp-report";
+  if (bytes.length === TDREPORT_SIZE) return "tdreport";
+  if (bytes.length >= 8) {
+    // Of a quote: attestation key type and TEE type. A report has the upper half of its version there.
+    if (bytes.readUInt16LE(2) === 2 || bytes.readUInt32LE(4) === TEE_TDX) return "tdx-quote";
+    if (bytes.readUInt32LE() >= 2 && bytes.readUInt32LE() <= 5) return "snp-report";
+    if (bytes[0] === TEE_TDX) return "tdreport";
+  }
+  throw new EvidenceError("malformed_report", "this is no evidence that is known", {
+    where: "offset 0x0",
+    got: `${bytes.length} bytes, beginning with ${bytes.toString("hex", 0, 8) || "nothing"}`,
+    want: `an SNP report (${REPORT_SIZE} bytes), a TDX quote of version 4 or 5, or a TDREPORT (${TDREPORT_SIZE} bytes)`,
+  });
+}
