@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { quote } from "../runtime/environment.ts";
 import { EvidenceError } from "./error.ts";
+import { oncePer } from "./once.ts";
 import { type Certificate, isCa, keyUsage, OID, type Signed } from "./x509.ts";
 
 /**
@@ -60,9 +61,7 @@ export function findPinned(
 }
 
 /** Lower-case hex of the SHA-256 of its SubjectPublicKeyInfo. */
-function digestOf(certificate: Certificate): string {
-  return createHash("sha256").update(certificate.spki).digest("hex");
-}
+const digestOf = oncePer(({ spki }: Certificate) => createHash("sha256").update(spki).digest("hex"));
 
 export function isIssuedBy(certificate: Certificate, issuer: Certificate, isSignedBy: IsSignedBy): boolean {
   return certificate.issuer.equals(issuer.subject) && isSignedBy(certificate, issuer, certificate.commonName);

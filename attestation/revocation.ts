@@ -1,4 +1,4 @@
-import { parseRevocationList } from "./crl.ts";
+import type { RevocationList } from "./crl.ts";
 import { EvidenceError } from "./error.ts";
 import type { IsSignedBy } from "./path.ts";
 import { type Certificate, keyUsage } from "./x509.ts";
@@ -10,17 +10,15 @@ const CRL_SIGN = 0x02;
  * Checks a revocation list, and that certificates are not on it. A list names certificates by serial number, and serial
  * numbers are the issuer's own: `certificates` are those that the signer of the list has issued.
  *
- * @param crl DER
  * @throws EvidenceError malformed_crl, crl_expired, certificate_algorithm, certificate_revoked
  */
 export function checkNotRevoked(
-  crl: Buffer,
+  list: RevocationList,
   certificates: readonly Certificate[],
   issuer: Certificate,
   isSignedBy: IsSignedBy,
   at: Date,
 ): void {
-  const list = parseRevocationList(crl);
   const what = `revocation list of ${issuer.commonName}`;
   if (!list.issuer.equals(issuer.subject) || (keyUsage(issuer) & CRL_SIGN) === 0 || !isSignedBy(list, issuer, what)) {
     throw new EvidenceError("malformed_crl", "the revocation list is not signed by the issuer of the certificates", {

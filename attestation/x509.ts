@@ -2,6 +2,7 @@ import { createPublicKey, type KeyObject } from "node:crypto";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { type DerReader, readDer, TAG } from "../pki/der.ts";
 import { EvidenceError } from "./error.ts";
+import { oncePer } from "./once.ts";
 
 /**
  * Parses X.509 v3 certificates (RFC 5280 §4) to the last byte. There is one parser, so that no two parts of the program
@@ -129,20 +130,20 @@ function commonName(name: Buffer): string {
 }
 
 /** Whether basicConstraints says that it is a CA's (RFC 5280 §4.2.1.9). */
-export function isCa(certificate: Certificate): boolean {
-  return readKnown(certificate, OID.basicConstraints, false, (der) =>
+export const isCa = oncePer((certificate: Certificate): boolean =>
+  readKnown(certificate, OID.basicConstraints, false, (der) =>
     der.sequence("basicConstraints", (constraints) => {
       const ca = constraints.next === TAG.boolean && constraints.boolean("cA");
       if (constraints.next !== undefined) constraints.integer("pathLenConstraint");
       return ca;
     }),
-  );
-}
+  ),
+);
 
 /** The first byte of keyUsage (RFC 5280 §4.2.1.3), digitalSignature highest; 0 where the certificate has none. */
-export function keyUsage(certificate: Certificate): number {
-  return readKnown(certificate, OID.keyUsage, 0, (der) => der.bitString("keyUsage", false)[0] ?? 0);
-}
+export const keyUsage = oncePer((certificate: Certificate): number =>
+  readKnown(certificate, OID.keyUsage, 0, (der) => der.bitString("keyUsage", false)[0] ?? 0),
+);
 
 function readKnown<T>(certificate: Certificate, id: string, absent: T, read: (der: DerReader) => T): T {
   const extension = certificate.extensions.get(id);
@@ -151,7 +152,7 @@ function readKnown<T>(certificate: Certificate, id: string, absent: T, read: (de
 }
 
 /** @throws EvidenceError malformed_certificate */
-export function publicKeyOf(certificate: Certificate): KeyObject {
+export const publicKeyOf = oncePer((certificate: Certificate): KeyObject => {
   try {
     return createPublicKey({ key: certificate.spki, format: "der", type: "spki" });
   } catch (cause) {
@@ -162,7 +163,7 @@ export function publicKeyOf(certificate: Certificate): KeyObject {
       cause,
     });
   }
-}
+});
 
 /** Runs a parser and turns its refusal into one with the given code. */
 export function refusing<T>(code: "malformed_certificate" | "malformed_crl" | "malformed_report", parse: () => T): T {

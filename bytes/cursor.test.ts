@@ -25,6 +25,18 @@ test("a read beyond the end, a byte that is not zero, and bytes left over are re
   expect(() => new Cursor(bytes, 1).end("f")).toThrow("f at offset 0x1: got 3 more bytes, want the end");
 });
 
+test("an inner cursor ends where it is told to, and counts from the start of the whole", () => {
+  const cursor = new Cursor(Buffer.of(1, 2, 3, 4));
+  cursor.u8("a");
+  const inner = cursor.inner(2, "b");
+  expect([inner.offset, inner.next, cursor.offset]).toEqual([1, 2, 3]);
+  expect(inner.bytes(2, "c")).toEqual(Buffer.of(2, 3));
+  expect(inner.since(1)).toEqual(Buffer.of(2, 3));
+  expect(inner.next).toBeUndefined();
+  expect(() => inner.u8("d")).toThrow("d at offset 0x3: got 0 bytes, want 1 bytes");
+  expect(() => cursor.inner(2, "e")).toThrow("e at offset 0x3: got 1 bytes, want 2 bytes");
+});
+
 test("no input makes it read past the end", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 16 }), fc.array(fc.nat(9)), (bytes, lengths) => {

@@ -3,60 +3,86 @@
  * against the end; every refusal names the field and its offset.
  */
 export class Cursor {
-  readonly #bytes: Buffer;
+  #bytes: Buffer;
   #offset: number;
+  #end: number;
 
+  /** Takes a copy: what was parsed does not change when the caller reuses its buffer. */
   constructor(bytes: Uint8Array, offset = 0) {
-    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#bytes = Buffer.from(bytes);
     this.#offset = offset;
+    this.#end = this.#bytes.length;
   }
 
   get offset(): number {
     return this.#offset;
   }
 
+  /** The next byte, or undefined at the end. */
+  get next(): number | undefined {
+    return this.#offset < this.#end ? this.#bytes[this.#offset] : undefined;
+  }
+
+  /** What was read from `start` on. */
+  since(start: number): Buffer {
+    return this.#bytes.subarray(start, this.#offset);
+  }
+
   u8(field: string): number {
-    return this.bytes(1, field).readUInt8();
+    return this.#bytes.readUInt8(this.#advance(1, field));
   }
 
   u16le(field: string): number {
-    return this.bytes(2, field).readUInt16LE();
+    return this.#bytes.readUInt16LE(this.#advance(2, field));
   }
 
   u32le(field: string): number {
-    return this.bytes(4, field).readUInt32LE();
+    return this.#bytes.readUInt32LE(this.#advance(4, field));
   }
 
   u32be(field: string): number {
-    return this.bytes(4, field).readUInt32BE();
+    return this.#bytes.readUInt32BE(this.#advance(4, field));
   }
 
   u64le(field: string): bigint {
-    return this.bytes(8, field).readBigUInt64LE();
+    return this.#bytes.readBigUInt64LE(this.#advance(8, field));
   }
 
-  /** A copy of the next `length` bytes: what was parsed does not change when the caller reuses its buffer. */
   bytes(length: number, field: string): Buffer {
-    const end = this.#offset + length;
-    if (end > this.#bytes.length) {
-      throw new MalformedBytes(field, this.#offset, `${this.#bytes.length - this.#offset} bytes`, `${length} bytes`);
-    }
-    const slice = Buffer.from(this.#bytes.subarray(this.#offset, end));
-    this.#offset = end;
-    return slice;
+    const start = this.#advance(length, field);
+    return this.#bytes.subarray(start, start + length);
   }
 
   /** Reserved bytes. What a specification calls reserved must be zero, or two encodings would mean the same. */
   zeros(length: number, field: string): void {
-    const start = this.#offset;
-    const at = this.bytes(length, field).findIndex((byte) => byte !== 0);
-    if (at >= 0) throw new MalformedBytes(field, start + at, "a byte that is not zero", "zero");
+    const end = this.#offset + length;
+    for (let at = this.#advance(length, field); at < end; at++) {
+      if (this.#bytes[at] !== 0) throw new MalformedBytes(field, at, "a byte that is not zero", "zero");
+    }
+  }
+
+  /** The next `length` bytes, to be read on their own. Offsets stay those of the structure around them. */
+  inner(length: number, field: string): Cursor {
+    const inner = new Cursor(Buffer.alloc(0));
+    inner.#bytes = this.#bytes;
+    inner.#offset = this.#advance(length, field);
+    inner.#end = this.#offset;
+    return inner;
   }
 
   /** The structure must end here. */
   end(field: string): void {
-    const rest = this.#bytes.length - this.#offset;
+    const rest = this.#end - this.#offset;
     if (rest > 0) throw new MalformedBytes(field, this.#offset, `${rest} more bytes`, "the end");
+  }
+
+  /** @returns where the next `length` bytes start */
+  #advance(length: number, field: string): number {
+    const start = this.#offset;
+    const rest = this.#end - start;
+    if (length > rest) throw new MalformedBytes(field, start, `${rest} bytes`, `${length} bytes`);
+    this.#offset = start + length;
+    return start;
   }
 }
 

@@ -3,6 +3,7 @@ import type { Server } from "@grpc/grpc-js";
 import { addService } from "../api/grpc.ts";
 import { MeshAPI } from "../api/meshapi_pb.ts";
 import { Refusal } from "../api/refusal.ts";
+import type { EvidenceCache } from "../attestation/evidence-cache.ts";
 import type { Appraiser } from "../channel/exchange.ts";
 import { toStatus } from "../channel/rejection.ts";
 import { admit, type AppraiseOptions, verifyClaimant, type VerifiedClaimant } from "../manifest/appraise.ts";
@@ -26,6 +27,7 @@ export interface MeshApiOptions {
   readonly guard: StateGuard;
   readonly allowInsecure: boolean;
   readonly complete: AppraiseOptions["complete"];
+  readonly cache: EvidenceCache;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly now: () => Date;
@@ -35,6 +37,7 @@ export function appraiseWorkload({
   guard,
   allowInsecure,
   complete,
+  cache,
   metrics,
   now,
 }: MeshApiOptions): Appraiser<Workload> {
@@ -47,7 +50,7 @@ export function appraiseWorkload({
           "the mesh API is for confidential VMs, and the client showed no evidence",
         );
       }
-      const options = { allowInsecure, at: now(), complete };
+      const options = { allowInsecure, at: now(), complete, cache };
       const verified = await verifyClaimant({ evidence, reportData }, manifest, options);
       admit(verified, manifest);
       return { publicKey, verified };

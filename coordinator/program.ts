@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { EndorsementCache } from "../attestation/endorsements/cache.ts";
 import { completeEvidence } from "../attestation/endorsements/complete.ts";
 import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
+import { EvidenceCache } from "../attestation/evidence-cache.ts";
 import type { Evidence } from "../attestation/evidence.ts";
 import { insecureReason, openAttester, teeConstraints, teeVariables } from "../attestation/open.ts";
 import { cannotListen } from "../channel/error.ts";
@@ -70,7 +71,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     onWarning: (message, url, error) => log.warn({ url: url.href }, `${message}: ${describeError(error)}`),
   });
   const complete = (evidence: Evidence): Promise<Evidence> => completeEvidence(evidence, endorsements);
-  const mesh = { guard, allowInsecure, complete, metrics, now, log };
+  const mesh = { guard, allowInsecure, complete, cache: new EvidenceCache(), metrics, now, log };
   const servers = [
     await listen(
       {

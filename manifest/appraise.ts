@@ -3,6 +3,7 @@ import { Refusal } from "../api/refusal.ts";
 import { type Claims, claims } from "../attestation/claims.ts";
 import { EvidenceError } from "../attestation/error.ts";
 import type { Evidence, SnpEvidence } from "../attestation/evidence.ts";
+import type { EvidenceCache } from "../attestation/evidence-cache.ts";
 import { policyHash } from "../attestation/policy-hash.ts";
 import { checkReportData } from "../attestation/report-data.ts";
 import { AMD_ROOTS, simulatedRoots } from "../attestation/snp/roots.ts";
@@ -53,6 +54,8 @@ export interface AppraiseOptions {
   readonly at: Date;
   /** Adds what the peer did not send along: certificates, revocation lists, collateral. Nothing of it is trusted. */
   readonly complete: (evidence: Evidence) => Promise<Evidence>;
+  /** What earlier verifications parsed, for whoever verifies often. */
+  readonly cache?: EvidenceCache | undefined;
 }
 
 /**
@@ -74,17 +77,17 @@ export async function verifyClaimant(
 async function verifyEvidence(
   evidence: Evidence,
   roots: ReadonlySet<string>,
-  { at, complete }: AppraiseOptions,
+  { at, complete, cache }: AppraiseOptions,
 ): Promise<VerifiedEvidence> {
   // No vendor knows a software TEE. Evidence that brings its root along is verified under such roots alone, or a real
   // chip could get around the vendor's revocation list by adding one.
   if (evidence.kind === "snp" && bringsRoot(evidence, roots)) {
-    return verifySnp(evidence, { trustAnchors: simulatedRoots([...roots]), at });
+    return verifySnp(evidence, { trustAnchors: simulatedRoots([...roots]), at, cache });
   }
   const whole = await complete(evidence);
   return whole.kind === "snp"
-    ? verifySnp(whole, { trustAnchors: AMD_ROOTS, at, crl: whole.crl })
-    : verifyTdx(whole, { trustAnchors: INTEL_ROOTS, at });
+    ? verifySnp(whole, { trustAnchors: AMD_ROOTS, at, crl: whole.crl, cache })
+    : verifyTdx(whole, { trustAnchors: INTEL_ROOTS, at, cache });
 }
 
 function bringsRoot({ certificates }: SnpEvidence, roots: ReadonlySet<string>): boolean {

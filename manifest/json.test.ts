@@ -112,3 +112,16 @@ test("shows a path as people write it", () => {
   expect(pathText(["Policies", "ab".repeat(32), "SANs", 0])).toBe(`$.Policies["${"ab".repeat(32)}"].SANs[0]`);
   expect(pathText(["a b", "x".repeat(200)])).toBe(`$["a b"]["${"x".repeat(77)}..."]`);
 });
+
+test("a file full of keys that stand twice is refused in time that grows with its length only", () => {
+  const bytes = Buffer.from(`{${'"a":1,'.repeat(170_000)}"b":1}`);
+  const start = process.cpuUsage();
+  expect(() => parseJson(bytes)).toThrow(expect.objectContaining({ code: "duplicate_key" }));
+  expect(process.cpuUsage(start).user).toBeLessThan(5e6);
+});
+
+test("keys that stand twice are found on their lines", () => {
+  const { faults } = refusal('{\n"a": 1,\n\n "a": 2, "a": {"b": 1,\n"b": 2}\n}');
+  const places = faults.map(({ where }) => where);
+  expect(places).toEqual(["$.a at 4:2", "$.a at 4:10", "$.a.b at 5:1"]);
+});

@@ -42,17 +42,15 @@ export function readDer<T>(bytes: Uint8Array, field: string, read: (der: DerRead
 }
 
 export class DerReader {
-  readonly #bytes: Buffer;
   readonly #cursor: Cursor;
 
   constructor(bytes: Uint8Array) {
-    this.#bytes = Buffer.from(bytes);
-    this.#cursor = new Cursor(this.#bytes);
+    this.#cursor = new Cursor(bytes);
   }
 
   /** The tag of the next element, or undefined at the end. */
   get next(): number | undefined {
-    return this.#bytes[this.#cursor.offset];
+    return this.#cursor.next;
   }
 
   end(field: string): void {
@@ -64,7 +62,7 @@ export class DerReader {
     const got = this.#cursor.u8(field);
     if (got !== tag) throw new MalformedBytes(field, start, `tag 0x${got.toString(16)}`, `tag 0x${tag.toString(16)}`);
     const content = this.#cursor.bytes(this.#length(field), field);
-    return { content, encoding: this.#bytes.subarray(start, this.#cursor.offset) };
+    return { content, encoding: this.#cursor.since(start) };
   }
 
   /** An element that holds others. */

@@ -61,7 +61,7 @@ test("time, randomness and the environment come in through the entry files", () 
 
 test("every folder of the programs has a layer", () => {
   const folders = new Set(sources("*/**/*.ts").map(({ file }) => file.split("/")[0]));
-  for (const folder of [...LAYERS.flat(), "launch", "test", "bench"]) folders.delete(folder);
+  for (const folder of [...LAYERS.flat(), "launch", "test", "bench", "fuzz"]) folders.delete(folder);
   expect([...folders]).toEqual([]);
 });
 

@@ -2,6 +2,7 @@ import type { KeyObject } from "node:crypto";
 import { MalformedBytes } from "../../bytes/cursor.ts";
 import { type DerReader, readDer, TAG } from "../../pki/der.ts";
 import { EvidenceError } from "../error.ts";
+import { oncePer } from "../once.ts";
 import { type Certificate, publicKeyOf, refusing } from "../x509.ts";
 import { productOfName, SNP_PRODUCTS, type SnpProduct } from "./product.ts";
 import type { Tcb } from "./tcb.ts";
@@ -50,6 +51,15 @@ export function endorsementKind(certificate: Certificate): EndorsementKind | und
 
 /** @throws EvidenceError malformed_certificate, certificate_algorithm */
 export function parseEndorsement(kind: EndorsementKind, certificate: Certificate): Endorsement {
+  return PARSERS[kind](certificate);
+}
+
+const PARSERS: Readonly<Record<EndorsementKind, (certificate: Certificate) => Endorsement>> = {
+  vcek: oncePer((certificate) => readEndorsement("vcek", certificate)),
+  vlek: oncePer((certificate) => readEndorsement("vlek", certificate)),
+};
+
+function readEndorsement(kind: EndorsementKind, certificate: Certificate): Endorsement {
   return refusing("malformed_certificate", () => {
     const structVersion = number(certificate, AMD_OID.structVersion);
     if (structVersion > 1) throw new MalformedBytes("structVersion", 0, `${structVersion}`, "0 or 1");

@@ -1,3 +1,5 @@
+import { parseRevocationList } from "../crl.ts";
+import type { Parse } from "../evidence-cache.ts";
 import { checkCa, checkCritical, checkValidity, findPinned, isIssuedBy, named, notIssued } from "../path.ts";
 import { checkNotRevoked } from "../revocation.ts";
 import type { Certificate } from "../x509.ts";
@@ -31,10 +33,12 @@ const ISSUERS: Readonly<Record<EndorsementKind, string>> = { vcek: "SEV", vlek: 
 const HINT = "add the product's cert_chain of AMD's key distribution service";
 
 /**
+ * @param parse how the revocation list is parsed
  * @param certificates where the issuers are found, in any order
  * @throws EvidenceError
  */
 export function verifyChain(
+  parse: Parse,
   endorsement: Endorsement,
   certificates: readonly Certificate[],
   { trustAnchors, at, crl }: ChainOptions,
@@ -58,6 +62,6 @@ export function verifyChain(
   checkCritical(leaf, []);
   for (const certificate of [ark, ask, leaf]) checkValidity(certificate, at);
   // The ARK's list names ASKs and ASVKs; AMD supersedes VCEKs by their TCB, and their serial numbers are the ASK's.
-  if (crl !== undefined) checkNotRevoked(crl, [ask], ark, isSignedBy, at);
+  if (crl !== undefined) checkNotRevoked(parse(parseRevocationList, crl), [ask], ark, isSignedBy, at);
   return { spkiDigest, insecure: trustAnchors.get(spkiDigest)?.insecure === true };
 }

@@ -1,6 +1,8 @@
 import { constants, type KeyObject, verify } from "node:crypto";
 import { EvidenceError } from "../error.ts";
-import { type Certificate, publicKeyOf, type Signed } from "../x509.ts";
+import { onceTrue } from "../once.ts";
+import type { IsSignedBy } from "../path.ts";
+import { type Certificate, publicKeyOf } from "../x509.ts";
 
 /**
  * AMD signs certificates and revocation lists with RSASSA-PSS, SHA-384, MGF1 with SHA-384, salt 48, by RSA keys of 4096
@@ -31,7 +33,7 @@ const PSS_SHA384_WITH_TRAILER = Buffer.from(
  * @param what its name, for the error
  * @throws EvidenceError certificate_algorithm where the algorithm or the issuer's key is not AMD's
  */
-export function isSignedBy(signed: Signed, issuer: Certificate, what: string): boolean {
+export const isSignedBy: IsSignedBy = onceTrue((signed, issuer, what) => {
   const { signatureAlgorithm } = signed;
   if (!signatureAlgorithm.equals(PSS_SHA384) && !signatureAlgorithm.equals(PSS_SHA384_WITH_TRAILER)) {
     throw new EvidenceError("certificate_algorithm", "a signature algorithm that AMD does not use", {
@@ -47,7 +49,7 @@ export function isSignedBy(signed: Signed, issuer: Certificate, what: string): b
     saltLength: SALT_LENGTH,
   };
   return verify("sha384", signed.tbs, key, signed.signature);
-}
+});
 
 function rsaKey(certificate: Certificate): KeyObject {
   const key = publicKeyOf(certificate);

@@ -79,15 +79,16 @@ export interface SnpReport extends SnpReportFields {
 
 /** @throws EvidenceError malformed_report, unsupported_report_version */
 export function parseSnpReport(bytes: Uint8Array): SnpReport {
-  const raw = Buffer.from(bytes);
-  if (raw.length !== REPORT_SIZE) {
+  if (bytes.length !== REPORT_SIZE) {
     throw new EvidenceError("malformed_report", "a report has one size", {
       where: "ATTESTATION_REPORT",
-      got: `${raw.length} bytes`,
+      got: `${bytes.length} bytes`,
       want: `${REPORT_SIZE} bytes`,
     });
   }
-  const fields = refusing("malformed_report", () => readFields(new Cursor(raw)));
+  const report = new Cursor(bytes);
+  const fields = refusing("malformed_report", () => readFields(report));
+  const raw = report.since(0);
   return { ...fields, raw, signed: raw.subarray(0, SIGNED_SIZE) };
 }
 
@@ -205,7 +206,7 @@ function readMitigations(report: Cursor, version: number): SnpReportFields["miti
 
 /** 72 bytes little-endian, of which a P-384 scalar fills 48; here big-endian. */
 function readScalar(report: Cursor, field: string): Buffer {
-  const scalar = report.bytes(48, field).reverse();
+  const scalar = Buffer.from(report.bytes(48, field)).reverse();
   report.zeros(24, field);
   return scalar;
 }

@@ -1,6 +1,9 @@
 import type { z } from "zod";
 import { EvidenceError } from "../error.ts";
+import { parseRevocationList } from "../crl.ts";
 import type { TdxCollateral } from "../evidence.ts";
+import type { Parse } from "../evidence-cache.ts";
+import { oncePer, onceTrue } from "../once.ts";
 import { parsePemCertificates } from "../pem.ts";
 import { checkNotRevoked } from "../revocation.ts";
 import type { Certificate } from "../x509.ts";
@@ -20,38 +23,61 @@ export interface VerifiedCollateral {
 }
 
 /**
+ * @param parse how what does not depend on the platform is parsed
  * @param chain of the platform, which the lists are to be looked up for
  * @throws EvidenceError
  */
-export function verifyCollateral(collateral: TdxCollateral, chain: PckChain, at: Date): VerifiedCollateral {
-  const certificates = parsePemCertificates(collateral.signingChain, "TCB signing chain");
+export function verifyCollateral(
+  parse: Parse,
+  collateral: TdxCollateral,
+  chain: PckChain,
+  at: Date,
+): VerifiedCollateral {
+  const certificates = parse(parseSigningChain, collateral.signingChain);
   // The root that vouches for the platform has to vouch for what is said about it, too.
   const { signers } = verifySignerChain(certificates, new Set([chain.rootDigest]), at);
-  const tcbInfo = verifyDocument(collateral.tcbInfo, TCB_INFO, signers, at);
-  const qeIdentity = verifyDocument(collateral.qeIdentity, QE_IDENTITY, signers, at);
-  checkNotRevoked(collateral.rootCrl, [chain.ca, ...signers], chain.root, isSignedBy, at);
-  checkNotRevoked(collateral.pckCrl, [chain.pck], chain.ca, isSignedBy, at);
+  const tcbInfo = verifyDocument(parse(TCB_INFO.cut, collateral.tcbInfo), TCB_INFO, signers, at);
+  const qeIdentity = verifyDocument(parse(QE_IDENTITY.cut, collateral.qeIdentity), QE_IDENTITY, signers, at);
+  checkNotRevoked(parse(parseRevocationList, collateral.rootCrl), [chain.ca, ...signers], chain.root, isSignedBy, at);
+  checkNotRevoked(parse(parseRevocationList, collateral.pckCrl), [chain.pck], chain.ca, isSignedBy, at);
   return { tcbInfo, qeIdentity };
+}
+
+function parseSigningChain(pem: Buffer): readonly Certificate[] {
+  return parsePemCertificates(pem, "TCB signing chain");
+}
+
+/** What was signed of a document, and by what signature. */
+interface Document {
+  readonly body: Buffer;
+  readonly signature: Buffer;
 }
 
 /** A kind of document: `{"<key>":{…},"signature":"<r ‖ s, hex>"}`. */
 interface Kind<T> {
-  readonly key: string;
   readonly name: string;
-  readonly schema: z.ZodType<T>;
+  readonly cut: (bytes: Buffer) => Document;
+  readonly read: (document: Document) => T;
 }
 
-const TCB_INFO: Kind<TcbInfo> = { key: "tcbInfo", name: "TCB info", schema: tcbInfoSchema };
-const QE_IDENTITY: Kind<QeIdentity> = { key: "enclaveIdentity", name: "QE identity", schema: qeIdentitySchema };
+function kind<T>(key: string, name: string, schema: z.ZodType<T>): Kind<T> {
+  return { name, cut: (bytes) => cut(bytes, key, name), read: oncePer(({ body }) => parseBody(body, name, schema)) };
+}
+
+const TCB_INFO: Kind<TcbInfo> = kind("tcbInfo", "TCB info", tcbInfoSchema);
+const QE_IDENTITY: Kind<QeIdentity> = kind("enclaveIdentity", "QE identity", qeIdentitySchema);
+
+const isDocumentSignedBy = onceTrue(({ body, signature }: Document, signer: Certificate) =>
+  hasSigned(p256KeyOf(signer), body, signature),
+);
 
 function verifyDocument<T extends { readonly issueDate: Date; readonly nextUpdate: Date }>(
-  document: Buffer,
-  { key, name, schema }: Kind<T>,
+  document: Document,
+  { name, read }: Kind<T>,
   signers: readonly Certificate[],
   at: Date,
 ): T {
-  const { body, signature } = cut(document, key, name);
-  if (!signers.some((signer) => hasSigned(p256KeyOf(signer), body, signature))) {
+  if (!signers.some((signer) => isDocumentSignedBy(document, signer, name))) {
     throw new EvidenceError("collateral_signature", `the ${name} is not signed by Intel's key for it`, {
       where: `${name}, signature`,
       got: "another signature",
@@ -59,7 +85,7 @@ function verifyDocument<T extends { readonly issueDate: Date; readonly nextUpdat
       hint: "it was changed, or written anew: the signature covers every byte",
     });
   }
-  const value = parseBody(body, name, schema);
+  const value = read(document);
   // An old document, replayed, would hide the weaknesses found since.
   if (value.issueDate <= at && at <= value.nextUpdate) return value;
   throw new EvidenceError("collateral_expired", `the ${name} is not valid at this time`, {
@@ -77,7 +103,7 @@ const SIGNATURE_LENGTH = ',"signature":""}'.length + 128;
  * The signature covers the bytes of the inner object as they stand. They are what is between a beginning and an end of
  * known form, so there is one way to cut them out, and only what is signed is ever parsed as JSON.
  */
-function cut(document: Buffer, key: string, name: string): { readonly body: Buffer; readonly signature: Buffer } {
+function cut(document: Buffer, key: string, name: string): Document {
   const prefix = `{"${key}":`;
   const end = Math.max(document.length - SIGNATURE_LENGTH, 0);
   const [, signature] = SIGNATURE.exec(document.toString("latin1", end)) ?? [];
@@ -89,7 +115,7 @@ function cut(document: Buffer, key: string, name: string): { readonly body: Buff
       hint: "hand on the response of Intel's service byte for byte",
     });
   }
-  return { body: document.subarray(prefix.length, end), signature: Buffer.from(signature, "hex") };
+  return { body: Buffer.from(document.subarray(prefix.length, end)), signature: Buffer.from(signature, "hex") };
 }
 
 function parseBody<T>(body: Buffer, name: string, schema: z.ZodType<T>): T {

@@ -1,6 +1,8 @@
 import { createPublicKey, type KeyObject, verify } from "node:crypto";
 import { EvidenceError } from "../error.ts";
-import { type Certificate, publicKeyOf, type Signed } from "../x509.ts";
+import { onceTrue } from "../once.ts";
+import type { IsSignedBy } from "../path.ts";
+import { type Certificate, publicKeyOf } from "../x509.ts";
 
 /**
  * Intel signs everything with ECDSA, P-256 and SHA-256 (Intel SGX PCK Certificate and CRL Profile), and nothing else
@@ -19,7 +21,7 @@ const P256_SPKI = Buffer.from("3059301306072a8648ce3d020106082a8648ce3d030107034
  * @param what its name, for the error
  * @throws EvidenceError certificate_algorithm where the algorithm or the issuer's key is not Intel's
  */
-export function isSignedBy(signed: Signed, issuer: Certificate, what: string): boolean {
+export const isSignedBy: IsSignedBy = onceTrue((signed, issuer, what) => {
   if (!signed.signatureAlgorithm.equals(ECDSA_SHA256)) {
     throw new EvidenceError("certificate_algorithm", "a signature algorithm that Intel does not use", {
       where: `${what}, signatureAlgorithm`,
@@ -28,7 +30,7 @@ export function isSignedBy(signed: Signed, issuer: Certificate, what: string): b
     });
   }
   return verify("sha256", signed.tbs, p256KeyOf(issuer), signed.signature);
-}
+});
 
 /**
  * Whether the holder of `key` signed the bytes.

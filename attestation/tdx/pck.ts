@@ -1,6 +1,7 @@
 import type { KeyObject } from "node:crypto";
 import { MalformedBytes } from "../../bytes/cursor.ts";
 import { type DerReader, readDer, TAG } from "../../pki/der.ts";
+import { oncePer } from "../once.ts";
 import { type Certificate, refusing } from "../x509.ts";
 import { p256KeyOf } from "./ecdsa.ts";
 
@@ -38,8 +39,8 @@ export const SGX_OID = {
 } as const;
 
 /** @throws EvidenceError malformed_certificate, certificate_algorithm */
-export function parsePck(certificate: Certificate): Pck {
-  return refusing("malformed_certificate", () => {
+export const parsePck = oncePer((certificate: Certificate): Pck =>
+  refusing("malformed_certificate", () => {
     const extension = certificate.extensions.get(SGX_OID.extensions);
     if (extension === undefined) throw new MalformedBytes(SGX_OID.extensions, 0, "no such extension", "one");
     const platform = readAttributes(extension.value, SGX_OID.extensions);
@@ -54,8 +55,8 @@ export function parsePck(certificate: Certificate): Pck {
       pceId: octets(platform, SGX_OID.pceId, 2),
       fmspc: octets(platform, SGX_OID.fmspc, 6),
     };
-  });
-}
+  }),
+);
 
 /** Object identifier to value, DER. */
 type Attributes = ReadonlyMap<string, Buffer>;

@@ -52,21 +52,20 @@ const PCK_CHAIN = 5;
 
 /** @throws EvidenceError malformed_report, unsupported_report_version */
 export function parseTdxQuote(bytes: Uint8Array): TdxQuote {
-  const raw = Buffer.from(bytes);
   return refusing("malformed_report", () => {
-    const quote = new Cursor(raw);
+    const quote = new Cursor(bytes);
     const version = readVersion(quote);
     const userData = readHeader(quote);
     const body = readBody(quote, version === 4 ? "1.0" : readBodyVersion(quote));
-    const signed = raw.subarray(0, quote.offset);
-    const signatureData = readSized(raw, quote, quote.u32le("signature data length"), "signature data", (data) => {
+    const signed = quote.since(0);
+    const signatureData = readSized(quote, quote.u32le("signature data length"), "signature data", (data) => {
       const signature = data.bytes(64, "quote signature");
       const attestationKey = data.bytes(64, "attestation key");
-      return { signature, attestationKey, ...readCertification(raw, data) };
+      return { signature, attestationKey, ...readCertification(data) };
     });
-    const padding = raw.length - quote.offset;
+    const padding = bytes.length - quote.offset;
     quote.zeros(padding, "bytes behind the quote");
-    return { version, userData, body, ...signatureData, padding, raw, signed };
+    return { version, userData, body, ...signatureData, padding, raw: quote.since(0), signed };
   });
 }
 
@@ -103,20 +102,17 @@ function readBodyVersion(quote: Cursor): "1.0" | "1.5" {
 
 /** Certification data of type 6: the QE's report, and with type 5 inside it the chain of the key that signed it. */
 function readCertification(
-  raw: Buffer,
   data: Cursor,
 ): Pick<TdxQuote, "qeReport" | "signedQeReport" | "qeReportSignature" | "authData" | "certificateChain"> {
   const size = readCertificationType(data, QE_REPORT_CERTIFICATION, "6 (QE report)");
-  return readSized(raw, data, size, "QE certification data", (certification) => {
+  return readSized(data, size, "QE certification data", (certification) => {
     const start = certification.offset;
     const qeReport = readEnclaveReport(certification);
-    const signedQeReport = raw.subarray(start, certification.offset);
+    const signedQeReport = certification.since(start);
     const qeReportSignature = certification.bytes(64, "QE report signature");
     const authData = certification.bytes(certification.u16le("QE authentication data size"), "QE authentication data");
     const chainSize = readCertificationType(certification, PCK_CHAIN, "5 (PCK certificate chain)");
-    const certificateChain = readSized(raw, certification, chainSize, "PCK certificate chain", (chain) =>
-      chain.bytes(chainSize, "PCK certificate chain"),
-    );
+    const certificateChain = certification.bytes(chainSize, "PCK certificate chain");
     return { qeReport, signedQeReport, qeReportSignature, authData, certificateChain };
   });
 }
@@ -129,12 +125,9 @@ function readCertificationType(data: Cursor, type: number, want: string): number
   return data.u32le("certification data size");
 }
 
-/** Reads what has a length of its own, which must be as long as what stands in it. Offsets stay those of the quote. */
-function readSized<T>(raw: Buffer, outer: Cursor, size: number, field: string, read: (inner: Cursor) => T): T {
-  const start = outer.offset;
-  // Refuses a length beyond the end of what is around it.
-  outer.bytes(size, field);
-  const inner = new Cursor(raw.subarray(0, start + size), start);
+/** Reads what has a length of its own, which must be as long as what stands in it. */
+function readSized<T>(outer: Cursor, size: number, field: string, read: (inner: Cursor) => T): T {
+  const inner = outer.inner(size, field);
   const value = read(inner);
   inner.end(field);
   return value;

@@ -1,0 +1,39 @@
+import { generateKeyPairSync } from "node:crypto";
+
+const hex = (byte: string, length: number): string => byte.repeat(length);
+
+/** A manifest with something in every place. */
+export const MANIFEST = {
+  Policies: {
+    [hex("ab", 32)]: { SANs: ["web", "*", "203.0.113.34", "spiffe://example.org/web"], WorkloadSecretID: "web" },
+    [hex("cd", 32)]: { SANs: ["coordinator"], Role: "coordinator" },
+  },
+  ReferenceValues: {
+    snp: [
+      {
+        ProductName: "Milan",
+        TrustedMeasurement: hex("11", 48),
+        MinimumTCB: { BootloaderVersion: 3, TEEVersion: 0, SNPVersion: 8, MicrocodeVersion: 115 },
+        GuestPolicy: { ABIMinor: 31, SMT: true, Debug: false },
+        PlatformInfo: { SMTEnabled: true },
+        AllowedChipIDs: [hex("22", 64)],
+      },
+    ],
+    tdx: [
+      {
+        MrTd: hex("33", 48),
+        MrSeam: hex("44", 48),
+        Rtmrs: ["50", "51", "52", "53"].map((byte) => hex(byte, 48)),
+        Xfam: "e742060000000000",
+        MinimumTeeTcbSvn: hex("02", 16),
+      },
+    ],
+    insecure: [{ RootDigest: hex("66", 32), TrustedMeasurement: hex("77", 48) }],
+  },
+  WorkloadOwnerKeyDigests: [hex("88", 32)],
+  SeedshareOwnerPubKeys: [
+    generateKeyPairSync("rsa", { modulusLength: 2048 })
+      .publicKey.export({ type: "spki", format: "der" })
+      .toString("hex"),
+  ],
+};

@@ -1,0 +1,177 @@
+import { createHash } from "node:crypto";
+import { PassThrough } from "node:stream";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { ClientHelloSchema, ServerHelloSchema } from "../api/channel_pb.ts";
+import { parseCertificateTable } from "../attestation/collect/certificate-table.ts";
+import { CERTIFICATE_GUIDS, encodeCertificateTable } from "../attestation/collect/test-certificate-table.ts";
+import { parseRevocationList } from "../attestation/crl.ts";
+import { EvidenceError } from "../attestation/error.ts";
+import { parsePemCertificates } from "../attestation/pem.ts";
+import { parseEndorsement } from "../attestation/snp/certificate.ts";
+import { encodeSnpReport, parseSnpReport } from "../attestation/snp/report.ts";
+import * as snp from "../attestation/snp/test-vendor.ts";
+import { parsePck } from "../attestation/tdx/pck.ts";
+import { encodeTdxQuote, parseTdxQuote } from "../attestation/tdx/quote.ts";
+import { parseTdReport } from "../attestation/tdx/tdreport.ts";
+import * as tdx from "../attestation/tdx/test-vendor.ts";
+import { isCa, keyUsage, parseCertificate, publicKeyOf } from "../attestation/x509.ts";
+import { ChannelError } from "../channel/error.ts";
+import { fromWire, toWire } from "../channel/evidence-wire.ts";
+import { readMessage } from "../channel/framing.ts";
+import { ManifestError } from "../manifest/error.ts";
+import { encodeInitdata, fromAnnotation, regoOf, toAnnotation } from "../manifest/initdata.ts";
+import { parseJson } from "../manifest/json.ts";
+import { parseManifest } from "../manifest/manifest.ts";
+import { parseEgressRules, printEgressRules } from "../mesh-rules/egress-rules.ts";
+import { parseIngressRules, printIngressRules } from "../mesh-rules/ingress-rules.ts";
+import { Malformed } from "../runtime/environment.ts";
+import { requireEqual, type Target } from "./campaign.ts";
+import { MANIFEST } from "./manifest-seed.ts";
+
+/** Every parser of bytes that others choose, and what it promises beside its refusals. The seeds come of fake vendors. */
+export async function parserTargets(): Promise<readonly Target[]> {
+  const [snpVendor, tdxVendor] = await Promise.all([snp.createTestVendor(), tdx.createTestVendor()]);
+  const machines = (["Milan", "Genoa", "Turin"] as const).flatMap((product) =>
+    (["vcek", "vlek"] as const).map((kind) => snp.makeEvidence(snpVendor, { product, kind })),
+  );
+  const platforms = ([4, 5] as const).map((version) => tdx.makeEvidence(tdxVendor, { version }));
+  const chains = platforms.map(({ quote }) => parseTdxQuote(quote).certificateChain);
+  const { rootCrl, pckCrl } = tdx.makeCollateral(tdxVendor, { pckCrl: { serials: [1, 2, 3] } });
+  const [vcek, ask, ark] = machines[0]?.certificates ?? [];
+  const table = Object.entries({ vcek, ask, ark }).flatMap(([kind, bytes]) =>
+    bytes === undefined ? [] : [{ guid: CERTIFICATE_GUIDS[kind as "vcek" | "ask" | "ark"], bytes }],
+  );
+
+  return [
+    evidence("SNP report", reports(machines), (input) => {
+      requireEqual("encodes to other bytes", encodeSnpReport(parseSnpReport(input)), input);
+    }),
+    evidence("TDX quote", quotes(platforms), (input) => {
+      requireEqual("encodes to other bytes", encodeTdxQuote(parseTdxQuote(input)), input);
+    }),
+    evidence("TDREPORT", [tdReport(0), tdReport(1)], (input) => parseTdReport(withHashes(input))),
+    evidence(
+      "certificate",
+      [...machines.flatMap(({ certificates }) => certificates), ...chains.flatMap(ders)],
+      (input) => {
+        const certificate = parseCertificate(input);
+        const readers = [isCa, keyUsage, publicKeyOf, parsePck, vcekOf, vlekOf];
+        for (const read of readers) refusedOr(() => read(certificate));
+      },
+    ),
+    evidence("revocation list", [rootCrl, pckCrl], parseRevocationList),
+    evidence("certificate table", [encodeCertificateTable(table), encodeCertificateTable([])], parseCertificateTable),
+    evidence("PEM", chains, (input) => parsePemCertificates(input, "file")),
+    { name: "manifest", seeds: [Buffer.from(JSON.stringify(MANIFEST))], refusals: [ManifestError], run: parseManifest },
+    {
+      name: "JSON",
+      seeds: [Buffer.from(JSON.stringify(MANIFEST)), Buffer.from('[{"a":[1,-2.5e3,true,null,"\\u00e4\\n"]},{}]')],
+      refusals: [ManifestError],
+      run: (input) =>
+        requireEqual("is not what JSON.parse reads", parseJson(input), JSON.parse(input.toString("utf8"))),
+    },
+    {
+      name: "initdata",
+      seeds: [encodeInitdata("package agent_policy\n\ndefault AllowRequests := true\n")],
+      refusals: [ManifestError],
+      run: (input) => {
+        const rego = regoOf(input);
+        requireEqual("the policy changes when it is encoded", regoOf(encodeInitdata(rego)), rego);
+      },
+    },
+    {
+      name: "initdata annotation",
+      seeds: [Buffer.from(toAnnotation(encodeInitdata("package agent_policy\n")))],
+      refusals: [ManifestError],
+      run: (input) => fromAnnotation(input.toString("latin1")),
+    },
+    {
+      name: "egress rules",
+      seeds: [Buffer.from("db#127.0.0.2:5432#db.example:5432##six#[::1]:80#[2001:db8::1]:443#spiffe://example/db")],
+      refusals: [Malformed],
+      run: (input) => {
+        const text = input.toString("utf8");
+        requireEqual("prints as other text", printEgressRules(parseEgressRules(text)), text);
+      },
+    },
+    {
+      name: "ingress rules",
+      seeds: [Buffer.from("web#8080#false##metrics#9090#true##old#1#0##older#2#1")],
+      refusals: [Malformed],
+      run: (input) => {
+        const rules = parseIngressRules(input.toString("utf8"));
+        requireEqual("reads as other rules once printed", parseIngressRules(printIngressRules(rules)), rules);
+      },
+    },
+    {
+      name: "channel framing",
+      seeds: [...machines.slice(0, 1), ...platforms.slice(0, 1)].map((shown) => {
+        const hello = create(ClientHelloSchema, { evidence: toWire(shown), wantsServerEvidence: true });
+        return framed(toBinary(ClientHelloSchema, hello));
+      }),
+      refusals: [ChannelError],
+      run: async (input) => {
+        fromWire((await readMessage(streamOf(input), ClientHelloSchema)).evidence);
+        await readMessage(streamOf(input), ServerHelloSchema);
+      },
+    },
+  ];
+}
+
+function evidence(name: string, seeds: readonly Buffer[], run: (input: Buffer) => unknown): Target {
+  return { name, seeds, refusals: [EvidenceError], run };
+}
+
+/** Later readers must be reached even where an earlier one refuses. */
+function refusedOr(read: () => unknown): void {
+  try {
+    read();
+  } catch (error) {
+    if (!(error instanceof EvidenceError)) throw error;
+  }
+}
+
+type ParsedCertificate = ReturnType<typeof parseCertificate>;
+const vcekOf = (certificate: ParsedCertificate): unknown => parseEndorsement("vcek", certificate);
+const vlekOf = (certificate: ParsedCertificate): unknown => parseEndorsement("vlek", certificate);
+
+function reports(machines: readonly { readonly report: Buffer }[]): readonly Buffer[] {
+  return machines.map(({ report }) => report);
+}
+
+function quotes(platforms: readonly { readonly quote: Buffer }[]): readonly Buffer[] {
+  return platforms.map(({ quote }) => quote);
+}
+
+function ders(pem: Buffer): readonly Buffer[] {
+  const blocks = pem.toString("latin1").matchAll(/-----BEGIN CERTIFICATE-----([^-]*)-----END/g);
+  return Array.from(blocks, ([, base64 = ""]) => Buffer.from(base64, "base64"));
+}
+
+function tdReport(version: number): Buffer {
+  const report = Buffer.alloc(1024);
+  report[0] = 0x81;
+  report[2] = version;
+  return report;
+}
+
+/** Makes its hashes right (see tdreport.ts): no mutation would. */
+function withHashes(input: Buffer): Buffer {
+  if (input.length < 1024) return input;
+  const report = Buffer.from(input);
+  createHash("sha384").update(report.subarray(256, 495)).digest().copy(report, 32);
+  createHash("sha384").update(report.subarray(512, 1024)).digest().copy(report, 80);
+  return report;
+}
+
+function framed(message: Uint8Array): Buffer {
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(message.length);
+  return Buffer.concat([length, message]);
+}
+
+function streamOf(bytes: Buffer): PassThrough {
+  const stream = new PassThrough({ highWaterMark: bytes.length + 1 });
+  stream.end(bytes);
+  return stream;
+}
