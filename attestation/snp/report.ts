@@ -20,7 +20,7 @@ const SIGNING_KEYS: ReadonlyMap<number, SigningKey> = new Map([
   [7, "none"],
 ]);
 
-interface FirmwareVersion {
+export interface FirmwareVersion {
   readonly build: number;
   readonly minor: number;
   readonly major: number;

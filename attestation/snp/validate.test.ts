@@ -161,22 +161,24 @@ describe("hardware", () => {
 
   describe.each(["COMMITTED_TCB", "LAUNCH_TCB"] as const)("%s", (field) => {
     const name = field === "COMMITTED_TCB" ? "committedTcb" : "launchTcb";
+    // Nobody has committed to more than runs.
+    const currentTcb = encodeTcb({ fmc: 0, bootloader: 255, tee: 255, snp: 255, microcode: 255 }, "Milan");
 
     test.each(["bootloader", "snp", "microcode"] as const)("below the minimum in %s is refused", (part) => {
       const tcb = { ...REFERENCE.minimumTcb, fmc: 0 };
       const low = encodeTcb({ ...tcb, [part]: tcb[part] - 1, tee: 255 }, "Milan");
-      expect(() => validateSnp(hardware({ [name]: low }), REFERENCE)).toThrow(
+      expect(() => validateSnp(hardware({ currentTcb, [name]: low }), REFERENCE)).toThrow(
         refusal("tcb_too_low", `${field}.${part}`),
       );
       const high = encodeTcb({ ...tcb, [part]: tcb[part] + 1 }, "Milan");
-      expect(() => validateSnp(hardware({ [name]: high }), REFERENCE)).not.toThrow();
+      expect(() => validateSnp(hardware({ currentTcb, [name]: high }), REFERENCE)).not.toThrow();
     });
 
     test("below the minimum in tee is refused", () => {
       const reference = { ...REFERENCE, minimumTcb: { ...REFERENCE.minimumTcb, tee: 1 } };
       const low = encodeTcb({ fmc: 0, bootloader: 255, tee: 0, snp: 255, microcode: 255 }, "Milan");
       const enough = encodeTcb({ fmc: 0, bootloader: 255, tee: 1, snp: 255, microcode: 255 }, "Milan");
-      const tcbs = { committedTcb: enough, launchTcb: enough };
+      const tcbs = { currentTcb, committedTcb: enough, launchTcb: enough };
       expect(() => validateSnp(hardware({ ...tcbs, [name]: low }), reference)).toThrow(
         refusal("tcb_too_low", `${field}.tee`),
       );

@@ -293,6 +293,24 @@ describe("the certificate must be the report's", () => {
     expect(() => verify({ report: { currentTcb } })).toThrow(refusal("tcb_mismatch", "CURRENT_TCB.snp"));
   });
 
+  test("COMMITTED_TCB must not be above CURRENT_TCB", () => {
+    const committedTcb = encodeTcb({ ...MACHINE_TCB, microcode: MACHINE_TCB.microcode + 1 }, "Milan");
+    expect(() => verify({ report: { committedTcb } })).toThrow(refusal("tcb_mismatch", "COMMITTED_TCB.microcode"));
+  });
+
+  test.each([
+    { major: 2, minor: 0, build: 0 },
+    { major: 1, minor: 56, build: 0 },
+    { major: 1, minor: 55, build: 30 },
+  ])("the committed version must not be above the current one: %j", (committedVersion) => {
+    const currentVersion = { major: 1, minor: 55, build: 29 };
+    const report = { committedVersion, currentVersion };
+    expect(() => verify({ report })).toThrow(refusal("tcb_mismatch", "COMMITTED version"));
+    expect(() =>
+      verify({ report: { committedVersion: currentVersion, currentVersion: committedVersion } }),
+    ).not.toThrow();
+  });
+
   test("a reserved part of a TCB must be zero", () => {
     const reportedTcb = encodeTcb(MACHINE_TCB, "Milan") | (1n << 16n);
     expect(() => verify({ report: { reportedTcb } })).toThrow(refusal("malformed_report", "REPORTED_TCB, byte 2"));

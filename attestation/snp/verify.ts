@@ -7,7 +7,7 @@ import { type Certificate, parseCertificate } from "../x509.ts";
 import { type Endorsement, type EndorsementKind, endorsementKind, parseEndorsement } from "./certificate.ts";
 import { type ChainOptions, type Root, verifyChain } from "./chain.ts";
 import { productOfCpuid, type SnpProduct } from "./product.ts";
-import { parseSnpReport, type SnpReport } from "./report.ts";
+import { type FirmwareVersion, parseSnpReport, type SnpReport } from "./report.ts";
 import { describeTcb, parseTcb, partBelow, type Tcb, TCB_PARTS } from "./tcb.ts";
 
 /**
@@ -75,6 +75,7 @@ function verifyWith(parse: Parse, evidence: SnpEvidence, options: ChainOptions):
   checkProduct(report, endorsement);
   checkChip(report, endorsement);
   checkTcb(report, endorsement);
+  checkCommitted(report, endorsement);
   return new VerifiedReport(report, endorsement, root);
 }
 
@@ -164,6 +165,33 @@ function checkTcb(report: SnpReport, { tcb, product }: Endorsement): void {
   const current = parseTcb(report.currentTcb, product, "CURRENT_TCB");
   const below = partBelow(current, tcb);
   if (below !== undefined) throw tcbMismatch(`CURRENT_TCB.${below}`, current, "at least", tcb);
+}
+
+/** What the host has committed to can't be newer than what runs; a manifest's minimum is compared with the former. */
+function checkCommitted(report: SnpReport, { product }: Endorsement): void {
+  const committed = parseTcb(report.committedTcb, product, "COMMITTED_TCB");
+  const current = parseTcb(report.currentTcb, product, "CURRENT_TCB");
+  const above = partBelow(current, committed);
+  if (above !== undefined) {
+    throw newerThanRuns(`COMMITTED_TCB.${above}`, describeTcb(committed), describeTcb(current));
+  }
+  const { committedVersion, currentVersion } = report;
+  if (compareVersions(committedVersion, currentVersion) > 0) {
+    throw newerThanRuns("COMMITTED version", describeVersion(committedVersion), describeVersion(currentVersion));
+  }
+}
+
+function newerThanRuns(where: string, got: string, current: string): EvidenceError {
+  const message = "the host has committed to newer firmware than runs on it";
+  return new EvidenceError("tcb_mismatch", message, { where, got, want: `at most ${current}` });
+}
+
+function compareVersions(a: FirmwareVersion, b: FirmwareVersion): number {
+  return a.major - b.major || a.minor - b.minor || a.build - b.build;
+}
+
+function describeVersion({ major, minor, build }: FirmwareVersion): string {
+  return `${major}.${minor}.${build}`;
 }
 
 function tcbMismatch(where: string, got: Tcb, relation: string, tcb: Tcb): EvidenceError {
