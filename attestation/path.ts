@@ -60,8 +60,8 @@ export function findPinned(
   });
 }
 
-/** Lower-case hex of the SHA-256 of its SubjectPublicKeyInfo. */
-const digestOf = oncePer(({ spki }: Certificate) => createHash("sha256").update(spki).digest("hex"));
+/** What a key is pinned by: lower-case hex of the SHA-256 of the SubjectPublicKeyInfo. */
+export const digestOf = oncePer(({ spki }: Certificate) => createHash("sha256").update(spki).digest("hex"));
 
 export function isIssuedBy(certificate: Certificate, issuer: Certificate, isSignedBy: IsSignedBy): boolean {
   return certificate.issuer.equals(issuer.subject) && isSignedBy(certificate, issuer, certificate.commonName);

@@ -1,11 +1,12 @@
-import { constants, type KeyObject, privateDecrypt } from "node:crypto";
+import type { KeyObject } from "node:crypto";
 import { join } from "node:path";
 import { z } from "zod";
 import { UserAPI } from "../api/userapi_pb.ts";
 import { fromHex } from "../bytes/hex.ts";
 import { parseManifest } from "../manifest/manifest.ts";
 import { spki } from "../pki/keys.ts";
-import { Secret } from "../runtime/secret.ts";
+import { decryptSeed } from "../pki/seed-share.ts";
+import type { Secret } from "../runtime/secret.ts";
 import { callDeadline, connect } from "./coordinator.ts";
 import { CliError, type Context, printResult } from "./context.ts";
 import { FILES, ownerKey, readInput, writeOutputs } from "./workspace.ts";
@@ -85,10 +86,8 @@ function parseSeedShares(path: string, bytes: Buffer): z.infer<typeof seedShares
 }
 
 function decrypt(encrypted: Buffer, key: KeyObject, path: string): Secret {
-  const padding = constants.RSA_PKCS1_OAEP_PADDING;
-  const oaepLabel = Buffer.from("seedshare");
   try {
-    return new Secret(privateDecrypt({ key, padding, oaepHash: "sha256", oaepLabel }, encrypted));
+    return decryptSeed(encrypted, key);
   } catch (cause) {
     throw new CliError("no_seed_share", "the seed share can't be decrypted with this key", { where: path, cause });
   }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { type GetManifestsResponse, UserAPI } from "../api/userapi_pb.ts";
-import { regoOf } from "../manifest/initdata.ts";
+import { policyHash, regoOf } from "../manifest/initdata.ts";
 import { parseManifest } from "../manifest/manifest.ts";
 import { callDeadline, connect } from "./coordinator.ts";
 import { CliError, type Context, printResult } from "./context.ts";
@@ -60,7 +60,7 @@ function auditFiles(response: GetManifestsResponse): Record<string, string | Uin
   });
   files[FILES.history] = `${JSON.stringify(history, undefined, 2)}\n`;
   for (const policy of response.policies) {
-    const hash = sha256(policy);
+    const hash = policyHash(policy);
     files[`policy.${hash}.rego`] = regoOf(policy);
     // The policy hash is that of the whole document: `sha256sum` of this file gives it.
     files[`initdata.${hash}.toml`] = policy;

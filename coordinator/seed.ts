@@ -1,6 +1,6 @@
-import { constants, createPublicKey, publicEncrypt } from "node:crypto";
 import { deriveBytes, deriveP384Key } from "../pki/derive.ts";
 import type { KeyPair } from "../pki/keys.ts";
+import { encryptSeed } from "../pki/seed-share.ts";
 import { Secret } from "../runtime/secret.ts";
 
 /**
@@ -33,16 +33,8 @@ export class SeedEngine {
     );
   }
 
-  /** The seed, readable by the holder of an RSA key only: RSAES-OAEP (RFC 8017 §7.1) with SHA-256 and a fixed label. */
+  /** The seed as a share of the holder of this key, DER. */
   encryptFor(ownerSpki: Buffer): Buffer {
-    const key = createPublicKey({ key: ownerSpki, type: "spki", format: "der" });
-    return publicEncrypt({ key, ...SEEDSHARE_ENCRYPTION }, this.#seed.reveal());
+    return encryptSeed(this.#seed, ownerSpki);
   }
 }
-
-/** Parameters of RSA-OAEP for both directions. */
-const SEEDSHARE_ENCRYPTION = {
-  padding: constants.RSA_PKCS1_OAEP_PADDING,
-  oaepHash: "sha256",
-  oaepLabel: Buffer.from("seedshare"),
-} as const;

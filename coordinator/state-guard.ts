@@ -1,5 +1,6 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { timingSafeEqual } from "node:crypto";
 import { Refusal } from "../api/refusal.ts";
+import { policyHash } from "../manifest/initdata.ts";
 import { ManifestError } from "../manifest/error.ts";
 import { type Manifest, parseManifest } from "../manifest/manifest.ts";
 import { Secret } from "../runtime/secret.ts";
@@ -228,7 +229,7 @@ function requireLatest(latest: LatestInsecure | undefined, expected: Uint8Array 
 }
 
 function requireSamePolicies(manifest: Manifest, policies: readonly Uint8Array[]): void {
-  const given = policies.map((policy) => createHash("sha256").update(policy).digest("hex"));
+  const given = policies.map((policy) => policyHash(policy));
   const missing = [...manifest.policies.keys()].find((digest) => !given.includes(digest));
   const extra = given.find((digest) => !manifest.policies.has(digest));
   if (missing === undefined && extra === undefined) return;

@@ -1,9 +1,9 @@
-import { createHash } from "node:crypto";
 import { Refusal } from "../api/refusal.ts";
 import { type Claims, claims } from "../attestation/claims.ts";
 import { EvidenceError } from "../attestation/error.ts";
 import type { Evidence, SnpEvidence } from "../attestation/evidence.ts";
 import type { EvidenceCache } from "../attestation/evidence-cache.ts";
+import { digestOf } from "../attestation/path.ts";
 import { policyHash } from "../attestation/policy-hash.ts";
 import { checkReportData } from "../attestation/report-data.ts";
 import { AMD_ROOTS, simulatedRoots } from "../attestation/snp/roots.ts";
@@ -91,10 +91,7 @@ async function verifyEvidence(
 }
 
 function bringsRoot({ certificates }: SnpEvidence, roots: ReadonlySet<string>): boolean {
-  return (
-    roots.size > 0 &&
-    certificates.some((der) => roots.has(createHash("sha256").update(parseCertificate(der).spki).digest("hex")))
-  );
+  return roots.size > 0 && certificates.some((der) => roots.has(digestOf(parseCertificate(der))));
 }
 
 /**

@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
 import { parseCertificateTable } from "../../attestation/collect/certificate-table.ts";
+import { digestOf } from "../../attestation/path.ts";
 import { SNP_PRODUCTS } from "../../attestation/snp/product.ts";
 import { AMD_ROOTS, simulatedRoots, type TrustAnchors } from "../../attestation/snp/roots.ts";
 import { verifySnp } from "../../attestation/snp/verify.ts";
@@ -97,11 +97,6 @@ function snpAnchors(roots: readonly Certificate[]): TrustAnchors {
       return product === undefined ? [] : [[digestOf(root), { insecure: false, product }] as const];
     }),
   );
-}
-
-/** What pins a root: lower-case hex of the SHA-256 of its SubjectPublicKeyInfo. */
-function digestOf({ spki }: Certificate): string {
-  return createHash("sha256").update(spki).digest("hex");
 }
 
 async function readCertificates(path: string): Promise<readonly Buffer[]> {
