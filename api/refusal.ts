@@ -27,6 +27,10 @@ const OUTCOMES = {
   reference_values_mismatch: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The caller's key is not in WorkloadOwnerKeyDigests: use an owner's key. */
   not_owner: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The caller's key is not in SeedshareOwnerPubKeys: use a seed share owner's key. */
+  not_seedshare_owner: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The signature over the change is not a workload owner's, or is over another change: sign again. */
+  bad_signature: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The active manifest names no owner, so nobody may change it: make a new deployment. */
   immutable: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** Somebody else set a manifest in between: look at it, then set again. */
@@ -35,12 +39,16 @@ const OUTCOMES = {
   invalid_manifest: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
   /** The policies that came along are not those that the manifest lists: run `generate` again. */
   policy_mismatch: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
-  /** Seed share owners can't change: keep those of the first manifest. */
+  /** Seed share owners and their threshold can't change: keep those of the first manifest. */
   seedshare_owners_changed: { status: status.INVALID_ARGUMENT, exit: EXIT.failed, transient: false },
   /** The manifest trusts a software TEE and this Coordinator was not told to: CONTRAST_ALLOW_INSECURE=1. */
   insecure_not_allowed: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The stored state is damaged: restore the record from a backup. */
   damaged_state: { status: status.DATA_LOSS, exit: EXIT.failed, transient: false },
+  /** More is asked at this moment than can be done: try again after the hinted time. */
+  overloaded: { status: status.RESOURCE_EXHAUSTED, exit: EXIT.failed, transient: true },
+  /** Whoever asked no longer waits for the answer, so nothing was done. */
+  deadline_exceeded: { status: status.DEADLINE_EXCEEDED, exit: EXIT.failed, transient: true },
   /** A vendor's service did not answer: look at the network and CONTRAST_COLLATERAL_PROXY. */
   vendor_unreachable: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
   /** The state could not be written; the old one is still in force. */

@@ -20,6 +20,8 @@ export interface Manifest {
   readonly workloadOwnerKeyDigests: readonly string[];
   /** DER SubjectPublicKeyInfo of RSA keys. */
   readonly seedshareOwnerPubKeys: readonly Buffer[];
+  /** How many of them it takes to recover the Coordinator: 1 to their number, at most 255. */
+  readonly seedshareThreshold: number;
 }
 
 /** What a pod with this policy is granted. */
@@ -34,6 +36,8 @@ const HASH = /^[0-9a-f]{64}$/;
 const WANT_HASH = "64 lower-case hexadecimal digits";
 const WANT_SAN = "an IP address, a URI with a scheme, or a DNS name";
 const WANT_RSA = "hex of the DER SubjectPublicKeyInfo of an RSA key of at least 2048 bits";
+
+const WANT_THRESHOLD = "a whole number from 1 to the number of $.SeedshareOwnerPubKeys";
 
 const hash = z.string({ error: WANT_HASH }).regex(HASH, { error: WANT_HASH });
 
@@ -64,6 +68,10 @@ const schema = record({
   ReferenceValues: referenceValuesSchema,
   WorkloadOwnerKeyDigests: list(hash),
   SeedshareOwnerPubKeys: list(seedshareOwner),
+  SeedshareThreshold: z.int({ error: WANT_THRESHOLD }).min(1, { error: WANT_THRESHOLD }).optional(),
+}).superRefine(({ SeedshareOwnerPubKeys: owners, SeedshareThreshold: threshold = 1 }, context) => {
+  if (threshold === 1 || threshold <= owners.length) return;
+  context.addIssue({ code: "custom", path: ["SeedshareThreshold"], message: WANT_THRESHOLD, input: threshold });
 });
 
 /**
@@ -83,6 +91,7 @@ export function parseManifest(bytes: Uint8Array): Manifest {
     referenceValues: data.ReferenceValues,
     workloadOwnerKeyDigests: data.WorkloadOwnerKeyDigests,
     seedshareOwnerPubKeys: data.SeedshareOwnerPubKeys,
+    seedshareThreshold: data.SeedshareThreshold ?? 1,
   };
 }
 
