@@ -60,6 +60,10 @@ export type EvidenceCode =
   | "report_data_mismatch"
   /** The VM runs another image than the manifest trusts. */
   | "measurement_mismatch"
+  /** The VM's image is not signed, or not by the key or not of the product that the manifest trusts. */
+  | "image_mismatch"
+  /** The VM's image is signed, but older than the manifest allows: launch a newer one. */
+  | "guest_svn_too_low"
   /** The CPU is of another product than its certificate, or than the manifest, says. */
   | "product_mismatch"
   /** The firmware of the host is older than the manifest allows: update it. */

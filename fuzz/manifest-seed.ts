@@ -18,6 +18,15 @@ export const MANIFEST = {
         PlatformInfo: { SMTEnabled: true },
         AllowedChipIDs: [hex("22", 64)],
       },
+      {
+        ProductName: "Genoa",
+        IdKeyDigest: hex("1d", 48),
+        AuthorKeyDigest: hex("a0", 48),
+        FamilyID: hex("fa", 16),
+        ImageID: hex("1a", 16),
+        MinimumGuestSVN: 6,
+        MinimumTCB: { BootloaderVersion: 3, TEEVersion: 0, SNPVersion: 8, MicrocodeVersion: 115 },
+      },
     ],
     tdx: [
       {

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Evidence, SnpEvidence } from "../attestation/evidence.ts";
 import { openSimulatedAttester, SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
-import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
+import type { IdBlock } from "../attestation/simulated/identity.ts";
+import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
 import { createTestVendor, makeEvidence, NOW, TEE_TCB_SVN, type TestVendor } from "../attestation/tdx/test-vendor.ts";
 import { verifyTdx } from "../attestation/tdx/verify.ts";
 import { admit, matchReferenceValues, policyOf, verifyClaimant } from "./appraise.ts";
@@ -18,13 +19,14 @@ const complete = async (whole: Evidence): Promise<Evidence> => whole;
 const trusting = { allowInsecure: true, at, complete };
 
 let directory: string;
+let vendor: SimulatedVendor;
 let rootDigest: string;
 let evidence: SnpEvidence;
 let intel: TestVendor;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "appraise-test-"));
-  const vendor = await openOrCreateVendor(join(directory, "vendor"), at);
+  vendor = await openOrCreateVendor(join(directory, "vendor"), at);
   rootDigest = vendor.rootDigest;
   await vendor.launch(join(directory, "vm"), { hostData });
   evidence = await (await openSimulatedAttester(join(directory, "vm"))).collect(reportData);
@@ -68,6 +70,29 @@ test("the software TEE is believed only where both the manifest and the program 
     verifyClaimant({ evidence, reportData }, values, { allowInsecure, at, complete });
   await expect(verify(listed, false)).rejects.toThrow(refusal("untrusted_root"));
   await expect(verify(manifest({ tdx: [tdx] }), true)).rejects.toThrow(refusal("untrusted_root"));
+});
+
+test("a manifest that trusts a signer admits every image of the product from a security version on", async () => {
+  const product = { FamilyID: "fa".repeat(16), ImageID: "1a".repeat(16), MinimumGuestSVN: 6 };
+  const listed = manifest({ insecure: [{ RootDigest: rootDigest, IdKeyDigest: "1d".repeat(48), ...product }] });
+  const idBlock = {
+    idKeyDigest: Buffer.alloc(48, 0x1d),
+    authorKeyDigest: Buffer.alloc(48),
+    familyId: Buffer.alloc(16, 0xfa),
+    imageId: Buffer.alloc(16, 0x1a),
+  };
+  const admitted = async (options: { idBlock?: IdBlock }): Promise<number> => {
+    await vendor.launch(join(directory, "signed"), { hostData, ...options });
+    const shown = await (await openSimulatedAttester(join(directory, "signed"))).collect(reportData);
+    return admit(await verifyClaimant({ evidence: shown, reportData }, listed, trusting), listed).sans.length;
+  };
+  for (const guestSvn of [6, 7]) expect(await admitted({ idBlock: { ...idBlock, guestSvn } })).toBe(1);
+  await expect(admitted({ idBlock: { ...idBlock, guestSvn: 5 } })).rejects.toThrow(
+    refusal("guest_svn_too_low", "GUEST_SVN"),
+  );
+  const other = { ...idBlock, guestSvn: 6, imageId: Buffer.alloc(16) };
+  await expect(admitted({ idBlock: other })).rejects.toThrow(refusal("image_mismatch", "IMAGE_ID"));
+  await expect(admitted({})).rejects.toThrow(refusal("image_mismatch", "ID_KEY_DIGEST"));
 });
 
 test("evidence that was made for another connection is refused", async () => {

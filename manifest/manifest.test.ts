@@ -91,7 +91,7 @@ test("reads a manifest", () => {
     snp: [
       {
         productName: "Milan",
-        trustedMeasurement: Buffer.alloc(48, 0x11),
+        image: { kind: "measured", measurement: Buffer.alloc(48, 0x11) },
         minimumTcb: { bootloader: 3, tee: 0, snp: 8, microcode: 115, fmc: undefined },
         guestPolicy: { ABIMinor: 31, SMT: true, Debug: false },
         platformInfo: { SMTEnabled: true },
@@ -107,7 +107,7 @@ test("reads a manifest", () => {
         minimumTeeTcbSvn: Buffer.alloc(16, 2),
       },
     ],
-    insecure: [{ rootDigest: "66".repeat(32), trustedMeasurement: Buffer.alloc(48, 0x77) }],
+    insecure: [{ rootDigest: "66".repeat(32), image: { kind: "measured", measurement: Buffer.alloc(48, 0x77) } }],
   });
   expect(manifest.workloadOwnerKeyDigests).toEqual(["88".repeat(32)]);
   expect(manifest.seedshareOwnerPubKeys).toEqual([Buffer.from(RSA, "hex")]);

@@ -37,6 +37,8 @@ const WANT_HASH = "64 lower-case hexadecimal digits";
 const WANT_SAN = "an IP address, a URI with a scheme, or a DNS name";
 const WANT_RSA = "hex of the DER SubjectPublicKeyInfo of an RSA key of at least 2048 bits";
 
+/** Shamir's polynomials over GF(2^8) have 255 places to take a share from. */
+const MOST_SHARES = 255;
 const WANT_THRESHOLD = "a whole number from 1 to the number of $.SeedshareOwnerPubKeys";
 
 const hash = z.string({ error: WANT_HASH }).regex(HASH, { error: WANT_HASH });
@@ -70,8 +72,18 @@ const schema = record({
   SeedshareOwnerPubKeys: list(seedshareOwner),
   SeedshareThreshold: z.int({ error: WANT_THRESHOLD }).min(1, { error: WANT_THRESHOLD }).optional(),
 }).superRefine(({ SeedshareOwnerPubKeys: owners, SeedshareThreshold: threshold = 1 }, context) => {
-  if (threshold === 1 || threshold <= owners.length) return;
-  context.addIssue({ code: "custom", path: ["SeedshareThreshold"], message: WANT_THRESHOLD, input: threshold });
+  const fault = (path: (string | number)[], message: string): void => {
+    context.addIssue({ code: "custom", path, message });
+  };
+  // An owner who stands there twice would have two shares, and so be two of those whom the threshold asks for.
+  const seen = new Set<string>();
+  for (const [index, owner] of owners.entries()) {
+    if (seen.has(owner.toString("hex"))) fault(["SeedshareOwnerPubKeys", index], "each key once");
+    seen.add(owner.toString("hex"));
+  }
+  if (threshold === 1) return;
+  if (owners.length > MOST_SHARES) fault(["SeedshareOwnerPubKeys"], `at most ${MOST_SHARES} keys with a threshold`);
+  if (threshold > owners.length) fault(["SeedshareThreshold"], WANT_THRESHOLD);
 });
 
 /**

@@ -3,7 +3,8 @@ import { GUEST_POLICY, PLATFORM_INFO } from "../attestation/snp/flags.ts";
 import { SNP_PRODUCTS } from "../attestation/snp/product.ts";
 import type { SimulatedReferenceValues, SnpReferenceValues } from "../attestation/snp/validate.ts";
 import type { TdxReferenceValues } from "../attestation/tdx/validate.ts";
-import { byte, flag, hexBytes, list, record } from "./schema.ts";
+import { byte, digest384, flag, hexBytes, list, record } from "./schema.ts";
+import { IMAGE_KEYS, trustedImage } from "./trusted-image.ts";
 
 /**
  * What a VM may look like, by kind of TEE (design §6). The names of the flags are those of go-sev-guest's SnpPolicy and
@@ -17,8 +18,6 @@ export interface ReferenceValues {
 
 /** The software TEE. Its evidence proves nothing, so it stands apart from all others. */
 export type InsecureReferenceValues = SimulatedReferenceValues;
-
-const digest384 = hexBytes(48);
 
 const minimumTcb = record({
   BootloaderVersion: byte,
@@ -36,7 +35,7 @@ const minimumTcb = record({
 
 const snp = record({
   ProductName: z.enum(SNP_PRODUCTS, { error: SNP_PRODUCTS.join(" or ") }),
-  TrustedMeasurement: digest384,
+  ...IMAGE_KEYS,
   MinimumTCB: minimumTcb,
   GuestPolicy: record({ ABIMajor: byte.optional(), ABIMinor: byte.optional(), ...flags(GUEST_POLICY) }).optional(),
   PlatformInfo: record(flags(PLATFORM_INFO)).optional(),
@@ -47,9 +46,9 @@ const snp = record({
     error: "a number for Turin, nothing for another product",
     path: ["MinimumTCB", "FMCVersion"],
   })
-  .transform((values): SnpReferenceValues => ({
+  .transform((values, context): SnpReferenceValues => ({
     productName: values.ProductName,
-    trustedMeasurement: values.TrustedMeasurement,
+    image: trustedImage(values, context),
     minimumTcb: values.MinimumTCB,
     guestPolicy: values.GuestPolicy,
     platformInfo: values.PlatformInfo,
@@ -83,10 +82,10 @@ const tdx = record({
   allowedTcbStatuses: values.AllowedTcbStatuses,
 }));
 
-const insecure = record({ RootDigest: hexBytes(32), TrustedMeasurement: digest384 }).transform(
-  (values): InsecureReferenceValues => ({
+const insecure = record({ RootDigest: hexBytes(32), ...IMAGE_KEYS }).transform(
+  (values, context): InsecureReferenceValues => ({
     rootDigest: values.RootDigest.toString("hex"),
-    trustedMeasurement: values.TrustedMeasurement,
+    image: trustedImage(values, context),
   }),
 );
 

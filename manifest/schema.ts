@@ -23,6 +23,9 @@ export const text = z.string({ error: "a string" });
 /** An unsigned integer of one byte. */
 export const byte = ranged(0, 255);
 
+/** An unsigned integer of four bytes. */
+export const u32 = ranged(0, 0xffff_ffff);
+
 function ranged(low: number, high: number): z.ZodNumber {
   const error = `a whole number from ${low} to ${high}`;
   return z.int({ error }).min(low, { error }).max(high, { error });
@@ -36,6 +39,8 @@ export function hexBytes(length: number): z.ZodType<Buffer> {
     .refine((value) => fromHex(value, length) !== undefined, { error })
     .transform((value) => Buffer.from(value, "hex"));
 }
+
+export const digest384 = hexBytes(48);
 
 /**
  * What zod found wrong with `value`, one fault for each place.

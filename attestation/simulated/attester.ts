@@ -16,7 +16,9 @@ export const SIMULATED_MEASUREMENT = createHash("sha384").update("contrast softw
  * @throws EvidenceError tee_unavailable
  */
 export async function openSimulatedAttester(dir: string): Promise<Attester<SnpEvidence>> {
-  const identity = await readIdentity(dir);
+  const { idBlock, ...identity } = await readIdentity(dir);
+  const authorKeyEnabled = idBlock?.authorKeyDigest.some((byte) => byte !== 0) === true;
+  const launched = { ...identity, ...idBlock, authorKeyEnabled };
   const key = await readKey(dir);
   const certificates = await Promise.all(
     (["vcek.pem", "ask.pem", "ark.pem"] as const).map((name) => readDer(dir, name)),
@@ -24,7 +26,7 @@ export async function openSimulatedAttester(dir: string): Promise<Attester<SnpEv
   return {
     insecure: "software TEE: proves nothing about hardware",
     collect: async (reportData) => {
-      const report = signReport({ ...MACHINE_REPORT, ...identity, reportData }, key);
+      const report = signReport({ ...MACHINE_REPORT, ...launched, reportData }, key);
       return { kind: "snp", report, certificates };
     },
   };

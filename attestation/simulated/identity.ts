@@ -1,12 +1,28 @@
 import { fromHex } from "../../bytes/hex.ts";
 import { readRequired, unusable } from "./files.ts";
 
-/** What the hypervisor and the firmware of a VM know at its launch; identity.json, all values in hexadecimal. */
+/** What the hypervisor and the firmware of a VM know at its launch; identity.json, byte strings in hexadecimal. */
 export interface Identity {
   readonly hostData: Buffer;
   readonly measurement: Buffer;
   readonly chipId: Buffer;
   readonly reportId: Buffer;
+  /** Undefined: nobody signed the image. */
+  readonly idBlock?: IdBlock | undefined;
+}
+
+/** What somebody signed about the image, and who did (`snp/image.ts`). The signatures are taken for verified. */
+export interface IdBlock {
+  /** 48 bytes. */
+  readonly idKeyDigest: Buffer;
+  /** 48 bytes; all zero: nobody signed the ID key. */
+  readonly authorKeyDigest: Buffer;
+  /** 16 bytes. */
+  readonly familyId: Buffer;
+  /** 16 bytes. */
+  readonly imageId: Buffer;
+  /** u32. */
+  readonly guestSvn: number;
 }
 
 /** Key in the file and length in bytes. */
@@ -15,41 +31,69 @@ const FIELDS = {
   measurement: ["Measurement", 48],
   chipId: ["ChipID", 64],
   reportId: ["ReportID", 32],
-} as const satisfies Record<keyof Identity, readonly [string, number]>;
+} as const;
+const ID_BLOCK_FIELDS = {
+  idKeyDigest: ["IDKeyDigest", 48],
+  authorKeyDigest: ["AuthorKeyDigest", 48],
+  familyId: ["FamilyID", 16],
+  imageId: ["ImageID", 16],
+} as const;
 
-export function encodeIdentity(identity: Identity): string {
-  const entries = Object.entries(FIELDS).map(([name, [key, length]]) => {
-    const value = identity[name as keyof Identity];
-    if (value.length !== length) throw new RangeError(`${name}: got ${value.length} bytes, want ${length}`);
-    return [key, value.toString("hex")];
-  });
-  return `${JSON.stringify(Object.fromEntries(entries), undefined, 2)}\n`;
+type Fields<Name extends string> = Readonly<Record<Name, readonly [key: string, length: number]>>;
+type JsonObject = Readonly<Record<string, unknown>>;
+
+export function encodeIdentity({ idBlock, ...identity }: Identity): string {
+  const signed = idBlock && { ...encodeFields(idBlock, ID_BLOCK_FIELDS), GuestSVN: idBlock.guestSvn };
+  return `${JSON.stringify({ ...encodeFields(identity, FIELDS), IDBlock: signed }, undefined, 2)}\n`;
+}
+
+function encodeFields<Name extends string>(
+  values: Readonly<Record<NoInfer<Name>, Buffer>>,
+  fields: Fields<Name>,
+): JsonObject {
+  return Object.fromEntries(
+    (Object.keys(fields) as Name[]).map((name) => {
+      const [[key, length], value] = [fields[name], values[name]];
+      if (value.length !== length) throw new RangeError(`${name}: got ${value.length} bytes, want ${length}`);
+      return [key, value.toString("hex")];
+    }),
+  );
 }
 
 /** @throws EvidenceError tee_unavailable */
 export async function readIdentity(dir: string): Promise<Identity> {
   const file = parseObject(await readRequired(dir, "identity.json"));
-  const field = (name: keyof Identity): Buffer => {
-    const [key, length] = FIELDS[name];
-    const text = file[key];
-    const value = typeof text === "string" ? fromHex(text, length) : undefined;
-    if (value === undefined) {
-      throw unusable(dir, "identity.json", `${key}: ${JSON.stringify(text)}`, `${key}: ${length} bytes in hexadecimal`);
-    }
-    return value;
-  };
+  const idBlock = file["IDBlock"];
   return {
-    hostData: field("hostData"),
-    measurement: field("measurement"),
-    chipId: field("chipId"),
-    reportId: field("reportId"),
+    ...readFields(dir, file, FIELDS),
+    idBlock: idBlock === undefined ? undefined : readIdBlock(dir, Object(idBlock) as JsonObject),
   };
 }
 
+function readIdBlock(dir: string, file: JsonObject): IdBlock {
+  const guestSvn = file["GuestSVN"];
+  if (typeof guestSvn !== "number" || guestSvn >>> 0 !== guestSvn) {
+    throw unusable(dir, "identity.json", `GuestSVN: ${JSON.stringify(guestSvn)}`, "GuestSVN: a number of 32 bits");
+  }
+  return { ...readFields(dir, file, ID_BLOCK_FIELDS), guestSvn };
+}
+
+function readFields<Name extends string>(dir: string, file: JsonObject, fields: Fields<Name>): Record<Name, Buffer> {
+  const entries = (Object.keys(fields) as Name[]).map((name) => {
+    const [key, length] = fields[name];
+    const text = file[key];
+    const value = typeof text === "string" ? fromHex(text, length) : undefined;
+    if (value !== undefined) return [name, value];
+    const want = `${key}: ${length} bytes in hexadecimal`;
+    throw unusable(dir, "identity.json", `${key}: ${JSON.stringify(text)}`, want);
+  });
+  return Object.fromEntries(entries) as Record<Name, Buffer>;
+}
+
 /** What is not an object lacks every field. */
-function parseObject(text: string): Readonly<Record<string, unknown>> {
+function parseObject(text: string): JsonObject {
   try {
-    return Object(JSON.parse(text)) as Readonly<Record<string, unknown>>;
+    return Object(JSON.parse(text)) as JsonObject;
   } catch {
     return {};
   }

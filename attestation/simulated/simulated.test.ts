@@ -41,8 +41,8 @@ describe("evidence of the software TEE", () => {
     expect(verified.root).toEqual({ spkiDigest: vendor.rootDigest, insecure: true });
     expect(policyHash(verified)).toBe(hostData.toString("hex"));
     expect(() => checkReportData(verified, reportData)).not.toThrow();
-    const trustedMeasurement = Buffer.from(SIMULATED_MEASUREMENT, "hex");
-    expect(() => validateSimulated(verified, { rootDigest: vendor.rootDigest, trustedMeasurement })).not.toThrow();
+    const image = { kind: "measured", measurement: Buffer.from(SIMULATED_MEASUREMENT, "hex") } as const;
+    expect(() => validateSimulated(verified, { rootDigest: vendor.rootDigest, image })).not.toThrow();
     expect(() => verifySnp(evidence, { ...options, trustAnchors: AMD_ROOTS })).toThrow(
       expect.objectContaining({ code: "untrusted_root" }),
     );
@@ -152,6 +152,33 @@ describe("the software vendor", () => {
     expect(policyHash(verifySnp(await running.collect(reportData), options))).toBe(hostData.toString("hex"));
   });
 
+  test("a VM reports its ID block, and none once it is launched without", async () => {
+    const vm = join(dir, "vm-signed");
+    const idBlock = {
+      idKeyDigest: Buffer.alloc(48, 0x1d),
+      authorKeyDigest: Buffer.alloc(48, 0xa0),
+      familyId: Buffer.alloc(16, 0xfa),
+      imageId: Buffer.alloc(16, 0x1a),
+      guestSvn: 0xffff_ffff,
+    };
+    const collect = async (): Promise<ReturnType<typeof verifySnp>["report"]> =>
+      verifySnp(await (await openSimulatedAttester(vm)).collect(reportData), options).report;
+    await vendor.launch(vm, { hostData, idBlock });
+    expect(await collect()).toMatchObject({ ...idBlock, authorKeyEnabled: true });
+    const unsigned = { ...idBlock, authorKeyDigest: Buffer.alloc(48) };
+    await vendor.launch(vm, { hostData, idBlock: unsigned });
+    expect(await collect()).toMatchObject({ ...unsigned, authorKeyEnabled: false });
+    await vendor.launch(vm, { hostData });
+    const zeros = { idKeyDigest: Buffer.alloc(48), familyId: Buffer.alloc(16), imageId: Buffer.alloc(16), guestSvn: 0 };
+    expect(await collect()).toMatchObject({ ...zeros, authorKeyDigest: Buffer.alloc(48), authorKeyEnabled: false });
+  });
+
+  test("an ID block of other lengths is refused", async () => {
+    const zeros = { idKeyDigest: Buffer.alloc(48), authorKeyDigest: Buffer.alloc(48), familyId: Buffer.alloc(16) };
+    const idBlock = { ...zeros, imageId: Buffer.alloc(15), guestSvn: 0 };
+    await expect(vendor.launch(join(dir, "vm-6"), { hostData, idBlock })).rejects.toThrow(RangeError);
+  });
+
   test("a VM of another vendor gets a new chip", async () => {
     const vm = join(dir, "vm-4");
     const other = await openOrCreateVendor(join(dir, "other"), NOW);
@@ -167,6 +194,15 @@ describe("the software vendor", () => {
 });
 
 describe("a directory that is not a VM's", () => {
+  test.each([null, {}, 5])("with the ID block %o is refused", async (IDBlock) => {
+    const vm = join(dir, "odd-id-block");
+    await vendor.launch(vm, { hostData });
+    const identity = JSON.parse(await readFile(join(vm, "identity.json"), "utf8")) as object;
+    await writeFile(join(vm, "identity.json"), JSON.stringify({ ...identity, IDBlock }));
+    await expect(openSimulatedAttester(vm)).rejects.toThrow(expect.objectContaining({ code: "tee_unavailable" }));
+    await rm(vm, { recursive: true });
+  });
+
   const files = ["identity.json", "vcek-key.pem", "vcek.pem", "ask.pem", "ark.pem"];
 
   test.each(files)("without %s is refused by name", async (name) => {

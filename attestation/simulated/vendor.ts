@@ -13,7 +13,7 @@ import {
   vcekExtensions,
 } from "./certificates.ts";
 import { readOptional, readRequired, replace } from "./files.ts";
-import { encodeIdentity, readIdentity } from "./identity.ts";
+import { encodeIdentity, type IdBlock, readIdentity } from "./identity.ts";
 import { MACHINE_PRODUCT_NAME, MACHINE_TCB } from "./machine.ts";
 
 /**
@@ -26,9 +26,9 @@ export interface SimulatedVendor {
   /**
    * Launches a VM, or launches it again on the same chip: makes in `vmDir` what its attester needs.
    *
-   * @param options hostData: the hash of the policy, 32 bytes
+   * @param options hostData: the hash of the policy, 32 bytes; idBlock: where the image is signed
    */
-  launch(vmDir: string, options: { readonly hostData: Buffer }): Promise<void>;
+  launch(vmDir: string, options: { readonly hostData: Buffer; readonly idBlock?: IdBlock }): Promise<void>;
 }
 
 const ARK = "ARK-Milan";
@@ -46,14 +46,14 @@ export async function openOrCreateVendor(dir: string, now: Date): Promise<Simula
   const signer = amdSigner(createPrivateKey(await readRequired(dir, "ask-key.pem")));
   return {
     rootDigest: spkiDigest(new X509Certificate(ark).publicKey).toString("hex"),
-    launch: async (vmDir, { hostData }) => {
+    launch: async (vmDir, { hostData, idBlock }) => {
       await mkdir(vmDir, { recursive: true });
       const installed = (await readOptional(vmDir, "ark.pem")) === ark && (await readOptional(vmDir, "identity.json"));
       const chipId = installed
         ? (await readIdentity(vmDir)).chipId
         : await installChip(vmDir, { ark, ask, signer, now });
       const measurement = Buffer.from(SIMULATED_MEASUREMENT, "hex");
-      const identity = { hostData, measurement, chipId, reportId: randomBytes(32) };
+      const identity = { hostData, measurement, chipId, reportId: randomBytes(32), idBlock };
       await replace(vmDir, "identity.json", encodeIdentity(identity), 0o644);
     },
   };

@@ -27,7 +27,7 @@ const { measurement, chipId } = reportOf("Milan", "vcek");
 /** What the report of `test-vendor.ts` satisfies exactly. */
 const REFERENCE: SnpReferenceValues = {
   productName: "Milan",
-  trustedMeasurement: measurement,
+  image: { kind: "measured", measurement },
   minimumTcb: { bootloader: 4, tee: 0, snp: 24, microcode: 219 },
   guestPolicy: { SMT: true },
   platformInfo: { SMTEnabled: true, ECCEnabled: true, AliasCheckComplete: true },
@@ -56,6 +56,17 @@ describe("hardware", () => {
   test("another measurement is refused", () => {
     const verified = hardware({ measurement: Buffer.alloc(48, 1) });
     expect(() => validateSnp(verified, REFERENCE)).toThrow(refusal("measurement_mismatch", "MEASUREMENT"));
+  });
+
+  test("an image of a signer passes whatever its measurement, and an unsigned one does not", () => {
+    const signed = { idKeyDigest: Buffer.alloc(48, 1), familyId: Buffer.alloc(16, 2), imageId: Buffer.alloc(16, 3) };
+    const { idKeyDigest, ...product } = signed;
+    const image = { kind: "signed", signer: { idKeyDigest }, ...product, minimumGuestSvn: 4 } as const;
+    const of = (guestSvn: number): VerifiedSnpReport =>
+      hardware({ ...signed, guestSvn, measurement: Buffer.alloc(48, 5) });
+    expect(() => validateSnp(of(4), { ...REFERENCE, image })).not.toThrow();
+    expect(() => validateSnp(of(3), { ...REFERENCE, image })).toThrow(refusal("guest_svn_too_low", "GUEST_SVN"));
+    expect(() => validateSnp(hardware(), { ...REFERENCE, image })).toThrow(refusal("image_mismatch", "ID_KEY_DIGEST"));
   });
 
   test("another product is refused", () => {
@@ -218,7 +229,7 @@ describe("hardware", () => {
 describe("software TEE", () => {
   const reference = (): Parameters<typeof validateSimulated>[1] => ({
     rootDigest: vendor.rootDigest,
-    trustedMeasurement: measurement,
+    image: { kind: "measured", measurement },
   });
 
   test("the one that the manifest names passes", () => {

@@ -7,6 +7,7 @@ import {
   type SnpGuestPolicy,
   type SnpPlatformInfo,
 } from "./flags.ts";
+import { checkImage, type TrustedImage } from "./image.ts";
 import type { SnpProduct } from "./product.ts";
 import type { SnpReport } from "./report.ts";
 import { describeTcb, parseTcb, partBelow, type Tcb } from "./tcb.ts";
@@ -20,8 +21,7 @@ import type { VerifiedSnpReport } from "./verify.ts";
 /** What a manifest says about one platform with SEV-SNP. */
 export interface SnpReferenceValues {
   readonly productName: SnpProduct;
-  /** 48 bytes. */
-  readonly trustedMeasurement: Buffer;
+  readonly image: TrustedImage;
   /** Compared with what the host can't take back: COMMITTED_TCB, and LAUNCH_TCB. */
   readonly minimumTcb: Omit<Tcb, "fmc"> & { readonly fmc?: number | undefined };
   /** Where left out, anything but debugging and migration passes. */
@@ -36,8 +36,7 @@ export interface SnpReferenceValues {
 export interface SimulatedReferenceValues {
   /** Lower-case hex of the SHA-256 of the root's SubjectPublicKeyInfo. */
   readonly rootDigest: string;
-  /** 48 bytes. */
-  readonly trustedMeasurement: Buffer;
+  readonly image: TrustedImage;
 }
 
 /** @throws EvidenceError for the first reference value that does not hold */
@@ -59,7 +58,7 @@ export function validateSnp(verified: VerifiedSnpReport, reference: SnpReference
   }
   checkDebug(report, reference.guestPolicy?.Debug === true);
   checkVmpl(report);
-  checkMeasurement(report, reference.trustedMeasurement);
+  checkImage(report, reference.image);
   checkGuestPolicy(report.policy, reference.guestPolicy);
   checkPlatformInfo(report.platformInfo, reference.platformInfo);
   const minimum = { ...reference.minimumTcb, fmc: reference.minimumTcb.fmc ?? 0 };
@@ -80,7 +79,7 @@ export function validateSimulated(verified: VerifiedSnpReport, reference: Simula
   }
   checkDebug(report, false);
   checkVmpl(report);
-  checkMeasurement(report, reference.trustedMeasurement);
+  checkImage(report, reference.image);
 }
 
 /**
@@ -105,15 +104,6 @@ function checkVmpl({ vmpl }: SnpReport): void {
     where: "VMPL",
     got: `${vmpl}`,
     want: "0",
-  });
-}
-
-function checkMeasurement({ measurement }: SnpReport, trusted: Buffer): void {
-  if (measurement.equals(trusted)) return;
-  throw new EvidenceError("measurement_mismatch", "the VM was launched with another image", {
-    where: "MEASUREMENT",
-    got: measurement.toString("hex"),
-    want: trusted.toString("hex"),
   });
 }
 

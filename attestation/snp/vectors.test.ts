@@ -88,7 +88,7 @@ describe.runIf(available)("recorded SNP evidence", () => {
     const verified = verifySnp(evidenceOf(vector), optionsOf(vector));
     const reference = {
       productName: "Milan" as const,
-      trustedMeasurement: verified.report.measurement,
+      image: { kind: "measured" as const, measurement: verified.report.measurement },
       minimumTcb: { bootloader: 0, tee: 0, snp: 0, microcode: 0 },
       allowedChipIds: [],
     };
@@ -102,7 +102,7 @@ describe.runIf(available)("recorded SNP evidence", () => {
     const verified = verifySnp(evidenceOf(vector), optionsOf(vector));
     const reference = {
       productName: "Genoa" as const,
-      trustedMeasurement: verified.report.measurement,
+      image: { kind: "measured" as const, measurement: verified.report.measurement },
       minimumTcb: { bootloader: 10, tee: 0, snp: 23, microcode: 84 },
       guestPolicy: { ABIMinor: 31, SMT: true },
       platformInfo: { SMTEnabled: true, TSMEEnabled: true, ECCEnabled: true, AliasCheckComplete: true },

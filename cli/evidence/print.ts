@@ -20,7 +20,7 @@ export function printableLines(text: string): string {
 }
 
 /** Control and format characters (text direction), separators of lines, and what Unicode does not assign. */
-function printable(text: string): string {
+export function printable(text: string): string {
   return text.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) =>
     character
       .split("")

@@ -41,6 +41,7 @@ export function makeContext(
     complete: () => Promise.reject(new Error("the verifier uses no network")),
     out: (text) => void output.push(text),
     talk: () => undefined,
+    warn: () => undefined,
   };
   return { context, output };
 }

@@ -204,6 +204,30 @@ describe("a report", () => {
     });
   });
 
+  test("passes by the signer of its image, where the manifest names that", async () => {
+    const { TrustedMeasurement: _, ...platform } = snpSet;
+    const product = { FamilyID: "fa".repeat(16), ImageID: "1a".repeat(16), MinimumGuestSVN: 6 };
+    const path = manifest({ snp: [{ ...platform, AuthorKeyDigest: "a0".repeat(48), ...product }] });
+    const signed = {
+      authorKeyEnabled: true,
+      authorKeyDigest: Buffer.alloc(48, 0xa0),
+      familyId: Buffer.alloc(16, 0xfa),
+      imageId: Buffer.alloc(16, 0x1a),
+      guestSvn: 6,
+    };
+    const verdictFor = (report: NonNullable<amd.Scenario["report"]>) =>
+      verify({ ...snpFiles({ report }), manifest: path });
+    expect(await verdictFor(signed)).toMatchObject({ exit: 0 });
+    expect(await verdictFor({ ...signed, guestSvn: 5 })).toMatchObject({
+      exit: 3,
+      code: "guest_svn_too_low",
+      field: "GUEST_SVN",
+      got: "5",
+      want: "at least 6",
+    });
+    expect(await verdictFor({})).toMatchObject({ exit: 3, code: "image_mismatch", field: "AUTHOR_KEY_EN" });
+  });
+
   test("of a software TEE passes only with --insecure, and the verdict says so", async () => {
     const { snp, vcek } = snpFiles();
     const whole = { snp, vcek, certTable: folder.put("empty.bin", ""), certChain: folder.put("all.pem", all()) };

@@ -71,6 +71,17 @@ test("lists the values that only the operator knows, until they are filled in", 
   expect((await run()).fillIn).toEqual([]);
 });
 
+test("keeps a signer of images that the operator names in place of the measurement", async () => {
+  const { run, editManifest, manifest } = await workspace({ "web.yml": WEB });
+  await run();
+  const { TrustedMeasurement: _, ...platform } = SNP_VALUES;
+  const product = { FamilyID: "fa".repeat(16), ImageID: "1a".repeat(16), MinimumGuestSVN: 6 };
+  const signed = { ...platform, IdKeyDigest: "1d".repeat(48), ...product };
+  await editManifest((file) => (file.ReferenceValues.snp = [signed]));
+  expect((await run()).fillIn).toEqual([]);
+  expect((await manifest()).ReferenceValues.snp).toEqual([signed]);
+});
+
 test.for(["aks-clh-snp", "k3s-qemu-snp", "k3s-qemu-tdx", "metal-qemu-tdx"] as const)(
   "writes a manifest for %s that is valid but for what has to be filled in",
   async (platform) => {
