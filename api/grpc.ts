@@ -20,8 +20,9 @@ import {
   type StatusObject,
   Metadata,
 } from "@grpc/grpc-js";
+import { Refusal } from "./refusal.ts";
 
-/** Joins grpc-js, which moves bytes, with protobuf-es, which knows the messages. Unary calls only: nothing else is used. */
+/** Joins grpc-js, which moves bytes, with protobuf-es, which knows the messages. */
 
 /** The handlers of a service by method name; what they throw goes through `toStatus` of `addService`. */
 export type Handlers<M extends GenServiceMethods> = {
@@ -33,18 +34,21 @@ export type Handlers<M extends GenServiceMethods> = {
 
 /** What a handler may know of its call beside the request. */
 export interface CallContext {
-  /** Milliseconds since the epoch, or Infinity: nobody waits for the answer after it. */
-  readonly deadline: number;
+  /**
+   * Fires when nobody waits for the answer any more: the deadline of the call is over, or its caller is gone. The reason
+   * is a Refusal `deadline_exceeded`. A handler that had to wait for its turn looks at it before it begins.
+   */
+  readonly signal: AbortSignal;
 }
 
 export type Status = Partial<StatusObject>;
 
-/** Adds a service with its handlers to a server. Every error leaves as the status that `toStatus` makes of it. */
+/** Adds a service of unary methods to a server. Every error leaves as the status that `toStatus` makes of it. */
 export function addService<M extends GenServiceMethods>(
   server: Server,
   service: GenService<M>,
   handlers: Handlers<M>,
-  toStatus: (error: unknown) => Status,
+  toStatus: (error: unknown, method: string) => Status,
 ): void {
   const untyped = handlers as Readonly<
     Record<string, (request: unknown, call: CallContext) => Promise<Record<string, unknown>>>
@@ -69,13 +73,21 @@ async function answer(
   method: DescMethod,
   handler: (request: unknown, call: CallContext) => Promise<Record<string, unknown>>,
   call: ServerUnaryCall<unknown, unknown>,
-  toStatus: (error: unknown) => Status,
+  toStatus: (error: unknown, method: string) => Status,
 ): Promise<{ error: Status | null; response?: unknown }> {
+  const abandoned = new AbortController();
+  const abandon = (): void => abandoned.abort(new Refusal("deadline_exceeded", "nobody waits for the answer any more"));
   try {
-    const response = await handler(call.request, { deadline: Number(call.getDeadline()) });
+    if (call.cancelled) abandon();
+    else call.once("cancelled", abandon);
+    abandoned.signal.throwIfAborted();
+    const response = await handler(call.request, { signal: abandoned.signal });
     return { error: null, response: create(method.output, response) };
   } catch (error) {
-    return { error: toStatus(error) };
+    return { error: toStatus(error, method.name) };
+  } finally {
+    // Every call ends with this event.
+    call.off("cancelled", abandon);
   }
 }
 
@@ -108,11 +120,12 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
   });
 }
 
-function definition(service: DescService, method: DescMethod): MethodDefinition<unknown, unknown> {
+/** A method as grpc-js takes it: unary, or with a stream of answers. */
+export function definition(service: DescService, method: DescMethod): MethodDefinition<unknown, unknown> {
   return {
     path: `/${service.typeName}/${method.name}`,
     requestStream: false,
-    responseStream: false,
+    responseStream: method.methodKind === "server_streaming",
     requestSerialize: serialize(method.input),
     requestDeserialize: (bytes) => fromBinary(method.input, bytes),
     responseSerialize: serialize(method.output),

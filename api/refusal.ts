@@ -1,5 +1,5 @@
 import { status } from "@grpc/grpc-js";
-import { CodedError } from "../runtime/errors.ts";
+import { CodedError, type Details } from "../runtime/errors.ts";
 import { EXIT } from "../runtime/program.ts";
 
 /** What the Coordinator refuses, what gRPC calls it, and how a program ends that is told so. One table for all. */
@@ -47,8 +47,16 @@ const OUTCOMES = {
   damaged_state: { status: status.DATA_LOSS, exit: EXIT.failed, transient: false },
   /** More is asked at this moment than can be done: try again after the hinted time. */
   overloaded: { status: status.RESOURCE_EXHAUSTED, exit: EXIT.failed, transient: true },
+  /** The Coordinator's clock lies outside the validity of its CA: correct the clock, or set the manifest again. */
+  clock_out_of_range: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
   /** Whoever asked no longer waits for the answer, so nothing was done. */
   deadline_exceeded: { status: status.DEADLINE_EXCEEDED, exit: EXIT.failed, transient: true },
+  /** A record was written by a version of the Coordinator that this one does not know: run that one, or a later one. */
+  unknown_state_version: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
+  /** Another process has the state directory: stop it, or use another directory. */
+  state_locked: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
+  /** The state directory can't be locked: put it on a file system with flock(2). */
+  lock_unavailable: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
   /** A vendor's service did not answer: look at the network and CONTRAST_COLLATERAL_PROXY. */
   vendor_unreachable: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
   /** The state could not be written; the old one is still in force. */
@@ -58,7 +66,15 @@ const OUTCOMES = {
 export type RefusalCode = keyof typeof OUTCOMES;
 
 /** A request that the Coordinator does not grant. */
-export class Refusal extends CodedError<RefusalCode> {}
+export class Refusal extends CodedError<RefusalCode> {
+  /** When to try again, in milliseconds; undefined where the usual time of its code will do. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(code: RefusalCode, message: string, details: Details & { readonly retryAfterMs?: number } = {}) {
+    super(code, message, details);
+    this.retryAfterMs = details.retryAfterMs;
+  }
+}
 
 export function outcomeOf(code: string): Outcome | undefined {
   return Object.hasOwn(OUTCOMES, code) ? OUTCOMES[code as RefusalCode] : undefined;

@@ -1,5 +1,6 @@
 import type { Evidence } from "../attestation/evidence.ts";
 import { CodedError } from "../runtime/errors.ts";
+import { printable, printableLines } from "./evidence/print.ts";
 
 /** What every command works with. Results go to `out`, talk goes to `talk`: standard output and standard error. */
 export interface Context {
@@ -13,11 +14,14 @@ export interface Context {
   readonly complete: (evidence: Evidence) => Promise<Evidence>;
   readonly out: (text: string) => void;
   readonly talk: (line: string) => void;
+  /** As `talk`, for what nobody should miss. */
+  readonly warn: (line: string) => void;
 }
 
 /**
  * - `unreadable_file`, `unwritable_file`: correct the path or its permissions
  * - `malformed_file`: the file is not what the option needs
+ * - `another_deployment`: the workspace knows another root CA: find out who replaced the deployment
  * - `manifest_mismatch`: the Coordinator enforces another manifest than the one at hand
  * - `policy_mismatch`: the files were changed after `generate`: run it again
  * - `not_a_coordinator`: what answered is attested and has no right to be the Coordinator
@@ -29,6 +33,7 @@ export type CliCode =
   | "unreadable_file"
   | "unwritable_file"
   | "malformed_file"
+  | "another_deployment"
   | "manifest_mismatch"
   | "policy_mismatch"
   | "not_a_coordinator"
@@ -44,15 +49,16 @@ export const INSECURE = "INSECURE: software TEE, nothing is proven about hardwar
 /** What a command has to say: facts by their names. Undefined ones are left out. */
 export type Result = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
 
-/** Prints a result: as one JSON document, or as lines of `label: value`. */
+/** Prints a result: as one JSON document, or as lines of `label: value`. Names in it may be a stranger's text. */
 export function printResult(context: Context, insecure: boolean, result: Result): void {
   const whole: Result = insecure ? { ...result, insecure: INSECURE } : result;
   if (context.format === "json") {
-    context.out(`${JSON.stringify(whole, undefined, 2)}\n`);
+    context.out(`${printableLines(JSON.stringify(whole, undefined, 2))}\n`);
     return;
   }
   for (const [label, value] of Object.entries(whole)) {
     if (value === undefined) continue;
-    context.out(`${label}:${typeof value === "object" ? value.map((item) => `\n  ${item}`).join("") : ` ${value}`}\n`);
+    const text = typeof value === "object" ? value.map((item) => `\n  ${printable(item)}`).join("") : ` ${value}`;
+    context.out(`${label}:${text}\n`);
   }
 }

@@ -27,6 +27,7 @@ const CLI_EXIT: Readonly<Record<CliError["code"], number>> = {
   unreadable_file: EXIT.usage,
   unwritable_file: EXIT.failed,
   malformed_file: EXIT.usage,
+  another_deployment: EXIT.refused,
   manifest_mismatch: EXIT.refused,
   policy_mismatch: EXIT.usage,
   not_a_coordinator: EXIT.refused,

@@ -15,6 +15,7 @@ export interface GenerateFlags {
   readonly skipServiceMesh?: boolean;
   readonly workloadOwnerKey: string[];
   readonly addSeedshareOwnerKey: string[];
+  readonly seedshareThreshold?: number;
   readonly disableUpdates?: boolean;
   readonly imageReplacements?: string;
   readonly outputFile?: string;
@@ -32,6 +33,7 @@ export async function runGenerate(context: Context, paths: readonly string[], fl
       skipServiceMesh: flags.skipServiceMesh,
       workloadOwnerKeys: flags.workloadOwnerKey,
       seedshareOwnerKeys: flags.addSeedshareOwnerKey,
+      seedshareThreshold: flags.seedshareThreshold,
       disableUpdates: flags.disableUpdates,
       imageReplacementsPath: flags.imageReplacements,
       outputPath: flags.outputFile,

@@ -17,7 +17,9 @@ import { type GenerateFlags, runGenerate } from "./generate-command.ts";
 import { PLATFORMS } from "./generate/platforms.ts";
 import { recover, type RecoverOptions } from "./recover.ts";
 import { set, type SetOptions } from "./set.ts";
+import { sign, type SignOptions } from "./sign.ts";
 import { verify, type VerifyOptions } from "./verify.ts";
+import { FILES } from "./workspace.ts";
 
 const USER_API_PORT = 1313;
 
@@ -46,6 +48,7 @@ const context = (): Context => {
     complete: (evidence) => completeEvidence(evidence, cache),
     out: (text) => void process.stdout.write(text),
     talk: (line) => void (quiet || process.stderr.write(`${line}\n`)),
+    warn: (line) => void (options.logLevel === "error" || process.stderr.write(`${line}\n`)),
   };
 };
 
@@ -82,6 +85,7 @@ program
   .option("--skip-service-mesh", "don't add the mesh proxy")
   .option("-w, --workload-owner-key <file>", "key that may change the manifest, PEM (repeatable)", collect, [])
   .option("--add-seedshare-owner-key <file>", "RSA key that may recover the Coordinator, PEM (repeatable)", collect, [])
+  .option("--seedshare-threshold <number>", "how many of these keys it takes to recover (default: 1)", parseThreshold)
   .option("-d, --disable-updates", "let nobody change the manifest later")
   .option("--image-replacements <file>", "lines of image=replacement")
   .option("-o, --output-file <file>", "write all resources there and leave the input alone")
@@ -94,9 +98,20 @@ program
   .addOption(coordinatorOption)
   .option(...manifestOption)
   .option("--workload-owner-key <file>", "prove to be this owner (default: workload-owner.pem of the workspace)")
+  .option("--signature <file>", "what `sign` made, by that owner; the key may then be the public one")
   .option("--atomic", "only if the history is still as the last `verify` saw it")
   .option("--latest-transition <hex>", "only if this is still the latest transition; all zero: none")
   .action((paths: string[], options: SetOptions) => set(context(), paths, options));
+
+program
+  .command("sign")
+  .description("allow a change of the manifest by a signature, which `set` can carry without the owner's key")
+  .option(...manifestOption)
+  .option("--latest-transition <hex>", "what the change follows (default: what the last `verify` saw)")
+  .option("--workload-owner-key <file>", "the owner's private key (default: workload-owner.pem of the workspace)")
+  .option("-o, --output-file <file>", `default: ${FILES.signature} of the workspace; with --prepare ${FILES.change}`)
+  .option("--prepare", "write the bytes to be signed, for a key that is not in a file (ECDSA with SHA-256, DER)")
+  .action((options: SignOptions) => sign(context(), options));
 
 program
   .command("verify")
@@ -137,6 +152,11 @@ try {
 
 function collect(value: string, before: string[]): string[] {
   return [...before, value];
+}
+
+function parseThreshold(text: string): number {
+  if (/^[1-9]\d{0,2}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("Want a whole number from 1 to the number of seed share owners' keys.");
 }
 
 function parseTarget(text: string): string {

@@ -1,15 +1,11 @@
-import type { KeyObject } from "node:crypto";
+import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { z } from "zod";
 import { UserAPI } from "../api/userapi_pb.ts";
-import { fromHex } from "../bytes/hex.ts";
-import { parseManifest } from "../manifest/manifest.ts";
-import { spki } from "../pki/keys.ts";
-import { decryptSeed } from "../pki/seed-share.ts";
-import type { Secret } from "../runtime/secret.ts";
+import { type Manifest, parseManifest } from "../manifest/manifest.ts";
 import { callDeadline, connect } from "./coordinator.ts";
 import { CliError, type Context, printResult } from "./context.ts";
-import { FILES, ownerKey, readInput, writeOutputs } from "./workspace.ts";
+import { ownShare } from "./seed-shares-file.ts";
+import { FILES, ownerKey, readIfPresent, readInput, writeOutputs } from "./workspace.ts";
 
 export interface RecoverOptions {
   readonly coordinator: string;
@@ -18,24 +14,14 @@ export interface RecoverOptions {
   readonly force?: boolean;
 }
 
-const hex = z.string().transform((text, context) => {
-  const bytes = fromHex(text);
-  if (bytes !== undefined) return bytes;
-  context.addIssue({ code: "custom", message: "hexadecimal digits, two for each byte" });
-  return z.NEVER;
-});
-
-const seedSharesSchema = z.strictObject({
-  Salt: hex,
-  SeedShares: z.array(z.strictObject({ PublicKey: hex, EncryptedSeed: hex })),
-});
-
-/** `contrast recover`: gives a restarted Coordinator the seed, after it has proven itself against the manifest. */
+/**
+ * `contrast recover`: gives a restarted Coordinator the seed, or this owner's share of it, after it has proven itself
+ * against the manifest. The connection is made with the owner's key: only owners may recover.
+ */
 export async function recover(context: Context, options: RecoverOptions): Promise<void> {
-  const bytes = await readInput(options.manifest ?? join(context.workspace, FILES.manifest), "the manifest");
+  const path = options.manifest ?? join(context.workspace, FILES.manifest);
+  const bytes = await readInput(path, "the manifest");
   const manifest = parseManifest(bytes);
-  const path = join(context.workspace, FILES.seedShares);
-  const shares = parseSeedShares(path, await readInput(path, "the seed shares"));
   const keys = await ownerKey(context, options.seedshareOwnerKey, FILES.seedshareOwnerKey);
   if (keys === undefined) {
     throw new CliError("unreadable_file", "recovery needs a seed share owner's private key", {
@@ -43,52 +29,88 @@ export async function recover(context: Context, options: RecoverOptions): Promis
       want: `a PEM file, or ${FILES.seedshareOwnerKey} in the workspace`,
     });
   }
-  const share = shares.SeedShares.find(({ PublicKey }) => PublicKey.equals(spki(keys.publicKey)));
-  if (share === undefined) {
-    throw new CliError("no_seed_share", "no seed share belongs to this key", { where: path });
-  }
-  const seed = decrypt(share.EncryptedSeed, keys.privateKey, path);
+  const file = await readSeedShares(context);
+  const { share, salt } = ownShare(file.path, file.bytes, keys);
 
-  const coordinator = await connect(context, options.coordinator, manifest);
+  const coordinator = await connect(context, options.coordinator, manifest, keys);
   try {
     const response = await coordinator.call(
       UserAPI.method.recover,
-      { seed: seed.reveal(), salt: shares.Salt, force: options.force === true },
+      { seed: share.reveal(), salt, force: options.force === true },
       callDeadline(context),
     );
+    const insecure = coordinator.server?.insecure === true;
+    if (response.missingShares > 0) {
+      printResult(context, insecure, {
+        result: "share accepted",
+        coordinator: options.coordinator,
+        "missing shares": response.missingShares,
+        next: "other seed share owners run `contrast recover` as well, until no share is missing",
+      });
+      return;
+    }
+    const sameManifest = bytes.equals(response.manifest);
     const files = { [FILES.rootCa]: response.rootCaCert, [FILES.meshCa]: response.meshCaCert };
-    await writeOutputs(context.workspace, files);
-    printResult(context, coordinator.server?.insecure === true, {
-      result: "recovered",
+    // What a Coordinator certifies under another manifest than the one that was read must not take its place.
+    if (sameManifest) await writeOutputs(context.workspace, files);
+    printResult(context, insecure, {
+      result: sameManifest ? "recovered" : "recovered, with another manifest than the one at hand",
       coordinator: options.coordinator,
-      next: "restart the workloads: the mesh has a new CA",
-      written: Object.keys(files).map((name) => join(context.workspace, name)),
+      manifest: sha256(response.manifest),
+      restart: workloadsOf(parseManifest(response.manifest)),
+      ...(sameManifest
+        ? {
+            next: "restart these workloads: the mesh has a new CA",
+            written: Object.keys(files).map((name) => join(context.workspace, name)),
+          }
+        : {}),
     });
+    if (!sameManifest) throw anotherManifest(path, bytes, response.manifest);
   } finally {
     coordinator.close();
   }
 }
 
-function parseSeedShares(path: string, bytes: Buffer): z.infer<typeof seedSharesSchema> {
-  let json: unknown;
-  try {
-    json = JSON.parse(bytes.toString());
-  } catch (cause) {
-    throw new CliError("malformed_file", "the seed shares are no JSON", { where: path, cause });
+/** Those of `set`; where this owner never set a manifest, those that `verify` saved. Both came from an active one. */
+async function readSeedShares(context: Context): Promise<{ readonly path: string; readonly bytes: Buffer }> {
+  const directories = [context.workspace, join(context.workspace, FILES.verify)];
+  for (const path of directories.map((directory) => join(directory, FILES.seedShares))) {
+    const bytes = await readIfPresent(path, "the seed shares");
+    if (bytes !== undefined) return { path, bytes };
   }
-  const result = seedSharesSchema.safeParse(json);
-  if (result.success) return result.data;
-  const [issue] = result.error.issues;
-  throw new CliError("malformed_file", "the seed shares are malformed", {
-    where: `${path}, $.${issue?.path.join(".") ?? ""}`,
-    want: issue?.message,
+  throw new CliError("unreadable_file", "the seed shares are missing", {
+    where: join(context.workspace, FILES.seedShares),
+    want: "the file that `contrast set` or `contrast verify` wrote while the Coordinator was active",
   });
 }
 
-function decrypt(encrypted: Buffer, key: KeyObject, path: string): Secret {
-  try {
-    return decryptSeed(encrypted, key);
-  } catch (cause) {
-    throw new CliError("no_seed_share", "the seed share can't be decrypted with this key", { where: path, cause });
-  }
+/** One line for each policy whose pods have to be restarted: all but the Coordinator's. */
+function workloadsOf({ policies }: Manifest): string[] {
+  return [...policies]
+    .filter(([, { role }]) => role !== "coordinator")
+    .map(([hash, { sans, workloadSecretId }]) => {
+      const names = sans.length === 0 ? "no names" : sans.map(({ value }) => value).join(", ");
+      const secret = workloadSecretId === undefined ? "" : `, workload secret ${workloadSecretId}`;
+      return `${names} (policy ${hash.slice(0, 12)}${secret})`;
+    });
+}
+
+/** The recovery is done. Whether it is good news is for a person to find out: a host may have given back an old state. */
+function anotherManifest(path: string, atHand: Uint8Array, active: Uint8Array): CliError {
+  return new CliError(
+    "manifest_mismatch",
+    "the Coordinator is recovered and now enforces another manifest than the one at hand; no file was written",
+    {
+      where: path,
+      got: `SHA-256 ${sha256(active)}`,
+      want: `SHA-256 ${sha256(atHand)}`,
+      hint:
+        "if the one at hand is the newest, the stored state is an old copy: run `contrast set` again; " +
+        "otherwise get the newest from the workload owner and run `contrast verify`",
+    },
+  );
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
 }

@@ -1,16 +1,23 @@
+import { createPublicKey } from "node:crypto";
 import { join } from "node:path";
-import { type SeedShares, UserAPI } from "../api/userapi_pb.ts";
-import { fromHex } from "../bytes/hex.ts";
+import { UserAPI } from "../api/userapi_pb.ts";
+import { RemoteError } from "../channel/error.ts";
 import { parseManifest } from "../manifest/manifest.ts";
-import { callDeadline, connect } from "./coordinator.ts";
+import { spki } from "../pki/keys.ts";
+import { callDeadline, connect, type Coordinator } from "./coordinator.ts";
 import { CliError, type Context, printResult } from "./context.ts";
 import { collectPolicies } from "./generate/policies.ts";
-import { FILES, ownerKey, readInput, writeOutputs } from "./workspace.ts";
+import { encodeSeedSharesFile } from "./seed-shares-file.ts";
+import { type ActiveDeployment, warningsOf } from "./set-warnings.ts";
+import { transitionOf, verifiedTransition } from "./transition.ts";
+import { FILES, ownerKey, readIfPresent, readInput, writeOutputs } from "./workspace.ts";
 
 export interface SetOptions {
   readonly coordinator: string;
   readonly manifest?: string;
+  /** With `signature` it may be a public key. */
   readonly workloadOwnerKey?: string;
+  readonly signature?: string;
   readonly atomic?: boolean;
   readonly latestTransition?: string;
 }
@@ -37,21 +44,29 @@ export async function set(context: Context, paths: readonly string[], options: S
     });
   }
   const latestTransition = await expectedTransition(context, options);
-  const keys = await ownerKey(context, options.workloadOwnerKey, FILES.workloadOwnerKey);
+  const signature = await detachedSignature(context, options);
+  // Who carries a signature need not be an owner: the connection is then made with a throw-away key.
+  const keys =
+    signature === undefined ? await ownerKey(context, options.workloadOwnerKey, FILES.workloadOwnerKey) : undefined;
 
   const coordinator = await connect(context, options.coordinator, manifest, keys);
   try {
+    const active = await activeDeployment(context, coordinator);
+    const warnings = await warningsOf(context, active, manifest);
+    for (const warning of warnings) context.warn(`warning: ${warning}`);
     const response = await coordinator.call(
       UserAPI.method.setManifest,
       {
         manifest: bytes,
         policies: [...new Map(policies.map(({ hash, document }) => [hash, document])).values()],
         ...(latestTransition === undefined ? {} : { latestTransition }),
+        ...(signature === undefined ? {} : { signature }),
       },
       callDeadline(context),
     );
+    const shares = response.seedShares && encodeSeedSharesFile(response.seedShares);
     const files = {
-      ...(response.seedShares === undefined ? {} : { [FILES.seedShares]: seedSharesFile(response.seedShares) }),
+      ...(shares === undefined || (await isWritten(context, shares)) ? {} : { [FILES.seedShares]: shares }),
       [FILES.rootCa]: response.rootCaCert,
       [FILES.meshCa]: response.meshCaCert,
     };
@@ -61,7 +76,8 @@ export async function set(context: Context, paths: readonly string[], options: S
       coordinator: options.coordinator,
       transition: Buffer.from(response.latestTransition).toString("hex"),
       written: Object.keys(files).map((name) => join(context.workspace, name)),
-      ...(response.seedShares === undefined ? { next: "restart the workloads: the mesh has a new CA" } : {}),
+      ...(active === undefined ? {} : { next: "restart the workloads: the mesh has a new CA" }),
+      ...(context.format === "json" ? { warnings } : {}),
     });
   } finally {
     coordinator.close();
@@ -69,33 +85,44 @@ export async function set(context: Context, paths: readonly string[], options: S
 }
 
 /** The transition that must still be the latest one: as told, or as the last `verify` saw it. */
-async function expectedTransition(context: Context, options: SetOptions): Promise<Buffer | undefined> {
-  if (options.latestTransition !== undefined) {
-    const bytes = fromHex(options.latestTransition, 32);
-    if (bytes !== undefined) return bytes;
-    throw new CliError("usage", "a transition is named by its SHA-256", {
-      where: "--latest-transition",
-      got: JSON.stringify(options.latestTransition),
-      want: "64 hexadecimal digits",
-    });
-  }
-  if (options.atomic !== true) return undefined;
-  const path = join(context.workspace, FILES.verify, FILES.history);
-  const text = (await readInput(path, "the history of the last `contrast verify`")).toString();
-  const last = /.*"transition":\s*"([0-9a-f]{64})"/s.exec(text)?.[1];
-  if (last === undefined) throw new CliError("malformed_file", "the history names no transition", { where: path });
-  return Buffer.from(last, "hex");
+async function expectedTransition(
+  context: Context,
+  { latestTransition, atomic }: SetOptions,
+): Promise<Buffer | undefined> {
+  if (latestTransition !== undefined) return transitionOf(latestTransition);
+  return atomic === true ? verifiedTransition(context) : undefined;
 }
 
-/** Encrypted, so anybody may see it; but without it nobody can recover. */
-function seedSharesFile({ salt, shares }: SeedShares): string {
-  const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
-  const document = {
-    Salt: hex(salt),
-    SeedShares: shares.map(({ publicKey, encryptedSeed }) => ({
-      PublicKey: hex(publicKey),
-      EncryptedSeed: hex(encryptedSeed),
-    })),
-  };
-  return `${JSON.stringify(document, undefined, 2)}\n`;
+/** What `contrast sign` or a key store made, and whose key it is said to be by. */
+async function detachedSignature(
+  context: Context,
+  options: SetOptions,
+): Promise<{ readonly publicKey: Buffer; readonly signature: Buffer } | undefined> {
+  if (options.signature === undefined) return undefined;
+  const signature = await readInput(options.signature, "the signature");
+  const path = options.workloadOwnerKey ?? join(context.workspace, FILES.workloadOwnerKey);
+  const pem = await readInput(path, "the key of the signature");
+  try {
+    return { publicKey: spki(createPublicKey(pem)), signature };
+  } catch {
+    // The parser's error may quote the file, and the file may be a private key.
+    throw new CliError("malformed_file", "the file is no key", { where: path, want: "a public or private key, PEM" });
+  }
+}
+
+/** @returns undefined where there is none yet */
+async function activeDeployment(context: Context, coordinator: Coordinator): Promise<ActiveDeployment | undefined> {
+  try {
+    const { history, rootCaCert } = await coordinator.call(UserAPI.method.getManifests, {}, callDeadline(context));
+    const active = history.at(-1);
+    return active && { manifest: parseManifest(active.manifest), generation: history.length, rootCa: rootCaCert };
+  } catch (error) {
+    if (error instanceof RemoteError && error.code === "no_manifest") return undefined;
+    throw error;
+  }
+}
+
+async function isWritten(context: Context, shares: string): Promise<boolean> {
+  const before = await readIfPresent(join(context.workspace, FILES.seedShares), "the seed shares");
+  return before?.equals(Buffer.from(shares)) === true;
 }

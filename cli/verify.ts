@@ -1,10 +1,13 @@
 import { createHash } from "node:crypto";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type GetManifestsResponse, UserAPI } from "../api/userapi_pb.ts";
 import { policyHash, regoOf } from "../manifest/initdata.ts";
 import { parseManifest } from "../manifest/manifest.ts";
 import { callDeadline, connect } from "./coordinator.ts";
 import { CliError, type Context, printResult } from "./context.ts";
+import { compareWithKnownRoot, requireKnownRoot } from "./known-root.ts";
+import { encodeSeedSharesFile } from "./seed-shares-file.ts";
 import { FILES, readInput, writeOutputs } from "./workspace.ts";
 
 export interface VerifyOptions {
@@ -31,9 +34,14 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
         hint: "ask the workload owner for the manifest that is in force, and read it before you trust it",
       });
     }
+    await requireKnownRoot(context, response.rootCaCert);
     const directory = join(context.workspace, FILES.verify);
+    if ((await compareWithKnownRoot(directory, response.rootCaCert)) === "another") {
+      context.warn("warning: the Coordinator has another root CA than at the last verify: its secrets are new");
+    }
     const files = auditFiles(response);
     await writeOutputs(directory, files);
+    await removeOthers(directory, new Set(Object.keys(files)));
     printResult(context, coordinator.server?.insecure === true, {
       result: "verified",
       coordinator: options.coordinator,
@@ -52,6 +60,7 @@ function auditFiles(response: GetManifestsResponse): Record<string, string | Uin
   const files: Record<string, string | Uint8Array> = {
     [FILES.rootCa]: response.rootCaCert,
     [FILES.meshCa]: response.meshCaCert,
+    ...(response.seedShares === undefined ? {} : { [FILES.seedShares]: encodeSeedSharesFile(response.seedShares) }),
   };
   const history = response.history.map(({ manifest, transition }, index) => {
     const file = `manifest.${index + 1}.json`;
@@ -66,6 +75,14 @@ function auditFiles(response: GetManifestsResponse): Record<string, string | Uin
     files[`initdata.${hash}.toml`] = policy;
   }
   return files;
+}
+
+/** What an earlier verify wrote and this one did not has not been verified. */
+async function removeOthers(directory: string, names: ReadonlySet<string>): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const isOurs = /^(?:manifest\.\d+\.json|policy\.[0-9a-f]{64}\.rego|initdata\.[0-9a-f]{64}\.toml)$/.test(name);
+    if (isOurs && !names.has(name)) await rm(join(directory, name));
+  }
 }
 
 function sha256(bytes: Uint8Array): string {

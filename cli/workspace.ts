@@ -11,6 +11,9 @@ export const FILES = {
   workloadOwnerKey: "workload-owner.pem",
   seedshareOwnerKey: "seedshare-owner.pem",
   seedShares: "seed-shares.json",
+  /** A signature over a change of the manifest, and the bytes that it is over. */
+  signature: "transition.sig",
+  change: "transition.tbs",
   rootCa: "coordinator-root-ca.pem",
   meshCa: "mesh-ca.pem",
   verify: "verify",

@@ -1,5 +1,6 @@
 import type { KeyObject } from "node:crypto";
-import { issueCa, issueLeaf, type SubjectName } from "../pki/certificate.ts";
+import { Refusal } from "../api/refusal.ts";
+import { issueCa, issueLeaf, type SubjectName, type Validity } from "../pki/certificate.ts";
 import { generateEcKey, type KeyPair } from "../pki/keys.ts";
 
 /**
@@ -13,6 +14,8 @@ export interface Authority {
   readonly meshCa: string;
   readonly intermediateCa: string;
   readonly meshKey: KeyPair;
+  /** Of all three. */
+  readonly validity: Validity;
 }
 
 export interface Leaf {
@@ -37,24 +40,34 @@ export async function createAuthority(rootKey: KeyPair, now: Date): Promise<Auth
   const root = { name: ROOT_NAME, key: rootKey };
   const mesh = { ...validity, subject: MESH_NAME, publicKey: meshKey.publicKey, pathLength: 0 };
   return {
-    rootCa: await issueCa({
-      ...validity,
-      subject: ROOT_NAME,
-      publicKey: rootKey.publicKey,
-      issuer: root,
-      pathLength: 1,
-    }),
-    meshCa: await issueCa({ ...mesh, issuer: { name: MESH_NAME, key: meshKey } }),
-    intermediateCa: await issueCa({ ...mesh, issuer: root }),
+    rootCa: issueCa({ ...validity, subject: ROOT_NAME, publicKey: rootKey.publicKey, issuer: root, pathLength: 1 }),
+    meshCa: issueCa({ ...mesh, issuer: { name: MESH_NAME, key: meshKey } }),
+    intermediateCa: issueCa({ ...mesh, issuer: root }),
     meshKey,
+    validity,
   };
 }
 
-/** A workload's certificate chain: the leaf, then the intermediate CA, PEM. */
-export async function issueChain(authority: Authority, leaf: Leaf, now: Date): Promise<string> {
+/**
+ * A workload's certificate chain: the leaf, then the intermediate CA, PEM. The leaf is valid for no time at which its CA
+ * is not.
+ *
+ * @throws Refusal `clock_out_of_range` where nobody whose clock is as this one would accept the chain
+ */
+export function issueChain(authority: Authority, leaf: Leaf, now: Date): string {
+  const { notBefore, notAfter } = authority.validity;
+  if (now < notBefore || now > notAfter) {
+    throw new Refusal("clock_out_of_range", "the mesh CA is not valid at the time of the Coordinator's clock", {
+      got: now.toISOString(),
+      want: `${notBefore.toISOString()} to ${notAfter.toISOString()}`,
+      hint: "correct the clock of the Coordinator's host, or make a new mesh CA by `contrast set`",
+    });
+  }
+  const wanted = lifetime(now, LEAF_LIFETIME);
   const named = leaf.names.find((name) => name.value !== "*");
-  const certificate = await issueLeaf({
-    ...lifetime(now, LEAF_LIFETIME),
+  const certificate = issueLeaf({
+    notBefore: wanted.notBefore < notBefore ? notBefore : wanted.notBefore,
+    notAfter: wanted.notAfter > notAfter ? notAfter : wanted.notAfter,
     // A common name has at most 64 characters (RFC 5280 appendix A); identity is in the alternative names alone.
     subject: (named?.value ?? "workload").slice(0, 64),
     publicKey: leaf.publicKey,
@@ -65,6 +78,6 @@ export async function issueChain(authority: Authority, leaf: Leaf, now: Date): P
   return certificate + authority.intermediateCa;
 }
 
-function lifetime(now: Date, length: number): { notBefore: Date; notAfter: Date } {
+function lifetime(now: Date, length: number): Validity {
   return { notBefore: new Date(now.getTime() - CLOCK_SKEW), notAfter: new Date(now.getTime() + length) };
 }

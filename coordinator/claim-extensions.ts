@@ -1,4 +1,6 @@
 import type { Claims } from "../attestation/claims.ts";
+import { TAG } from "../pki/der.ts";
+import { encodeDer } from "../pki/der-writer.ts";
 
 /**
  * The verified claims as extensions of the workload's certificate, one UTF8String each (X.690 §8.23), so that
@@ -35,17 +37,9 @@ const NAMES = {
 export function claimExtensions(claims: Claims): Map<string, Buffer> {
   const values: Readonly<Record<string, string | number | boolean>> = { ...claims };
   return new Map(
-    NAMES[claims.tee].map((name, index) => [`${ARCS[claims.tee]}.${index + 1}`, utf8String(`${values[name]}`)]),
+    NAMES[claims.tee].map((name, index) => [
+      `${ARCS[claims.tee]}.${index + 1}`,
+      encodeDer(TAG.utf8String, Buffer.from(`${values[name]}`)),
+    ]),
   );
-}
-
-function utf8String(text: string): Buffer {
-  const content = Buffer.from(text);
-  return Buffer.concat([Buffer.of(0x0c), derLength(content.length), content]);
-}
-
-/** X.690 §8.1.3, for contents of up to 65535 bytes: a list of advisories is the longest of all. */
-function derLength(length: number): Buffer {
-  if (length < 0x80) return Buffer.of(length);
-  return length <= 0xff ? Buffer.of(0x81, length) : Buffer.of(0x82, length >> 8, length & 0xff);
 }

@@ -1,14 +1,16 @@
 import { type KeyObject, sign, verify } from "node:crypto";
 import { Refusal } from "../api/refusal.ts";
 import { MalformedBytes, Cursor } from "../bytes/cursor.ts";
+import { encodeSeedShares, parseSeedShares, type SeedShares } from "./seed-shares.ts";
 import type { Store } from "./store.ts";
 
 /**
- * The history of manifests: a chain of transitions, each naming its manifest and the transition before it, and a signed
- * pointer to the latest one. The pointer's signature is by a key from the seed: who can check it has the right seed,
- * and who can't has not been shown a history that this Coordinator never made.
+ * The history of manifests: a chain of transitions, each naming its manifest, the transition before it and the seed
+ * shares, and a signed pointer to the latest one. The pointer's signature is by a key from the seed: who can check it
+ * has the right seed, and who can't has not been shown a history that this Coordinator never made.
  *
  * transition: version u8 (1) ‖ SHA-256 of the manifest ‖ SHA-256 of the previous transition (zero: none)
+ *             ‖ SHA-256 of the seed shares, the same in all transitions of a history
  * latest:     version u8 (1) ‖ SHA-256 of the transition ‖ ECDSA P-384 SHA-384 signature of what stands before it (r‖s)
  */
 const VERSION = 1;
@@ -22,6 +24,8 @@ export interface Transition {
   /** SHA-256 of the manifest that it made the active one, hex. */
   readonly manifest: string;
   readonly previous: string | undefined;
+  /** SHA-256 of the seed shares, hex. */
+  readonly seedShares: string;
 }
 
 /** The pointer as it was read. Its signature has not been checked: nothing may be served by it. */
@@ -56,16 +60,20 @@ export function verifyLatest(latest: LatestInsecure, historyKey: KeyObject): voi
   }
 }
 
-/** Stores a transition and moves the pointer to it. @param expected the pointer as it is now */
+/**
+ * Stores a transition and moves the pointer to it.
+ *
+ * @param expected the pointer as it is now
+ * @param manifest SHA-256, hex; its record is there already, as is that of the seed shares
+ */
 export async function advance(
   store: Store,
   expected: LatestInsecure | undefined,
-  manifest: string,
+  { manifest, seedShares }: Pick<Transition, "manifest" | "seedShares">,
   historyKey: KeyObject,
 ): Promise<LatestInsecure> {
-  const previous = expected?.transition ?? NONE;
-  const record = Buffer.concat([Buffer.of(VERSION), Buffer.from(manifest, "hex"), Buffer.from(previous, "hex")]);
-  const transition = await store.put("transitions", record);
+  const digests = [manifest, expected?.transition ?? NONE, seedShares].map((digest) => Buffer.from(digest, "hex"));
+  const transition = await store.put("transitions", Buffer.concat([Buffer.of(VERSION), ...digests]));
   const signed = Buffer.concat([Buffer.of(VERSION), Buffer.from(transition, "hex")]);
   const signature = sign("sha384", signed, { key: historyKey, dsaEncoding: "ieee-p1363" });
   const raw = Buffer.concat([signed, signature]);
@@ -73,7 +81,11 @@ export async function advance(
   return { raw, transition, signature };
 }
 
-/** All transitions up to the given one, oldest first. */
+/**
+ * All transitions up to the given one, oldest first.
+ *
+ * @throws Refusal `damaged_state`
+ */
 export async function readTransitions(store: Store, latest: string): Promise<Transition[]> {
   const transitions: Transition[] = [];
   // Content addressing makes a loop impossible: a transition would have to contain its own digest.
@@ -85,12 +97,26 @@ export async function readTransitions(store: Store, latest: string): Promise<Tra
         version(cursor);
         const manifest = cursor.bytes(DIGEST, "manifest").toString("hex");
         const previous = cursor.bytes(DIGEST, "previous").toString("hex");
+        const seedShares = cursor.bytes(DIGEST, "seed shares").toString("hex");
         cursor.end("transition");
-        return { digest: at, manifest, previous: previous === NONE ? undefined : previous };
+        const expected = transitions.at(-1)?.seedShares ?? seedShares;
+        if (seedShares !== expected) throw new MalformedBytes("seed shares", 1 + 2 * DIGEST, seedShares, expected);
+        return { digest: at, manifest, previous: previous === NONE ? undefined : previous, seedShares };
       }),
     );
   }
   return transitions.reverse();
+}
+
+/** @returns SHA-256 of the record, hex */
+export function storeSeedShares(store: Store, shares: SeedShares): Promise<string> {
+  return store.put("seedshares", encodeSeedShares(shares));
+}
+
+/** @throws Refusal `damaged_state` */
+export async function readSeedShares(store: Store, digest: string): Promise<SeedShares> {
+  const bytes = await store.get("seedshares", digest);
+  return parse(`seedshares/${digest}`, () => parseSeedShares(bytes));
 }
 
 function version(cursor: Cursor): void {

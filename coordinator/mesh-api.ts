@@ -10,6 +10,8 @@ import { admit, type AppraiseOptions, verifyClaimant, type VerifiedClaimant } fr
 import { spkiDigest } from "../pki/keys.ts";
 import { describeError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";
+import { fingerprint, inForce, reasonOf } from "./audit.ts";
+import type { Audit } from "./audit-events.ts";
 import { issueChain } from "./authority.ts";
 import { claimExtensions } from "./claim-extensions.ts";
 import type { Metrics } from "./metrics.ts";
@@ -19,6 +21,7 @@ import type { StateGuard } from "./state-guard.ts";
 
 /** A VM whose evidence was good for this connection. What it may have is decided anew with every request. */
 export interface Workload {
+  readonly address: string;
   readonly publicKey: KeyObject;
   readonly verified: VerifiedClaimant;
 }
@@ -29,6 +32,7 @@ export interface MeshApiOptions {
   readonly complete: AppraiseOptions["complete"];
   readonly cache: EvidenceCache;
   readonly metrics: Metrics;
+  readonly audit: Audit;
   readonly log: Logger;
   readonly now: () => Date;
 }
@@ -39,10 +43,11 @@ export function appraiseWorkload({
   complete,
   cache,
   metrics,
+  audit,
   now,
 }: MeshApiOptions): Appraiser<Workload> {
-  return async ({ evidence, reportData, publicKey }) => {
-    const { manifest } = guard.active();
+  return async ({ address, evidence, reportData, publicKey }, abandoned) => {
+    const { manifest, manifestDigest, generation } = guard.active();
     try {
       if (evidence === undefined) {
         throw new Refusal(
@@ -50,42 +55,80 @@ export function appraiseWorkload({
           "the mesh API is for confidential VMs, and the client showed no evidence",
         );
       }
-      const options = { allowInsecure, at: now(), complete, cache };
-      const verified = await verifyClaimant({ evidence, reportData }, manifest, options);
+      const options = { allowInsecure, at: now(), complete: unlessAbandoned(complete, abandoned), cache };
+      const verified = await metrics.timeVerification(() =>
+        verifyClaimant({ evidence, reportData }, manifest, options),
+      );
       admit(verified, manifest);
-      return { publicKey, verified };
+      return { address, publicKey, verified };
     } catch (error) {
-      metrics.countAttestationFailure();
+      // Who does not wait for the answer was not refused.
+      if (abandoned?.aborted === true) throw error;
+      audit.record({
+        event: "connection_refused",
+        peer: address,
+        key: spkiDigest(publicKey).toString("hex"),
+        manifest: manifestDigest,
+        generation,
+        ...reasonOf(error),
+      });
       throw error;
     }
   };
 }
 
+/** A vendor may take its time, and the peer may be gone when it has answered: then nothing is verified. */
+function unlessAbandoned(complete: AppraiseOptions["complete"], abandoned?: AbortSignal): typeof complete {
+  return async (evidence) => {
+    const whole = await complete(evidence);
+    abandoned?.throwIfAborted();
+    return whole;
+  };
+}
+
 export function serveMeshApi(server: Server, workload: Workload, options: MeshApiOptions): void {
-  const { log, metrics } = options;
+  const { guard, log, metrics, audit } = options;
+  const { policyHash } = workload.verified;
   const handlers = metrics.instrument(MeshAPI, { newMeshCert: () => newMeshCert(workload, options) });
-  addService(server, MeshAPI, handlers, (error) => {
-    log.warn({ policy: workload.verified.policyHash }, `no certificate: ${describeError(error)}`);
+  addService(server, MeshAPI, handlers, (error, method) => {
+    log.warn({ policy: policyHash }, `no certificate: ${describeError(error)}`);
+    audit.record({
+      event: "request_refused",
+      api: "mesh",
+      method,
+      peer: workload.address,
+      key: spkiDigest(workload.publicKey).toString("hex"),
+      policy: policyHash,
+      ...inForce(guard),
+      ...reasonOf(error),
+    });
     return toStatus(error);
   });
 }
 
-async function newMeshCert({ publicKey, verified }: Workload, { guard, log, now }: MeshApiOptions) {
+async function newMeshCert({ address, publicKey, verified }: Workload, { guard, audit, log, now }: MeshApiOptions) {
   // The manifest may have changed since the connection was made: the snapshot of this instant decides, alone.
   const snapshot = guard.active();
   const policy = admit(verified, snapshot.manifest);
-  const leaf = { publicKey, names: policy.sans, extensions: claimExtensions(verified.claims) };
-  const certChain = await issueChain(snapshot.authority, leaf, now());
-  log.info(
-    {
-      policy: verified.policyHash,
-      names: policy.sans.map((name) => name.value),
-      key: spkiDigest(publicKey).toString("hex"),
-      manifest: snapshot.manifestDigest,
-      generation: snapshot.generation,
-    },
-    "certificate issued",
-  );
+  const { claims } = verified;
+  const leaf = { publicKey, names: policy.sans, extensions: claimExtensions(claims) };
+  const certChain = issueChain(snapshot.authority, leaf, now());
+  const issued = {
+    policy: verified.policyHash,
+    names: policy.sans.map((name) => name.value),
+    key: spkiDigest(publicKey).toString("hex"),
+    manifest: snapshot.manifestDigest,
+    generation: snapshot.generation,
+  };
+  log.info(issued, "certificate issued");
+  audit.record({
+    event: "certificate_issued",
+    peer: address,
+    certificate: fingerprint(certChain),
+    tee: claims.tee,
+    chip: claims.tee === "snp" ? claims.chipId : claims.ppid,
+    ...issued,
+  });
   const secret =
     policy.workloadSecretId === undefined ? undefined : snapshot.seed.workloadSecret(policy.workloadSecretId);
   return {

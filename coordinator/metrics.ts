@@ -1,50 +1,142 @@
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import { status } from "@grpc/grpc-js";
-import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Handlers } from "../api/grpc.ts";
 import { toStatus } from "../channel/rejection.ts";
+import type { ChannelObserver } from "../channel/server.ts";
+import { VERSION } from "../runtime/version.ts";
+import type { Audit, AuditEvent } from "./audit-events.ts";
+import type { Snapshot, State } from "./state-guard.ts";
 
-/** The metrics of design §7, in the names and labels that go-grpc-prometheus made usual. */
-export class Metrics {
+/**
+ * The metrics of design §7, in the names and labels that go-grpc-prometheus made usual, and what else an operator needs.
+ * What is an event of the audit log is counted by that event, so that log and metrics can't disagree.
+ * docs/observability.md explains each; a test compares.
+ */
+type Api = "user" | "mesh";
+
+/** The part of StateGuard that is looked at, at every scrape. */
+export interface ObservedState {
+  readonly phase: State["phase"];
+  active(): Pick<Snapshot, "generation"> & { readonly authority: Pick<Snapshot["authority"], "validity"> };
+}
+
+const PHASES = ["empty", "recovery", "active"] as const satisfies readonly State["phase"][];
+
+export class Metrics implements Audit {
   readonly registry = new Registry();
-  readonly #handled: Counter<"grpc_service" | "grpc_method" | "grpc_code">;
-  readonly #seconds: Histogram<"grpc_service" | "grpc_method">;
-  readonly #attestationFailures: Counter;
+  readonly #now: () => Date;
+  readonly #handled = this.#counter("contrast_grpc_server_handled_total", "Calls that were answered, by status.", [
+    "grpc_service",
+    "grpc_method",
+    "grpc_code",
+  ]);
+  readonly #handling = this.#histogram("contrast_grpc_server_handling_seconds", "How long calls took.", [
+    "grpc_service",
+    "grpc_method",
+  ]);
+  readonly #verification = this.#histogram(
+    "contrast_meshapi_evidence_verification_seconds",
+    "How long it took to verify evidence, and to fetch from the vendor what it lacked.",
+  );
+  readonly #attestationFailures = this.#counter(
+    "contrast_meshapi_attestation_failures_total",
+    "Connections to the mesh API that were refused because of their evidence.",
+  );
+  readonly #certificates = this.#counter(
+    "contrast_meshapi_certificates_total",
+    "Requests for a certificate: issued, or the code of the refusal.",
+    ["result"],
+  );
+  readonly #connectionsOpen = this.#gauge("contrast_connections_open", "Connections that are open.", ["api"]);
+  readonly #connectionsRefused = this.#counter(
+    "contrast_connections_refused_total",
+    "Connections that were refused before a call, by the code of the refusal.",
+    ["api", "reason"],
+  );
+  readonly #recoveries = this.#counter("contrast_coordinator_recoveries_total", "Recoveries that succeeded.");
+  readonly #manifestSet = this.#gauge(
+    "contrast_coordinator_manifest_set_timestamp_seconds",
+    "When this process last set a manifest; 0: never.",
+  );
+  readonly #auditFailures = this.#counter(
+    "contrast_audit_write_failures_total",
+    "Lines of the audit log that were lost because they could not be written.",
+  );
 
-  /** @param generation how many manifests the history has; 0 while none is in force */
-  constructor(generation: () => number) {
-    const registers = [this.registry];
-    this.#handled = new Counter({
-      name: "contrast_grpc_server_handled_total",
-      help: "Calls that were answered, by status.",
-      labelNames: ["grpc_service", "grpc_method", "grpc_code"],
-      registers,
+  constructor(state: ObservedState, now: () => Date) {
+    this.#now = now;
+    collectDefaultMetrics({ register: this.registry });
+    this.#gauge("contrast_coordinator_build_info", "Always 1; the version is the label.", ["version"]).set(
+      { version: VERSION },
+      1,
+    );
+    const snapshot = (): ReturnType<ObservedState["active"]> | undefined =>
+      state.phase === "active" ? state.active() : undefined;
+    this.#gauge("contrast_coordinator_state", "1 for the state that the Coordinator is in.", ["phase"], (gauge) => {
+      for (const phase of PHASES) gauge.set({ phase }, Number(phase === state.phase));
     });
-    this.#seconds = new Histogram({
-      name: "contrast_grpc_server_handling_seconds",
-      help: "How long calls took.",
-      labelNames: ["grpc_service", "grpc_method"],
-      buckets: [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10],
-      registers,
-    });
-    this.#attestationFailures = new Counter({
-      name: "contrast_meshapi_attestation_failures_total",
-      help: "Connections to the mesh API that were refused because of their evidence.",
-      registers,
-    });
-    const gauge = new Gauge({
-      name: "contrast_coordinator_manifest_generation",
-      help: "How many manifests the history has; 0: none is in force.",
-      registers: [],
-      collect() {
-        this.set(generation());
+    this.#gauge(
+      "contrast_coordinator_manifest_generation",
+      "How many manifests the history has; 0: none is in force.",
+      [],
+      (gauge) => gauge.set(snapshot()?.generation ?? 0),
+    );
+    this.#gauge(
+      "contrast_coordinator_mesh_ca_expiry_timestamp_seconds",
+      "When the mesh CA ends to be valid; 0: there is none.",
+      [],
+      (gauge) => {
+        gauge.set((snapshot()?.authority.validity.notAfter.getTime() ?? 0) / 1000);
       },
-    });
-    this.registry.registerMetric(gauge);
+    );
   }
 
-  countAttestationFailure(): void {
-    this.#attestationFailures.inc();
+  record(event: AuditEvent): void {
+    switch (event.event) {
+      case "certificate_issued":
+        this.#certificates.inc({ result: "issued" });
+        break;
+      case "connection_refused":
+        this.#attestationFailures.inc();
+        break;
+      case "request_refused":
+        if (event.api === "mesh") this.#certificates.inc({ result: event.code });
+        break;
+      case "manifest_set":
+        this.#manifestSet.set(this.#now().getTime() / 1000);
+        break;
+      case "recovered":
+        this.#recoveries.inc();
+        break;
+      case "coordinator_started":
+      case "coordinator_stopped":
+      case "share_accepted":
+      case "refusals_suppressed":
+        break;
+    }
+  }
+
+  countAuditFailure(): void {
+    this.#auditFailures.inc();
+  }
+
+  /** Is told of the connections of one API. */
+  connections(api: Api): ChannelObserver {
+    this.#connectionsOpen.set({ api }, 0);
+    return {
+      connectionsOpen: (count) => this.#connectionsOpen.set({ api }, count),
+      connectionRefused: (reason) => this.#connectionsRefused.inc({ api, reason }),
+    };
+  }
+
+  async timeVerification<T>(verify: () => Promise<T>): Promise<T> {
+    const stop = this.#verification.startTimer();
+    try {
+      return await verify();
+    } finally {
+      stop();
+    }
   }
 
   /** The same handlers, counted and timed. */
@@ -54,7 +146,7 @@ export class Metrics {
       const handler: Handlers<M>[string] | undefined = handlers[method.localName];
       if (handler === undefined) throw new Error(`no handler for ${method.name}`);
       const instrumented: typeof handler = async (request, call) => {
-        const stop = this.#seconds.startTimer(labels);
+        const stop = this.#handling.startTimer(labels);
         let code = status.OK;
         try {
           return await handler(request, call);
@@ -69,5 +161,31 @@ export class Metrics {
       return [method.localName, instrumented] as const;
     });
     return Object.fromEntries(counted) as Handlers<M>;
+  }
+
+  #counter<L extends string>(name: string, help: string, labelNames: L[] = []): Counter<L> {
+    return new Counter({ name, help, labelNames, registers: [this.registry] });
+  }
+
+  /** @param collect runs at every scrape */
+  #gauge<L extends string>(
+    name: string,
+    help: string,
+    labelNames: L[] = [],
+    collect?: (gauge: Gauge<L>) => void,
+  ): Gauge<L> {
+    const gauge: Gauge<L> = new Gauge({
+      name,
+      help,
+      labelNames,
+      registers: [this.registry],
+      ...(collect === undefined ? {} : { collect: () => collect(gauge) }),
+    });
+    return gauge;
+  }
+
+  #histogram<L extends string>(name: string, help: string, labelNames: L[] = []): Histogram<L> {
+    const buckets = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10];
+    return new Histogram({ name, help, labelNames, buckets, registers: [this.registry] });
   }
 }

@@ -1,5 +1,7 @@
+import type { Server } from "@grpc/grpc-js";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { EndorsementCache } from "../attestation/endorsements/cache.ts";
@@ -8,35 +10,41 @@ import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
 import { EvidenceCache } from "../attestation/evidence-cache.ts";
 import type { Evidence } from "../attestation/evidence.ts";
 import { insecureReason, openAttester, teeConstraints, teeVariables } from "../attestation/open.ts";
-import { cannotListen } from "../channel/error.ts";
 import { listen } from "../channel/server.ts";
 import { selfSigned } from "../channel/tls.ts";
 import { generateEcKey } from "../pki/keys.ts";
 import { describeError } from "../runtime/errors.ts";
 import { EXIT, type Running, runProgram } from "../runtime/program.ts";
 import { ipAddress, oneOf, path } from "../runtime/variables.ts";
+import { VERSION } from "../runtime/version.ts";
+import { AuditLog } from "./audit.ts";
+import type { Audit } from "./audit-events.ts";
+import { auditVariables, openAuditSink } from "./audit-sink.ts";
+import { FileStore } from "./file-store.ts";
+import { serveHealth } from "./health.ts";
+import { MESH_LIMITS, PROBE_LIMITS, USER_LIMITS } from "./limits.ts";
 import { appraiseWorkload, serveMeshApi } from "./mesh-api.ts";
 import { Metrics } from "./metrics.ts";
+import { listenForProbes } from "./probe-port.ts";
 import { createProbes } from "./probes.ts";
 import { StateGuard } from "./state-guard.ts";
-import { FileStore } from "./store.ts";
 import { appraiseUser, serveUserApi } from "./user-api.ts";
 
 const USER_API_PORT = 1313;
 const MESH_API_PORT = 7777;
 const PROBE_PORT = 9102;
 
+/** How long the audit log counts refusals before it tells of those without a line, in milliseconds. */
+const AUDIT_WINDOW_MS = 60_000;
+
 /** How long requests may go on after SIGTERM, in milliseconds. */
 const GRACE_MS = 5000;
-
-const LIMITS = { handshakeMs: 10_000, idleMs: 30_000, ageMs: 5 * 60_000 } as const;
-const USER_LIMITS = { ...LIMITS, connections: 32, messageBytes: 16 * 1024 * 1024 } as const;
-const MESH_LIMITS = { ...LIMITS, connections: 1024, messageBytes: 64 * 1024 } as const;
 
 const variables = {
   CONTRAST_STATE_DIR: path("/var/lib/contrast", "where the history is kept"),
   CONTRAST_STATE_STORE: oneOf(["file"], "file", "how the history is kept"),
   CONTRAST_LISTEN_ADDRESS: ipAddress(undefined, "the address of all ports (default: every address)"),
+  ...auditVariables,
   ...endorsementVariables,
   ...teeVariables,
 } as const;
@@ -58,12 +66,27 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const allowInsecure = configuration.CONTRAST_ALLOW_INSECURE;
   const network = { fetch, now, random: Math.random, sleep: delay };
   const attester = await openAttester(configuration, network);
-  const store = await FileStore.open(configuration.CONTRAST_STATE_DIR);
+  const holder = { pid: process.pid, host: hostname(), since: now() };
+  const store = await FileStore.open(configuration.CONTRAST_STATE_DIR, holder);
   const guard = await StateGuard.load({ store, allowInsecure, now, random: randomBytes });
   const identity = await selfSigned(await generateEcKey("P-256"), now());
   const address = configuration.CONTRAST_LISTEN_ADDRESS;
 
-  const metrics = new Metrics(() => (guard.phase === "active" ? guard.active().generation : 0));
+  const metrics = new Metrics(guard, now);
+  const sink = openAuditSink({
+    destination: configuration.CONTRAST_AUDIT_LOG,
+    stdout: process.stdout,
+    log,
+    onFailure: () => metrics.countAuditFailure(),
+  });
+  if (sink.reopen !== undefined) process.on("SIGHUP", () => sink.reopen?.());
+  const auditLog = new AuditLog({ sink, now, insecure: insecureReason(configuration), windowMs: AUDIT_WINDOW_MS });
+  const audit: Audit = {
+    record(event) {
+      metrics.record(event);
+      auditLog.record(event);
+    },
+  };
   const endorsements = new EndorsementCache({
     network,
     directory: join(configuration.CONTRAST_STATE_DIR, "endorsements"),
@@ -71,7 +94,8 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     onWarning: (message, url, error) => log.warn({ url: url.href }, `${message}: ${describeError(error)}`),
   });
   const complete = (evidence: Evidence): Promise<Evidence> => completeEvidence(evidence, endorsements);
-  const mesh = { guard, allowInsecure, complete, cache: new EvidenceCache(), metrics, now, log };
+  const mesh = { guard, allowInsecure, complete, cache: new EvidenceCache(), metrics, audit, now, log };
+  audit.record({ event: "coordinator_started", version: VERSION, phase: guard.phase });
   const servers = [
     await listen(
       {
@@ -79,8 +103,9 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
         attester,
         log,
         limits: USER_LIMITS,
+        observer: metrics.connections("user"),
         appraise: appraiseUser,
-        serve: (server, user) => serveUserApi(server, user, { guard, metrics, log }),
+        serve: (server, user) => serveUserApi(server, user, { guard, metrics, audit, log }),
       },
       USER_API_PORT,
       address,
@@ -91,6 +116,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
         attester,
         log,
         limits: MESH_LIMITS,
+        observer: metrics.connections("mesh"),
         appraise: appraiseWorkload(mesh),
         serve: (server, workload) => serveMeshApi(server, workload, mesh),
       },
@@ -98,15 +124,16 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
       address,
     ),
   ];
-  const probes = createProbes(guard, metrics, log).listen(PROBE_PORT, address);
-  await once(probes, "listening").catch((cause: unknown) => {
-    throw cannotListen(PROBE_PORT, address, cause);
-  });
+  const http = createProbes(guard, metrics.registry, log);
+  const serve = (server: Server): void => serveHealth(server, guard);
+  const probes = await listenForProbes({ http, serve, limits: PROBE_LIMITS }, PROBE_PORT, address);
   log.info({ state: guard.phase, userApi: USER_API_PORT, meshApi: MESH_API_PORT, probes: PROBE_PORT }, "ready");
 
   if (!stop.aborted) await once(stop, "abort");
   log.info("stopping");
   probes.close();
   await Promise.all(servers.map((server) => server.close(GRACE_MS)));
+  audit.record({ event: "coordinator_stopped" });
+  await auditLog.close();
   return EXIT.done;
 }

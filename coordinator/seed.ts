@@ -1,6 +1,5 @@
 import { deriveBytes, deriveP384Key } from "../pki/derive.ts";
 import type { KeyPair } from "../pki/keys.ts";
-import { encryptSeed } from "../pki/seed-share.ts";
 import { Secret } from "../runtime/secret.ts";
 
 /**
@@ -31,10 +30,5 @@ export class SeedEngine {
     return new Secret(
       deriveBytes(this.#seed, this.#salt, `contrast workload secret: ${workloadSecretId}`, SEED_LENGTH),
     );
-  }
-
-  /** The seed as a share of the holder of this key, DER. */
-  encryptFor(ownerSpki: Buffer): Buffer {
-    return encryptSeed(this.#seed, ownerSpki);
   }
 }

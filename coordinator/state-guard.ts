@@ -3,9 +3,20 @@ import { Refusal } from "../api/refusal.ts";
 import { policyHash } from "../manifest/initdata.ts";
 import { ManifestError } from "../manifest/error.ts";
 import { type Manifest, parseManifest } from "../manifest/manifest.ts";
+import { combineShares } from "../pki/seed-share.ts";
 import { Secret } from "../runtime/secret.ts";
 import { type Authority, createAuthority } from "./authority.ts";
-import { advance, type LatestInsecure, readLatestInsecure, readTransitions, verifyLatest } from "./history.ts";
+import { type ChangeSignature, requireSeedshareOwner, requireWorkloadOwner } from "./authorize.ts";
+import {
+  advance,
+  type LatestInsecure,
+  readLatestInsecure,
+  readSeedShares,
+  readTransitions,
+  storeSeedShares,
+  verifyLatest,
+} from "./history.ts";
+import { makeSeedShares, requireShareOf, type SeedShares } from "./seed-shares.ts";
 import { SALT_LENGTH, SEED_LENGTH, SeedEngine } from "./seed.ts";
 import type { Store } from "./store.ts";
 
@@ -29,6 +40,7 @@ export interface Snapshot {
   readonly manifestDigest: string;
   readonly latest: LatestInsecure;
   readonly seed: SeedEngine;
+  readonly seedShares: SeedShares;
   readonly authority: Authority;
   /** How many manifests this history has. */
   readonly generation: number;
@@ -41,22 +53,35 @@ export interface SetRequest {
   readonly latestTransition: Uint8Array | undefined;
   /** SHA-256 of the caller's SubjectPublicKeyInfo, hex. */
   readonly callerKey: string;
+  readonly signature?: ChangeSignature | undefined;
 }
 
 export interface SetResult {
   readonly snapshot: Snapshot;
-  /** Only of the first manifest: what lets its owners recover. */
-  readonly seedShares?: SeedShares;
+  /** SHA-256 of the key of the workload owner who allowed it, hex; undefined: the first set needs nobody's leave. */
+  readonly owner: string | undefined;
 }
 
-export interface SeedShares {
-  readonly salt: Buffer;
-  readonly shares: readonly { readonly publicKey: Buffer; readonly encryptedSeed: Buffer }[];
+export interface RecoverRequest {
+  /** The seed, or the caller's share of it. */
+  readonly share: Secret;
+  readonly salt: Uint8Array;
+  /** The caller's SubjectPublicKeyInfo, DER. */
+  readonly callerSpki: Buffer;
+  /** Also where nothing needs to be recovered. */
+  readonly force: boolean;
+}
+
+export interface RecoverResult {
+  /** How many more owners it takes. Until it is 0 nothing has changed. */
+  readonly missingShares: number;
+  readonly recovered: { readonly snapshot: Snapshot; readonly manifest: Buffer } | undefined;
 }
 
 export interface History {
   readonly records: readonly { readonly manifest: Buffer; readonly transition: string }[];
   readonly policies: readonly Buffer[];
+  readonly seedShares: SeedShares;
   readonly authority: Authority;
 }
 
@@ -68,9 +93,18 @@ export interface StateGuardOptions {
   readonly random: (length: number) => Buffer;
 }
 
+/** The shares that were given so far to recover the history with this pointer. By owner: an owner counts once. */
+interface Pending {
+  readonly latest: LatestInsecure;
+  readonly shares: ReadonlyMap<string, Secret>;
+  readonly missing: number;
+}
+
 export class StateGuard {
   readonly #options: StateGuardOptions;
+  readonly #listeners = new Set<() => void>();
   #state: State;
+  #pending: Pending | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
   private constructor(options: StateGuardOptions, state: State) {
@@ -85,6 +119,17 @@ export class StateGuard {
 
   get phase(): State["phase"] {
     return this.#state.phase;
+  }
+
+  /** How many more shares it takes to recover; undefined until the first was given. */
+  get missingShares(): number | undefined {
+    return this.#pending?.missing;
+  }
+
+  /** Calls back after every change of state. @returns what ends that */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /** @throws Refusal `no_manifest`, `needs_recovery` */
@@ -102,14 +147,14 @@ export class StateGuard {
     return this.#inTurn(() => this.#set(request));
   }
 
-  /** @throws Refusal `wrong_seed` and others; the state is then as before */
-  recover(seed: Uint8Array, salt: Uint8Array, force: boolean): Promise<Snapshot> {
-    return this.#inTurn(() => this.#recover(seed, salt, force));
+  /** @throws Refusal `not_seedshare_owner`, `wrong_seed` and others; state and shares given are then as before */
+  recover(request: RecoverRequest): Promise<RecoverResult> {
+    return this.#inTurn(() => this.#recover(request));
   }
 
   async history(): Promise<History> {
     const { store } = this.#options;
-    const { latest, authority } = this.active();
+    const { latest, seedShares, authority } = this.active();
     const transitions = await readTransitions(store, latest.transition);
     const records = await Promise.all(
       transitions.map(async ({ digest, manifest }) => ({
@@ -119,60 +164,71 @@ export class StateGuard {
     );
     const digests = new Set(records.flatMap(({ manifest }) => [...parseManifest(manifest).policies.keys()]));
     const policies = await Promise.all([...digests].map((digest) => store.get("policies", digest)));
-    return { records, policies, authority };
+    return { records, policies, seedShares, authority };
   }
 
   async #set(request: SetRequest): Promise<SetResult> {
     const { store, now, random } = this.#options;
     const before = this.#state.phase === "empty" ? undefined : this.active();
-    if (before !== undefined) requireOwner(before.manifest, request.callerKey);
+    const owner = before === undefined ? undefined : requireOwner(before, request);
     requireLatest(before?.latest, request.latestTransition);
     const manifest = this.#parse(request.manifest);
     requireSamePolicies(manifest, request.policies);
     if (before !== undefined) requireSameSeedshareOwners(before.manifest, manifest);
 
-    const salt = random(SALT_LENGTH);
-    const seed = before?.seed ?? new SeedEngine(new Secret(random(SEED_LENGTH)), salt);
+    const { seed, seedShares } = before ?? (await createSeed(manifest, random));
     const authority = await createAuthority(seed.rootKey, now());
     for (const policy of request.policies) await store.put("policies", policy);
     const manifestDigest = await store.put("manifests", request.manifest);
-    const latest = await advance(store, before?.latest, manifestDigest, seed.historyKey.privateKey);
+    const digests = { manifest: manifestDigest, seedShares: await storeSeedShares(store, seedShares) };
+    const latest = await advance(store, before?.latest, digests, seed.historyKey.privateKey);
 
     const generation = (before?.generation ?? 0) + 1;
-    const snapshot = { manifest, manifestDigest, latest, seed, authority, generation };
-    this.#state = { phase: "active", snapshot };
-    if (before !== undefined) return { snapshot };
-    const shares = manifest.seedshareOwnerPubKeys.map((publicKey) => ({
-      publicKey,
-      encryptedSeed: seed.encryptFor(publicKey),
-    }));
-    return { snapshot, seedShares: { salt, shares } };
+    const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
+    this.#enter({ phase: "active", snapshot });
+    return { snapshot, owner };
   }
 
-  async #recover(seedBytes: Uint8Array, salt: Uint8Array, force: boolean): Promise<Snapshot> {
+  async #recover({ share, salt, callerSpki, force }: RecoverRequest): Promise<RecoverResult> {
     const { store, now } = this.#options;
     if (this.#state.phase === "active" && !force) {
       throw new Refusal("not_in_recovery", "the Coordinator has its secrets: there is nothing to recover");
     }
+    // Everything is read once: what decides who may recover is the very manifest that the signature covers, by the
+    // digests from the pointer down.
     const latest = await readLatestInsecure(store);
     if (latest === undefined) {
       throw new Refusal("no_manifest", "the Coordinator has no manifest, so there is nothing to recover");
     }
-    if (seedBytes.length !== SEED_LENGTH || salt.length !== SALT_LENGTH) {
-      throw new Refusal("wrong_seed", "the seed or its salt has the wrong length", {
-        got: `${seedBytes.length} and ${salt.length} bytes`,
-        want: `${SEED_LENGTH} and ${SALT_LENGTH}`,
-      });
-    }
-    const seed = new SeedEngine(new Secret(seedBytes), salt);
-    verifyLatest(latest, seed.historyKey.publicKey);
     const transitions = await readTransitions(store, latest.transition);
-    const manifestDigest = transitions.at(-1)?.manifest ?? "";
-    const manifest = this.#parse(await store.get("manifests", manifestDigest));
+    const { manifest: manifestDigest = "", seedShares: sharesDigest = "" } = transitions.at(-1) ?? {};
+    const manifestBytes = await store.get("manifests", manifestDigest);
+    const manifest = this.#parse(manifestBytes);
+    requireSeedshareOwner(manifest, callerSpki);
+    const seedShares = await readSeedShares(store, sharesDigest);
+    requireShareOf(seedShares, callerSpki, share, salt);
+
+    const given = this.#pending?.latest.raw.equals(latest.raw) === true ? this.#pending.shares : [];
+    const shares = new Map([...given, [callerSpki.toString("hex"), share]]);
+    const missingShares = seedShares.threshold - shares.size;
+    if (missingShares > 0) {
+      this.#pending = { latest, shares, missing: missingShares };
+      return { missingShares, recovered: undefined };
+    }
+    const seed = openSeed(await combineShares([...shares.values()]), salt);
+    verifyLatest(latest, seed.historyKey.publicKey);
+
     const authority = await createAuthority(seed.rootKey, now());
-    const snapshot = { manifest, manifestDigest, latest, seed, authority, generation: transitions.length };
-    this.#state = { phase: "active", snapshot };
-    return snapshot;
+    const generation = transitions.length;
+    const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
+    this.#enter({ phase: "active", snapshot });
+    return { missingShares, recovered: { snapshot, manifest: manifestBytes } };
+  }
+
+  #enter(state: State): void {
+    this.#state = state;
+    this.#pending = undefined;
+    for (const listener of this.#listeners) listener();
   }
 
   #parse(bytes: Uint8Array): Manifest {
@@ -201,20 +257,28 @@ export class StateGuard {
   }
 }
 
-function requireOwner(manifest: Manifest, callerKey: string): void {
-  if (manifest.workloadOwnerKeyDigests.length === 0) {
-    throw new Refusal("immutable", "the active manifest names no workload owner, so nobody may replace it", {
-      where: "$.WorkloadOwnerKeyDigests",
-    });
-  }
-  if (!manifest.workloadOwnerKeyDigests.includes(callerKey)) {
-    throw new Refusal("not_owner", "the caller's key is not a workload owner's", {
-      where: "$.WorkloadOwnerKeyDigests of the active manifest",
-      got: callerKey,
-      want: manifest.workloadOwnerKeyDigests.join(" or "),
-      hint: "use --workload-owner-key with an owner's key",
-    });
-  }
+async function createSeed(
+  { seedshareOwnerPubKeys, seedshareThreshold }: Manifest,
+  random: StateGuardOptions["random"],
+): Promise<Pick<Snapshot, "seed" | "seedShares">> {
+  const [seed, salt] = [new Secret(random(SEED_LENGTH)), random(SALT_LENGTH)];
+  const seedShares = await makeSeedShares(seed, salt, seedshareOwnerPubKeys, seedshareThreshold);
+  return { seed: new SeedEngine(seed, salt), seedShares };
+}
+
+/** @throws Refusal `wrong_seed` */
+function openSeed(seed: Secret, salt: Uint8Array): SeedEngine {
+  const { length } = seed.reveal();
+  if (length === SEED_LENGTH) return new SeedEngine(seed, salt);
+  throw new Refusal("wrong_seed", "the seed has the wrong length", {
+    got: `${length} bytes`,
+    want: `${SEED_LENGTH} bytes`,
+  });
+}
+
+function requireOwner(active: Snapshot, { manifest, callerKey, signature }: SetRequest): string {
+  const change = { manifest, previous: Buffer.from(active.latest.transition, "hex") };
+  return requireWorkloadOwner(active.manifest, callerKey, change, signature);
 }
 
 function requireLatest(latest: LatestInsecure | undefined, expected: Uint8Array | undefined): void {
@@ -247,9 +311,16 @@ function requireSameSeedshareOwners(before: Manifest, after: Manifest): void {
       .map((key) => key.toString("hex"))
       .sort()
       .join();
-  if (keys(before) === keys(after)) return;
-  throw new Refusal("seedshare_owners_changed", "the seed share owners of a deployment can't change", {
-    where: "$.SeedshareOwnerPubKeys",
-    want: "those of the active manifest",
+  if (keys(before) !== keys(after)) {
+    throw new Refusal("seedshare_owners_changed", "the seed share owners of a deployment can't change", {
+      where: "$.SeedshareOwnerPubKeys",
+      want: "those of the active manifest",
+    });
+  }
+  if (before.seedshareThreshold === after.seedshareThreshold) return;
+  throw new Refusal("seedshare_owners_changed", "the threshold of the seed share owners can't change", {
+    where: "$.SeedshareThreshold",
+    got: String(after.seedshareThreshold),
+    want: String(before.seedshareThreshold),
   });
 }

@@ -1,23 +1,12 @@
-import "reflect-metadata";
-import { type KeyObject, randomBytes, type webcrypto } from "node:crypto";
-import {
-  AuthorityKeyIdentifierExtension,
-  BasicConstraintsExtension,
-  ExtendedKeyUsage,
-  ExtendedKeyUsageExtension,
-  Extension,
-  type JsonGeneralName,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  SubjectAlternativeNameExtension,
-  SubjectKeyIdentifierExtension,
-  X509CertificateGenerator,
-} from "@peculiar/x509";
-import type { KeyPair } from "./keys.ts";
+import { createHash, type KeyObject, randomBytes, sign } from "node:crypto";
+import { ipOctets } from "../bytes/ip-address.ts";
+import { readDer, TAG } from "./der.ts";
+import { encodeBitString, encodeDer, encodeInteger, encodeOid, encodeSequence, encodeTime } from "./der-writer.ts";
+import { type KeyPair, spki } from "./keys.ts";
 
-/** Makes X.509 certificates (RFC 5280) with ECDSA keys. */
+/** Makes X.509 certificates (RFC 5280 §4). Signatures are ECDSA (RFC 5758 §3.2), or RSA where an owner has such a key. */
 
-/** A name that a certificate vouches for. */
+/** A name that a certificate vouches for; DNS names and URIs are ASCII. */
 export interface SubjectName {
   readonly kind: "dns" | "ip" | "uri";
   readonly value: string;
@@ -52,76 +41,108 @@ export interface LeafRequest extends Validity {
 }
 
 /** A CA certificate, PEM. */
-export async function issueCa(request: CaRequest): Promise<string> {
-  return issue(request, request.subject, request.issuer, request.publicKey, [
-    new BasicConstraintsExtension(true, request.pathLength, true),
-    new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-  ]);
+export function issueCa(request: CaRequest): string {
+  const constraints = encodeSequence(TRUE, encodeInteger(request.pathLength));
+  return issue(request, [encodeExtension("2.5.29.19", constraints, true), CA_KEY_USAGE]);
 }
 
 /** A leaf certificate for both ends of TLS, PEM. */
-export async function issueLeaf(request: LeafRequest): Promise<string> {
-  const names: JsonGeneralName[] = request.names.map(({ kind, value }) => ({
-    type: kind === "uri" ? "url" : kind,
-    value,
-  }));
-  return issue(request, request.subject, request.issuer, request.publicKey, [
-    new BasicConstraintsExtension(false, undefined, true),
-    new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-    new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth, ExtendedKeyUsage.serverAuth]),
-    ...(names.length > 0 ? [new SubjectAlternativeNameExtension(names)] : []),
-    ...[...(request.extensions ?? [])].map(([oid, value]) => new Extension(oid, false, value)),
+export function issueLeaf(request: LeafRequest): string {
+  const names = request.names.map(encodeName);
+  return issue(request, [
+    ...LEAF_EXTENSIONS,
+    ...(names.length > 0 ? [encodeExtension("2.5.29.17", encodeSequence(...names))] : []),
+    ...[...(request.extensions ?? [])].map(([oid, value]) => encodeExtension(oid, value)),
   ]);
 }
 
-async function issue(
-  validity: Validity,
-  subject: string,
-  issuer: Issuer,
-  publicKey: KeyObject,
-  extensions: readonly Extension[],
-): Promise<string> {
-  const [issuerKey, signingKey, subjectKey] = [
-    toCryptoKey(issuer.key.publicKey, "verify"),
-    toCryptoKey(issuer.key.privateKey, "sign"),
-    toCryptoKey(publicKey, "verify"),
+const TRUE = encodeDer(TAG.boolean, Buffer.of(0xff));
+
+/** keyCertSign and cRLSign. */
+const CA_KEY_USAGE = encodeExtension("2.5.29.15", encodeBitString(Buffer.of(0x06), 1), true);
+
+const LEAF_EXTENSIONS = [
+  encodeExtension("2.5.29.19", encodeSequence(), true),
+  // digitalSignature
+  encodeExtension("2.5.29.15", encodeBitString(Buffer.of(0x80), 7), true),
+  // clientAuth, serverAuth
+  encodeExtension("2.5.29.37", encodeSequence(encodeOid("1.3.6.1.5.5.7.3.2"), encodeOid("1.3.6.1.5.5.7.3.1"))),
+];
+
+function issue(
+  { subject, publicKey, issuer, notBefore, notAfter }: CaRequest | LeafRequest,
+  extensions: readonly Buffer[],
+): string {
+  const { algorithm, hash } = signatureOf(issuer.key.publicKey);
+  const keyIdentifiers = [
+    encodeExtension("2.5.29.14", encodeDer(TAG.octetString, keyIdentifier(publicKey))),
+    // [0] IMPLICIT keyIdentifier
+    encodeExtension("2.5.29.35", encodeSequence(encodeDer(0x80, keyIdentifier(issuer.key.publicKey)))),
   ];
-  const certificate = await X509CertificateGenerator.create({
-    serialNumber: serialNumber(),
-    subject: commonName(subject),
-    issuer: commonName(issuer.name),
-    notBefore: validity.notBefore,
-    notAfter: validity.notAfter,
-    publicKey: subjectKey,
-    signingKey,
-    signingAlgorithm: { name: "ECDSA", hash: curveOf(issuer.key.publicKey) === "P-384" ? "SHA-384" : "SHA-256" },
-    extensions: [
-      ...extensions,
-      await SubjectKeyIdentifierExtension.create(subjectKey),
-      await AuthorityKeyIdentifierExtension.create(issuerKey),
-    ],
-  });
-  return `${certificate.toString("pem")}\n`;
+  const tbs = encodeSequence(
+    encodeDer(TAG.context(0), encodeInteger(2)),
+    encodeDer(TAG.integer, serialNumber()),
+    algorithm,
+    encodeCommonName(issuer.name),
+    encodeSequence(encodeTime(notBefore), encodeTime(notAfter)),
+    encodeCommonName(subject),
+    spki(publicKey),
+    encodeDer(TAG.context(3), encodeSequence(...extensions, ...keyIdentifiers)),
+  );
+  return pem(encodeSequence(tbs, algorithm, encodeBitString(sign(hash, tbs, issuer.key.privateKey))));
+}
+
+const ECDSA_SHA256 = { hash: "sha256", algorithm: encodeSequence(encodeOid("1.2.840.10045.4.3.2")) };
+const ECDSA_SHA384 = { hash: "sha384", algorithm: encodeSequence(encodeOid("1.2.840.10045.4.3.3")) };
+const RSA_SHA256 = {
+  hash: "sha256",
+  algorithm: encodeSequence(encodeOid("1.2.840.113549.1.1.11"), encodeDer(TAG.null)),
+};
+
+function signatureOf(key: KeyObject): typeof ECDSA_SHA256 {
+  const curve = key.asymmetricKeyDetails?.namedCurve;
+  if (curve === "prime256v1") return ECDSA_SHA256;
+  if (curve === "secp384r1") return ECDSA_SHA384;
+  if (key.asymmetricKeyType === "rsa") return RSA_SHA256;
+  throw new TypeError(`no certificate by a key of type ${key.asymmetricKeyType ?? "?"} ${curve ?? ""}`);
+}
+
+function encodeExtension(oid: string, value: Buffer, critical = false): Buffer {
+  return encodeSequence(encodeOid(oid), ...(critical ? [TRUE] : []), encodeDer(TAG.octetString, value));
+}
+
+/** A GeneralName (RFC 5280 §4.2.1.6): dNSName [2], uniformResourceIdentifier [6], iPAddress [7], all IMPLICIT. */
+function encodeName({ kind, value }: SubjectName): Buffer {
+  if (kind === "ip") return encodeDer(0x87, ipOctets(value));
+  // What is not ASCII would be cut to it, and the certificate would vouch for another name.
+  if (!/^[!-~]+$/.test(value)) throw new TypeError(`no name of a certificate: ${JSON.stringify(value)}`);
+  return encodeDer(kind === "dns" ? 0x82 : 0x86, Buffer.from(value, "latin1"));
+}
+
+function encodeCommonName(name: string): Buffer {
+  const attribute = encodeSequence(encodeOid("2.5.4.3"), encodeDer(TAG.utf8String, Buffer.from(name)));
+  return encodeSequence(encodeDer(TAG.set, attribute));
+}
+
+/** SHA-1 of the bits of the key: method 1 of RFC 5280 §4.2.1.2. A name by which keys are found, not a proof. */
+function keyIdentifier(publicKey: KeyObject): Buffer {
+  const bits = readDer(spki(publicKey), "SubjectPublicKeyInfo", (der) =>
+    der.sequence("SubjectPublicKeyInfo", (info) => {
+      info.element(TAG.sequence, "algorithm");
+      return info.bitString("subjectPublicKey", true);
+    }),
+  );
+  return createHash("sha1").update(bits).digest();
 }
 
 /** 16 random bytes, positive and of full length (RFC 5280 §4.1.2.2 allows 20). */
-function serialNumber(): string {
+function serialNumber(): Buffer {
   const bytes = randomBytes(16);
   bytes.writeUInt8((bytes.readUInt8() & 0x3f) | 0x40);
-  return bytes.toString("hex");
+  return bytes;
 }
 
-function commonName(name: string): { CN: string[] }[] {
-  return [{ CN: [name] }];
-}
-
-function toCryptoKey(key: KeyObject, usage: "sign" | "verify"): webcrypto.CryptoKey {
-  return key.toCryptoKey({ name: "ECDSA", namedCurve: curveOf(key) }, true, [usage]);
-}
-
-function curveOf(key: KeyObject): "P-256" | "P-384" {
-  const name = key.asymmetricKeyDetails?.namedCurve;
-  if (name === "prime256v1") return "P-256";
-  if (name === "secp384r1") return "P-384";
-  throw new TypeError(`no certificate for a key of type ${key.asymmetricKeyType ?? "?"} ${name ?? ""}`);
+function pem(der: Buffer): string {
+  const lines = der.toString("base64").match(/.{1,64}/g) ?? [];
+  return ["-----BEGIN CERTIFICATE-----", ...lines, "-----END CERTIFICATE-----", ""].join("\n");
 }

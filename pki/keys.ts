@@ -20,10 +20,18 @@ export function keyPairOf(privateKey: KeyObject): KeyPair {
   return { privateKey, publicKey: createPublicKey(privateKey) };
 }
 
-/** SubjectPublicKeyInfo, DER (RFC 5280 §4.1.2.7). */
+/** SubjectPublicKeyInfo, DER (RFC 5280 §4.1.2.7). Not to be written to. */
 export function spki(publicKey: KeyObject): Buffer {
-  return publicKey.export({ type: "spki", format: "der" });
+  let encoding = encodings.get(publicKey);
+  if (encoding === undefined) {
+    encoding = publicKey.export({ type: "spki", format: "der" });
+    encodings.set(publicKey, encoding);
+  }
+  return encoding;
 }
+
+/** An export takes OpenSSL as long as two signatures do, and one key is asked for many times. */
+const encodings = new WeakMap<KeyObject, Buffer>();
 
 /** SHA-256 of the SubjectPublicKeyInfo: the name by which keys are pinned here. 32 bytes. */
 export function spkiDigest(publicKey: KeyObject): Buffer {

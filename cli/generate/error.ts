@@ -22,6 +22,8 @@ export type GenerateCode =
   | "invalid_image_replacements"
   /** A key file can't be used: give a PEM file of the right kind. */
   | "invalid_key"
+  /** More seed share owners would be needed than there are: lower the threshold, or add keys. */
+  | "threshold_too_high"
   /** A file could not be written: make room, or correct the permissions, and run it again. */
   | "unwritable_file";
 

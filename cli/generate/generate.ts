@@ -13,7 +13,7 @@ import {
   readManifestFile,
   withReferenceValues,
 } from "./manifest-file.ts";
-import { seedshareOwners, workloadOwners } from "./owner-keys.ts";
+import { requireEnoughOwners, seedshareOwners, workloadOwners } from "./owner-keys.ts";
 import { type Platform, platformFacts, runtimeClassName } from "./platforms.ts";
 import { withoutCommand } from "./policy.ts";
 import { readResourceFiles, type ResourceFile, rewriteResourceFile } from "./resource-file.ts";
@@ -31,6 +31,8 @@ export interface GenerateOptions {
   /** PEM files; none: the workspace's own key, made if need be. */
   readonly workloadOwnerKeys?: readonly string[] | undefined;
   readonly seedshareOwnerKeys?: readonly string[] | undefined;
+  /** How many of the seed share owners it takes to recover; undefined: as the manifest has it, or 1. */
+  readonly seedshareThreshold?: number | undefined;
   /** Nobody may change the manifest later. */
   readonly disableUpdates?: boolean | undefined;
   readonly imageReplacementsPath?: string | undefined;
@@ -143,7 +145,7 @@ async function ownerChanges(
   options: GenerateOptions,
   before: ManifestFile | undefined,
 ): Promise<{
-  readonly names: Pick<ManifestFile, "WorkloadOwnerKeyDigests" | "SeedshareOwnerPubKeys">;
+  readonly names: Pick<ManifestFile, "WorkloadOwnerKeyDigests" | "SeedshareOwnerPubKeys" | "SeedshareThreshold">;
   readonly keys: readonly FileChange[];
 }> {
   const { workspaceDir, workloadOwnerKeys = [], seedshareOwnerKeys = [], disableUpdates = false } = options;
@@ -151,10 +153,14 @@ async function ownerChanges(
   const workload = disableUpdates ? undefined : await workloadOwners(workloadOwnerKeys, ownPaths[0]);
   const seedshare = await seedshareOwners(seedshareOwnerKeys, ownPaths[1]);
   const union = (old: readonly string[] = [], names: readonly string[]): string[] => [...new Set([...old, ...names])];
+  const seedshareNames = union(before?.SeedshareOwnerPubKeys, seedshare.names);
+  const threshold = options.seedshareThreshold ?? before?.SeedshareThreshold ?? 1;
+  requireEnoughOwners(threshold, seedshareNames.length);
   return {
     names: {
       WorkloadOwnerKeyDigests: workload === undefined ? [] : union(before?.WorkloadOwnerKeyDigests, workload.names),
-      SeedshareOwnerPubKeys: union(before?.SeedshareOwnerPubKeys, seedshare.names),
+      SeedshareOwnerPubKeys: seedshareNames,
+      ...(threshold > 1 && { SeedshareThreshold: threshold }),
     },
     keys: [workload?.made, seedshare.made].flatMap((content, index): FileChange[] => {
       return content === undefined ? [] : [{ path: ownPaths[index] ?? "", content, mode: 0o600 }];

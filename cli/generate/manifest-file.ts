@@ -16,6 +16,7 @@ export interface ManifestFile {
   readonly ReferenceValues: Readonly<Partial<Record<TeeKind, readonly unknown[] | undefined>>>;
   readonly WorkloadOwnerKeyDigests: readonly string[];
   readonly SeedshareOwnerPubKeys: readonly string[];
+  readonly SeedshareThreshold?: number | undefined;
 }
 
 export interface PolicyDraft {
@@ -46,6 +47,7 @@ const schema = record({
   ReferenceValues: record({ snp: sets, tdx: sets, insecure: sets }),
   WorkloadOwnerKeyDigests: list(text),
   SeedshareOwnerPubKeys: list(text),
+  SeedshareThreshold: z.int({ error: "a whole number" }).min(1, { error: "at least 1" }).optional(),
 });
 
 /**
@@ -135,8 +137,8 @@ export function withReferenceValues(
 
 /** The bytes of manifest.json: the keys in the order of the specification, two spaces to indent. */
 export function encodeManifestFile(file: ManifestFile): Buffer {
-  const { Policies, ReferenceValues, WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys } = file;
-  const ordered = { Policies, ReferenceValues, WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys };
+  const { Policies, ReferenceValues, WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys, SeedshareThreshold } = file;
+  const ordered = { Policies, ReferenceValues, WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys, SeedshareThreshold };
   return Buffer.from(`${JSON.stringify(ordered, undefined, 2)}\n`);
 }
 

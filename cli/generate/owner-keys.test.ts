@@ -71,3 +71,31 @@ test.for([
   expect(error.cause).toBe(code === "invalid_key" ? undefined : error.cause);
   expect(error.describe()).not.toContain("c2VjcmV0");
 });
+
+test("writes how many seed share owners it takes, and keeps it", async () => {
+  const { run, dir, manifest, read, write } = await workspace({ "web.yml": WEB });
+  const keys = ["a.pem", "b.pem"].map((name) => join(dir, name));
+  await write("a.pem", pem(RSA.publicKey));
+  await write("b.pem", pem(generateKeyPairSync("rsa", { modulusLength: 2048 }).publicKey));
+  await run({ seedshareOwnerKeys: keys, seedshareThreshold: 2 });
+  expect(Object.keys(await manifest()).slice(-2)).toEqual(["SeedshareOwnerPubKeys", "SeedshareThreshold"]);
+  const before = await read("manifest.json");
+  expect((await manifest()).SeedshareThreshold).toBe(2);
+  await run({ seedshareOwnerKeys: keys });
+  expect(await read("manifest.json")).toBe(before);
+  await run({ seedshareOwnerKeys: keys, seedshareThreshold: 1 });
+  expect(await manifest()).not.toHaveProperty("SeedshareThreshold");
+});
+
+test("refuses to need more seed share owners than there are, and names both numbers", async () => {
+  const { run, read } = await workspace({ "web.yml": WEB });
+  await run();
+  const before = await read("manifest.json");
+  expect(await refusal(run({ seedshareThreshold: 2 }))).toMatchObject({
+    code: "threshold_too_high",
+    where: "--seedshare-threshold",
+    got: "2, with 1 key",
+    want: "at most 1, or more of --add-seedshare-owner-key",
+  });
+  expect(await read("manifest.json")).toBe(before);
+});

@@ -40,6 +40,18 @@ export async function seedshareOwners(given: readonly string[], own: string): Pr
   });
 }
 
+/** @throws GenerateError threshold_too_high */
+export function requireEnoughOwners(threshold: number, owners: number): void {
+  if (threshold <= owners) return;
+  throw new GenerateError("threshold_too_high", "there are too few seed share owners", [
+    {
+      where: "--seedshare-threshold",
+      got: `${threshold}, with ${owners} ${owners === 1 ? "key" : "keys"}`,
+      want: `at most ${owners}, or more of --add-seedshare-owner-key`,
+    },
+  ]);
+}
+
 interface KeyKind {
   readonly want: string;
   readonly fits: (key: KeyObject) => boolean;
