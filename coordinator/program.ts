@@ -69,6 +69,10 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const holder = { pid: process.pid, host: hostname(), since: now() };
   const store = await FileStore.open(configuration.CONTRAST_STATE_DIR, holder);
   const guard = await StateGuard.load({ store, allowInsecure, now, random: randomBytes });
+  store.watch(() => {
+    const hint = "restore backups while the Coordinator is stopped";
+    log.error({ hint }, "somebody else changed the history on the disk: the manifest in force stays, set is refused");
+  });
   const identity = await selfSigned(await generateEcKey("P-256"), now());
   const address = configuration.CONTRAST_LISTEN_ADDRESS;
 

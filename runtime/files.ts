@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { open, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { mkdir, open, rename, rm } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
 
 /**
  * Replaces a file as a whole: whoever reads it, at any time and after any crash, finds the old bytes or the new ones.
@@ -48,6 +48,13 @@ export async function stageFile(path: string, bytes: string | Uint8Array, mode =
     await syncDirectory(dirname(path));
   };
   return { commit, discard };
+}
+
+/** Makes a directory where there is none, and those above it; they are on the disk when this resolves. */
+export async function makeDirectory(path: string, mode = 0o777): Promise<void> {
+  const first = await mkdir(resolve(path), { recursive: true, mode });
+  if (first === undefined) return;
+  for (let made = resolve(path); made.length >= first.length; made = dirname(made)) await syncDirectory(dirname(made));
 }
 
 /** Makes names in a directory durable: without it a rename may be forgotten by a power loss. */

@@ -150,16 +150,16 @@ async function ownerChanges(
 }> {
   const { workspaceDir, workloadOwnerKeys = [], seedshareOwnerKeys = [], disableUpdates = false } = options;
   const ownPaths = [join(workspaceDir, "workload-owner.pem"), join(workspaceDir, "seedshare-owner.pem")] as const;
-  const workload = disableUpdates ? undefined : await workloadOwners(workloadOwnerKeys, ownPaths[0]);
-  const seedshare = await seedshareOwners(seedshareOwnerKeys, ownPaths[1]);
-  const union = (old: readonly string[] = [], names: readonly string[]): string[] => [...new Set([...old, ...names])];
-  const seedshareNames = union(before?.SeedshareOwnerPubKeys, seedshare.names);
+  const workload = disableUpdates
+    ? undefined
+    : await workloadOwners(workloadOwnerKeys, ownPaths[0], before?.WorkloadOwnerKeyDigests);
+  const seedshare = await seedshareOwners(seedshareOwnerKeys, ownPaths[1], before?.SeedshareOwnerPubKeys);
   const threshold = options.seedshareThreshold ?? before?.SeedshareThreshold ?? 1;
-  requireEnoughOwners(threshold, seedshareNames.length);
+  requireEnoughOwners(threshold, seedshare.names.length);
   return {
     names: {
-      WorkloadOwnerKeyDigests: workload === undefined ? [] : union(before?.WorkloadOwnerKeyDigests, workload.names),
-      SeedshareOwnerPubKeys: seedshareNames,
+      WorkloadOwnerKeyDigests: workload?.names ?? [],
+      SeedshareOwnerPubKeys: seedshare.names,
       ...(threshold > 1 && { SeedshareThreshold: threshold }),
     },
     keys: [workload?.made, seedshare.made].flatMap((content, index): FileChange[] => {

@@ -45,6 +45,18 @@ test("takes the owners' keys that it is given, public or private, and makes none
   expect((await readdir(dir)).toSorted()).toEqual(["a.pem", "app", "b.pem", "c.pem", "manifest.json"]);
 });
 
+test("a manifest that names owners gets no others by itself", async () => {
+  const { run, dir, manifest, write } = await workspace({ "web.yml": WEB });
+  for (const name of ["workload-owner.pem", "seedshare-owner.pem"]) await unlink(join(dir, name));
+  await write("a.pem", pem(EC.publicKey));
+  await write("c.pem", pem(RSA.publicKey));
+  await run({ workloadOwnerKeys: [join(dir, "a.pem")], seedshareOwnerKeys: [join(dir, "c.pem")] });
+  const before = await manifest();
+  expect((await run()).changedFiles).toEqual([]);
+  expect(await manifest()).toEqual(before);
+  expect(existsSync(join(dir, "seedshare-owner.pem"))).toBe(false);
+});
+
 test("lets nobody change the manifest where updates are disabled", async () => {
   const { run, dir, manifest } = await workspace({ "web.yml": WEB });
   await run();

@@ -16,11 +16,16 @@ const generateKeys = promisify(generateKeyPair);
 
 /**
  * @param given PEM files with the owners' public or private keys
- * @param own the workspace's key, used and made if need be where none is given
+ * @param own the workspace's key, used and made if need be where none is given and the manifest names nobody
+ * @param named whom the manifest names already
  * @throws GenerateError invalid_key, unreadable_file
  */
-export async function workloadOwners(given: readonly string[], own: string): Promise<OwnerKeys> {
-  return owners(given, own, {
+export async function workloadOwners(
+  given: readonly string[],
+  own: string,
+  named: readonly string[] = [],
+): Promise<OwnerKeys> {
+  return owners(given, own, named, {
     want: "an EC key on P-256 or P-384, PEM",
     fits: ({ asymmetricKeyType: type, asymmetricKeyDetails: details }) =>
       type === "ec" && ["prime256v1", "secp384r1"].includes(details?.namedCurve ?? ""),
@@ -30,8 +35,12 @@ export async function workloadOwners(given: readonly string[], own: string): Pro
 }
 
 /** As `workloadOwners`. */
-export async function seedshareOwners(given: readonly string[], own: string): Promise<OwnerKeys> {
-  return owners(given, own, {
+export async function seedshareOwners(
+  given: readonly string[],
+  own: string,
+  named: readonly string[] = [],
+): Promise<OwnerKeys> {
+  return owners(given, own, named, {
     want: "an RSA key of at least 2048 bits, PEM",
     fits: ({ asymmetricKeyType: type, asymmetricKeyDetails: details }) =>
       type === "rsa" && (details?.modulusLength ?? 0) >= 2048,
@@ -59,7 +68,14 @@ interface KeyKind {
   readonly name: (publicKey: KeyObject) => string;
 }
 
-async function owners(given: readonly string[], own: string, kind: KeyKind): Promise<OwnerKeys> {
+async function owners(
+  given: readonly string[],
+  own: string,
+  named: readonly string[],
+  kind: KeyKind,
+): Promise<OwnerKeys> {
+  // Who has named owners and gives none now means those: the workspace's key would be one that nobody asked for.
+  if (given.length === 0 && named.length > 0) return { names: named, made: undefined };
   const paths = given.length > 0 ? given : [own];
   const pems = await Promise.all(paths.map(readPem));
   const [first] = pems;
@@ -72,7 +88,7 @@ async function owners(given: readonly string[], own: string, kind: KeyKind): Pro
     if (pem === undefined) throw unreadable(path, "ENOENT");
     return kind.name(parsePublicKey(pem, path, kind));
   });
-  return { names: [...new Set(names)], made: undefined };
+  return { names: [...new Set([...named, ...names])], made: undefined };
 }
 
 /** @returns undefined where there is no such file */

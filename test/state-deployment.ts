@@ -1,0 +1,108 @@
+import { constants, createHash, generateKeyPairSync, privateDecrypt } from "node:crypto";
+import { join } from "node:path";
+import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { UserAPI } from "../api/userapi_pb.ts";
+import { SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
+import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
+import { ChannelClient } from "../channel/client.ts";
+import { selfSigned } from "../channel/tls.ts";
+import { FileStore } from "../coordinator/file-store.ts";
+import { readLatestInsecure, readSeedShares, readTransitions } from "../coordinator/history.ts";
+import { generateEcKey, type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
+import { type Program, startProgram } from "./programs.ts";
+
+/** For tests of the state: the Coordinator as the program it is, and the owners of one deployment. */
+export interface Deployment {
+  readonly start: (stateDirectory: string) => Program;
+  /** A client of the workload owner, and one of the seed share owner. */
+  readonly workloadOwner: () => Promise<Client>;
+  readonly seedshareOwner: () => Promise<Client>;
+  /** A manifest that gives a workload this name, and has a policy of its own for it. */
+  readonly manifest: (name: string) => Manifest;
+  /** What the seed share owner recovers with, from the answer to a set. */
+  readonly openSeedShare: (answer: SeedShares | undefined) => SeedShare;
+  /** The same, from the disk; undefined where no manifest was set. */
+  readonly storedSeedShare: (stateDirectory: string) => Promise<SeedShare | undefined>;
+}
+
+export type Client = ChannelClient<unknown>;
+export type Manifest = { readonly manifest: Buffer; readonly policies: Buffer[] };
+/** Encrypted, for each owner. */
+type SeedShares = { readonly salt: Uint8Array; readonly shares: readonly { readonly encryptedSeed: Uint8Array }[] };
+export type SeedShare = { readonly seed: Buffer; readonly salt: Buffer };
+
+/** @param address loopback, nobody else's */
+export async function createDeployment(directory: string, address: string): Promise<Deployment> {
+  const policy = Buffer.from("the Coordinator's policy");
+  const vendor = await openOrCreateVendor(join(directory, "vendor"), new Date());
+  await vendor.launch(join(directory, "coordinator"), { hostData: createHash("sha256").update(policy).digest() });
+  const owner = await generateEcKey("P-384");
+  const seedshareOwner = generateKeyPairSync("rsa", { modulusLength: 2048 });
+  const connect = async (keys: KeyPair): Promise<Client> =>
+    new ChannelClient({ target: `${address}:1313`, identity: await selfSigned(keys, new Date()), handshakeMs: 10_000 });
+  const open = (answer: SeedShares | undefined): SeedShare => {
+    const encrypted = answer?.shares[0]?.encryptedSeed;
+    if (answer === undefined || encrypted === undefined) throw new Error("no seed share");
+    const padding = constants.RSA_PKCS1_OAEP_PADDING;
+    const key = { key: seedshareOwner.privateKey, padding, oaepHash: "sha256", oaepLabel: Buffer.from("seedshare") };
+    return { seed: privateDecrypt(key, encrypted), salt: Buffer.from(answer.salt) };
+  };
+  return {
+    start: (stateDirectory) =>
+      startProgram(["coordinator/main.ts"], {
+        CONTRAST_TEE: "simulated",
+        CONTRAST_ALLOW_INSECURE: "1",
+        CONTRAST_SIMULATED_TEE_DIR: join(directory, "coordinator"),
+        CONTRAST_STATE_DIR: stateDirectory,
+        CONTRAST_LISTEN_ADDRESS: address,
+      }),
+    workloadOwner: () => connect(owner),
+    seedshareOwner: () => connect(seedshareOwner),
+    manifest: (name) => {
+      const policies = [policy, Buffer.from(`the policy of ${name}`)];
+      const entries = policies.map((bytes, index) => [
+        createHash("sha256").update(bytes).digest("hex"),
+        index === 0 ? { SANs: [], Role: "coordinator" } : { SANs: [name] },
+      ]);
+      const document = {
+        Policies: Object.fromEntries(entries) as unknown,
+        ReferenceValues: { insecure: [{ RootDigest: vendor.rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
+        WorkloadOwnerKeyDigests: [spkiDigest(owner.publicKey).toString("hex")],
+        SeedshareOwnerPubKeys: [spki(seedshareOwner.publicKey).toString("hex")],
+      };
+      return { manifest: Buffer.from(JSON.stringify(document)), policies };
+    },
+    openSeedShare: open,
+    storedSeedShare: async (stateDirectory) => {
+      const store = await FileStore.open(stateDirectory, { pid: process.pid, host: "test", since: new Date() });
+      try {
+        const latest = await readLatestInsecure(store);
+        const [first] = latest === undefined ? [] : await readTransitions(store, latest.transition);
+        return first === undefined ? undefined : open(await readSeedShares(store, first.seedShares));
+      } finally {
+        store.close();
+      }
+    },
+  };
+}
+
+export function call<I extends DescMessage, O extends DescMessage>(
+  client: Client,
+  method: DescMethodUnary<I, O>,
+  request: MessageInitShape<I>,
+): Promise<MessageShape<O>> {
+  return client.call(method, request, new Date(Date.now() + 20_000));
+}
+
+/** All manifests, oldest first, after each policy that they list was found. */
+export async function readHistory(client: Client): Promise<string[]> {
+  const { history, policies } = await call(client, UserAPI.method.getManifests, {});
+  const digests = new Set(policies.map((policy) => createHash("sha256").update(policy).digest("hex")));
+  const manifests = history.map(({ manifest }) => Buffer.from(manifest).toString());
+  for (const manifest of manifests) {
+    for (const digest of Object.keys((JSON.parse(manifest) as { Policies: object }).Policies)) {
+      if (!digests.has(digest)) throw new Error(`the policy ${digest} is missing`);
+    }
+  }
+  return manifests;
+}
