@@ -61,7 +61,8 @@ export function addService<M extends GenServiceMethods>(
   for (const method of service.methods) {
     const handler = untyped[method.localName];
     if (handler === undefined) throw new Error(`${service.typeName} has no handler for ${method.name}`);
-    definitions[method.localName] = definition(service, method);
+    // The request is parsed by `answer`: what grpc-js makes of an error in between is no refusal of ours.
+    definitions[method.localName] = { ...definition(service, method), requestDeserialize: (bytes) => bytes };
     implementations[method.localName] = (call, callback) => {
       void answer(method, handler, call, toStatus).then(({ error, response }) => callback(error, response));
     };
@@ -81,13 +82,27 @@ async function answer(
     if (call.cancelled) abandon();
     else call.once("cancelled", abandon);
     abandoned.signal.throwIfAborted();
-    const response = await handler(call.request, { signal: abandoned.signal });
+    const request = parseRequest(method, call.request as Uint8Array);
+    const response = await handler(request, { signal: abandoned.signal });
     return { error: null, response: create(method.output, response) };
   } catch (error) {
     return { error: toStatus(error, method.name) };
   } finally {
     // Every call ends with this event.
     call.off("cancelled", abandon);
+  }
+}
+
+/** @throws Refusal `malformed_request` */
+function parseRequest(method: DescMethod, bytes: Uint8Array): MessageShape<DescMessage> {
+  try {
+    return fromBinary(method.input, bytes);
+  } catch (cause) {
+    throw new Refusal("malformed_request", "the request is no message of its method", {
+      where: method.input.typeName,
+      got: `${bytes.length} bytes`,
+      cause,
+    });
   }
 }
 

@@ -35,6 +35,8 @@ const OUTCOMES = {
   immutable: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** Somebody else set a manifest in between: look at it, then set again. */
   conflict: { status: status.ABORTED, exit: EXIT.failed, transient: false },
+  /** The bytes of the request are not what the method takes: use a client of this version. */
+  malformed_request: { status: status.INVALID_ARGUMENT, exit: EXIT.failed, transient: false },
   /** The manifest is malformed: correct it. */
   invalid_manifest: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
   /** The policies that came along are not those that the manifest lists: run `generate` again. */
