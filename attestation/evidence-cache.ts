@@ -42,6 +42,12 @@ export class EvidenceCache {
     return result;
   }
 
+  /** Parses bytes, or finds what verified evidence left of them. Leaves nothing behind. */
+  recall<T extends object>(parser: (bytes: Buffer) => T, bytes: Buffer): T {
+    const known = this.#find(crc32(bytes.subarray(0, HEAD_SIZE)), parser, bytes);
+    return known === undefined ? parser(bytes) : (known.value as T);
+  }
+
   #find(checksum: number, parser: unknown, bytes: Buffer): Entry | undefined {
     const isIt = (entry: Entry | undefined): entry is Entry =>
       entry !== undefined && entry.parser === parser && entry.bytes.equals(bytes);

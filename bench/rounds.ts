@@ -10,13 +10,13 @@ export interface Subject {
   readonly times: number;
 }
 
-/** Rounds that do not count. */
-const WARM_UP = 3;
-
-/** @returns per subject, in each round, how many a second of one core would do */
-export function measure(subjects: readonly Subject[], rounds: number): readonly (readonly number[])[] {
+/**
+ * @param warmUp rounds that do not count
+ * @returns per subject, in each round, how many a second of one core would do
+ */
+export function measure(subjects: readonly Subject[], rounds: number, warmUp = 3): readonly (readonly number[])[] {
   const rates = subjects.map(() => [] as number[]);
-  for (let round = -WARM_UP; round < rounds; round++) {
+  for (let round = -warmUp; round < rounds; round++) {
     for (const [index, subject] of subjects.entries()) {
       const rate = takeTurn(subject);
       if (round >= 0) rates[index]?.push(rate);

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { randomBytes } from "node:crypto";
+import { createPublicKey, generateKeyPairSync, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { connect as tcpConnect, createServer as createTcpServer, type AddressInfo, type Socket } from "node:net";
@@ -17,13 +17,14 @@ import { checkReportData } from "../attestation/report-data.ts";
 import { simulatedRoots } from "../attestation/snp/roots.ts";
 import { verifySnp } from "../attestation/snp/verify.ts";
 import { policyHash } from "../attestation/policy-hash.ts";
-import { generateEcKey } from "../pki/keys.ts";
+import { generateEcKey, keyPairOf, spkiDigest } from "../pki/keys.ts";
 import { describeError } from "../runtime/errors.ts";
 import { createLogger } from "../runtime/log.ts";
 import { ChannelClient } from "./client.ts";
 import { ChannelError, RemoteError } from "./error.ts";
 import type { Appraiser } from "./exchange.ts";
 import { MAX_MESSAGE, readMessage, writeMessage } from "./framing.ts";
+import type { ChannelLimits } from "./limits.ts";
 import { toStatus } from "./rejection.ts";
 import { type ChannelServer, listen } from "./server.ts";
 import { ALPN, selfSigned, startTls, type TlsIdentity } from "./tls.ts";
@@ -69,20 +70,27 @@ const appraise: Appraiser<string> = async ({ evidence, reportData }) => {
   return policyHash(verified);
 };
 
-async function start(changes: { connections?: number; idleMs?: number }): Promise<ChannelServer> {
+async function start(changes: {
+  appraise?: Appraiser<string>;
+  limits?: Partial<ChannelLimits>;
+}): Promise<ChannelServer> {
   const options = {
     identity: await identity(),
     attester: vm(0),
-    appraise,
+    appraise: changes.appraise ?? appraise,
     serve: (grpc: Parameters<typeof addService>[0], peer: string) =>
       addService(grpc, MeshAPI, { newMeshCert: async () => ({ certChain: peer }) }, toStatus),
     log,
     limits: {
       handshakeMs: HANDSHAKE_MS,
-      idleMs: changes.idleMs ?? 30_000,
+      idleMs: 30_000,
       ageMs: 60_000,
-      connections: changes.connections ?? 200,
       messageBytes: 65_536,
+      connections: { total: 200, perPeer: 200 },
+      handshakes: { total: 200, perPeer: 200 },
+      largeMessages: { total: 2, perPeer: 1, waiting: { total: 200, perPeer: 200 } },
+      appraisals: { total: 20, perPeer: 20, waiting: { total: 200, perPeer: 200 } },
+      ...changes.limits,
     },
   };
   return listen(options, 0, ADDRESS);
@@ -92,10 +100,15 @@ async function identity(): Promise<TlsIdentity> {
   return selfSigned(await generateEcKey("P-256"), new Date());
 }
 
-async function call(port: number, attester?: Attester, appraiseServer?: Appraiser<string>): Promise<[string, string?]> {
+async function call(
+  port: number,
+  attester?: Attester,
+  appraiseServer?: Appraiser<string>,
+  own?: TlsIdentity,
+): Promise<[string, string?]> {
   const client = new ChannelClient({
     target: `${ADDRESS}:${port}`,
-    identity: await identity(),
+    identity: own ?? (await identity()),
     attester,
     appraiseServer,
     handshakeMs: 5000,
@@ -177,6 +190,20 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
 test("a handler knows the peer that was verified on its connection", async () => {
   expect(await call(server.port, vm(1))).toEqual([hostData[1]?.toString("hex")]);
   expect(await call(server.port)).toEqual(["nobody"]);
+});
+
+test.each([
+  ["P-384", "ec", { namedCurve: "P-384" }],
+  ["RSA-3072", "rsa", { modulusLength: 3072 }],
+] as const)("an owner's key of %s proves who connects", async (_name, type, options) => {
+  const { privateKey } = generateKeyPairSync(type as "rsa", options as { modulusLength: number });
+  const own = await selfSigned(keyPairOf(privateKey), new Date());
+  const seen = await start({ appraise: async ({ publicKey }) => spkiDigest(publicKey).toString("hex") });
+  expect(await call(seen.port, vm(1), appraise, own)).toEqual([
+    spkiDigest(createPublicKey(privateKey)).toString("hex"),
+    hostData[0]?.toString("hex"),
+  ]);
+  await seen.close(0);
 });
 
 test("many peers at once are never taken for one another", async () => {
@@ -340,7 +367,7 @@ test("nobody at the address is `unreachable`, and garbage from a server `tls_han
 });
 
 test("beyond the limit of connections the newest is closed at once, and room is made again", async () => {
-  const small = await start({ connections: 1 });
+  const small = await start({ limits: { connections: { total: 1, perPeer: 1 } } });
   const first = await rawTls(small.port, await identity());
   const second = connectTcp(small.port);
   await closedAfter(second, 0);
@@ -349,8 +376,27 @@ test("beyond the limit of connections the newest is closed at once, and room is 
   await small.close(0);
 });
 
+test("no connection is resumed, whatever of an earlier one a client shows", async () => {
+  const { key, cert } = await identity();
+  const options = { host: ADDRESS, port: server.port, key, cert, ALPNProtocols: [ALPN], rejectUnauthorized: false };
+  const first = tlsConnect(options);
+  const sessions: Buffer[] = [];
+  first.on("session", (session: Buffer) => sessions.push(session));
+  await once(first, "secureConnect");
+  await writeMessage(first, ClientHelloSchema, create(ClientHelloSchema, {}));
+  await readMessage(first, ServerHelloSchema);
+  first.destroy();
+  for (const session of [...sessions, first.getSession()]) {
+    if (session === undefined) continue;
+    const second = tlsConnect({ ...options, session });
+    await once(second, "secureConnect");
+    expect(second.isSessionReused()).toBe(false);
+    second.destroy();
+  }
+});
+
 test("an idle connection is closed", async () => {
-  const impatient = await start({ idleMs: 200 });
+  const impatient = await start({ limits: { idleMs: 200 } });
   const tls = await rawTls(impatient.port, await identity());
   await writeMessage(tls, ClientHelloSchema, create(ClientHelloSchema, {}));
   await readMessage(tls, ServerHelloSchema);

@@ -130,7 +130,7 @@ class AttestedCredentials<P> extends ChannelCredentials {
     try {
       const tls = await startTls(socket, this.#options.identity, deadline);
       tls.on("error", () => undefined);
-      this.server = await startExchange(tls, this.#options);
+      this.server = await startExchange(tls, this.#options.identity, this.#options);
       return { socket: tls, secure: true };
     } catch (error) {
       socket.destroy();

@@ -1,4 +1,4 @@
-import { CodedError } from "../runtime/errors.ts";
+import { CodedError, type Details } from "../runtime/errors.ts";
 
 /**
  * What goes wrong on the way to an attested connection.
@@ -30,15 +30,18 @@ export class ChannelError extends CodedError<ChannelCode> {}
 export class RemoteError extends CodedError {
   /** Nothing is wrong with this side: the same request may succeed later. */
   readonly transient: boolean;
+  /** What the peer asks to wait before that, in milliseconds. */
+  readonly retryAfterMs: number;
 
   constructor(
     code: string,
     message: string,
     transient: boolean,
-    details: { where?: string; got?: string; want?: string },
+    details: Details & { readonly retryAfterMs?: number } = {},
   ) {
     super(code, message, details);
     this.transient = transient;
+    this.retryAfterMs = details.retryAfterMs ?? 0;
   }
 }
 

@@ -8,7 +8,8 @@ import { ChannelError } from "./error.ts";
 import { fromWire, toWire } from "./evidence-wire.ts";
 import { readMessage, writeMessage } from "./framing.ts";
 import { fromRejected, toRejected } from "./rejection.ts";
-import { bindingOf } from "./tls.ts";
+import { bindingOf, peerAddress, type TlsIdentity } from "./tls.ts";
+import { whileConnected } from "./while-connected.ts";
 
 /**
  * The one exchange of evidence after the TLS handshake (design §4). Evidence binds the exporter of this connection and
@@ -17,6 +18,8 @@ import { bindingOf } from "./tls.ts";
 
 /** What a peer shows, not verified yet. */
 export interface Claimant {
+  /** Address and port that it connected from, or was connected to. */
+  readonly address: string;
   /** The key of its TLS certificate; that it holds the private half is proven by the handshake. */
   readonly publicKey: KeyObject;
   /** Absent where the peer did not show any. */
@@ -25,22 +28,42 @@ export interface Claimant {
   readonly reportData: Buffer;
 }
 
-/** Decides about a peer: gives what it is from now on, or throws the refusal. */
-export type Appraiser<P> = (claimant: Claimant) => Promise<P>;
+/**
+ * Decides about a peer: gives what it is from now on, or throws the refusal. `abandoned` fires, at a server, when the
+ * peer no longer waits for the decision.
+ */
+export type Appraiser<P> = (claimant: Claimant, abandoned?: AbortSignal) => Promise<P>;
+
+/** How a server meets its peers. */
+export interface Reception<P> {
+  readonly identity: TlsIdentity;
+  readonly attester: Attester;
+  readonly appraise: Appraiser<P>;
+  /** Waits until there is room for a message of so many bytes. */
+  readonly makeRoom: (length: number) => Promise<void>;
+  /** Waits until it is this peer's turn to be appraised. */
+  readonly awaitTurn: () => Promise<void>;
+}
 
 /** The server's side. A refusal is told to the client before it is thrown. */
-export async function answerExchange<P>(socket: TLSSocket, attester: Attester, appraise: Appraiser<P>): Promise<P> {
+export async function answerExchange<P>(socket: TLSSocket, reception: Reception<P>): Promise<P> {
+  const { identity, attester, appraise, makeRoom, awaitTurn } = reception;
   try {
-    const binding = bindingOf(socket);
-    const hello = await readMessage(socket, ClientHelloSchema);
-    const peer = await appraise({
+    const binding = bindingOf(socket, identity);
+    const hello = await readMessage(socket, ClientHelloSchema, makeRoom);
+    await awaitTurn();
+    const claimant = {
+      address: peerAddress(socket),
       publicKey: binding.peerPublicKey,
       evidence: fromWire(hello.evidence),
       reportData: channelReportData("client", binding.exporter, binding.peerKey),
-    });
-    const evidence = hello.wantsServerEvidence
-      ? toWire(await attester.collect(channelReportData("server", binding.exporter, binding.ownKey)))
-      : undefined;
+    };
+    const { peer, evidence } = await whileConnected(socket, async (abandoned) => ({
+      peer: await appraise(claimant, abandoned),
+      evidence: hello.wantsServerEvidence
+        ? toWire(await attester.collect(channelReportData("server", binding.exporter, binding.ownKey)))
+        : undefined,
+    }));
     const accepted = { case: "accepted", value: evidence === undefined ? {} : { evidence } } as const;
     await writeMessage(socket, ServerHelloSchema, create(ServerHelloSchema, { answer: accepted }));
     return peer;
@@ -66,8 +89,12 @@ export interface Offer<P> {
  * @returns what `appraiseServer` made of the server; undefined where the server was not asked
  * @throws RemoteError where the server refuses
  */
-export async function startExchange<P>(socket: TLSSocket, offer: Offer<P>): Promise<P | undefined> {
-  const binding = bindingOf(socket);
+export async function startExchange<P>(
+  socket: TLSSocket,
+  identity: TlsIdentity,
+  offer: Offer<P>,
+): Promise<P | undefined> {
+  const binding = bindingOf(socket, identity);
   const evidence = await offer.attester?.collect(channelReportData("client", binding.exporter, binding.ownKey));
   const hello = create(ClientHelloSchema, {
     ...(evidence === undefined ? {} : { evidence: toWire(evidence) }),
@@ -80,6 +107,7 @@ export async function startExchange<P>(socket: TLSSocket, offer: Offer<P>): Prom
     throw new ChannelError("malformed_message", "the server neither accepted nor refused", { where: "ServerHello" });
   }
   return offer.appraiseServer?.({
+    address: peerAddress(socket),
     publicKey: binding.peerPublicKey,
     evidence: fromWire(answer.value.evidence),
     reportData: channelReportData("server", binding.exporter, binding.peerKey),

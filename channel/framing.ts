@@ -8,9 +8,14 @@ export const MAX_MESSAGE = 1024 * 1024;
 /**
  * Reads exactly one message. What follows it stays in the socket's buffer: HTTP/2 begins there.
  *
+ * @param makeRoom waits until there is room for so many bytes
  * @throws ChannelError `message_too_large` before any of the message is buffered, `malformed_message`, `closed`
  */
-export async function readMessage<D extends DescMessage>(socket: Duplex, schema: D): Promise<MessageShape<D>> {
+export async function readMessage<D extends DescMessage>(
+  socket: Duplex,
+  schema: D,
+  makeRoom?: (length: number) => Promise<void>,
+): Promise<MessageShape<D>> {
   const length = (await readExactly(socket, 4)).readUInt32BE();
   if (length > MAX_MESSAGE) {
     throw new ChannelError("message_too_large", "the peer announced too long a message", {
@@ -19,6 +24,7 @@ export async function readMessage<D extends DescMessage>(socket: Duplex, schema:
       want: `at most ${MAX_MESSAGE}`,
     });
   }
+  await makeRoom?.(length);
   const bytes = length === 0 ? Buffer.alloc(0) : await readExactly(socket, length);
   try {
     return fromBinary(schema, bytes);

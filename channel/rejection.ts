@@ -2,7 +2,7 @@ import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/p
 import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { type Rejected, RejectedSchema } from "../api/channel_pb.ts";
 import type { Status } from "../api/grpc.ts";
-import { outcomeOf } from "../api/refusal.ts";
+import { outcomeOf, Refusal } from "../api/refusal.ts";
 import { CodedError } from "../runtime/errors.ts";
 import { RemoteError } from "./error.ts";
 
@@ -10,26 +10,43 @@ import { RemoteError } from "./error.ts";
 
 const METADATA_KEY = "contrast-rejected-bin";
 
+/** What is transient mostly waits for a person, who does not notice two seconds. */
+const RETRY_AFTER_MS = 2000;
+
+/** Of a text that a peer says, in UTF-16 units. */
+const MAX_TEXT = 4096;
+
 /** An error of ours as the peer may see it. What is not a coded error is ours alone: the peer learns only `internal`. */
 export function toRejected(error: unknown): Rejected {
   if (!(error instanceof CodedError)) return create(RejectedSchema, { code: "internal", message: "internal error" });
+  const transient = outcomeOf(error.code)?.transient ?? false;
+  const retryAfterMs = error instanceof Refusal ? error.retryAfterMs : undefined;
   const rejected: MessageInitShape<typeof RejectedSchema> = {
     code: error.code,
     message: error.message,
-    transient: outcomeOf(error.code)?.transient ?? false,
+    transient,
+    ...(transient ? { retryAfterMs: retryAfterMs ?? RETRY_AFTER_MS } : {}),
     ...(error.where === undefined ? {} : { field: error.where }),
     ...(error.got === undefined ? {} : { got: error.got }),
     ...(error.want === undefined ? {} : { want: error.want }),
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
   };
   return create(RejectedSchema, rejected);
 }
 
 export function fromRejected(rejected: Rejected): RemoteError {
-  return new RemoteError(rejected.code, rejected.message, rejected.transient, {
-    ...(rejected.field === undefined ? {} : { where: rejected.field }),
-    ...(rejected.got === undefined ? {} : { got: rejected.got }),
-    ...(rejected.want === undefined ? {} : { want: rejected.want }),
+  return new RemoteError(printable(rejected.code), printable(rejected.message), rejected.transient, {
+    ...(rejected.field === undefined ? {} : { where: printable(rejected.field) }),
+    ...(rejected.got === undefined ? {} : { got: printable(rejected.got) }),
+    ...(rejected.want === undefined ? {} : { want: printable(rejected.want) }),
+    ...(rejected.hint === undefined ? {} : { hint: printable(rejected.hint) }),
+    ...(rejected.retryAfterMs === undefined ? {} : { retryAfterMs: rejected.retryAfterMs }),
   });
+}
+
+/** A hostile server's words reach people's terminals, where control characters are commands. */
+function printable(text: string): string {
+  return text.replaceAll(/\p{C}/gu, "\u{fffd}").slice(0, MAX_TEXT);
 }
 
 export function toStatus(error: unknown): Status {

@@ -15,16 +15,21 @@ const EXPORTER_LABEL = "EXPORTER-contrast-attestation-v1";
 const EXPORTER_LENGTH = 64;
 const DAY = 24 * 3600 * 1000;
 
-/** PEM, as node:tls takes it. */
 export interface TlsIdentity {
+  /** PEM, as node:tls takes it. */
   readonly key: string;
   readonly cert: string;
+  /** SHA-256 of the SubjectPublicKeyInfo. */
+  readonly keyDigest: Buffer;
 }
 
-/** A certificate that says nothing but its key. Nobody checks its dates; they are wide so that nobody has to. */
+/**
+ * A certificate that says nothing but its key, ECDSA or RSA. Nobody checks its dates; they are wide so that nobody has
+ * to.
+ */
 export async function selfSigned(keys: KeyPair, now: Date): Promise<TlsIdentity> {
   const subject = "contrast";
-  const cert = await issueLeaf({
+  const cert = issueLeaf({
     subject,
     publicKey: keys.publicKey,
     issuer: { name: subject, key: keys },
@@ -32,7 +37,7 @@ export async function selfSigned(keys: KeyPair, now: Date): Promise<TlsIdentity>
     notAfter: new Date(now.getTime() + 3650 * DAY),
     names: [],
   });
-  return { key: privateKeyPem(keys.privateKey), cert };
+  return { key: privateKeyPem(keys.privateKey), cert, keyDigest: spkiDigest(keys.publicKey) };
 }
 
 /** What both ends know of one connection and nobody knows of another. */
@@ -48,12 +53,12 @@ export interface Binding {
 /**
  * Reads the binding of a connection whose handshake is complete.
  *
+ * @param own the identity that this side showed in it
  * @throws ChannelError `tls_handshake` where the peer showed no certificate or did not agree on the protocol
  */
-export function bindingOf(socket: TLSSocket): Binding {
-  const own = socket.getX509Certificate()?.publicKey;
+export function bindingOf(socket: TLSSocket, own: TlsIdentity): Binding {
   const peer = socket.getPeerX509Certificate()?.publicKey;
-  if (own === undefined || peer === undefined) {
+  if (peer === undefined) {
     throw new ChannelError("tls_handshake", "the peer showed no certificate", { want: "a self-signed one" });
   }
   if (socket.alpnProtocol !== ALPN) {
@@ -65,7 +70,7 @@ export function bindingOf(socket: TLSSocket): Binding {
   }
   return {
     exporter: socket.exportKeyingMaterial(EXPORTER_LENGTH, EXPORTER_LABEL, Buffer.alloc(0)),
-    ownKey: spkiDigest(own),
+    ownKey: own.keyDigest,
     peerKey: spkiDigest(peer),
     peerPublicKey: peer,
   };
@@ -75,7 +80,8 @@ export function bindingOf(socket: TLSSocket): Binding {
 export async function startTls(socket: Socket, identity: TlsIdentity, deadline: AbortSignal): Promise<TLSSocket> {
   const tls = connect({
     socket,
-    ...identity,
+    key: identity.key,
+    cert: identity.cert,
     ALPNProtocols: [ALPN],
     minVersion: "TLSv1.3",
     maxVersion: "TLSv1.3",
@@ -95,4 +101,9 @@ export async function startTls(socket: Socket, identity: TlsIdentity, deadline: 
       cause,
     });
   }
+}
+
+/** Address and port, for people to read and to find a connection by. It says nothing about who the peer is. */
+export function peerAddress(socket: { remoteAddress?: string | undefined; remotePort?: number | undefined }): string {
+  return `${socket.remoteAddress ?? "?"}:${socket.remotePort ?? "?"}`;
 }

@@ -143,13 +143,17 @@ export class StateGuard {
     });
   }
 
-  set(request: SetRequest): Promise<SetResult> {
-    return this.#inTurn(() => this.#set(request));
+  /**
+   * @param abandoned where it fires before its turn, nothing is done, and its reason is thrown
+   * @throws Refusal of many codes; the state is then as before
+   */
+  set(request: SetRequest, abandoned?: AbortSignal): Promise<SetResult> {
+    return this.#inTurn(() => this.#set(request), abandoned);
   }
 
   /** @throws Refusal `not_seedshare_owner`, `wrong_seed` and others; state and shares given are then as before */
-  recover(request: RecoverRequest): Promise<RecoverResult> {
-    return this.#inTurn(() => this.#recover(request));
+  recover(request: RecoverRequest, abandoned?: AbortSignal): Promise<RecoverResult> {
+    return this.#inTurn(() => this.#recover(request), abandoned);
   }
 
   async history(): Promise<History> {
@@ -248,8 +252,12 @@ export class StateGuard {
     return manifest;
   }
 
-  #inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const turn = this.#last.then(change, change);
+  #inTurn<T>(change: () => Promise<T>, abandoned: AbortSignal | undefined): Promise<T> {
+    const unlessAbandoned = (): Promise<T> => {
+      abandoned?.throwIfAborted();
+      return change();
+    };
+    const turn = this.#last.then(unlessAbandoned, unlessAbandoned);
     this.#last = turn;
     // The caller handles a failure; the next in turn only waits for it.
     turn.catch(() => undefined);

@@ -41,9 +41,9 @@ export const appraiseUser: Appraiser<User> = async ({ address, publicKey }) => (
 export function serveUserApi(server: Server, user: User, { guard, metrics, audit, log }: UserApiOptions): void {
   const who = { peer: user.address, key: user.key };
   const handlers = metrics.instrument(UserAPI, {
-    async setManifest({ manifest, policies, latestTransition, signature }) {
+    async setManifest({ manifest, policies, latestTransition, signature }, { signal }) {
       const request = { manifest, policies, latestTransition, signature, callerKey: user.key };
-      const { snapshot, owner } = await guard.set(request);
+      const { snapshot, owner } = await guard.set(request, signal);
       const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
       log.info({ manifest: manifestDigest, generation, by: owner ?? user.key }, "manifest set");
       const set = { manifest: manifestDigest, generation, transition: latest.transition };
@@ -65,9 +65,9 @@ export function serveUserApi(server: Server, user: User, { guard, metrics, audit
         seedShares: toMessage(seedShares),
       };
     },
-    async recover({ seed, salt, force }) {
+    async recover({ seed, salt, force }, { signal }) {
       const request = { share: new Secret(seed), salt, callerSpki: user.spki, force };
-      const { missingShares, recovered } = await guard.recover(request);
+      const { missingShares, recovered } = await guard.recover(request, signal);
       if (recovered === undefined) {
         log.info({ missing: missingShares, by: user.key }, "seed share accepted");
         audit.record({ event: "share_accepted", ...who, missing: missingShares });

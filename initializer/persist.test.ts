@@ -41,6 +41,13 @@ test("it writes one line for each change of what it waits for, not for each try"
   ]);
 });
 
+test("it stays away as long as the Coordinator asks for, and its own time on top; never longer than a minute", async () => {
+  const overloaded = (retryAfterMs: number) => new RemoteError("overloaded", "later", true, { retryAfterMs });
+  const { result, waits } = setUp([overloaded(5000), overloaded(2 ** 32 - 1), unreachable, "certificates"]);
+  await result;
+  expect(waits).toEqual([5500, 61_000, 2000]);
+});
+
 test("a TEE that is busy is asked again", async () => {
   const busy = new EvidenceError("tee_busy", "later");
   expect(await setUp([busy, busy, "certificates"]).result).toBe("certificates");

@@ -18,11 +18,15 @@ export interface Patience {
   readonly sleep: (ms: number, stop: AbortSignal) => Promise<void>;
 }
 
+const MAX_REQUESTED_WAIT = 60_000;
+
+type Obstacle = ChannelError | RemoteError | EvidenceError;
+
 /** Waiting ended without success; `cause` is what stood in the way last. */
 export class GaveUp extends CodedError<"gave_up"> {}
 
 export async function persist<T>(attempt: () => Promise<T>, { log, stop, random, sleep }: Patience): Promise<T> {
-  let obstacle: ChannelError | RemoteError | EvidenceError | undefined;
+  let obstacle: Obstacle | undefined;
   const stopped = new Promise<never>((_resolve, reject) => {
     const giveUp = (): void => {
       const cause = obstacle ?? new ChannelError("timeout", "no answer in time");
@@ -39,12 +43,17 @@ export async function persist<T>(attempt: () => Promise<T>, { log, stop, random,
       if (error.code !== obstacle?.code) log.info({ code: error.code }, `waiting: ${describeError(error)}`);
       obstacle = error;
     }
-    await Promise.race([stopped, sleep(backoff(failures, random()), stop)]);
+    await Promise.race([stopped, sleep(requestedWait(obstacle) + backoff(failures, random()), stop)]);
   }
 }
 
+/** What the Coordinator asks for, to some extent: a hostile one must not park an Initializer for ever. Milliseconds. */
+function requestedWait(obstacle: Obstacle): number {
+  return obstacle instanceof RemoteError ? Math.min(obstacle.retryAfterMs, MAX_REQUESTED_WAIT) : 0;
+}
+
 /** Nothing that this side could change would help, and time may. */
-function isTransient(error: unknown): error is ChannelError | RemoteError | EvidenceError {
+function isTransient(error: unknown): error is Obstacle {
   if (error instanceof RemoteError) return error.transient;
   if (error instanceof EvidenceError) return error.code === "tee_busy";
   return error instanceof ChannelError && ["unreachable", "timeout", "closed", "tls_handshake"].includes(error.code);

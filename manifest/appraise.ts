@@ -81,7 +81,7 @@ async function verifyEvidence(
 ): Promise<VerifiedEvidence> {
   // No vendor knows a software TEE. Evidence that brings its root along is verified under such roots alone, or a real
   // chip could get around the vendor's revocation list by adding one.
-  if (evidence.kind === "snp" && bringsRoot(evidence, roots)) {
+  if (evidence.kind === "snp" && bringsRoot(evidence, roots, cache)) {
     return verifySnp(evidence, { trustAnchors: simulatedRoots([...roots]), at, cache });
   }
   const whole = await complete(evidence);
@@ -90,8 +90,9 @@ async function verifyEvidence(
     : verifyTdx(whole, { trustAnchors: INTEL_ROOTS, at, cache });
 }
 
-function bringsRoot({ certificates }: SnpEvidence, roots: ReadonlySet<string>): boolean {
-  return roots.size > 0 && certificates.some((der) => roots.has(digestOf(parseCertificate(der))));
+function bringsRoot({ certificates }: SnpEvidence, roots: ReadonlySet<string>, cache?: EvidenceCache): boolean {
+  const parse = (der: Buffer) => cache?.recall(parseCertificate, der) ?? parseCertificate(der);
+  return roots.size > 0 && certificates.some((der) => roots.has(digestOf(parse(der))));
 }
 
 /**

@@ -299,6 +299,48 @@ test("refuses the key __proto__ wherever it stands", () => {
   expect(refusal(Buffer.from(policy)).where).toBe("$.Policies.__proto__");
 });
 
+test("reads how many seed share owners it takes, 1 where it does not say", () => {
+  const owners = [RSA, spkiHex("rsa")];
+  const read = (threshold: unknown): number =>
+    parseManifest(
+      Buffer.from(JSON.stringify({ ...MANIFEST, SeedshareOwnerPubKeys: owners, SeedshareThreshold: threshold })),
+    ).seedshareThreshold;
+  expect([undefined, 1, 2].map(read)).toEqual([1, 1, 2]);
+  for (const threshold of [0, 3, 1.5, -1, "1", null]) {
+    expect(() => read(threshold)).toThrow(
+      expect.objectContaining({ code: "invalid_manifest", where: "$.SeedshareThreshold" }),
+    );
+  }
+});
+
+test("refuses a seed share owner who stands there twice, in whatever case", () => {
+  const owners = [RSA, spkiHex("rsa"), RSA.toUpperCase()];
+  expect(refusal(changed(["SeedshareOwnerPubKeys"], owners))).toMatchObject({
+    where: "$.SeedshareOwnerPubKeys[2]",
+    want: "each key once",
+  });
+});
+
+test("refuses more seed share owners than shares can be made for", () => {
+  // Other moduli, so other keys: what is looked at here is their number.
+  const owners = Array.from({ length: 256 }, (_, index) => {
+    const der = Buffer.from(RSA, "hex");
+    der.writeUInt16BE(index, 100);
+    return der.toString("hex");
+  });
+  const read = (count: number, threshold: number): unknown =>
+    parseManifest(
+      Buffer.from(
+        JSON.stringify({ ...MANIFEST, SeedshareOwnerPubKeys: owners.slice(0, count), SeedshareThreshold: threshold }),
+      ),
+    );
+  read(255, 255);
+  read(256, 1);
+  expect(() => read(256, 2)).toThrow(
+    expect.objectContaining({ where: "$.SeedshareOwnerPubKeys", want: "at most 255 keys with a threshold" }),
+  );
+});
+
 test("reports all faults together, duplicates too", () => {
   const text = JSON.stringify({ ...MANIFEST, Policies: { xy: { SANs: ["a b"] } }, Extra: 1 });
   const error = refusal(Buffer.from(text.replace("{", '{"Extra": 0, ')));

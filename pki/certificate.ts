@@ -126,14 +126,20 @@ function encodeCommonName(name: string): Buffer {
 
 /** SHA-1 of the bits of the key: method 1 of RFC 5280 §4.2.1.2. A name by which keys are found, not a proof. */
 function keyIdentifier(publicKey: KeyObject): Buffer {
+  const known = identifiers.get(publicKey);
+  if (known !== undefined) return known;
   const bits = readDer(spki(publicKey), "SubjectPublicKeyInfo", (der) =>
     der.sequence("SubjectPublicKeyInfo", (info) => {
       info.element(TAG.sequence, "algorithm");
       return info.bitString("subjectPublicKey", true);
     }),
   );
-  return createHash("sha1").update(bits).digest();
+  const identifier = createHash("sha1").update(bits).digest();
+  identifiers.set(publicKey, identifier);
+  return identifier;
 }
+
+const identifiers = new WeakMap<KeyObject, Buffer>();
 
 /** 16 random bytes, positive and of full length (RFC 5280 §4.1.2.2 allows 20). */
 function serialNumber(): Buffer {

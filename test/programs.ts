@@ -25,9 +25,17 @@ export interface Program {
   readonly stdout: () => string;
 }
 
-/** @param environment beside PATH; nothing of this process's own goes along */
-export function startProgram(args: readonly string[], environment: Readonly<Record<string, string>> = {}): Program {
-  const child = spawn(process.execPath, args, {
+/**
+ * @param environment beside PATH; nothing of this process's own goes along
+ * @param within a command that ends by running what follows it
+ */
+export function startProgram(
+  args: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+  within: readonly string[] = [],
+): Program {
+  const [command = process.execPath, ...rest] = [...within, process.execPath, ...args];
+  const child = spawn(command, rest, {
     cwd: root,
     env: { PATH: process.env["PATH"] ?? "", ...environment },
     stdio: ["ignore", "pipe", "pipe"],
