@@ -16,10 +16,10 @@ test("every command of docs/operations.md does what stands there", async () => {
   }
   const steps = parseWalkThrough(readFileSync(join(root, "docs/operations.md"), "utf8"));
   expect(steps.length).toBeGreaterThan(30);
-  const outcomes = await runWalkThrough(steps, folder);
+  const outcomes = await runWalkThrough(steps, folder, 280_000);
   for (const outcome of outcomes) {
     const { step, output, exitCode } = outcome;
     expect(isAsExpected(outcome), `$ ${step.command}\n${output}\nwant:\n${step.expected.join("\n")}`).toBe(true);
     expect(exitCode, `$ ${step.command}\n${output}`).toBe(0);
   }
-}, 180_000);
+}, 300_000);

@@ -34,21 +34,24 @@ export interface Outcome {
 
 const MARK = "@@ step ended @@";
 
-/** Runs the steps, all of them whatever they give, and ends what they left running. */
-export async function runWalkThrough(steps: readonly Step[], folder: string): Promise<Outcome[]> {
+/**
+ * Runs the steps, all of them whatever they give, and ends what they left running, or what runs too long.
+ *
+ * @param limitMs for all of them together
+ */
+export async function runWalkThrough(steps: readonly Step[], folder: string, limitMs: number): Promise<Outcome[]> {
   const script = ["exec 2>&1", ...steps.map(({ command }) => `${command}\nprintf '\\n${MARK} %s\\n' $?`)].join("\n");
   // In a process group of its own, so that what runs in the background can be ended with it.
   const shell = spawn("bash", ["-c", script], { cwd: folder, detached: true, stdio: ["ignore", "pipe", "inherit"] });
   const chunks: Buffer[] = [];
   shell.stdout.on("data", (chunk: Buffer) => chunks.push(chunk));
+  const closed = once(shell, "close");
+  const timer = setTimeout(() => endGroup(shell.pid), limitMs);
   await once(shell, "exit");
+  clearTimeout(timer);
   // What runs in the background shares the pipe, so that it closes only now.
-  try {
-    process.kill(-(shell.pid ?? NaN), "SIGTERM");
-  } catch {
-    // Nothing was left.
-  }
-  await once(shell, "close");
+  endGroup(shell.pid);
+  await closed;
   const parts = Buffer.concat(chunks)
     .toString()
     .split(new RegExp(`\n${MARK} (\\d+)\n`));
@@ -57,6 +60,14 @@ export async function runWalkThrough(steps: readonly Step[], folder: string): Pr
     output: parts[2 * index] ?? "",
     exitCode: Number(parts[2 * index + 1] ?? NaN),
   }));
+}
+
+function endGroup(leader: number | undefined): void {
+  try {
+    process.kill(-(leader ?? NaN), "SIGTERM");
+  } catch {
+    // Nothing was left.
+  }
 }
 
 /** Whether the output has the expected lines, in their order. */
