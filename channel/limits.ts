@@ -1,6 +1,6 @@
 import { Refusal } from "../api/refusal.ts";
 import type { Duplex } from "node:stream";
-import type { Gate, GateLimits } from "./gate.ts";
+import type { Gate, GateLimits } from "../runtime/gate.ts";
 import { whileConnected } from "./while-connected.ts";
 
 /** What a server of the attested channel gives to its peers. A peer is a source address; see `sourceOf`. */

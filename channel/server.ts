@@ -7,10 +7,10 @@ import { describeError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";
 import { cannotListen, ChannelError } from "./error.ts";
 import { answerExchange, type Appraiser } from "./exchange.ts";
-import { Gate } from "./gate.ts";
+import { Gate } from "../runtime/gate.ts";
 import { type ChannelLimits, enter, LARGE_MESSAGE } from "./limits.ts";
-import { RefusalLog } from "./refusal-log.ts";
-import { sourceOf } from "./source.ts";
+import { RefusalLog } from "../runtime/refusal-log.ts";
+import { sourceOf } from "../runtime/source.ts";
 import { ALPN, peerAddress, type TlsIdentity } from "./tls.ts";
 
 /**

@@ -97,27 +97,43 @@ interface Dashboard {
   }[];
 }
 
-test("the dashboard asks for metrics that there are, of the chosen data source, side by side", () => {
-  const dashboard = JSON.parse(read("deploy/grafana/contrast-coordinator.json")) as Dashboard;
-  expect(dashboard.schemaVersion).toBeGreaterThanOrEqual(41);
-  expect(dashboard.templating.list).toContainEqual(expect.objectContaining({ name: "datasource", type: "datasource" }));
-  const expressions = [
-    ...dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr)),
-    ...dashboard.annotations.list.flatMap(({ expr }) => expr ?? []),
-    ...dashboard.templating.list.flatMap(({ definition }) => definition ?? []),
-  ];
-  const asked = new Set(expressions.flatMap(metricsOf));
-  for (const name of asked) expect(registered).toContainEqual([name, expect.anything()]);
-  const ours = [...registered.keys()].filter((name) => name.startsWith("contrast_"));
-  expect(ours.filter((name) => !asked.has(name))).toEqual([]);
-  for (const { datasource } of dashboard.panels) expect(datasource.uid).toBe("${datasource}");
-  expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
-  const taken = dashboard.panels.flatMap(({ gridPos: { x, y, w, h } }) =>
-    Array.from({ length: w * h }, (_, cell) => `${x + (cell % w)},${y + Math.floor(cell / w)}`),
-  );
-  expect(new Set(taken).size).toBe(taken.length);
-  expect(Math.max(...dashboard.panels.map(({ gridPos }) => gridPos.x + gridPos.w))).toBe(24);
-});
+/** The names of the mesh proxy's metrics, from its document; a test of its own compares that with what there is. */
+function meshMetrics(): string[] {
+  const rows = Array.from(read("docs/mesh-proxy.md").matchAll(/^\| `((?:contrast_mesh|process)_\w+)` +\| (\w+)/gm));
+  for (const [, name = "", type] of rows) if (type === "histogram") histograms.add(name);
+  return rows.map(([, name = ""]) => name);
+}
+
+test.each([
+  ["coordinator", () => [...registered.keys()]],
+  ["mesh-proxy", meshMetrics],
+])(
+  "the dashboard of the %s asks for metrics that there are, of the chosen data source, side by side",
+  (program, metrics) => {
+    const dashboard = JSON.parse(read(`deploy/grafana/contrast-${program}.json`)) as Dashboard;
+    const exposed = metrics();
+    expect(dashboard.schemaVersion).toBeGreaterThanOrEqual(41);
+    expect(dashboard.templating.list).toContainEqual(
+      expect.objectContaining({ name: "datasource", type: "datasource" }),
+    );
+    const expressions = [
+      ...dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr)),
+      ...dashboard.annotations.list.flatMap(({ expr }) => expr ?? []),
+      ...dashboard.templating.list.flatMap(({ definition }) => definition ?? []),
+    ];
+    const asked = new Set(expressions.flatMap(metricsOf));
+    for (const name of asked) expect(exposed).toContain(name);
+    const ours = exposed.filter((name) => name.startsWith("contrast_"));
+    expect(ours.filter((name) => !asked.has(name))).toEqual([]);
+    for (const { datasource } of dashboard.panels) expect(datasource.uid).toBe("${datasource}");
+    expect(new Set(dashboard.panels.map(({ id }) => id)).size).toBe(dashboard.panels.length);
+    const taken = dashboard.panels.flatMap(({ gridPos: { x, y, w, h } }) =>
+      Array.from({ length: w * h }, (_, cell) => `${x + (cell % w)},${y + Math.floor(cell / w)}`),
+    );
+    expect(new Set(taken).size).toBe(taken.length);
+    expect(Math.max(...dashboard.panels.map(({ gridPos }) => gridPos.x + gridPos.w))).toBe(24);
+  },
+);
 
 interface Rules {
   readonly groups: readonly {

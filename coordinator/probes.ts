@@ -1,7 +1,7 @@
 import { createServer, type Server } from "node:http";
 import type { Socket } from "node:net";
 import type { Registry } from "prom-client";
-import { RefusalLog } from "../channel/refusal-log.ts";
+import { RefusalLog } from "../runtime/refusal-log.ts";
 import { peerAddress } from "../channel/tls.ts";
 import { describeError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";

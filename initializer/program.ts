@@ -2,11 +2,12 @@ import { setTimeout as delay } from "node:timers/promises";
 import { insecureReason, openAttester, teeConstraints, teeVariables } from "../attestation/open.ts";
 import { outcomeOf } from "../api/refusal.ts";
 import { ChannelError, RemoteError } from "../channel/error.ts";
+import { liftDefaultDeny } from "../netfilter/default-deny.ts";
 import { generateEcKey } from "../pki/keys.ts";
 import { Malformed, type Variable } from "../runtime/environment.ts";
 import { CodedError, describeError } from "../runtime/errors.ts";
 import { EXIT, type Running, runProgram } from "../runtime/program.ts";
-import { duration, path } from "../runtime/variables.ts";
+import { duration, onlyIfOne, path } from "../runtime/variables.ts";
 import { coordinatorHost } from "./address.ts";
 import { enroll, filesOf } from "./enroll.ts";
 import { GaveUp, persist } from "./persist.ts";
@@ -29,6 +30,7 @@ const variables = {
   CONTRAST_TLS_CONFIG_DIR: path("/tls-config", "where certificates and keys are written"),
   CONTRAST_TIMEOUT: duration(undefined, "give up after this long, like 5m (default: never)"),
   CONTRAST_KEY_MODE: keyMode,
+  CONTRAST_LIFT_DEFAULT_DENY: onlyIfOne("1: nothing guards the pod's ports, so let the world in when all is written"),
   ...teeVariables,
 } as const;
 
@@ -69,6 +71,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     const files = filesOf(response, keys, configuration.CONTRAST_KEY_MODE);
     await publish(directory, files);
     log.info({ directory, files: files.map((file) => file.name) }, "certificates written");
+    if (configuration.CONTRAST_LIFT_DEFAULT_DENY) await liftDefaultDeny(process.env, log);
     return EXIT.done;
   } catch (error) {
     log.fatal(codeOf(error), describeError(error));

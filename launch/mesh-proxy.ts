@@ -4,7 +4,17 @@
  */
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 if (major > 24 || (major === 24 && minor >= 12)) {
-  void import("../mesh-proxy/program.ts");
+  if (process.argv.length === 3 && process.argv[2] === "healthcheck") {
+    // A probe runs often: it does not load the program.
+    void import("../mesh-proxy/healthcheck.ts")
+      .then(({ healthcheck }) => healthcheck(process.env["CONTRAST_ADMIN_PORT"]))
+      .then(({ code, text }) => {
+        process.stdout.write(text + "\n");
+        process.exitCode = code;
+      });
+  } else {
+    void import("../mesh-proxy/program.ts");
+  }
 } else {
   process.stderr.write(
     "contrast: needs Node 24.12 or later, and this is " +

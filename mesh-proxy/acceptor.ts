@@ -1,30 +1,57 @@
+import { randomBytes } from "node:crypto";
 import { Socket } from "node:net";
-import { createServer, type Server, type TLSSocket } from "node:tls";
+import { createServer, type SecureContextOptions, type Server, type TLSSocket } from "node:tls";
+import { failWhereCut } from "./close-notify.ts";
 import type { Credentials } from "./credentials.ts";
 import { MeshProxyError, reason } from "./errors.ts";
-import { DEADLINE_MS, type Leg } from "./leg.ts";
+import type { Leg } from "./leg.ts";
+import type { LiveCredentials } from "./live-credentials.ts";
+import { isBoundToHandshake, tlsSettings, type TlsVersion } from "./tls-settings.ts";
+
+/** How long a key encrypts sessions, which it can decrypt for no longer: they live in the client's memory alone. */
+export const TICKET_KEY_LIFETIME_MS = 3_600_000;
+
+export interface AcceptorOptions {
+  readonly clientCertificate: "required" | "not asked for";
+  readonly oldestTls: TlsVersion;
+  /** How long a client may take, in milliseconds. */
+  readonly handshakeMs: number;
+  readonly now: () => Date;
+}
+
+/** The server's side of a connection that is secure. */
+export interface SecureLeg extends Leg {
+  readonly stream: TLSSocket;
+}
 
 /**
  * The server side of TLS on connections that were accepted elsewhere: one TLS context for all of them. With
  * `clientCertificate: "required"` a connection is secure only if the client's chain ends in the mesh CA.
+ *
+ * A session is resumed only under the certificate set that it began under: the keys of its ticket (RFC 5077) belong to
+ * the context, are in no file, and are gone with it.
  */
 export class TlsAcceptor {
   readonly #server: Server;
+  readonly #handshakeMs: number;
   readonly #handshakes = new WeakMap<Socket, PromiseWithResolvers<TLSSocket>>();
 
-  constructor(credentials: Credentials, clientCertificate: "required" | "not asked for", now: () => Date) {
+  constructor(credentials: LiveCredentials, { clientCertificate, oldestTls, handshakeMs, now }: AcceptorOptions) {
+    this.#handshakeMs = handshakeMs;
     const isRequired = clientCertificate === "required";
-    this.#server = createServer({
-      cert: credentials.certChain,
-      key: credentials.key.reveal(),
-      ca: credentials.meshCa,
-      minVersion: "TLSv1.3",
-      requestCert: isRequired,
-      rejectUnauthorized: true,
-      ALPNCallback: ({ protocols }) => applicationProtocol(protocols),
+    const contextOptions = (current: Credentials): SecureContextOptions => ({
+      ...tlsSettings(current, oldestTls),
       // A session that was begun without a client certificate must not be resumed where one is required.
       sessionIdContext: isRequired ? "mesh-mutual" : "mesh-server",
     });
+    this.#server = createServer({
+      ...contextOptions(credentials.current),
+      requestCert: isRequired,
+      rejectUnauthorized: true,
+      ALPNCallback: ({ protocols }) => applicationProtocol(protocols),
+    });
+    credentials.onChange((current) => this.#server.setSecureContext(contextOptions(current)));
+    setInterval(() => this.#server.setTicketKeys(randomBytes(48)), TICKET_KEY_LIFETIME_MS).unref();
     this.#server.on("secureConnection", (socket) => {
       socket.on("error", () => {});
       // Before the client's end can be seen: from here on it may end its direction and still wait for an answer.
@@ -32,6 +59,7 @@ export class TlsAcceptor {
       const handshake = this.#handshakeOf(socket);
       if (handshake === undefined) socket.destroy();
       else if (isResumedTooLate(socket, now())) handshake.reject(untrusted("CERT_HAS_EXPIRED"));
+      else if (!isBoundToHandshake(socket)) handshake.reject(unbound());
       else handshake.resolve(socket);
     });
     this.#server.on("tlsClientError", (error, socket) => this.#handshakeOf(socket)?.reject(refusal(error, socket)));
@@ -42,17 +70,19 @@ export class TlsAcceptor {
    * @throws MeshProxyError `client_certificate_missing`, `client_certificate_untrusted`, `tls_handshake` or
    *   `handshake_timeout`
    */
-  async accept(transport: Socket): Promise<Leg> {
+  async accept(transport: Socket): Promise<SecureLeg> {
     const handshake = Promise.withResolvers<TLSSocket>();
     this.#handshakes.set(transport, handshake);
     // Node's own handshake timeout starts anew with every byte that a slow peer sends.
     const timer = setTimeout(() => {
-      handshake.reject(new MeshProxyError("handshake_timeout", `no TLS handshake within ${DEADLINE_MS} ms`));
-    }, DEADLINE_MS);
+      handshake.reject(new MeshProxyError("handshake_timeout", `no TLS handshake within ${this.#handshakeMs} ms`));
+    }, this.#handshakeMs);
     const restore = resetWhereClosed(transport);
     this.#server.emit("connection", transport);
     try {
-      return { stream: await handshake.promise, transport };
+      const leg = { stream: await handshake.promise, transport };
+      failWhereCut(leg);
+      return leg;
     } catch (error) {
       transport.destroy();
       throw error;
@@ -117,6 +147,13 @@ function refusal(error: Error, socket: TLSSocket): MeshProxyError {
     return new MeshProxyError("client_certificate_missing", "the client showed no certificate", { hint: HINT });
   }
   return new MeshProxyError("tls_handshake", "the TLS handshake failed", { got, cause: error });
+}
+
+function unbound(): MeshProxyError {
+  return new MeshProxyError("tls_handshake", "the client's TLS is not bound to its handshake", {
+    got: "TLS 1.2 without the extended master secret",
+    want: "TLS 1.3, or 1.2 with RFC 7627",
+  });
 }
 
 function untrusted(verification: string): MeshProxyError {

@@ -1,37 +1,105 @@
 import { createServer } from "node:http";
+import type { Socket } from "node:net";
+import { RefusalLog } from "../runtime/refusal-log.ts";
+import { describeError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";
+import { CONTENT_TYPE } from "./exposition.ts";
 import { listening } from "./listener.ts";
 
-/** Answers GET on `/healthz` (the process answers) and `/readyz` (it accepts connections), on all addresses. */
+/** Anybody may connect. A request takes milliseconds, so a connection ends after one answer, or after this. */
+const REQUEST_MS = 5_000;
+
+/** When there are more the oldest one goes: idle peers can't keep the kubelet out. */
+const MOST_CONNECTIONS = 32;
+
+export interface AdminPages {
+  readonly isReady: () => boolean;
+  readonly metrics: () => Promise<string>;
+  /** What the proxy was told, and what it made of it. It has no secret. */
+  readonly configuration: () => unknown;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly text: string;
+  readonly type?: string;
+}
+
+/** Answers GET on `/healthz` (the process answers), `/readyz` (it accepts connections), `/metrics` and `/config`. */
 export class Admin {
   readonly #server;
-  #isReady = false;
+  readonly #pages: AdminPages;
 
-  constructor(log: Logger) {
-    this.#server = createServer({ headersTimeout: 5_000, requestTimeout: 5_000 }, (request, response) => {
-      const [status, text] = this.#answer(request.method, request.url);
-      response.writeHead(status, { "content-type": "text/plain" }).end(`${text}\n`);
+  private constructor(pages: AdminPages, log: Logger) {
+    this.#pages = pages;
+    this.#server = createServer((request, response) => {
+      this.#answer(request.method, request.url).then(
+        ({ status, text, type = "text/plain; charset=utf-8" }) => {
+          response.writeHead(status, { "content-type": type, connection: "close" }).end(text);
+        },
+        (error: unknown) => {
+          log.error({ code: "internal", got: describeError(error) }, "admin port: no answer");
+          response.writeHead(500, { connection: "close" }).end();
+        },
+      );
     });
-    this.#server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
-      log.warn({ code: "malformed_request", got: error.code }, "admin port: connection closed, it was not HTTP");
+    // In the order of their arrival, as every Set.
+    const open = new Set<Socket>();
+    this.#server.on("connection", (socket) => {
+      const [oldest] = open;
+      if (oldest !== undefined && open.size >= MOST_CONNECTIONS) {
+        open.delete(oldest);
+        oldest.destroy();
+      }
+      open.add(socket);
+      const timer = setTimeout(() => socket.destroy(), REQUEST_MS);
+      socket.on("close", () => {
+        clearTimeout(timer);
+        open.delete(socket);
+      });
+    });
+    const refusals = new RefusalLog(log);
+    this.#server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
+      // A probe that only connects.
+      if (error.code === "ECONNRESET") return void socket.destroy();
+      refusals.write("malformed_request", socket.remoteAddress ?? "?", "what came on the admin port was not HTTP", {
+        got: error.code,
+      });
       socket.destroy();
     });
   }
 
   /** @throws MeshProxyError `listen` */
-  async open(port: number): Promise<void> {
-    await listening(this.#server, { port });
-    this.#server.on("error", () => {});
+  static async open(port: number, pages: AdminPages, log: Logger): Promise<Admin> {
+    const admin = new Admin(pages, log);
+    await listening(admin.#server, { port });
+    admin.#server.on("error", () => {});
+    return admin;
   }
 
-  set isReady(isReady: boolean) {
-    this.#isReady = isReady;
+  close(): void {
+    this.#server.close();
+    this.#server.closeAllConnections();
   }
 
-  #answer(method: string | undefined, url: string | undefined): readonly [number, string] {
-    if (method !== "GET" && method !== "HEAD") return [405, "read-only"];
-    if (url === "/healthz") return [200, "ok"];
-    if (url === "/readyz") return this.#isReady ? [200, "ready"] : [503, "not ready"];
-    return [404, "not found"];
+  async #answer(method: string | undefined, url = ""): Promise<Answer> {
+    if (method !== "GET" && method !== "HEAD") return { status: 405, text: "read-only\n" };
+    const [path = ""] = url.split("?");
+    switch (path) {
+      case "/healthz":
+        return { status: 200, text: "ok\n" };
+      case "/readyz":
+        return this.#pages.isReady() ? { status: 200, text: "ready\n" } : { status: 503, text: "not ready\n" };
+      case "/metrics":
+        return { status: 200, text: await this.#pages.metrics(), type: CONTENT_TYPE };
+      case "/config":
+        return {
+          status: 200,
+          text: `${JSON.stringify(this.#pages.configuration(), null, 2)}\n`,
+          type: "application/json",
+        };
+      default:
+        return { status: 404, text: "want /healthz, /readyz, /metrics or /config\n" };
+    }
   }
 }

@@ -1,9 +1,12 @@
 import { isIPv6, SocketAddress } from "node:net";
 import { type Configuration, type Constraint, type Fault, Malformed, quote } from "../runtime/environment.ts";
-import { ipAddress, oneOf, parsePort, path } from "../runtime/variables.ts";
+import { duration, ipAddress, oneOf, parsePort, path } from "../runtime/variables.ts";
 import { type EgressRule, parseEgressRules } from "../mesh-rules/egress-rules.ts";
 import { PORT } from "../mesh-rules/entries.ts";
+import { type IngressAllow, parseIngressAllow } from "../mesh-rules/ingress-allow.ts";
 import { type IngressRule, parseIngressRules } from "../mesh-rules/ingress-rules.ts";
+import { limitVariables } from "./limits.ts";
+import { parseSockets, type TransparentSocket } from "./transparent/sockets.ts";
 
 /** The variables of the mesh proxy (design §2), and what has to hold between them. */
 export const variables = {
@@ -22,8 +25,25 @@ export const variables = {
     unset: [] as readonly number[],
     parse: parsePorts,
   },
+  CONTRAST_INGRESS_SOCKETS: {
+    help: "mode transparent: the program sets this for itself",
+    unset: undefined as readonly TransparentSocket[] | undefined,
+    parse: parseSockets,
+  },
+  CONTRAST_INGRESS_ALLOW: {
+    help: "the names that may connect to a port, as 8080=web,vote-bot, joined by ##; without: the whole mesh",
+    unset: [] as readonly IngressAllow[],
+    parse: parseIngressAllow,
+  },
+  CONTRAST_INGRESS_PROXY_PROTOCOL: {
+    help: "the ports of applications that expect the PROXY protocol, version 2, separated by commas",
+    unset: [] as readonly number[],
+    parse: parsePorts,
+  },
+  CONTRAST_TLS_MIN: oneOf(["1.2", "1.3"], "1.3", "the oldest version of TLS to speak"),
+  CONTRAST_DRAIN_TIMEOUT: duration(25_000, "how long connections may go on after the signal to stop (default: 25s)"),
   CONTRAST_ADMIN_PORT: {
-    help: "the port of /healthz and /readyz; unset: none",
+    help: "the port of /healthz, /readyz, /metrics and /config; unset: none",
     unset: undefined as number | undefined,
     parse(text: string) {
       const port = parsePort(text);
@@ -31,6 +51,8 @@ export const variables = {
       return port;
     },
   },
+  CONTRAST_ACCESS_LOG: oneOf(["0", "1"], "0", "1: a line of JSON on standard output for each connection"),
+  ...limitVariables,
 };
 
 export type MeshProxyConfiguration = Configuration<typeof variables>;
@@ -48,6 +70,12 @@ function parsePorts(text: string): number[] {
   return ports.filter((port) => port !== undefined);
 }
 
+/** Whether connections from outside the pod are to be led here. */
+export function isTransparent(configuration: MeshProxyConfiguration): boolean {
+  const { CONTRAST_INGRESS_PROXY_CONFIG: rules, CONTRAST_INGRESS_MODE: mode } = configuration;
+  return rules !== undefined && mode === "transparent";
+}
+
 type Faults = (configuration: MeshProxyConfiguration) => readonly Fault[];
 
 /** The constraints of mode `bind`, which are about nothing where the ingress is not touched. */
@@ -62,20 +90,11 @@ function whereBound(
   return { about: ["CONTRAST_INGRESS_PROXY_CONFIG", "CONTRAST_INGRESS_MODE", ...about], faults: faultsIfBound };
 }
 
+const INGRESS = ["CONTRAST_INGRESS_PROXY_CONFIG", "CONTRAST_INGRESS_MODE", "CONTRAST_INGRESS_PORTS"] as const;
+
 export const constraints: readonly Constraint<typeof variables>[] = [
-  {
-    about: ["CONTRAST_INGRESS_PROXY_CONFIG", "CONTRAST_INGRESS_MODE"],
-    faults: ({ CONTRAST_INGRESS_PROXY_CONFIG: rules, CONTRAST_INGRESS_MODE: mode }) =>
-      rules === undefined || mode === "bind"
-        ? []
-        : [
-            {
-              where: "CONTRAST_INGRESS_MODE",
-              got: `${mode}, but transparent ingress is not part of this version`,
-              want: "CONTRAST_INGRESS_MODE=bind",
-            },
-          ],
-  },
+  { about: [...INGRESS, "CONTRAST_INGRESS_ALLOW"], faults: allowFaults },
+  { about: [...INGRESS, "CONTRAST_INGRESS_PROXY_PROTOCOL"], faults: proxyProtocolFaults },
   whereBound(["CONTRAST_INGRESS_BIND", "CONTRAST_INGRESS_TARGET"], (configuration) =>
     addressFaults(configuration.CONTRAST_INGRESS_BIND, configuration.CONTRAST_INGRESS_TARGET),
   ),
@@ -93,6 +112,42 @@ export const constraints: readonly Constraint<typeof variables>[] = [
       }));
   }),
 ];
+
+/** A name that is checked nowhere, or told to nobody, must not look as if it were. */
+function allowFaults(configuration: MeshProxyConfiguration): Fault[] {
+  const { CONTRAST_INGRESS_PROXY_CONFIG: rules = [], CONTRAST_INGRESS_ALLOW: allow } = configuration;
+  const where = "CONTRAST_INGRESS_ALLOW";
+  return allow.flatMap(({ port }) => {
+    const rule = rules.find((candidate) => candidate.port === port);
+    if (rule !== undefined) {
+      const got = `${port}, where rule ${quote(rule.name)} asks for no client certificate`;
+      return [{ where, got, want: "a port without a rule, which asks for one" }];
+    }
+    return isServed(configuration, port) ? [] : [{ where, got: `${port}, ${UNSERVED}`, want: SERVED }];
+  });
+}
+
+function proxyProtocolFaults(configuration: MeshProxyConfiguration): Fault[] {
+  const { CONTRAST_INGRESS_PROXY_CONFIG: rules = [], CONTRAST_INGRESS_PROXY_PROTOCOL: ports } = configuration;
+  const where = "CONTRAST_INGRESS_PROXY_PROTOCOL";
+  return ports.flatMap((port) => {
+    const rule = rules.find((candidate) => candidate.port === port);
+    if (rule?.disableTls === true && isTransparent(configuration)) {
+      const got = `${port}, whose connections the proxy never sees: rule ${quote(rule.name)}`;
+      return [{ where, got, want: "a port with TLS, or mode bind" }];
+    }
+    return isServed(configuration, port) ? [] : [{ where, got: `${port}, ${UNSERVED}`, want: SERVED }];
+  });
+}
+
+const UNSERVED = "which the proxy does not serve";
+const SERVED = "a port of the ingress (CONTRAST_INGRESS_PROXY_CONFIG; in mode bind also CONTRAST_INGRESS_PORTS)";
+
+function isServed(configuration: MeshProxyConfiguration, port: number): boolean {
+  const { CONTRAST_INGRESS_PROXY_CONFIG: rules, CONTRAST_INGRESS_PORTS: ports } = configuration;
+  if (rules === undefined) return false;
+  return isTransparent(configuration) || ports.includes(port) || rules.some((rule) => rule.port === port);
+}
 
 function addressFaults(bind: string | undefined, target: string | undefined): Fault[] {
   const faults: Fault[] = [];

@@ -60,6 +60,18 @@ test("a key that is not the leaf's is refused", async () => {
   expect(await refusal(path)).toMatchObject({ code: "certificates", where: join(path, "key.pem") });
 });
 
+test("a CA that did not sign the leaf is refused", async () => {
+  const path = await folder();
+  await writeFile(join(path, "mesh-ca.pem"), (await createMesh()).meshCa);
+  expect(await refusal(path)).toMatchObject({ code: "certificates", where: join(path, "mesh-ca.pem") });
+});
+
+test("a chain with a rest that OpenSSL can't read is refused", async () => {
+  const path = await folder();
+  await writeFile(join(path, "certChain.pem"), `${workload.certChain}-----BEGIN CERTIFICATE-----\nAAAA\n`);
+  expect(await refusal(path)).toMatchObject({ code: "certificates", where: path });
+});
+
 test("a second trust anchor is refused", async () => {
   const path = await folder();
   await writeFile(join(path, "mesh-ca.pem"), mesh.meshCa + (await createMesh()).meshCa);

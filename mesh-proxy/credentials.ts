@@ -1,6 +1,7 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { createSecureContext } from "node:tls";
 import { Secret } from "../runtime/secret.ts";
 import { MeshProxyError, reason } from "./errors.ts";
 
@@ -12,7 +13,11 @@ export interface Credentials {
   readonly key: Secret;
   /** PEM: the mesh CA, one certificate. */
   readonly meshCa: string;
+  /** When the leaf expires. */
+  readonly notAfter: Date;
 }
+
+const NAMES = { certChain: "certChain.pem", key: "key.pem", meshCa: "mesh-ca.pem" } as const;
 
 /**
  * Reads the files that the Initializer wrote.
@@ -21,16 +26,16 @@ export interface Credentials {
  */
 export async function loadCredentials(folder: string): Promise<Credentials> {
   const files = {
-    certChain: join(folder, "certChain.pem"),
-    key: join(folder, "key.pem"),
-    meshCa: join(folder, "mesh-ca.pem"),
+    certChain: join(folder, NAMES.certChain),
+    key: join(folder, NAMES.key),
+    meshCa: join(folder, NAMES.meshCa),
   };
   const certChain = await read(files.certChain);
   const key = await read(files.key);
   const meshCa = await read(files.meshCa);
 
   const [leaf] = certificates(files.certChain, certChain, "the leaf certificate, then the intermediate CA");
-  const [, second] = certificates(files.meshCa, meshCa, "one certificate: the mesh CA");
+  const [anchor, second] = certificates(files.meshCa, meshCa, "one certificate: the mesh CA");
   if (second !== undefined) {
     // Whatever stands in this file is trusted to name every workload.
     throw broken(files.meshCa, "several certificates", "one: the mesh CA");
@@ -38,7 +43,33 @@ export async function loadCredentials(folder: string): Promise<Credentials> {
   if (!leaf.checkPrivateKey(privateKey(files.key, key))) {
     throw broken(files.key, "a key that the leaf of certChain.pem is not about", "the key of that certificate");
   }
-  return { certChain: certChain.toString("latin1"), key: new Secret(key), meshCa: meshCa.toString("latin1") };
+  if (!leaf.verify(anchor.publicKey)) {
+    throw broken(files.meshCa, "a CA that did not sign the leaf of certChain.pem", "the CA that signed it");
+  }
+  try {
+    createSecureContext({ cert: certChain, key, ca: meshCa });
+  } catch {
+    throw broken(folder, "a set that OpenSSL refuses", "what the Initializer writes");
+  }
+  return {
+    certChain: certChain.toString("latin1"),
+    key: new Secret(key),
+    meshCa: meshCa.toString("latin1"),
+    notAfter: leaf.validToDate,
+  };
+}
+
+/** A text that is another one whenever one of the files is another one, or has other bytes. */
+export async function fingerprint(folder: string): Promise<string> {
+  const states = Object.values(NAMES).map(async (name) => {
+    try {
+      const { dev, ino, size, ctimeNs } = await stat(join(folder, name), { bigint: true });
+      return `${dev}:${ino}:${size}:${ctimeNs}`;
+    } catch (error) {
+      return reason(error as Error);
+    }
+  });
+  return (await Promise.all(states)).join(" ");
 }
 
 async function read(file: string): Promise<Buffer> {

@@ -1,33 +1,54 @@
 import type { X509Certificate } from "node:crypto";
 import { isIP, type Socket } from "node:net";
 import { connect, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
-import type { Credentials } from "./credentials.ts";
 import type { EgressRule } from "../mesh-rules/egress-rules.ts";
 import { formatEndpoint } from "../mesh-rules/endpoint.ts";
-import { MeshProxyError, reason } from "./errors.ts";
-import { DEADLINE_MS, dial, established, type Legs, plainLeg } from "./leg.ts";
 import { carriesSan } from "../mesh-rules/san.ts";
+import { failWhereCut } from "./close-notify.ts";
+import type { RunHandshake } from "./connection.ts";
+import type { Credentials } from "./credentials.ts";
+import { dial } from "./dial.ts";
+import { MeshProxyError, reason } from "./errors.ts";
+import { DEADLINE_MS, established, type Legs, plainLeg } from "./leg.ts";
+import type { LiveCredentials } from "./live-credentials.ts";
+import type { Names } from "./names.ts";
+import { tlsSettings, type TlsVersion } from "./tls-settings.ts";
 
-/** The client side of mutual TLS: one context for all upstreams. */
-export function createEgressContext({ certChain, key, meshCa }: Credentials): SecureContext {
-  return createSecureContext({ cert: certChain, key: key.reveal(), ca: meshCa, minVersion: "TLSv1.3" });
+/** @returns the client side of mutual TLS, one for all upstreams: another one for each certificate set */
+export function egressContext(credentials: LiveCredentials, oldestTls: TlsVersion): () => SecureContext {
+  const make = (current: Credentials): SecureContext => createSecureContext(tlsSettings(current, oldestTls));
+  let context = make(credentials.current);
+  credentials.onChange((current) => (context = make(current)));
+  return () => context;
+}
+
+export interface EgressOptions {
+  readonly context: () => SecureContext;
+  readonly names: Names;
+  readonly now: () => Date;
+}
+
+interface Session {
+  readonly ticket: Buffer;
+  /** Under which the peer was accepted: what another certificate set trusts may be something else. */
+  readonly context: SecureContext;
+  /** The peer's. */
+  readonly certificate: X509Certificate;
 }
 
 /** Connections of the application to one upstream of the mesh. */
 export class Egress {
   readonly #rule: EgressRule;
-  readonly #context: SecureContext;
-  readonly #now: () => Date;
+  readonly #options: EgressOptions;
   /**
-   * Of the last full handshake with a peer that was accepted, and how long that peer's certificate is valid. Resuming it
-   * spares both sides the signatures; only that peer can.
+   * Of the last full handshake with a peer that was accepted. Resuming it spares both sides the signatures; only that
+   * peer can.
    */
-  #session: { readonly ticket: Buffer; readonly notAfter: Date } | undefined;
+  #session: Session | undefined;
 
-  constructor(rule: EgressRule, context: SecureContext, now: () => Date) {
+  constructor(rule: EgressRule, options: EgressOptions) {
     this.#rule = rule;
-    this.#context = context;
-    this.#now = now;
+    this.#options = options;
   }
 
   /**
@@ -35,28 +56,34 @@ export class Egress {
    *
    * @throws MeshProxyError
    */
-  async connect(transport: Socket): Promise<Legs> {
-    const far = await dial(this.#rule.upstream, transport);
-    const stream = await this.#secure(far, transport);
-    return { near: plainLeg(transport), far: { stream, transport: far } };
+  async connect(transport: Socket, runHandshake: RunHandshake): Promise<Legs> {
+    const far = await dial(this.#rule.upstream, transport, this.#options.names);
+    const { stream, certificate } = await runHandshake(async () => this.#secure(far, transport));
+    const leg = { stream, transport: far };
+    failWhereCut(leg);
+    return { near: plainLeg(transport), far: leg, upstreamCertificate: certificate };
   }
 
-  async #secure(far: Socket, near: Socket): Promise<TLSSocket> {
+  async #secure(far: Socket, near: Socket): Promise<{ stream: TLSSocket; certificate: X509Certificate }> {
     const { host } = this.#rule.upstream;
+    const context = this.#options.context();
+    const resumable = this.#resumable(context);
     const stream = connect({
       socket: far,
       host,
-      secureContext: this.#context,
+      secureContext: context,
       // RFC 6066 §3: a DNS name without the dot at its end, and never an address.
       ...(isIP(host) === 0 ? { servername: host.replace(/\.$/, "") } : {}),
       rejectUnauthorized: true,
       // The mesh CA names workloads, not hosts: any name will do unless the rule pins one, and that is checked below.
       checkServerIdentity: () => undefined,
-      session: this.#resumable(),
+      session: resumable?.ticket,
     });
     let certificate: X509Certificate | undefined;
     stream.on("session", (ticket) => {
-      if (certificate !== undefined) this.#session = { ticket, notAfter: certificate.validToDate };
+      // In TLS 1.2 a session may be known to others than the two peers (RFC 7627 §1).
+      if (certificate === undefined || stream.getProtocol() === "TLSv1.2") return;
+      this.#session = { ticket, context, certificate };
     });
     const where = formatEndpoint(this.#rule.upstream);
     try {
@@ -67,26 +94,33 @@ export class Egress {
             where,
           }),
       });
-      // A resumed session has no certificate: it is that of a peer that was accepted here. It is not kept anew, or one
-      // full handshake would do for ever.
-      if (!stream.isSessionReused()) certificate = this.#identified(stream, where);
+      // A resumed session shows no certificate: it is that of the peer that was accepted when it began. It is not kept
+      // anew, or one full handshake would do for ever.
+      const isResumed = stream.isSessionReused();
+      const peer = this.#identified(isResumed ? resumable?.certificate : stream.getPeerX509Certificate(), where);
+      if (!isResumed) certificate = peer;
+      return { stream, certificate: peer };
     } catch (error) {
       this.#session = undefined;
       stream.destroy();
       throw error;
     }
-    return stream;
   }
 
-  #resumable(): Buffer | undefined {
-    if (this.#session !== undefined && this.#session.notAfter < this.#now()) this.#session = undefined;
-    return this.#session?.ticket;
+  #resumable(context: SecureContext): Session | undefined {
+    const session = this.#session;
+    if (
+      session !== undefined &&
+      (session.context !== context || session.certificate.validToDate < this.#options.now())
+    ) {
+      this.#session = undefined;
+    }
+    return this.#session;
   }
 
   /** The peer's certificate, which carries the pinned name if there is one. */
-  #identified(stream: TLSSocket, where: string): X509Certificate {
+  #identified(certificate: X509Certificate | undefined, where: string): X509Certificate {
     const { san } = this.#rule;
-    const certificate = stream.getPeerX509Certificate();
     if (certificate !== undefined && (san === undefined || carriesSan(certificate, san))) return certificate;
     throw new MeshProxyError("upstream_identity", "the upstream is another workload than the rule names", {
       where,
@@ -112,7 +146,7 @@ function refusal(error: Error, stream: TLSSocket, where: string): MeshProxyError
   return new MeshProxyError("tls_handshake", "the TLS handshake with the upstream failed", {
     where,
     got: reason(error),
-    hint: "the upstream must speak TLS 1.3 on that port: does its own mesh proxy serve it?",
+    hint: "the upstream must speak TLS on that port, 1.3 unless CONTRAST_TLS_MIN=1.2: does its own mesh proxy serve it?",
     cause: error,
   });
 }

@@ -111,7 +111,7 @@ test("a client that speaks only TLS 1.2 is refused", async () => {
   await expect.poll(() => refusals(lines)).toMatchObject([{ code: "tls_handshake" }]);
 });
 
-test("garbage is refused with one line of the log, and a good connection goes on", async () => {
+test("garbage is refused with one line of the log and a count, and a good connection goes on", async () => {
   const { port, lines } = await startIngress();
   const good = connectSecurely(mesh, client, at(port));
   good.write("before");
@@ -121,8 +121,8 @@ test("garbage is refused with one line of the log, and a good connection goes on
     bad.write(garbage);
     await ending(bad);
   }
-  await expect.poll(() => refusals(lines)).toHaveLength(3);
-  expect(refusals(lines).every(({ code }) => code === "tls_handshake")).toBe(true);
+  const counted = [{ code: "tls_handshake" }, { code: "tls_handshake", count: 2 }];
+  await expect.poll(() => refusals(lines), { timeout: 5_000 }).toMatchObject(counted);
   expect(await echo(good, "after")).toBe("after");
 });
 
@@ -223,8 +223,13 @@ test("a client that was refused can't come back with a session of that attempt",
   const second = connectSecurely(mesh, expired, { ...at(port), session });
   second.write("hello");
   await ending(second);
-  await expect.poll(() => refusals(lines)).toHaveLength(2);
-  expect(refusals(lines)[1]).toMatchObject({ code: "client_certificate_untrusted", got: "CERT_HAS_EXPIRED" });
+  const code = "client_certificate_untrusted";
+  await expect
+    .poll(() => refusals(lines), { timeout: 5_000 })
+    .toMatchObject([
+      { code, got: "CERT_HAS_EXPIRED" },
+      { code, count: 1 },
+    ]);
   expect(seen()).toBe(0);
 });
 

@@ -1,6 +1,6 @@
-import { connect, type Socket } from "node:net";
-import { formatEndpoint, type Endpoint } from "../mesh-rules/endpoint.ts";
-import { MeshProxyError, reason } from "./errors.ts";
+import type { X509Certificate } from "node:crypto";
+import type { Socket } from "node:net";
+import { MeshProxyError } from "./errors.ts";
 
 /** One side of a proxied connection. */
 export interface Leg {
@@ -14,10 +14,24 @@ export interface Leg {
 export interface Legs {
   readonly near: Leg;
   readonly far: Leg;
+  /** Of an upstream in the mesh: TLS that was resumed does not tell it. */
+  readonly upstreamCertificate?: X509Certificate | undefined;
 }
 
-/** How every TCP connection is set up: small messages don't wait, and a peer that vanished is noticed. */
-export const TRANSPORT = { noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 } as const;
+/** As Node 26 has it; its types don't say so yet. An older one leaves interval and count to the kernel. */
+interface Probing {
+  setKeepAlive(enable: boolean, initialDelayMs: number, intervalMs: number, count: number): unknown;
+}
+
+/**
+ * Sets up a TCP connection: small messages don't wait, and a peer that vanished is noticed, after a minute of silence and
+ * three probes. No silence is too long for a peer that is there.
+ */
+export function tuneTransport(transport: Socket): void {
+  transport.setNoDelay(true);
+  const probing: Probing = transport;
+  probing.setKeepAlive(true, 60_000, 10_000, 3);
+}
 
 /** How long a connection may take to be made, and then a handshake to be done; a slow peer can't hold it for longer. */
 export const DEADLINE_MS = 10_000;
@@ -41,34 +55,35 @@ export function reset({ stream, transport }: Leg): void {
 }
 
 /**
- * Connects to where `near`, the connection that the proxy accepted, has to go.
+ * Waits for `work` for no longer than the deadline and `near`, the connection it is done for, live.
  *
- * @throws MeshProxyError `upstream_refused`, `upstream_timeout` or `client_gone`
+ * @throws what `work` throws or `late` makes, or MeshProxyError `client_gone`; the work itself goes on
  */
-export async function dial(to: Endpoint, near: Socket): Promise<Socket> {
-  const far = connect({ ...to, ...TRANSPORT, allowHalfOpen: true });
-  const where = formatEndpoint(to);
-  await established(far, "connect", near, {
-    failed: (error) =>
-      new MeshProxyError("upstream_refused", "can't connect to the upstream", {
-        where,
-        got: reason(error),
-        hint: "does it listen there, and does its name resolve to it?",
-        cause: error,
-      }),
-    late: () =>
-      new MeshProxyError("upstream_timeout", "the upstream does not answer", {
-        where,
-        got: `nothing for ${DEADLINE_MS} ms`,
-      }),
-  });
-  return far;
+export async function whileWaited<T>(
+  near: Socket,
+  late: () => MeshProxyError,
+  work: Promise<T>,
+  deadlineMs: number = DEADLINE_MS,
+): Promise<T> {
+  const { promise: given, reject } = Promise.withResolvers<never>();
+  const giveUp = (): void => {
+    reject(new MeshProxyError("client_gone", "the client closed the connection before it was made"));
+  };
+  const timer = setTimeout(() => reject(late()), deadlineMs);
+  near.once("close", giveUp);
+  if (near.destroyed) giveUp();
+  try {
+    return await Promise.race([given, work]);
+  } finally {
+    clearTimeout(timer);
+    near.off("close", giveUp);
+  }
 }
 
 /**
- * Waits until a socket of the proxy is connected or secure, for no longer than the deadline and `near` live.
+ * Waits until a socket of the proxy is connected or secure.
  *
- * @throws what `failed` or `late` make, or MeshProxyError `client_gone`; the socket is then destroyed
+ * @throws as `whileWaited`, and what `failed` makes; the socket is then destroyed
  */
 export async function established(
   socket: Socket,
@@ -77,25 +92,17 @@ export async function established(
   errors: { readonly failed: (error: Error) => MeshProxyError; readonly late: () => MeshProxyError },
 ): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const giveUp = (): void => {
-    reject(new MeshProxyError("client_gone", "the client closed the connection before it was made"));
-  };
   const closed = (): void => reject(errors.failed(new Error("closed")));
-  const timer = setTimeout(() => reject(errors.late()), DEADLINE_MS);
   socket.once(event, resolve);
   // The listener stays: an error that comes after this function must not end the process.
   socket.on("error", (error) => reject(errors.failed(error)));
   socket.once("close", closed);
-  near.once("close", giveUp);
-  if (near.destroyed) giveUp();
   try {
-    await promise;
+    await whileWaited(near, errors.late, promise);
   } catch (error) {
     socket.destroy();
     throw error;
   } finally {
-    clearTimeout(timer);
     socket.off("close", closed);
-    near.off("close", giveUp);
   }
 }

@@ -1,52 +1,95 @@
+import { closeSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { type Endpoint, formatEndpoint } from "../mesh-rules/endpoint.ts";
+import { type Descriptors, duplicate } from "./descriptors.ts";
 import { MeshProxyError, reason } from "./errors.ts";
-import { plainLeg, reset, TRANSPORT } from "./leg.ts";
+import { plainLeg, reset, tuneTransport } from "./leg.ts";
+
+/** An address to listen on; `fd` is a socket that does so already. */
+export interface ListenAddress extends Endpoint {
+  readonly fd?: number;
+}
 
 export interface ListenerOptions {
-  readonly at: Endpoint;
+  readonly at: ListenAddress;
   /** Whether who closes a connection before it is spliced may still be waiting for an answer: in plain TCP it may. */
   readonly allowHalfOpen: boolean;
   /** Gets every connection, paused. */
   readonly accept: (transport: Socket) => void;
   /** The system could not accept a connection; the listener goes on. */
   readonly failed: (error: Error) => void;
+  readonly descriptors: Descriptors;
+  /** Connections wait because there are no descriptors for them. */
+  readonly paused: () => void;
 }
+
+/** How often to look whether there are descriptors again. */
+const PAUSE_MS = 100;
 
 /** A TCP listener that can be stopped together with its connections. */
 export class Listener {
   readonly #server: Server;
+  readonly #options: ListenerOptions;
   readonly #connections = new Set<Socket>();
+  #state: "accepting" | "pausing" | { readonly fd: number } | "stopped" = "accepting";
 
-  private constructor(server: Server) {
+  private constructor(server: Server, options: ListenerOptions) {
     this.#server = server;
+    this.#options = options;
   }
 
   /** @throws MeshProxyError `listen` */
-  static async open({ at, allowHalfOpen, accept, failed }: ListenerOptions): Promise<Listener> {
-    const server = createServer({ ...TRANSPORT, allowHalfOpen, pauseOnConnect: true });
-    const listener = new Listener(server);
+  static async open(options: ListenerOptions): Promise<Listener> {
+    const { at, allowHalfOpen, accept, failed } = options;
+    const server = createServer({ allowHalfOpen, pauseOnConnect: true });
+    const listener = new Listener(server, options);
     server.on("connection", (transport) => {
+      tuneTransport(transport);
       listener.#connections.add(transport);
       transport.once("close", () => listener.#connections.delete(transport));
       // A reset of one connection must not end the process, whoever else listens for it.
       transport.on("error", () => {});
       accept(transport);
+      if (listener.#state === "accepting" && options.descriptors.areScarce) void listener.#pause();
     });
     await listening(server, at);
     server.on("error", failed);
     return listener;
   }
 
-  /** Accepts no more; resolves when the last connection has ended. */
-  async drained(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#server.close(() => resolve());
-    return promise;
+  /** Accepts no more; its connections go on. */
+  stop(): void {
+    if (typeof this.#state === "object") closeSync(this.#state.fd);
+    else this.#server.close();
+    this.#state = "stopped";
   }
 
   resetAll(): void {
     for (const transport of this.#connections) reset(plainLeg(transport));
+  }
+
+  async #pause(): Promise<void> {
+    this.#state = "pausing";
+    try {
+      const fd = await duplicate(this.#server);
+      if (this.#wasStopped()) return closeSync(fd);
+      this.#server.close();
+      this.#state = { fd };
+      this.#options.paused();
+    } catch (error) {
+      this.#options.failed(error as Error);
+    }
+    const timer = setInterval(() => {
+      if (this.#state !== "stopped" && this.#options.descriptors.areScarce) return;
+      clearInterval(timer);
+      if (this.#state === "stopped") return;
+      if (typeof this.#state === "object") this.#server.listen({ fd: this.#state.fd });
+      this.#state = "accepting";
+    }, PAUSE_MS);
+  }
+
+  #wasStopped(): boolean {
+    return this.#state === "stopped";
   }
 }
 
@@ -54,10 +97,13 @@ export class Listener {
  * @param at without a host: all addresses
  * @throws MeshProxyError `listen`
  */
-export async function listening(server: Server, at: { readonly host?: string; readonly port: number }): Promise<void> {
+export async function listening(
+  server: Server,
+  at: { readonly host?: string; readonly port: number; readonly fd?: number },
+): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once("error", reject);
-  server.listen(at, resolve);
+  server.listen(at.fd === undefined ? at : { fd: at.fd }, resolve);
   try {
     await promise;
   } catch (error) {

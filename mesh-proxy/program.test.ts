@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { rm } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
@@ -87,12 +87,6 @@ test("a wrong configuration exits with 2 and names every fault", async () => {
   );
 });
 
-test("transparent ingress is refused, not ignored", async () => {
-  const run = new Run({ CONTRAST_TLS_CONFIG_DIR: await tlsConfig(), CONTRAST_INGRESS_PROXY_CONFIG: "" });
-  expect(await run.exit()).toBe(2);
-  expect(run.text).toContain("transparent ingress is not part of this version, want CONTRAST_INGRESS_MODE=bind");
-});
-
 test("missing certificates exit with 1 and one line", async () => {
   const run = new Run({ CONTRAST_TLS_CONFIG_DIR: "/no/such/folder" });
   expect(await run.exit()).toBe(1);
@@ -164,14 +158,17 @@ test.each(["SIGTERM", "SIGINT"] as const)("%s ends it with 0 when its connection
   expect(await run.exit()).toBe(0);
 });
 
-test("a connection that does not end is reset after a grace", async () => {
+test.each(["by itself", "SIGHUP"] as const)("certificates that changed are taken up: %s", async (why) => {
   const port = await startServer(APPLICATION, (socket) => void socket.pipe(socket));
-  const run = new Run(await ingress(port));
+  const environment = await ingress(port);
+  const run = new Run(environment);
   await run.ready();
+  const { certChain, key } = await mesh.issue({ sans: ["renewed"] });
+  await writeFile(join(environment["CONTRAST_TLS_CONFIG_DIR"] ?? "", "certChain.pem"), certChain);
+  await writeFile(join(environment["CONTRAST_TLS_CONFIG_DIR"] ?? "", "key.pem"), key);
+  if (why === "SIGHUP") run.child.kill(why);
+  await expect.poll(() => run.text, { timeout: 10_000 }).toContain("new certificates are in use");
   const socket = connectSecurely(mesh, workload, { host: PROXY, port });
-  socket.write("before");
-  await once(socket, "data");
-  run.child.kill("SIGTERM");
-  expect(await ending(socket)).toBe("ECONNRESET");
-  expect(await run.exit()).toBe(0);
+  await once(socket, "secureConnect");
+  expect(socket.getPeerX509Certificate()?.subjectAltName).toBe("DNS:renewed");
 });

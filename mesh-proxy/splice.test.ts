@@ -1,11 +1,13 @@
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
-import { expect, onTestFinished, test } from "vitest";
+import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { ending, readAll } from "../test/mesh-proxies.ts";
 import type { MeshProxyError } from "./errors.ts";
 import { plainLeg, reset } from "./leg.ts";
-import { MOST_WAITING, splice } from "./splice.ts";
+import { findFastPath } from "./fast-path.ts";
+import { readPublic } from "./pump.ts";
+import { type Carried, readBy, splice } from "./splice.ts";
 
 /** The two ends of a TCP connection. */
 async function pair(): Promise<[Socket, Socket]> {
@@ -25,104 +27,110 @@ async function pair(): Promise<[Socket, Socket]> {
 }
 
 /** Two peers, and the proxy's sockets between them. */
-async function spliced(): Promise<{ client: Socket; server: Socket; near: Socket; far: Socket; end: Promise<string> }> {
+async function spliced(): Promise<{
+  client: Socket;
+  server: Socket;
+  near: Socket;
+  far: Socket;
+  carried: Carried;
+  end: Promise<string>;
+}> {
   const [client, near] = await pair();
   const [server, far] = await pair();
-  const end = splice({ near: plainLeg(near), far: plainLeg(far) }).then(
+  const carried = { up: 0, down: 0 };
+  const end = splice({ near: plainLeg(near), far: plainLeg(far) }, carried).then(
     () => "clean",
     (error: MeshProxyError) => error.code,
   );
-  return { client, server, near, far, end };
+  return { client, server, near, far, carried, end };
 }
 
 const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
-test("each direction ends by itself, with all its bytes", async () => {
-  const { client, server, end } = await spliced();
-  const request = randomBytes(12_000_000);
-  const response = randomBytes(13_000_000);
-  client.end(request);
-  expect(sha256(await readAll(server))).toBe(sha256(request));
-  // The client has ended its direction and is still being answered.
-  server.end(response);
-  expect(sha256(await readAll(client))).toBe(sha256(response));
-  expect(await end).toBe("clean");
-});
+describe.each(["the fast path", "the public interface"])("by %s", (way) => {
+  beforeAll(async () => readBy((way === "the fast path" ? await findFastPath() : undefined) ?? readPublic));
 
-test("the server may end its direction first", async () => {
-  const { client, server, end } = await spliced();
-  server.end("greeting");
-  expect(String(await readAll(client))).toBe("greeting");
-  client.end("answer");
-  expect(String(await readAll(server))).toBe("answer");
-  expect(await end).toBe("clean");
-});
+  test("each direction ends by itself, with all its bytes", async () => {
+    const { client, server, end } = await spliced();
+    const request = randomBytes(12_000_000);
+    const response = randomBytes(13_000_000);
+    client.end(request);
+    expect(sha256(await readAll(server))).toBe(sha256(request));
+    // The client has ended its direction and is still being answered.
+    server.end(response);
+    expect(sha256(await readAll(client))).toBe(sha256(response));
+    expect(await end).toBe("clean");
+  });
 
-test("a direction that had ended before the splice is ended", async () => {
-  const [client, near] = await pair();
-  const [server, far] = await pair();
-  client.end();
-  near.resume();
-  await once(near, "end");
-  const end = splice({ near: plainLeg(near), far: plainLeg(far) });
-  expect(await readAll(server)).toHaveLength(0);
-  server.end();
-  await end;
-});
+  test("the server may end its direction first", async () => {
+    const { client, server, end } = await spliced();
+    server.end("greeting");
+    expect(String(await readAll(client))).toBe("greeting");
+    client.end("answer");
+    expect(String(await readAll(server))).toBe("answer");
+    expect(await end).toBe("clean");
+  });
 
-test("a reader that does not read stops the sender, and no more than the limit waits", async () => {
-  const { client, server, far, near, end } = await spliced();
-  // The proxy's buffer is what waits to be written to the reader's connection, sampled after every chunk.
-  const waiting: number[] = [];
-  near.on("data", () => waiting.push(far.writableLength));
-  const bytes = randomBytes(64_000_000);
-  client.end(bytes);
-  await expect.poll(() => near.isPaused(), { timeout: 20_000 }).toBe(true);
-  expect(client.writableLength).toBeGreaterThan(0);
-  expect(sha256(await readAll(server))).toBe(sha256(bytes));
-  expect(Math.max(...waiting)).toBeGreaterThan(MOST_WAITING);
-  expect(Math.max(...waiting)).toBeLessThanOrEqual(MOST_WAITING + 64 * 1024);
-  server.end();
-  client.resume();
-  expect(await end).toBe("clean");
-});
+  test("a direction that had ended before the splice is ended", async () => {
+    const [client, near] = await pair();
+    const [server, far] = await pair();
+    client.end();
+    near.resume();
+    await once(near, "end");
+    const end = splice({ near: plainLeg(near), far: plainLeg(far) });
+    expect(await readAll(server)).toHaveLength(0);
+    server.end();
+    await end;
+  });
 
-test.each(["client", "server"] as const)("a reset by the %s reaches the other side as a reset", async (who) => {
-  const peers = await spliced();
-  const other = peers[who === "client" ? "server" : "client"];
-  other.write("x");
-  peers[who].once("data", () => peers[who].resetAndDestroy());
-  expect(await ending(other)).toBe("ECONNRESET");
-  expect(await peers.end).toBe("connection_broken");
-});
+  test("what went each way is counted, also where it breaks", async () => {
+    const { client, server, carried, end } = await spliced();
+    client.write("request");
+    await once(server, "data");
+    server.write("answer");
+    await once(client, "data");
+    server.resetAndDestroy();
+    expect(await end).toBe("connection_broken");
+    expect(carried).toEqual({ up: 7, down: 6 });
+  });
 
-test("what a server said before it went away still arrives", async () => {
-  const { client, server, far, end } = await spliced();
-  const response = randomBytes(1_000_000);
-  server.end(response);
-  await expect.poll(() => far.readableEnded).toBe(true);
-  server.resetAndDestroy();
-  // The client has not read yet, and writes to a server that is gone.
-  client.write("more");
-  expect(await end).toBe("connection_broken");
-  expect(sha256(await readAll(client))).toBe(sha256(response));
-});
+  test.each(["client", "server"] as const)("a reset by the %s reaches the other side as a reset", async (who) => {
+    const peers = await spliced();
+    const other = peers[who === "client" ? "server" : "client"];
+    other.write("x");
+    peers[who].once("data", () => peers[who].resetAndDestroy());
+    expect(await ending(other)).toBe("ECONNRESET");
+    expect(await peers.end).toBe("connection_broken");
+  });
 
-test("a connection that is already gone resets the other one", async () => {
-  const [, near] = await pair();
-  const [server, far] = await pair();
-  near.destroy();
-  await expect(splice({ near: plainLeg(near), far: plainLeg(far) })).rejects.toThrow(
-    "the connection to the client broke",
-  );
-  expect(await ending(server)).toBe("ECONNRESET");
-});
+  test("what a server said before it went away still arrives", async () => {
+    const { client, server, far, end } = await spliced();
+    const response = randomBytes(1_000_000);
+    server.end(response);
+    await expect.poll(() => far.readableEnded).toBe(true);
+    server.resetAndDestroy();
+    // The client has not read yet, and writes to a server that is gone.
+    client.write("more");
+    expect(await end).toBe("connection_broken");
+    expect(sha256(await readAll(client))).toBe(sha256(response));
+  });
 
-test("a connection can be reset while it is ending", async () => {
-  const [client, near] = await pair();
-  near.end("x");
-  await expect.poll(() => near.writableLength).toBe(0);
-  reset(plainLeg(near));
-  await once(near, "close");
-  expect(String(await readAll(client))).toBe("x");
+  test("a connection that is already gone resets the other one", async () => {
+    const [, near] = await pair();
+    const [server, far] = await pair();
+    near.destroy();
+    await expect(splice({ near: plainLeg(near), far: plainLeg(far) })).rejects.toThrow(
+      "the connection to the client broke",
+    );
+    expect(await ending(server)).toBe("ECONNRESET");
+  });
+
+  test("a connection can be reset while it is ending", async () => {
+    const [client, near] = await pair();
+    near.end("x");
+    await expect.poll(() => near.writableLength).toBe(0);
+    reset(plainLeg(near));
+    await once(near, "close");
+    expect(String(await readAll(client))).toBe("x");
+  });
 });

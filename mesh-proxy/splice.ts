@@ -1,24 +1,34 @@
-import type { Socket } from "node:net";
 import { MeshProxyError, reason } from "./errors.ts";
 import { type Leg, type Legs, reset } from "./leg.ts";
+import { pump, type Read, readPublic } from "./pump.ts";
 
 /**
  * Joins two connections: what comes in on one goes out on the other, unchanged and in order. Each direction ends by
  * itself, after its last byte. If one connection breaks, the other one is reset.
  *
- * A known limit: Node reports the end of TCP under TLS like the peer's closing alert (RFC 8446 §6.1). Who controls the
- * network can therefore cut a direction short between two records, and it looks like its end. Protocols that say how
- * long a message is notice.
+ * The end of TCP under TLS without the peer's closing alert is no end: close-notify.ts makes it an error of the stream.
  */
 
-/** A source is paused while more bytes than this wait for the sink; one read more may come on top. */
-export const MOST_WAITING = 256 * 1024;
+/** Plain bytes that were taken from one side for the other. Counted as they come, so they stand also where it breaks. */
+export interface Carried {
+  /** From the near leg, the client, to the far one. */
+  up: number;
+  down: number;
+}
+
+let read: Read = readPublic;
+
+/** How connections that are joined from now on are read from. The program says so once, before the first one. */
+export function readBy(way: Read): void {
+  read = way;
+}
 
 /**
+ * @param carried is counted up
  * @returns when both connections have ended cleanly
  * @throws MeshProxyError `connection_broken` or `tls_alert` when one broke; the other one is then ended too
  */
-export async function splice({ near, far }: Legs): Promise<void> {
+export async function splice({ near, far }: Legs, carried: Carried = { up: 0, down: 0 }): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   let open = 2;
   const join = (leg: Leg, other: Leg, side: string): void => {
@@ -41,21 +51,9 @@ export async function splice({ near, far }: Legs): Promise<void> {
   join(far, near, "upstream");
   if (near.stream.destroyed) broke(near, far, "client", new Error("closed"));
   if (far.stream.destroyed) broke(far, near, "upstream", new Error("closed"));
-  pump(near.stream, far.stream);
-  pump(far.stream, near.stream);
+  pump(near.stream, far.stream, read, (bytes) => (carried.up += bytes));
+  pump(far.stream, near.stream, read, (bytes) => (carried.down += bytes));
+  near.stream.resume();
+  far.stream.resume();
   return promise;
-}
-
-function pump(source: Socket, sink: Socket): void {
-  source.on("data", (chunk) => {
-    sink.write(chunk);
-    if (sink.writableLength > MOST_WAITING) {
-      source.pause();
-      sink.once("drain", () => source.resume());
-    }
-  });
-  const end = (): void => void sink.end();
-  if (source.readableEnded) end();
-  else source.once("end", end);
-  source.resume();
 }

@@ -19,6 +19,7 @@ async function run(
   argv: string[],
   env: Record<string, string>,
   body: Program<typeof variables>["run"] = async () => 7,
+  commands: Program<typeof variables>["commands"] = {},
 ) {
   const seen = { stdout: "", stderr: "", code: -1, signals: new Map<string, () => void>() };
   const host = {
@@ -36,7 +37,7 @@ async function run(
     running.log.level = "silent";
     return body(running);
   };
-  await runProgram({ name: "program", summary: "does something", variables, run: quiet }, host).catch(
+  await runProgram({ name: "program", summary: "does something", variables, run: quiet, commands }, host).catch(
     (error: unknown) => {
       if (!(error instanceof Exited)) throw error;
     },
@@ -56,6 +57,25 @@ test.each([["--verbose"], ["start"], ["--help", "me"]])("the arguments %j are re
   const seen = await run(argv, {});
   expect(seen.code).toBe(2);
   expect(seen.stderr).toMatch(/^program: unknown argument .*\n$/);
+});
+
+test("a command is run in place of the program, with the same configuration", async () => {
+  const commands = {
+    measure: {
+      help: "measures",
+      run: async ({ configuration }: { configuration: { CONTRAST_TIMEOUT: number } }) => configuration.CONTRAST_TIMEOUT,
+    },
+  };
+  const measure = async (...argv: string[]) => run(argv, { CONTRAST_TIMEOUT: "four" }, undefined, commands);
+  expect((await measure("measure")).code).toBe(4);
+  expect((await measure()).code).toBe(7);
+  expect((await measure("--help")).stdout).toContain(
+    "[measure | --help | --version]\n\nCommands:\n  measure  measures\n",
+  );
+  expect((await measure("measure", "me")).stderr).toBe(
+    'program: unknown argument "me", want measure, --help, --version or none\n',
+  );
+  expect((await measure("toString")).code).toBe(2);
 });
 
 test("a bad configuration is code 2 and a message without a stack trace", async () => {

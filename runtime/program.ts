@@ -23,6 +23,13 @@ export interface Program<V extends Variables> {
    * @returns the exit code
    */
   readonly run: (running: Running<V>) => Promise<number>;
+  /** What it does in place of `run` when its only argument is one of these words. */
+  readonly commands?: Readonly<Record<string, Command<V>>>;
+}
+
+export interface Command<V extends Variables> {
+  readonly help: string;
+  readonly run: (running: Running<V>) => Promise<number>;
 }
 
 export interface Running<V extends Variables> {
@@ -55,10 +62,13 @@ export async function runProgram<V extends Variables>(program: Program<V>, host:
     host.stdout.write(`${program.name} ${VERSION}\n`);
     return host.exit(EXIT.done);
   }
-  if (first !== undefined) {
-    const stranger = ["--help", "--version"].includes(first) ? others[0] : first;
+  const commands = new Map(Object.entries(program.commands ?? {}));
+  const command = first === undefined ? program : commands.get(first);
+  if (command === undefined || others.length > 0) {
+    const words = [...commands.keys(), "--help", "--version"];
+    const stranger = words.includes(first ?? "") ? others[0] : first;
     host.stderr.write(
-      `${program.name}: unknown argument ${JSON.stringify(stranger)}, want --help, --version or none\n`,
+      `${program.name}: unknown argument ${JSON.stringify(stranger)}, want ${words.join(", ")} or none\n`,
     );
     return host.exit(EXIT.usage);
   }
@@ -85,7 +95,7 @@ export async function runProgram<V extends Variables>(program: Program<V>, host:
   host.on("SIGINT", () => stop.abort());
   let code: number;
   try {
-    code = await program.run({ configuration, log, stop: stop.signal });
+    code = await command.run({ configuration, log, stop: stop.signal });
   } catch (error) {
     log.fatal(describeError(error));
     code = EXIT.failed;
@@ -94,11 +104,21 @@ export async function runProgram<V extends Variables>(program: Program<V>, host:
 }
 
 function help<V extends Variables>(program: Program<V>): string {
-  const rows = Object.entries({ ...program.variables, ...logVariables });
-  const width = Math.max(...rows.map(([name]) => name.length));
-  const lines = rows.map(([name, variable]) => {
-    const fallback = typeof variable.unset === "string" && variable.unset !== "" ? ` (default: ${variable.unset})` : "";
-    return `  ${name.padEnd(width)}  ${variable.help}${fallback}`;
+  const commands = Object.entries(program.commands ?? {}).map(([name, { help }]) => [name, help] as const);
+  const variables = Object.entries({ ...program.variables, ...logVariables }).map(([name, { help, unset }]) => {
+    const fallback = typeof unset === "string" && unset !== "" ? ` (default: ${unset})` : "";
+    return [name, help + fallback] as const;
   });
-  return `${program.name}: ${program.summary}\n\nUsage: ${program.name} [--help | --version]\n\nEnvironment:\n${lines.join("\n")}\n`;
+  const words = [...commands.map(([name]) => name), "--help", "--version"];
+  return [
+    `${program.name}: ${program.summary}`,
+    `Usage: ${program.name} [${words.join(" | ")}]`,
+    ...(commands.length > 0 ? [`Commands:\n${table(commands)}`] : []),
+    `Environment:\n${table(variables)}\n`,
+  ].join("\n\n");
+}
+
+function table(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, help]) => `  ${name.padEnd(width)}  ${help}`).join("\n");
 }

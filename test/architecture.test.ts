@@ -12,6 +12,7 @@ const root = join(import.meta.dirname, "..");
 const LAYERS = [
   ["bytes"],
   ["runtime"],
+  ["netfilter"],
   ["pki"],
   ["mesh-rules"],
   ["api"],
@@ -23,7 +24,7 @@ const LAYERS = [
 ];
 
 /** Where time, randomness and the environment may come from: the entry files, which pass them on. */
-const ENTRIES = /(^|\/)program\.ts$|^demo\//;
+const ENTRIES = /(^|\/)(program|main)\.ts$|^demo\//;
 
 const AMBIENT = /\bDate\.now\(|\bnew Date\(\)|\bMath\.random\b|\bprocess\.env\b|\bprocess\.argv\b|\bperformance\.now\b/;
 

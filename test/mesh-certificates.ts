@@ -10,7 +10,7 @@ import {
   type X509Certificate,
   X509CertificateGenerator,
 } from "@peculiar/x509";
-import { KeyObject, randomBytes, type webcrypto } from "node:crypto";
+import { createPrivateKey, KeyObject, randomBytes, type webcrypto } from "node:crypto";
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { isIP } from "node:net";
 import { tmpdir } from "node:os";
@@ -46,6 +46,8 @@ export interface Mesh {
   /** PEM. */
   readonly meshCa: string;
   readonly issue: (options?: WorkloadOptions) => Promise<Workload>;
+  /** A certificate that a workload issued, although it is no CA. */
+  readonly issueBy: (issuer: Workload) => Promise<Workload>;
 }
 
 export async function createMesh(): Promise<Mesh> {
@@ -59,28 +61,39 @@ export async function createMesh(): Promise<Mesh> {
     issuer: "CN=Contrast root CA",
     signingKey: root.privateKey,
   });
+  const issueWith = async (
+    issuer: { readonly name: string; readonly key: webcrypto.CryptoKey; readonly chain: string },
+    { sans = ["web"], usages = ["client", "server"], validForMs = HOUR }: WorkloadOptions,
+    subject = "CN=workload",
+  ): Promise<Workload> => {
+    const keys = await generateKey();
+    const leaf = await X509CertificateGenerator.create({
+      serialNumber: randomBytes(8).toString("hex"),
+      subject,
+      issuer: issuer.name,
+      notBefore: new Date(Date.now() - 2 * HOUR),
+      notAfter: new Date(Date.now() + validForMs),
+      publicKey: keys.publicKey,
+      signingKey: issuer.key,
+      signingAlgorithm: P256,
+      extensions: [
+        new BasicConstraintsExtension(false, undefined, true),
+        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+        new ExtendedKeyUsageExtension(usages.map((usage) => USAGES[usage])),
+        new SubjectAlternativeNameExtension(sans.map((value) => ({ type: kindOf(value), value }))),
+      ],
+    });
+    const key = KeyObject.from(keys.privateKey).export({ format: "pem", type: "pkcs8" });
+    return { certChain: pem(leaf) + issuer.chain, key };
+  };
   return {
     meshCa: pem(meshCa),
-    async issue({ sans = ["web"], usages = ["client", "server"], validForMs = HOUR }: WorkloadOptions = {}) {
-      const keys = await generateKey();
-      const leaf = await X509CertificateGenerator.create({
-        serialNumber: randomBytes(8).toString("hex"),
-        subject: "CN=workload",
-        issuer: meshName,
-        notBefore: new Date(Date.now() - 2 * HOUR),
-        notAfter: new Date(Date.now() + validForMs),
-        publicKey: keys.publicKey,
-        signingKey: mesh.privateKey,
-        signingAlgorithm: P256,
-        extensions: [
-          new BasicConstraintsExtension(false, undefined, true),
-          new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-          new ExtendedKeyUsageExtension(usages.map((usage) => USAGES[usage])),
-          new SubjectAlternativeNameExtension(sans.map((value) => ({ type: kindOf(value), value }))),
-        ],
-      });
-      const key = KeyObject.from(keys.privateKey).export({ format: "pem", type: "pkcs8" });
-      return { certChain: pem(leaf) + pem(intermediate), key };
+    issue: async (options = {}) =>
+      issueWith({ name: meshName, key: mesh.privateKey, chain: pem(intermediate) }, options),
+    async issueBy({ certChain, key }) {
+      const pkcs8 = createPrivateKey(key).export({ format: "der", type: "pkcs8" });
+      const signingKey = await subtle.importKey("pkcs8", pkcs8, P256, false, ["sign"]);
+      return issueWith({ name: "CN=workload", key: signingKey, chain: certChain }, {}, "CN=guest");
     },
   };
 }

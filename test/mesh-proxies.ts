@@ -1,12 +1,19 @@
+import dns from "node:dns";
 import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { connect as connectTcp, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from "node:tls";
+import { Writable } from "node:stream";
+import { promisify } from "node:util";
 import { pino } from "pino";
 import { onTestFinished } from "vitest";
+import type { AccessEntry } from "../mesh-proxy/access-log.ts";
 import { constraints, variables } from "../mesh-proxy/configuration.ts";
-import { loadCredentials } from "../mesh-proxy/credentials.ts";
+import { Descriptors } from "../mesh-proxy/descriptors.ts";
+import { LiveCredentials } from "../mesh-proxy/live-credentials.ts";
+import type { Lookup } from "../mesh-proxy/names.ts";
 import { Proxy, routes } from "../mesh-proxy/proxy.ts";
+import { createWatch, type Watch } from "../mesh-proxy/watch.ts";
 import { readEnvironment } from "../runtime/environment.ts";
 import { type Mesh, type Workload, writeTlsConfig } from "./mesh-certificates.ts";
 
@@ -17,27 +24,72 @@ import { type Mesh, type Workload, writeTlsConfig } from "./mesh-certificates.ts
 
 export type LogLine = Readonly<Record<string, unknown>>;
 
-/**
- * Starts a mesh proxy in this process.
- *
- * @returns the lines of its log, to which lines are added as they come
- */
+export interface StartedProxy {
+  /** Of its log; lines are added as they come. */
+  readonly lines: LogLine[];
+  /** The folder of its certificates. */
+  readonly folder: string;
+  readonly credentials: LiveCredentials;
+  readonly watch: Watch;
+  /** Lines of its access log, if it has one. */
+  readonly accessed: AccessLine[];
+}
+
+type AccessLine = AccessEntry & { readonly time: string };
+
+/** How a mesh proxy of a test differs from one of the program. */
+export interface ProxyOptions {
+  readonly now?: () => Date;
+  readonly lookup?: Lookup;
+}
+
+/** Starts a mesh proxy in this process. It looks at its certificates again only when it is told to. */
+export async function startLiveProxy(
+  mesh: Mesh,
+  workload: Workload,
+  environment: Readonly<Record<string, string>>,
+  { now = () => new Date(), lookup = lookupByNode }: ProxyOptions = {},
+): Promise<StartedProxy> {
+  const configuration = readEnvironment(variables, environment, constraints);
+  const folder = await writeTlsConfig(mesh, workload);
+  onTestFinished(async () => rm(folder, { recursive: true }));
+  const lines: LogLine[] = [];
+  const log = pino({ level: "debug" }, { write: (line: string) => void lines.push(JSON.parse(line) as LogLine) });
+  const credentials = await LiveCredentials.open(folder, log);
+  const accessed: AccessLine[] = [];
+  const stdout = new Writable({
+    write(chunk: Buffer, _encoding, written) {
+      accessed.push(
+        ...chunk
+          .toString()
+          .trimEnd()
+          .split("\n")
+          .map((line) => JSON.parse(line) as AccessLine),
+      );
+      written();
+    },
+  });
+  const clock = (): number => performance.now();
+  const watch = createWatch(configuration, { credentials, descriptors: undefined, stdout, now, clock });
+  const proxy = new Proxy(log, new Descriptors(undefined), watch);
+  onTestFinished(async () => void (await proxy.close(0)));
+  await proxy.open(routes(configuration, { credentials, lookup, now }));
+  return { lines, folder, credentials, watch, accessed };
+}
+
+/** @returns the lines of its log, to which lines are added as they come */
 export async function startProxy(
   mesh: Mesh,
   workload: Workload,
   environment: Readonly<Record<string, string>>,
-  now: () => Date = () => new Date(),
+  now?: () => Date,
 ): Promise<LogLine[]> {
-  const configuration = readEnvironment(variables, environment, constraints);
-  const folder = await writeTlsConfig(mesh, workload);
-  const credentials = await loadCredentials(folder);
-  await rm(folder, { recursive: true });
-  const lines: LogLine[] = [];
-  const log = pino({ level: "debug" }, { write: (line: string) => void lines.push(JSON.parse(line) as LogLine) });
-  const proxy = new Proxy(log);
-  onTestFinished(async () => proxy.close(0));
-  await proxy.open(routes(configuration, credentials, now));
-  return lines;
+  const options = now === undefined ? {} : { now };
+  return (await startLiveProxy(mesh, workload, environment, options)).lines;
+}
+
+async function lookupByNode(host: string): Promise<dns.LookupAddress[]> {
+  return promisify(dns.lookup)(host, { all: true });
 }
 
 /** Starts an application, or whatever else accepts TCP connections. */
@@ -75,15 +127,16 @@ export async function freePort(host: string): Promise<number> {
   return port;
 }
 
-export function connectPlain(host: string, port: number): Socket {
-  return closedAfterTest(connectTcp({ host, port, allowHalfOpen: true }));
+export function connectPlain(host: string, port: number, localAddress?: string): Socket {
+  const from = localAddress === undefined ? {} : { localAddress };
+  return closedAfterTest(connectTcp({ host, port, allowHalfOpen: true, ...from }));
 }
 
 /** A TLS client that believes the mesh CA and shows the workload's certificate if there is one. */
 export function connectSecurely(
   { meshCa }: Mesh,
   workload: Workload | undefined,
-  options: ConnectionOptions,
+  options: ConnectionOptions & { readonly localAddress?: string },
 ): TLSSocket {
   const certificate = workload === undefined ? {} : { cert: workload.certChain, key: workload.key };
   // Node's types don't know that allowHalfOpen is an option here too.

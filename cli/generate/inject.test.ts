@@ -59,6 +59,25 @@ test("takes the mesh proxy out when the annotations are gone", async () => {
   expect(names).toEqual(["contrast-initializer", "cache"]);
 });
 
+test("the Initializer lifts the guest's default deny where no mesh proxy guards the ports", async () => {
+  const { run, read, write } = await workspace({ "web.yml": WEB });
+  const initializer = async () => podSpecs(await read("app/web.yml")).web.initContainers[0];
+  await run();
+  const guarded = await initializer();
+  await write("app/web.yml", (await read("app/web.yml")).replace(/.*servicemesh-ingress.*\n/, ""));
+  await run();
+  expect(await initializer()).toEqual({
+    ...guarded,
+    env: [...guarded.env, { name: "CONTRAST_LIFT_DEFAULT_DENY", value: "1" }],
+    securityContext: { capabilities: { add: ["NET_ADMIN", "NET_RAW"] } },
+  });
+  await run();
+  expect((await initializer()).securityContext.capabilities.add).toHaveLength(2);
+  await write("app/web.yml", WEB);
+  await run();
+  expect(await initializer()).toEqual(guarded);
+});
+
 test("keeps what a user added to the Initializer and the mesh proxy", async () => {
   const { run, read, write } = await workspace({ "web.yml": WEB });
   await run();

@@ -23,7 +23,12 @@ const VOLUME = "contrast-tls-certs";
 const MOUNT_PATH = "/tls-config";
 
 /** The variables that belong to `generate`: it sets them, and takes them away where they are not wanted any more. */
-const INITIALIZER_VARIABLES = ["CONTRAST_TEE", "CONTRAST_ALLOW_INSECURE", "CONTRAST_SIMULATED_TEE_DIR"];
+const INITIALIZER_VARIABLES = [
+  "CONTRAST_TEE",
+  "CONTRAST_ALLOW_INSECURE",
+  "CONTRAST_SIMULATED_TEE_DIR",
+  "CONTRAST_LIFT_DEFAULT_DENY",
+];
 const MESH_PROXY_VARIABLES = ["CONTRAST_INGRESS_PROXY_CONFIG", "CONTRAST_EGRESS_PROXY_CONFIG", "CONTRAST_ADMIN_PORT"];
 
 /**
@@ -37,7 +42,7 @@ export function inject(pod: PodSpec, annotations: PodAnnotations, options: Injec
   // The Coordinator hands out certificates; it has nobody to get one from.
   if (annotations.role !== "coordinator") {
     const initializer = !options.skipInitializer && !annotations.skipInitializer;
-    if (initializer) putInitializer(initContainers, options.platform);
+    if (initializer) putInitializer(initContainers, options.platform, annotations);
     if (!options.skipServiceMesh) putMeshProxy(initContainers, annotations);
     const mesh = !options.skipServiceMesh && wantsMesh(annotations);
     setInitContainers(pod, initContainers);
@@ -54,8 +59,10 @@ function wantsMesh({ ingress, egress, adminPort }: PodAnnotations): boolean {
 }
 
 /** First of all: the others may need its certificates. */
-function putInitializer(containers: Container[], platform: Platform): void {
+function putInitializer(containers: Container[], platform: Platform, annotations: PodAnnotations): void {
   const before = take(containers, INITIALIZER);
+  // Where a mesh proxy guards the ports, it lifts the guest's default deny itself. The software TEE has no guest.
+  const lifts = annotations.ingress === undefined && platform !== "simulated";
   const host = before?.env?.find(({ name }) => name === "COORDINATOR_HOST");
   const variables = {
     COORDINATOR_HOST: host?.value ?? "coordinator",
@@ -64,13 +71,26 @@ function putInitializer(containers: Container[], platform: Platform): void {
       CONTRAST_ALLOW_INSECURE: "1",
       CONTRAST_SIMULATED_TEE_DIR: "/simulated-tee",
     }),
+    ...(lifts && { CONTRAST_LIFT_DEFAULT_DENY: "1" }),
   };
+  const securityContext = mayFilter(before?.securityContext, lifts);
   containers.unshift({
     ...before,
     name: INITIALIZER,
     image: `contrast/initializer:${VERSION}`,
     env: mergeEnvironment(before?.env, variables, INITIALIZER_VARIABLES),
+    ...(securityContext !== undefined && { securityContext }),
   });
+}
+
+/** What iptables takes, its legacy backend included: guest images deny by that one. */
+const FILTER_CAPABILITIES = ["NET_ADMIN", "NET_RAW"];
+
+function mayFilter(before: Container["securityContext"], may: boolean): Container["securityContext"] {
+  const others = before?.capabilities?.add?.filter((name) => !FILTER_CAPABILITIES.includes(name)) ?? [];
+  const add = may ? [...others, ...FILTER_CAPABILITIES] : others;
+  if (add.length === (before?.capabilities?.add ?? []).length) return before;
+  return { ...before, capabilities: { ...before?.capabilities, add } };
 }
 
 /** Right behind the Initializer; it runs as long as the pod, so it is a sidecar (Kubernetes 1.29). */

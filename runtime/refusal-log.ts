@@ -1,4 +1,4 @@
-import type { Logger } from "../runtime/log.ts";
+import type { Logger } from "./log.ts";
 
 const INTERVAL_MS = 1000;
 

@@ -1,0 +1,77 @@
+import type { Socket } from "node:net";
+import { Gate } from "../runtime/gate.ts";
+import { MeshProxyError } from "./errors.ts";
+import { whileWaited } from "./leg.ts";
+import type { Limits } from "./limits.ts";
+import type { Direction } from "./metrics.ts";
+
+/** Lets connections and handshakes in, as far as the limits allow. Sources take turns, so that a flood waits for itself. */
+export class Admission {
+  readonly limits: Limits;
+  readonly ingress: Gate;
+  readonly handshakes: Gate;
+  readonly #egress = new Map<string, Gate>();
+
+  constructor(limits: Limits) {
+    this.limits = limits;
+    this.ingress = new Gate(limits.ingress);
+    this.handshakes = new Gate(limits.handshakes);
+  }
+
+  /**
+   * @param listener of egress: each has the limit for itself
+   * @returns what gives the connection's place free
+   * @throws MeshProxyError `too_many_connections` or `too_many_connections_of_source`
+   */
+  enter(direction: Direction, listener: string, source: string): () => void {
+    const gate = direction === "ingress" ? this.ingress : this.#egressOf(listener);
+    const leave = gate.enter(source, () => {});
+    if (leave !== undefined) return leave;
+    const { total, perPeer } = this.limits[direction];
+    const variable = `CONTRAST_MAX_${direction.toUpperCase()}_CONNECTIONS`;
+    if (gate.inside >= total) {
+      throw new MeshProxyError("too_many_connections", "too many connections are open", {
+        want: `at most ${total}`,
+        hint: `if so many are meant to be, raise ${variable}`,
+      });
+    }
+    throw new MeshProxyError("too_many_connections_of_source", "too many connections of this address are open", {
+      want: `at most ${perPeer}`,
+      hint: `if so many are meant to be, raise ${variable}_PER_SOURCE`,
+    });
+  }
+
+  #egressOf(listener: string): Gate {
+    let gate = this.#egress.get(listener);
+    if (gate === undefined) this.#egress.set(listener, (gate = new Gate(this.limits.egress)));
+    return gate;
+  }
+
+  /** How many connections the egress listener has that has most. */
+  get mostEgress(): number {
+    return Math.max(0, ...[...this.#egress.values()].map(({ inside }) => inside));
+  }
+
+  /**
+   * Runs a client's handshake when it is its source's turn.
+   *
+   * @throws what the handshake throws, or MeshProxyError `too_many_handshakes` or `client_gone`
+   */
+  async handshake<T>(client: Socket, source: string, handshake: () => Promise<T>): Promise<T> {
+    const turn = Promise.withResolvers<void>();
+    const leave = this.handshakes.enter(source, turn.resolve);
+    if (leave === undefined) throw tooManyHandshakes();
+    try {
+      await whileWaited(client, tooManyHandshakes, turn.promise, this.limits.handshakeMs);
+      return await handshake();
+    } finally {
+      leave();
+    }
+  }
+}
+
+function tooManyHandshakes(): MeshProxyError {
+  return new MeshProxyError("too_many_handshakes", "too many TLS handshakes are under way", {
+    hint: "if so many are meant to be, raise CONTRAST_MAX_HANDSHAKES or CONTRAST_MAX_HANDSHAKES_PER_SOURCE",
+  });
+}

@@ -1,0 +1,58 @@
+import { closeSync, openSync, readFileSync } from "node:fs";
+import type { Server } from "node:net";
+
+/**
+ * File descriptors, of which a process has a limited number. When none is left, libuv accepts connections only to close
+ * them at once, and some clients take that for an answer that is empty. So the proxy stops accepting before: connections
+ * then wait in the kernel's queue until others have ended.
+ */
+
+/** For connections that were accepted and are yet to be made on the other side, and for everything else. */
+const MOST_RESERVED = 1_024;
+
+export class Descriptors {
+  readonly #most: number;
+
+  /** @param limit of this process; undefined: none */
+  constructor(limit: number | undefined) {
+    this.#most = forConnections(limit);
+  }
+
+  /** The kernel gives the lowest number that is free: as many descriptors are in use, at least. */
+  get areScarce(): boolean {
+    try {
+      const lowest = openSync("/dev/null", "r");
+      closeSync(lowest);
+      return lowest >= this.#most;
+    } catch {
+      return true;
+    }
+  }
+}
+
+/** How many of the descriptors connections may use. */
+export function forConnections(limit: number | undefined): number {
+  return limit === undefined ? Infinity : limit - Math.min(MOST_RESERVED, Math.ceil(limit / 4));
+}
+
+/** The limit of this process (proc_pid_limits(5)); Node has raised it as far as it may. */
+export function descriptorLimit(): number | undefined {
+  const soft = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "latin1"))?.[1];
+  return soft === undefined ? undefined : Number(soft);
+}
+
+const F_DUPFD_CLOEXEC = 1030;
+
+/**
+ * A second descriptor of a server's listening socket, which keeps the socket and its queue when the server is closed.
+ *
+ * @throws where the native module can't be loaded, or Node no longer has the undocumented property of the first one
+ */
+export async function duplicate(server: Server): Promise<number> {
+  const { load } = await import("koffi");
+  const fcntl = load(null).func("int fcntl(int fd, int command, int argument)");
+  const { _handle: handle } = server as Server & { readonly _handle?: { readonly fd?: unknown } };
+  const fd = typeof handle?.fd === "number" ? (fcntl(handle.fd, F_DUPFD_CLOEXEC, 0) as number) : -1;
+  if (fd < 0) throw new Error("the listening socket has no descriptor");
+  return fd;
+}

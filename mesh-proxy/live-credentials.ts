@@ -1,0 +1,115 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Logger } from "../runtime/log.ts";
+import { type Credentials, fingerprint, loadCredentials } from "./credentials.ts";
+import { MeshProxyError } from "./errors.ts";
+
+/**
+ * The certificate set in use. It follows the files: as soon as they are another set that is whole, that set is the
+ * current one, for every connection from then on. A set that is broken or does not fit together changes nothing.
+ *
+ * The files are looked at from time to time, because every other way misses some change: inotify sees neither what
+ * lies behind a link of another folder nor what another node writes to a shared volume.
+ */
+
+/** Between two looks at the files. They are read when two looks in a row found the same change: it is over then. */
+const INTERVAL_MS = 1_000;
+
+/** How often files are read again that change while they are read, until the next look. */
+const TRIES = 5;
+
+export class LiveCredentials {
+  readonly #folder: string;
+  readonly #log: Logger;
+  readonly #users: ((credentials: Credentials) => void)[] = [];
+  #current: Credentials;
+  /** Of the files that `current` was read from, or that were refused since. */
+  #judged: string;
+  #reload: Promise<void> = Promise.resolve();
+  #failures = 0;
+
+  private constructor(folder: string, log: Logger, current: Credentials, judged: string) {
+    this.#folder = folder;
+    this.#log = log;
+    this.#current = current;
+    this.#judged = judged;
+  }
+
+  /** @throws MeshProxyError `certificates` */
+  static async open(folder: string, log: Logger): Promise<LiveCredentials> {
+    const { judged, outcome } = await consistently(folder);
+    if (outcome instanceof MeshProxyError) throw outcome;
+    return new LiveCredentials(folder, log, outcome, judged);
+  }
+
+  get current(): Credentials {
+    return this.#current;
+  }
+
+  /** How many changes of the files were no set that could be used. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** Calls `use` with each set that becomes the current one from now on. */
+  onChange(use: (credentials: Credentials) => void): void {
+    this.#users.push(use);
+  }
+
+  /** Follows the files until `stop` fires. */
+  async follow(stop: AbortSignal): Promise<void> {
+    let seen = this.#judged;
+    while (!stop.aborted) {
+      await sleep(INTERVAL_MS, undefined, { ref: false, signal: stop }).catch(() => {});
+      const now = await fingerprint(this.#folder);
+      if (now !== this.#judged && now === seen) await this.reload();
+      seen = now;
+    }
+  }
+
+  /** Reads the files now. It never throws: what is wrong with them stands in the log. */
+  async reload(): Promise<void> {
+    // One after the other, so that the last one that was asked for decides.
+    this.#reload = this.#reload.then(async () => this.#load());
+    return this.#reload;
+  }
+
+  async #load(): Promise<void> {
+    const { judged, outcome } = await consistently(this.#folder);
+    this.#judged = judged;
+    if (outcome instanceof MeshProxyError) {
+      this.#failures++;
+      const { code, message, where, got, want, hint } = outcome;
+      this.#log.error({ code, where, got, want, hint }, `the old certificates stay in use: ${message}`);
+    } else if (!isSame(outcome, this.#current)) {
+      this.#current = outcome;
+      for (const use of this.#users) use(outcome);
+      this.#log.info({ notAfter: outcome.notAfter.toISOString() }, "new certificates are in use");
+    }
+  }
+}
+
+/** A set of which no file changed between the first and the last one that was read, or why there is none. */
+async function consistently(folder: string): Promise<{ judged: string; outcome: Credentials | MeshProxyError }> {
+  for (let tries = 1; ; tries++) {
+    const before = await fingerprint(folder);
+    const outcome = await loadCredentials(folder).catch((error: unknown) => {
+      if (error instanceof MeshProxyError) return error;
+      throw error;
+    });
+    const judged = await fingerprint(folder);
+    if (judged === before) return { judged, outcome };
+    if (tries === TRIES) {
+      const error = new MeshProxyError("certificates", "the files of the TLS configuration don't stop changing", {
+        where: folder,
+        hint: "something other than the Initializer writes to the folder",
+      });
+      // Nothing was judged: the next look may find that it is over.
+      return { judged: "", outcome: error };
+    }
+  }
+}
+
+function isSame(one: Credentials, other: Credentials): boolean {
+  const isSameKey = one.key.reveal().equals(other.key.reveal());
+  return isSameKey && one.certChain === other.certChain && one.meshCa === other.meshCa;
+}

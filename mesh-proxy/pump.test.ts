@@ -1,0 +1,166 @@
+import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { connect as connectTls, createServer as createTlsServer } from "node:tls";
+import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { readAll } from "../test/mesh-proxies.ts";
+import { findFastPath } from "./fast-path.ts";
+import { PORTION, pump, type Read, readPublic } from "./pump.ts";
+
+type Kind = "plain" | "TLS";
+
+/** The two ends of a connection; the second one is the proxy's. */
+async function pair(kind: Kind): Promise<[Socket, Socket]> {
+  const psk = randomBytes(32);
+  const common = { minVersion: "TLSv1.3", allowHalfOpen: true } as const;
+  const server: Server =
+    kind === "TLS"
+      ? createTlsServer({ ...common, pskCallback: () => psk })
+      : createServer({ allowHalfOpen: true, pauseOnConnect: true });
+  server.listen(0, "127.72.0.2");
+  await once(server, "listening");
+  const accepted = once(server, kind === "TLS" ? "secureConnection" : "connection");
+  const to = { host: "127.72.0.2", port: (server.address() as AddressInfo).port };
+  const client = {
+    ...common,
+    ...to,
+    pskCallback: () => ({ psk, identity: "test" }),
+    checkServerIdentity: () => undefined,
+  };
+  const one = kind === "TLS" ? connectTls(client) : connect(client);
+  const [other] = (await accepted) as [Socket];
+  server.close();
+  for (const socket of [one, other]) {
+    socket.on("error", () => {});
+    onTestFinished(() => void socket.destroy());
+  }
+  return [one, other];
+}
+
+const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+
+let fastPath: Read | undefined;
+beforeAll(async () => {
+  fastPath = await findFastPath();
+});
+
+test("this Node has the fast path", () => {
+  expect(fastPath).toBeTypeOf("function");
+});
+
+describe.each(["the fast path", "the public interface"])("by %s", (way) => {
+  const read = (source: Socket, take: (bytes: Buffer) => void): void => {
+    if (way === "the fast path") fastPath?.(source, take);
+    else readPublic(source, take);
+  };
+
+  async function pumped(from: Kind, to: Kind): Promise<Record<"sender" | "source" | "sink" | "receiver", Socket>> {
+    const [sender, source] = await pair(from);
+    const [receiver, sink] = await pair(to);
+    return { sender, source, sink, receiver };
+  }
+
+  test.each<[Kind, Kind]>([
+    ["plain", "plain"],
+    ["plain", "TLS"],
+    ["TLS", "plain"],
+    ["TLS", "TLS"],
+  ])("from %s to %s all bytes arrive, also those that came before", async (from, to) => {
+    const { sender, source, sink, receiver } = await pumped(from, to);
+    const bytes = randomBytes(20_000_000);
+    sender.end(bytes);
+    // TLS has decrypted and kept some of them by then.
+    await expect.poll(() => from === "plain" || source.readableLength > 0).toBe(true);
+    let count = 0;
+    pump(source, sink, read, (length) => (count += length));
+    source.resume();
+    expect(sha256(await readAll(receiver))).toBe(sha256(bytes));
+    expect(count).toBe(bytes.length);
+  });
+
+  test("pieces of every size around a record and a portion arrive in order, on many connections at once", async () => {
+    const sizes = [1, 100, 16_383, 16_384, 16_385, 32_768, PORTION - 1, PORTION, PORTION + 1, 3 * PORTION];
+    const one = async (from: Kind, to: Kind): Promise<void> => {
+      const { sender, source, sink, receiver } = await pumped(from, to);
+      pump(source, sink, read, () => {});
+      source.resume();
+      const bytes = randomBytes(sizes.reduce((sum, size) => sum + size));
+      const all = readAll(receiver);
+      let at = 0;
+      for (const size of sizes) {
+        sender.write(bytes.subarray(at, (at += size)));
+        await new Promise(setImmediate);
+      }
+      sender.end();
+      expect(sha256(await all)).toBe(sha256(bytes));
+    };
+    await Promise.all(
+      Array.from({ length: 24 }, async (_, i) => one(i % 2 ? "TLS" : "plain", i % 3 ? "TLS" : "plain")),
+    );
+  });
+
+  test.each<[Kind, Kind]>([
+    ["plain", "TLS"],
+    ["TLS", "plain"],
+  ])("from %s to %s a small message is passed on in the turn that it comes in", async (from, to) => {
+    const { sender, source, sink } = await pumped(from, to);
+    let turns = 0;
+    const passed = Promise.withResolvers<number>();
+    const write = sink.write.bind(sink);
+    sink.write = ((...args: Parameters<typeof write>) => {
+      passed.resolve(turns);
+      return write(...args);
+    }) as typeof sink.write;
+    pump(source, sink, read, () => setImmediate(() => turns++));
+    source.resume();
+    sender.write("hello");
+    expect(await passed.promise).toBe(0);
+  });
+
+  test("full records are written together", async () => {
+    const { sender, source, sink, receiver } = await pumped("TLS", "plain");
+    let reads = 0;
+    let writes = 0;
+    const write = sink.write.bind(sink);
+    sink.write = ((...args: Parameters<typeof write>) => {
+      writes++;
+      return write(...args);
+    }) as typeof sink.write;
+    pump(source, sink, read, () => reads++);
+    source.resume();
+    sender.end(randomBytes(8_000_000));
+    expect(await readAll(receiver)).toHaveLength(8_000_000);
+    expect(reads).toBeGreaterThan(8_000_000 / 16_384);
+    expect(writes).toBeLessThan(reads / 1.5);
+  });
+
+  test.each<[Kind, Kind, number]>([
+    ["plain", "TLS", 64_000],
+    ["TLS", "plain", 64_000],
+    ["TLS", "plain", 1],
+  ])("from %s to %s, in pieces of %i, 256 KiB wait for a reader that does not read", async (from, to, size) => {
+    const { sender, source, sink, receiver } = await pumped(from, to);
+    receiver.pause();
+    let count = 0;
+    let most = 0;
+    // All that the proxy has read and the kernel has not taken.
+    pump(source, sink, read, (length) => {
+      count += length;
+      setImmediate(
+        () => (most = Math.max(most, count - sink.bytesWritten + sink.writableLength + source.readableLength)),
+      );
+    });
+    source.resume();
+    const bytes = randomBytes(size === 1 ? 20_000_000 : 40_000_000);
+    // The kernels' buffers are filled by large pieces, so that the small ones are left with the proxy.
+    if (size === 1) sender.write(bytes.subarray(0, -200_000));
+    for (let at = size === 1 ? bytes.length - 200_000 : 0; at < bytes.length; at += size)
+      sender.write(bytes.subarray(at, at + size));
+    sender.end();
+    await expect.poll(() => source.isPaused()).toBe(true);
+    expect(most).toBeLessThanOrEqual(256 * 1024);
+    expect(sha256(await readAll(receiver))).toBe(sha256(bytes));
+    expect(most).toBeLessThanOrEqual(256 * 1024);
+    expect(count).toBe(bytes.length);
+  });
+});

@@ -1,0 +1,40 @@
+import { expect, test } from "vitest";
+import { connectSecurely, refusals } from "../mesh-proxies.ts";
+import { renew, startThroughMesh } from "./through-mesh.ts";
+import { ping, startTraffic } from "./traffic.ts";
+import { once } from "node:events";
+
+const SUBNET = "127.77.5";
+
+test("certificates change under load, and no connection fails", async () => {
+  const { mesh, egress, ingress, connect } = await startThroughMesh({
+    subnet: SUBNET,
+    application: (socket) => void socket.pipe(socket),
+  });
+  const kept = connect();
+  await ping(kept);
+  const traffic = startTraffic(4, connect);
+  for (let round = 0; round < 10; round++) {
+    const before = traffic.done();
+    await renew(ingress, mesh, await mesh.issue({ sans: ["server", `round-${round}`] }));
+    await renew(egress, mesh, await mesh.issue({ sans: ["client"] }));
+    await expect.poll(traffic.done).toBeGreaterThan(before + 8);
+  }
+  await traffic.stop();
+  expect(traffic.faults).toEqual([]);
+  // A connection of before has seen all of it.
+  await ping(kept);
+  expect(refusals(ingress.lines)).toEqual([]);
+  expect(refusals(egress.lines)).toEqual([]);
+});
+
+test("a connection that is made after a change sees the new certificate", async () => {
+  const { mesh, client, ingress, port } = await startThroughMesh({
+    subnet: SUBNET,
+    application: (socket) => void socket.pipe(socket),
+  });
+  await renew(ingress, mesh, await mesh.issue({ sans: ["new"] }));
+  const socket = connectSecurely(mesh, client, { host: `${SUBNET}.2`, port });
+  await once(socket, "secureConnect");
+  expect(socket.getPeerX509Certificate()?.subjectAltName).toBe("DNS:new");
+});
