@@ -64,6 +64,7 @@ async function proves(read: Read, isTls: boolean): Promise<boolean> {
     const signal = AbortSignal.timeout(TRIAL_MS);
     await once(server.listen(path), "listening", { signal });
     const accepted = once(server, isTls ? "secureConnection" : "connection", { signal });
+    accepted.catch(() => {});
     const one = client().on("error", () => {});
     sockets.push(one);
     const [other] = (await accepted) as [Socket];

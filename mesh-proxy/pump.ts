@@ -98,7 +98,7 @@ class Pump {
     if (this.#sink.destroyed) return;
     this.#isWriting = true;
     this.#sink.write(bytes, () => {
-      if (portion !== undefined && portions.length < MOST_SPARE) portions.push(portion);
+      if (portion?.length === PORTION && portions.length < MOST_SPARE) portions.push(portion);
       this.#isWriting = false;
       if (this.#used > 0) this.#flush();
       if (this.#source.isPaused()) this.#source.resume();

@@ -1,4 +1,5 @@
 import dns from "node:dns";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { connect as connectTcp, createServer, type AddressInfo, type Server, type Socket } from "node:net";
@@ -117,14 +118,23 @@ export async function startServer(
   return (server.address() as AddressInfo).port;
 }
 
-/** A port of an address where nothing listens. */
+/**
+ * A port of an address where nothing listens. It is below those that the kernel gives to clients and to listeners on port
+ * 0 (ip_local_port_range), so that hardly anybody takes it until it is used.
+ */
 export async function freePort(host: string): Promise<number> {
-  const server = createServer().listen(0, host);
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
+  for (;;) {
+    const server = createServer().listen(randomInt(10_000, 32_000), host);
+    try {
+      await once(server, "listening");
+    } catch {
+      continue;
+    }
+    const { port } = server.address() as AddressInfo;
+    server.close();
+    await once(server, "close");
+    return port;
+  }
 }
 
 export function connectPlain(host: string, port: number, localAddress?: string): Socket {
