@@ -42,7 +42,7 @@ export function cases(scale: number, isWrkThere: boolean): Case[] {
 }
 
 function bulk(scale: number): Case[] {
-  const bytes = Math.round(300e6 * scale);
+  const bytes = Math.round(600e6 * scale);
   const directions = { up: sendUp, down: fetchDown } as const;
   return ([1, 8] as const).flatMap((lines) =>
     (["up", "down"] as const).map((direction) => ({
