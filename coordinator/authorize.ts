@@ -2,6 +2,7 @@ import { createHash, createPublicKey, type KeyObject, verify } from "node:crypto
 import { Refusal } from "../api/refusal.ts";
 import { changeToSign } from "../manifest/change.ts";
 import type { Manifest } from "../manifest/manifest.ts";
+import type { SeedShares } from "./seed-shares.ts";
 
 /** Who may change the manifest, and who may recover: the two questions about people, each answered by one function. */
 
@@ -96,5 +97,25 @@ export function requireSeedshareOwner(stored: Manifest, callerSpki: Buffer): voi
     got: createHash("sha256").update(callerSpki).digest("hex"),
     want: "a connection made with an owner's key",
     hint: "use --seedshare-owner-key with the key of an owner of this deployment",
+  });
+}
+
+/**
+ * How many owners it takes, and which, is the manifest's to say. Seed shares that say otherwise are a host's, made for one
+ * owner who is in league with it: alone that owner could then recover a Coordinator with a seed of the host's.
+ *
+ * @param stored the latest manifest of the stored history
+ * @throws Refusal `damaged_state`
+ */
+export function requireSharesOf(stored: Manifest, { threshold, shares }: SeedShares): void {
+  const owners = new Set(stored.seedshareOwnerPubKeys.map((key) => key.toString("hex")));
+  const isForThem =
+    shares.length === owners.size && shares.every(({ publicKey }) => owners.has(publicKey.toString("hex")));
+  if (isForThem && threshold === stored.seedshareThreshold) return;
+  throw new Refusal("damaged_state", "the seed shares are not those that the manifest asks for", {
+    where: "seedshares",
+    got: `${threshold} of ${shares.length}${isForThem ? "" : ", of other owners"}`,
+    want: `${stored.seedshareThreshold} of ${owners.size}, the manifest's owners`,
+    hint: "restore the state directory from a backup",
   });
 }

@@ -81,6 +81,30 @@ test("a host can't recover a Coordinator with a seed of its own under the owners
   expect(guard.phase).toBe("recovery");
 });
 
+test.each<[string, number, (shares: SeedShares) => SeedShares]>([
+  ["one owner's share is enough", 1, (shares) => shares],
+  ["another owner's share counts", 2, ({ shares, ...rest }) => ({ ...rest, shares: shares.slice(0, 2) })],
+])("a host and one of the owners can't make up seed shares by which %s", async (_name, threshold, change) => {
+  const [seed, salt] = [new Secret(randomBytes(32)), randomBytes(32)];
+  const store = await FileStore.open(state.directory, { pid: process.pid, host: "test", since: now() });
+  await store.put("policies", policy);
+  const owners = seedshareOwners.map(({ publicKey }) => spki(publicKey));
+  const made = change(await makeSeedShares(seed, salt, owners, threshold));
+  const digests = {
+    manifest: await store.put("manifests", manifestOf({ seedshareOwners, threshold: 2 })),
+    seedShares: await storeSeedShares(store, made),
+  };
+  await advance(store, undefined, digests, new SeedEngine(seed, salt).historyKey.privateKey);
+  store.close();
+
+  const guard = await state.load();
+  await expect(guard.recover(recoverRequest(made, alice))).rejects.toMatchObject({
+    code: "damaged_state",
+    where: "seedshares",
+  });
+  expect(guard.phase).toBe("recovery");
+});
+
 test("any two of three owners recover, in turn, and are told how many are missing", async () => {
   const first = await state.load();
   const shares = await deploy(first);

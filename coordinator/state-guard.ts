@@ -6,7 +6,7 @@ import { type Manifest, parseManifest } from "../manifest/manifest.ts";
 import { combineShares } from "../pki/seed-share.ts";
 import { Secret } from "../runtime/secret.ts";
 import { type Authority, createAuthority } from "./authority.ts";
-import { type ChangeSignature, requireSeedshareOwner, requireWorkloadOwner } from "./authorize.ts";
+import { type ChangeSignature, requireSeedshareOwner, requireSharesOf, requireWorkloadOwner } from "./authorize.ts";
 import {
   advance,
   type LatestInsecure,
@@ -210,6 +210,7 @@ export class StateGuard {
     const manifest = this.#parse(manifestBytes);
     requireSeedshareOwner(manifest, callerSpki);
     const seedShares = await readSeedShares(store, sharesDigest);
+    requireSharesOf(manifest, seedShares);
     requireShareOf(seedShares, callerSpki, share, salt);
 
     const given = this.#pending?.latest.raw.equals(latest.raw) === true ? this.#pending.shares : [];
