@@ -59,6 +59,9 @@ interface Connection {
   server?: Server;
 }
 
+/** Calls at once on one connection. */
+const STREAMS = 2;
+
 /** How many connections the kernel keeps until they are accepted. */
 const BACKLOG = 1024;
 
@@ -228,7 +231,9 @@ async function admit<P>(
       "grpc.max_connection_age_ms": limits.ageMs,
       "grpc.max_connection_age_grace_ms": limits.handshakeMs,
       "grpc.max_receive_message_length": limits.messageBytes,
-      "grpc.max_concurrent_streams": 2,
+      "grpc.max_concurrent_streams": STREAMS,
+      // In MB; without it grpc-js takes all there is. Above it HTTP/2 refuses new streams.
+      "grpc-node.max_session_memory": Math.ceil((STREAMS * 2 * limits.messageBytes) / 2 ** 20),
       "grpc.enable_channelz": 0,
     });
     serve(server, peer);
