@@ -206,6 +206,9 @@ function withName(manifest: Record<string, unknown>, name: string): Record<strin
 test("a host can't make a Coordinator its own with a seed of its own under the owners' manifest", async () => {
   await deployment.stop(coordinator);
   // All that the host needs is public: the manifest and its own key. The state that it makes is correct throughout.
+  const manifest = readFileSync(deployment.file("manifest.json"));
+  const { SeedshareOwnerPubKeys: owners } = JSON.parse(manifest.toString()) as { SeedshareOwnerPubKeys: string[] };
+  const ownerKeys = owners.map((hex) => Buffer.from(hex, "hex"));
   const [seed, salt] = [new Secret(randomBytes(32)), randomBytes(32)];
   const store = await FileStore.open(join(deployment.directory, "hostile"), {
     pid: 1,
@@ -213,8 +216,8 @@ test("a host can't make a Coordinator its own with a seed of its own under the o
     since: new Date(),
   });
   const digests = {
-    manifest: await store.put("manifests", readFileSync(deployment.file("manifest.json"))),
-    seedShares: await storeSeedShares(store, await makeSeedShares(seed, salt, [spki(stranger.publicKey)], 1)),
+    manifest: await store.put("manifests", manifest),
+    seedShares: await storeSeedShares(store, await makeSeedShares(seed, salt, ownerKeys, 2)),
   };
   await advance(store, undefined, digests, new SeedEngine(seed, salt).historyKey.privateKey);
   store.close();
