@@ -1,5 +1,14 @@
 import { isIPv4, isIPv6 } from "node:net";
 
+/** IPv4-mapped IPv6 (RFC 4291 §2.5.5.2): how IPv4 peers of a socket for both look like. */
+const MAPPED = Buffer.from("00000000000000000000ffff", "hex");
+
+/** The octets of a socket's peer or of its own end: 4 also where IPv6 stands for IPv4; a zone names an interface here. */
+export function socketOctets(address: string): Buffer {
+  const octets = ipOctets(address.replace(/%.*$/, ""));
+  return octets.length === 16 && octets.subarray(0, 12).equals(MAPPED) ? octets.subarray(12) : octets;
+}
+
 /**
  * The octets of an IP address (RFC 791, RFC 4291 §2.2): 4 or 16.
  *

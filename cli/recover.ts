@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { UserAPI } from "../api/userapi_pb.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { type Manifest, parseManifest } from "../manifest/manifest.ts";
 import { callDeadline, connect } from "./coordinator.ts";
 import { CliError, type Context, printResult } from "./context.ts";
@@ -56,7 +56,7 @@ export async function recover(context: Context, options: RecoverOptions): Promis
     printResult(context, insecure, {
       result: sameManifest ? "recovered" : "recovered, with another manifest than the one at hand",
       coordinator: options.coordinator,
-      manifest: sha256(response.manifest),
+      manifest: sha256Hex(response.manifest),
       restart: workloadsOf(parseManifest(response.manifest)),
       ...(sameManifest
         ? {
@@ -102,15 +102,11 @@ function anotherManifest(path: string, atHand: Uint8Array, active: Uint8Array): 
     "the Coordinator is recovered and now enforces another manifest than the one at hand; no file was written",
     {
       where: path,
-      got: `SHA-256 ${sha256(active)}`,
-      want: `SHA-256 ${sha256(atHand)}`,
+      got: `SHA-256 ${sha256Hex(active)}`,
+      want: `SHA-256 ${sha256Hex(atHand)}`,
       hint:
         "if the one at hand is the newest, the stored state is an old copy: run `contrast set` again; " +
         "otherwise get the newest from the workload owner and run `contrast verify`",
     },
   );
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
 }

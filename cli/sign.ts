@@ -1,5 +1,6 @@
-import { createHash, sign as signBytes } from "node:crypto";
+import { sign as signBytes } from "node:crypto";
 import { basename, dirname, join } from "node:path";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { changeToSign } from "../manifest/change.ts";
 import { parseManifest } from "../manifest/manifest.ts";
 import { spkiDigest } from "../pki/keys.ts";
@@ -35,7 +36,7 @@ export async function sign(context: Context, options: SignOptions): Promise<void
   await writeOutputs(dirname(output), { [basename(output)]: content });
   printResult(context, manifest.referenceValues.insecure.length > 0, {
     ...facts,
-    manifest: createHash("sha256").update(bytes).digest("hex"),
+    manifest: sha256Hex(bytes),
     "latest transition": previous.toString("hex"),
     written: [output],
   });

@@ -1,7 +1,7 @@
-import { createHash } from "node:crypto";
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type GetManifestsResponse, UserAPI } from "../api/userapi_pb.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { policyHash, regoOf } from "../manifest/initdata.ts";
 import { parseManifest } from "../manifest/manifest.ts";
 import { callDeadline, connect } from "./coordinator.ts";
@@ -29,8 +29,8 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
     if (active === undefined || !bytes.equals(active.manifest)) {
       throw new CliError("manifest_mismatch", "the Coordinator enforces another manifest than the one at hand", {
         where: path,
-        got: active === undefined ? "no manifest" : `SHA-256 ${sha256(active.manifest)}`,
-        want: `SHA-256 ${sha256(bytes)}`,
+        got: active === undefined ? "no manifest" : `SHA-256 ${sha256Hex(active.manifest)}`,
+        want: `SHA-256 ${sha256Hex(bytes)}`,
         hint: "ask the workload owner for the manifest that is in force, and read it before you trust it",
       });
     }
@@ -45,7 +45,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
     printResult(context, coordinator.server?.insecure === true, {
       result: "verified",
       coordinator: options.coordinator,
-      manifest: sha256(bytes),
+      manifest: sha256Hex(bytes),
       generation: response.history.length,
       ...coordinator.server,
       written: Object.keys(files).map((name) => join(directory, name)),
@@ -65,7 +65,7 @@ function auditFiles(response: GetManifestsResponse): Record<string, string | Uin
   const history = response.history.map(({ manifest, transition }, index) => {
     const file = `manifest.${index + 1}.json`;
     files[file] = manifest;
-    return { file, sha256: sha256(manifest), transition: Buffer.from(transition).toString("hex") };
+    return { file, sha256: sha256Hex(manifest), transition: Buffer.from(transition).toString("hex") };
   });
   files[FILES.history] = `${JSON.stringify(history, undefined, 2)}\n`;
   for (const policy of response.policies) {
@@ -83,8 +83,4 @@ async function removeOthers(directory: string, names: ReadonlySet<string>): Prom
     const isOurs = /^(?:manifest\.\d+\.json|policy\.[0-9a-f]{64}\.rego|initdata\.[0-9a-f]{64}\.toml)$/.test(name);
     if (isOurs && !names.has(name)) await rm(join(directory, name));
   }
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
 }

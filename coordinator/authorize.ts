@@ -1,5 +1,6 @@
-import { createHash, createPublicKey, type KeyObject, verify } from "node:crypto";
+import { createPublicKey, type KeyObject, verify } from "node:crypto";
 import { Refusal } from "../api/refusal.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { changeToSign } from "../manifest/change.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import type { SeedShares } from "./seed-shares.ts";
@@ -45,7 +46,7 @@ export function requireWorkloadOwner(
       where: "$.WorkloadOwnerKeyDigests",
     });
   }
-  const key = signed === undefined ? callerKey : createHash("sha256").update(signed.publicKey).digest("hex");
+  const key = signed === undefined ? callerKey : sha256Hex(signed.publicKey);
   if (!owners.includes(key)) {
     throw new Refusal(
       "not_owner",
@@ -94,7 +95,7 @@ export function requireSeedshareOwner(stored: Manifest, callerSpki: Buffer): voi
   if (stored.seedshareOwnerPubKeys.some((owner) => owner.equals(callerSpki))) return;
   throw new Refusal("not_seedshare_owner", "the caller's key is not a seed share owner's", {
     where: "$.SeedshareOwnerPubKeys of the stored manifest",
-    got: createHash("sha256").update(callerSpki).digest("hex"),
+    got: sha256Hex(callerSpki),
     want: "a connection made with an owner's key",
     hint: "use --seedshare-owner-key with the key of an owner of this deployment",
   });

@@ -1,8 +1,10 @@
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Refusal } from "../api/refusal.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { makeDirectory, replaceFile, syncDirectory } from "../runtime/files.ts";
-import { damaged, decodeRecord, encodeRecord, sha256 } from "./record.ts";
+import { Turns } from "../runtime/turns.ts";
+import { damaged, decodeRecord, encodeRecord } from "./record.ts";
 import { type Holder, lockState, type StateLock } from "./state-lock.ts";
 import { RECORD_KINDS, type RecordKind, type Store } from "./store.ts";
 
@@ -19,7 +21,8 @@ export class FileStore implements Store {
   readonly #lock: StateLock;
   /** The pointer as it was last read or written here. */
   #seen: string | undefined;
-  #last: Promise<unknown> = Promise.resolve();
+  /** The pointer is read and written by one at a time, so that a move of our own is not taken for somebody else's. */
+  readonly #turns = new Turns();
 
   private constructor(directory: string, lock: StateLock) {
     this.#directory = directory;
@@ -49,20 +52,20 @@ export class FileStore implements Store {
   async get(kind: RecordKind, digest: string): Promise<Buffer> {
     const record = `${kind}/${digest}`;
     const payload = decodeRecord(kind, await this.#read(record), record);
-    const actual = sha256(payload);
+    const actual = sha256Hex(payload);
     if (actual === digest) return payload;
     throw damaged("a record of the state is not what its name says", { where: record, got: `SHA-256 ${actual}` });
   }
 
   async put(kind: RecordKind, bytes: Uint8Array): Promise<string> {
-    const digest = sha256(bytes);
+    const digest = sha256Hex(bytes);
     const record = `${kind}/${digest}`;
     await written(record, () => replaceFile(join(this.#directory, record), encodeRecord(kind, bytes), 0o600));
     return digest;
   }
 
   latest(): Promise<Buffer | undefined> {
-    return this.#inTurn(async () => {
+    return this.#turns.take(async () => {
       const latest = await this.#readLatest();
       this.#seen = textOf(latest);
       return latest;
@@ -70,7 +73,7 @@ export class FileStore implements Store {
   }
 
   compareAndSwapLatest(expected: Buffer | undefined, next: Buffer): Promise<void> {
-    return this.#inTurn(async () => {
+    return this.#turns.take(async () => {
       if (textOf(await this.#readLatest()) !== textOf(expected)) {
         throw new Refusal("conflict", "the latest transition changed in between", { where: "latest" });
       }
@@ -90,7 +93,7 @@ export class FileStore implements Store {
       told = difference;
       timer.refresh();
     };
-    const timer = setTimeout(() => void this.#inTurn(look), WATCH_MS).unref();
+    const timer = setTimeout(() => void this.#turns.take(look), WATCH_MS).unref();
     return () => clearTimeout(timer);
   }
 
@@ -106,13 +109,6 @@ export class FileStore implements Store {
       const got = (cause as NodeJS.ErrnoException).code ?? "an error";
       throw damaged("a record of the state is missing or can't be read", { where: record, got, cause });
     }
-  }
-
-  /** The pointer is read and written by one at a time, so that a move of our own is not taken for somebody else's. */
-  #inTurn<T>(use: () => Promise<T>): Promise<T> {
-    const turn = this.#last.then(use, use);
-    this.#last = turn.catch(() => undefined);
-    return turn;
   }
 }
 

@@ -2,6 +2,7 @@ import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { Server as HttpServer } from "node:http";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { cannotListen } from "../channel/error.ts";
+import { NewestConnections } from "../runtime/newest-connections.ts";
 
 /**
  * One plain-text port for two protocols: HTTP/1.1 for probes and metrics, HTTP/2 without TLS for gRPC health checks. A
@@ -51,26 +52,15 @@ export async function listenForProbes(
   });
   serve(grpc);
   const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
-  // In the order of their arrival, as every Set.
-  const open = new Set<Socket>();
+  const open = new NewestConnections(limits.connections, limits.requestMs);
   // Half open: a peer that has sent its request and says so still waits for the answer.
   const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    const [oldest] = open;
-    if (oldest !== undefined && open.size >= limits.connections) {
-      open.delete(oldest);
-      oldest.destroy();
-    }
-    open.add(socket);
-    const timer = setTimeout(() => socket.destroy(), limits.requestMs);
-    socket.on("close", () => {
-      clearTimeout(timer);
-      open.delete(socket);
-    });
+    const liftTimeLimit = open.add(socket);
     // Without a listener an error of one connection would end the process.
     socket.on("error", () => undefined);
     readProtocol(socket, (isHttp2) => {
       if (isHttp2) {
-        clearTimeout(timer);
+        liftTimeLimit();
         injector.injectConnection(socket);
       } else {
         http.emit("connection", socket);
@@ -86,7 +76,7 @@ export async function listenForProbes(
     port: (listener.address() as AddressInfo).port,
     close() {
       listener.close();
-      for (const socket of open) socket.destroy();
+      open.destroyAll();
       grpc.forceShutdown();
     },
   };

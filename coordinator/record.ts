@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
 import { Refusal } from "../api/refusal.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { quote } from "../runtime/environment.ts";
 import type { RecordKind } from "./store.ts";
 
@@ -55,10 +55,6 @@ export function damaged(message: string, details: { where: string; got?: string;
   return new Refusal("damaged_state", message, { ...details, hint: "restore it from a backup of the state directory" });
 }
 
-export function sha256(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
-}
-
 function headerOf(kind: keyof typeof NAMES, payload: Uint8Array): string {
-  return `contrast ${NAMES[kind]} ${VERSION} sha256:${sha256(payload)}\n`;
+  return `contrast ${NAMES[kind]} ${VERSION} sha256:${sha256Hex(payload)}\n`;
 }

@@ -5,6 +5,7 @@ import { ManifestError } from "../manifest/error.ts";
 import { type Manifest, parseManifest } from "../manifest/manifest.ts";
 import { combineShares } from "../pki/seed-share.ts";
 import { Secret } from "../runtime/secret.ts";
+import { Turns } from "../runtime/turns.ts";
 import { type Authority, createAuthority } from "./authority.ts";
 import { type ChangeSignature, requireSeedshareOwner, requireSharesOf, requireWorkloadOwner } from "./authorize.ts";
 import {
@@ -105,7 +106,7 @@ export class StateGuard {
   readonly #listeners = new Set<() => void>();
   #state: State;
   #pending: Pending | undefined;
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
 
   private constructor(options: StateGuardOptions, state: State) {
     this.#options = options;
@@ -254,15 +255,10 @@ export class StateGuard {
   }
 
   #inTurn<T>(change: () => Promise<T>, abandoned: AbortSignal | undefined): Promise<T> {
-    const unlessAbandoned = (): Promise<T> => {
+    return this.#turns.take(() => {
       abandoned?.throwIfAborted();
       return change();
-    };
-    const turn = this.#last.then(unlessAbandoned, unlessAbandoned);
-    this.#last = turn;
-    // The caller handles a failure; the next in turn only waits for it.
-    turn.catch(() => undefined);
-    return turn;
+    });
   }
 }
 

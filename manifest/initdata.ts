@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import { constants, gunzipSync, gzipSync } from "node:zlib";
 import { parse } from "smol-toml";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { quote } from "../runtime/environment.ts";
 import { ManifestError } from "./error.ts";
 import { decodeText, LARGEST_FILE } from "./text.ts";
@@ -28,7 +28,7 @@ export function encodeInitdata(rego: string): Buffer {
 
 /** SHA-256 of the document's bytes: 64 lower-case hexadecimal digits. */
 export function policyHash(document: Uint8Array): string {
-  return createHash("sha256").update(document).digest("hex");
+  return sha256Hex(document);
 }
 
 /** @throws ManifestError malformed_initdata */

@@ -1,5 +1,6 @@
 import { createServer } from "node:http";
 import type { Socket } from "node:net";
+import { NewestConnections } from "../runtime/newest-connections.ts";
 import { RefusalLog } from "../runtime/refusal-log.ts";
 import { describeError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";
@@ -9,7 +10,6 @@ import { listening } from "./listener.ts";
 /** Anybody may connect. A request takes milliseconds, so a connection ends after one answer, or after this. */
 const REQUEST_MS = 5_000;
 
-/** When there are more the oldest one goes: idle peers can't keep the kubelet out. */
 const MOST_CONNECTIONS = 32;
 
 export interface AdminPages {
@@ -43,21 +43,8 @@ export class Admin {
         },
       );
     });
-    // In the order of their arrival, as every Set.
-    const open = new Set<Socket>();
-    this.#server.on("connection", (socket) => {
-      const [oldest] = open;
-      if (oldest !== undefined && open.size >= MOST_CONNECTIONS) {
-        open.delete(oldest);
-        oldest.destroy();
-      }
-      open.add(socket);
-      const timer = setTimeout(() => socket.destroy(), REQUEST_MS);
-      socket.on("close", () => {
-        clearTimeout(timer);
-        open.delete(socket);
-      });
-    });
+    const open = new NewestConnections(MOST_CONNECTIONS, REQUEST_MS);
+    this.#server.on("connection", (socket) => void open.add(socket));
     const refusals = new RefusalLog(log);
     this.#server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) => {
       // A probe that only connects.

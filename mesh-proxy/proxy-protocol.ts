@@ -1,6 +1,6 @@
-import { isIPv6, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { ipOctets } from "../bytes/ip-address.ts";
+import { socketOctets } from "../bytes/ip-address.ts";
 import { MeshProxyError } from "./errors.ts";
 
 /**
@@ -49,13 +49,10 @@ function addressBlock(transport: Socket): [family: number, block: Buffer] {
   return [source.length === 4 ? TCP_OVER_IPV4 : TCP_OVER_IPV6, Buffer.concat([source, destination, ports])];
 }
 
-/** An address that stands for one of IPv4 (RFC 4291 §2.5.5.2) is that one. */
 function octets(address: string | undefined): Buffer {
   if (address === undefined)
     throw new MeshProxyError("client_gone", "the client closed the connection before it was made");
-  const [text = ""] = address.split("%");
-  const mapped = isIPv6(text) ? /^::ffff:([\d.]+)$/i.exec(text)?.[1] : undefined;
-  return ipOctets(mapped ?? text);
+  return socketOctets(address);
 }
 
 /** §2.2.1 to §2.2.5. */
