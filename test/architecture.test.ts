@@ -20,7 +20,7 @@ const LAYERS = [
   ["manifest"],
   ["channel"],
   ["initializer", "mesh-proxy", "coordinator", "cli"],
-  ["demo"],
+  ["demo", "images"],
 ];
 
 /** Where time, randomness and the environment may come from: the entry files, which pass them on. */

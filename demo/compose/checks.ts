@@ -1,0 +1,47 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { get } from "../browser.ts";
+import { votes } from "../outcomes.ts";
+import { must, type Report } from "../report.ts";
+import type { Compose } from "./engine.ts";
+
+export interface Deployment {
+  readonly compose: Compose;
+  readonly workspace: string;
+  readonly webPort: number;
+  /** Runs the CLI. */
+  readonly contrast: (command: string, ...args: string[]) => Promise<void>;
+}
+
+/** What a running deployment has to keep. */
+export async function check({ compose, workspace, webPort, contrast }: Deployment, report: Report): Promise<void> {
+  const outsider = { ca: await readFile(join(workspace, "verify", "mesh-ca.pem"), "utf8") };
+  const web = { address: "127.0.0.1", port: webPort, name: "web" };
+  await report.outcome("a browser that trusts mesh-ca.pem alone votes", () => votes(outsider, web));
+  const emoji = await compose.address("emoji-mesh-proxy");
+  for (const port of [8080, 8801, 9999]) {
+    await report.outcome(`without a client certificate nobody gets to port ${port} of a pod`, async () => {
+      const answer = await get(outsider, { address: emoji, port, name: "emoji", path: "/" }).then(
+        ({ status }) => `HTTP status ${status}`,
+        (error: unknown) => (error as NodeJS.ErrnoException).code ?? String(error),
+      );
+      must(answer === "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", `it answered ${answer}`);
+      return answer;
+    });
+  }
+  await report.outcome("the ports of a mesh proxy itself refuse who was not redirected", async () => {
+    const answer = await get(outsider, { address: emoji, port: 15007, name: "emoji", path: "/" }).then(
+      ({ status }) => `HTTP status ${status}`,
+      (error: unknown) => (error as NodeJS.ErrnoException).code ?? String(error),
+    );
+    must(answer === "ECONNRESET", `it answered ${answer}`);
+    return answer;
+  });
+  await report.outcome("a restarted Coordinator is recovered by its seed share owner", async () => {
+    await compose.restart("coordinator");
+    await contrast("recover");
+    await contrast("verify");
+    return "verify says so";
+  });
+  await report.outcome("the mesh goes on as before", () => votes(outsider, web));
+}

@@ -1,0 +1,134 @@
+import { chmod, cp, lstat, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Architecture } from "./architecture.ts";
+import { bundle, copyNative, describePackages } from "./bundle.ts";
+import { BASE_PACKAGES, type Image } from "./catalog.ts";
+import { copyKept, unpackDebian, writeAccounts } from "./debian.ts";
+import { NODE_INTEGRITY, NODE_VERSION } from "./node-release.ts";
+import { unpackPackage } from "./npm-package.ts";
+import { run, type RunOptions } from "./run.ts";
+import { bill, type Bill } from "./sbom.ts";
+
+/**
+ * The folders that the Containerfiles copy from. They hold the same bytes and modes wherever and whenever they are made
+ * of the same sources and packages; the times are left to buildah.
+ *
+ *     base/               the base image, from Debian
+ *     node                the binary
+ *     <image>/packages/   what the image needs of Debian beside the base
+ *     <image>/app/        /opt/contrast
+ *     <image>/volumes/    empty folders, which belong to the plain user
+ */
+export class BuildContext {
+  readonly directory: string;
+  readonly #root: string;
+  readonly #scratch: string;
+  readonly #cache: string;
+  readonly #architecture: Architecture;
+  readonly #options: RunOptions;
+
+  /** @param root of the checkout, with dist/ @param work a folder for this architecture */
+  constructor(root: string, work: string, architecture: Architecture, options: RunOptions) {
+    this.#root = root;
+    this.directory = join(work, "context");
+    this.#scratch = join(work, "scratch");
+    this.#cache = join(root, "node_modules", ".cache", "contrast-images");
+    this.#architecture = architecture;
+    this.#options = options;
+  }
+
+  /** What all images share. @throws ImageError */
+  async prepare(): Promise<void> {
+    const base = join(this.directory, "base");
+    await unpackDebian(BASE_PACKAGES, this.#architecture, join(this.#scratch, "base"), this.#options);
+    await copyKept(join(this.#scratch, "base"), base);
+    await writeAccounts(base);
+    await this.#node();
+    await normalize(this.directory);
+  }
+
+  /** @returns what is in the image, the base included @throws ImageError */
+  async add(image: Image): Promise<Bill> {
+    const { npm } = this.#architecture;
+    const packages = join(this.directory, image.name, "packages");
+    const app = join(this.directory, image.name, "app");
+    const unpacked = join(this.#scratch, image.packages.join("-"));
+    if (!(await isThere(unpacked))) {
+      await unpackDebian([...BASE_PACKAGES, ...image.packages], this.#architecture, unpacked, this.#options);
+    }
+    const base = await copyKept(join(this.#scratch, "base"), join(this.#scratch, "listed"));
+    const debian = await copyKept(unpacked, packages, join(this.#scratch, "base"));
+
+    const bundled = await bundle(this.#root, image.programs, app);
+    await writeFile(join(app, "package.json"), '{ "type": "module" }\n');
+    const native = await copyNative(this.#root, app);
+    const name = `@koromix/koffi-linux-${npm}`;
+    const { version, integrity } = await this.#locked(name);
+    const pinned = { name, version, integrity };
+    const folder = await unpackPackage(pinned, this.#cache, join(this.#scratch, "koffi"), this.#options);
+    for (const path of ["package.json", "index.js", `linux_${npm}`]) {
+      await cp(join(folder, path), join(app, "node_modules", name, path), { recursive: true });
+    }
+    native.push(...(await describePackages([folder])));
+    await this.#licenses(
+      [...bundled, ...native].map((it) => it.name),
+      app,
+    );
+    await mkdir(join(this.directory, image.name, "volumes"), { recursive: true });
+    await normalize(join(this.directory, image.name));
+    for (const [path, mode] of Object.entries(image.volumes)) {
+      const volume = join(this.directory, image.name, "volumes", path);
+      await mkdir(volume, { recursive: true });
+      await chmod(volume, mode);
+    }
+    return bill(image, this.#architecture, { debian: [...base, ...debian], npm: [...bundled, ...native] });
+  }
+
+  async #node(): Promise<void> {
+    const { npm, tuple } = this.#architecture;
+    const pinned = { name: `node-linux-${npm}`, version: NODE_VERSION, integrity: NODE_INTEGRITY[npm] };
+    const folder = await unpackPackage(pinned, this.#cache, join(this.#scratch, "node"), this.#options);
+    const binary = join(this.directory, "node");
+    await cp(join(folder, "bin/node"), binary);
+    // Symbols for debuggers are a fifth of it.
+    await run(npm === process.arch ? "strip" : `${tuple}-strip`, ["-s", binary], this.#options);
+    await cp(join(folder, "LICENSE"), join(this.directory, "node.LICENSE"));
+  }
+
+  async #locked(name: string): Promise<{ version: string; integrity: string }> {
+    const lock = JSON.parse(await readFile(join(this.#root, "package-lock.json"), "utf8")) as {
+      packages: Record<string, { version: string; integrity: string }>;
+    };
+    return lock.packages[`node_modules/${name}`] ?? { version: "", integrity: "" };
+  }
+
+  /** The licences of what was bundled go with it. */
+  async #licenses(packages: readonly string[], app: string): Promise<void> {
+    const licenses = join(app, "licenses");
+    await mkdir(licenses, { recursive: true });
+    await cp(join(this.#root, "LICENSE"), join(licenses, "contrast"));
+    await cp(join(this.directory, "node.LICENSE"), join(licenses, "node"));
+    for (const name of packages) {
+      const folder = join(this.#root, "node_modules", name);
+      const file = (await readdir(folder).catch(() => [])).find((entry) => /^licen[cs]e/i.test(entry));
+      if (file !== undefined) await cp(join(folder, file), join(licenses, name.replaceAll("/", "-")));
+    }
+  }
+}
+
+/** What may be run stays so; the rest is for reading. */
+async function normalize(directory: string): Promise<void> {
+  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
+    if (entry.isSymbolicLink()) continue;
+    const file = join(entry.parentPath, entry.name);
+    const isRun = entry.isDirectory() || ((await lstat(file)).mode & 0o100) !== 0;
+    await chmod(file, isRun ? 0o755 : 0o644);
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    () => false,
+  );
+}

@@ -1,0 +1,93 @@
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { VERSION } from "../runtime/version.ts";
+import type { Architecture } from "./architecture.ts";
+import { BuildContext } from "./build-context.ts";
+import { Buildah } from "./buildah.ts";
+import type { Image } from "./catalog.ts";
+
+export interface BuildOptions {
+  /** The checkout, with dist/. */
+  readonly root: string;
+  /** A folder for what is only needed meanwhile: some 3 GB. */
+  readonly work: string;
+  readonly out: string;
+  readonly images: readonly Image[];
+  readonly architectures: readonly Architecture[];
+  /** Undefined: one is made from Debian's packages. */
+  readonly base?: string | undefined;
+  /** Whether the engine of this machine gets those of its architecture. */
+  readonly load?: boolean;
+  readonly stop?: AbortSignal;
+  readonly talk: (line: string) => void;
+}
+
+export interface BuiltImage {
+  /** `contrast/<name>:<version>`. */
+  readonly reference: string;
+  /** Of the index of all architectures: `sha256:<64 hex>`. */
+  readonly digest: string;
+  /** Bytes of the layers as a registry has them, by architecture. */
+  readonly compressed: Readonly<Record<string, number>>;
+}
+
+/** Builds images into `out`, each as an OCI image layout, and beside it one bill of materials for each architecture. */
+export async function buildImages(options: BuildOptions): Promise<BuiltImage[]> {
+  const { root, work, out, images, architectures, talk, stop } = options;
+  const buildah = new Buildah(join(work, "storage"), { stop });
+  const names = new Map<Image, string[]>(images.map((image) => [image, []]));
+  await mkdir(out, { recursive: true });
+  try {
+    for (const architecture of architectures) {
+      talk(`${architecture.oci}: Debian's packages and Node`);
+      const context = new BuildContext(root, join(work, architecture.oci), architecture, { stop });
+      await context.prepare();
+      const containerfile = (name: string): string => join(root, "images", name, "Containerfile");
+      const base = options.base ?? (await buildah.buildBase(containerfile("base"), context.directory, architecture));
+      for (const image of images) {
+        talk(`${architecture.oci}: ${image.name}`);
+        const bill = await context.add(image);
+        await writeFile(
+          join(out, `${image.name}.${architecture.oci}.cdx.json`),
+          `${JSON.stringify(bill, undefined, 2)}\n`,
+        );
+        const name = await buildah.build(image, containerfile(image.name), context.directory, architecture, base);
+        names.get(image)?.push(name);
+        if (options.load === true && architecture.npm === process.arch) {
+          await buildah.load(name, `contrast/${image.name}:${VERSION}`);
+        }
+      }
+      await rm(join(work, architecture.oci), { recursive: true, force: true });
+    }
+    const built: BuiltImage[] = [];
+    for (const [image, all] of names) {
+      const layout = join(out, image.name);
+      const digest = await buildah.writeIndex(image, all, layout);
+      built.push({ reference: `contrast/${image.name}:${VERSION}`, digest, compressed: await sizes(layout, digest) });
+    }
+    await writeFile(join(out, "images.json"), `${JSON.stringify(built, undefined, 2)}\n`);
+    return built;
+  } finally {
+    await buildah.close();
+  }
+}
+
+interface Descriptor {
+  readonly digest: string;
+  readonly size: number;
+  readonly platform?: { readonly architecture: string };
+}
+
+/** What a registry would send of each architecture. */
+async function sizes(layout: string, digest: string): Promise<Record<string, number>> {
+  const read = async <T>(name: string): Promise<T> => {
+    const [algorithm = "", hex = ""] = name.split(":");
+    return JSON.parse(await readFile(join(layout, "blobs", algorithm, hex), "utf8")) as T;
+  };
+  const { manifests } = await read<{ manifests: readonly Descriptor[] }>(digest);
+  const entries = manifests.map(async (manifest) => {
+    const { layers } = await read<{ layers: readonly Descriptor[] }>(manifest.digest);
+    return [manifest.platform?.architecture ?? "", layers.reduce((sum, { size }) => sum + size, 0)] as const;
+  });
+  return Object.fromEntries(await Promise.all(entries));
+}

@@ -1,0 +1,70 @@
+import { createHash } from "node:crypto";
+import { VERSION } from "../runtime/version.ts";
+import type { Architecture } from "./architecture.ts";
+import type { NpmPackage } from "./bundle.ts";
+import type { Image } from "./catalog.ts";
+import type { DebianPackage } from "./debian.ts";
+import { NODE_VERSION } from "./node-release.ts";
+
+/**
+ * A software bill of materials: CycloneDX 1.6 in JSON (ECMA-424). The same image gives the same bytes: it has no time in
+ * it, and its serial number comes from its contents.
+ */
+export type Bill = Readonly<Record<string, unknown>>;
+
+interface Contents {
+  readonly debian: readonly DebianPackage[];
+  readonly npm: readonly NpmPackage[];
+}
+
+export function bill(image: Image, { oci, debian }: Architecture, contents: Contents): Bill {
+  const component = {
+    type: "container",
+    "bom-ref": image.name,
+    name: `contrast/${image.name}`,
+    version: VERSION,
+    description: image.description,
+    licenses: [{ license: { id: "Apache-2.0" } }],
+    properties: [{ name: "architecture", value: oci }],
+  };
+  const components = [
+    entry("platform", "node", NODE_VERSION, `pkg:github/nodejs/node@v${NODE_VERSION}`, "MIT"),
+    // The package URL encodes what stands for something else in it, as in `@scope` and `1:2.3~rc+dfsg`.
+    ...contents.npm.map(({ name, version, license }) =>
+      entry("library", name, version, `pkg:npm/${name.replace("@", "%40")}@${version}`, license),
+    ),
+    ...contents.debian.map(({ name, version }) => {
+      const purl = `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=${debian}&distro=debian-12`;
+      return entry("library", name, version, purl);
+    }),
+  ].toSorted((a, b) => (a.purl < b.purl ? -1 : 1));
+  const unique = components.filter(({ purl }, index) => components[index - 1]?.purl !== purl);
+  const digest = createHash("sha256")
+    .update(JSON.stringify([component, unique]))
+    .digest("hex");
+  return {
+    bomFormat: "CycloneDX",
+    specVersion: "1.6",
+    serialNumber: `urn:uuid:${uuid(digest)}`,
+    version: 1,
+    metadata: { component },
+    components: unique,
+    dependencies: [{ ref: image.name, dependsOn: unique.map(({ purl }) => purl) }],
+  };
+}
+
+function entry(type: "platform" | "library", name: string, version: string, purl: string, license?: string) {
+  return { type, "bom-ref": purl, name, version, purl, ...(license && { licenses: [{ expression: license }] }) };
+}
+
+/** RFC 9562 §5.8: version 8, bits of one's own. */
+function uuid(hex: string): string {
+  const variant = ((Number.parseInt(hex[16] ?? "0", 16) & 0x3) | 0x8).toString(16);
+  return [
+    hex.slice(0, 8),
+    hex.slice(8, 12),
+    `8${hex.slice(13, 16)}`,
+    variant + hex.slice(17, 20),
+    hex.slice(20, 32),
+  ].join("-");
+}

@@ -1,0 +1,203 @@
+import { execFileSync } from "node:child_process";
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Browser, chromium } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Engine, NO_ENGINE, startEngine } from "./engine.ts";
+
+/** The images and deploy/compose.yml, for real: built, started, used with a browser, taken down. */
+
+const root = join(import.meta.dirname, "..");
+const compose = [process.execPath, "demo/compose/program.ts"];
+const NAMES = ["initializer", "mesh-proxy", "coordinator", "emojivoto"];
+
+interface Built {
+  readonly reference: string;
+  readonly digest: string;
+  readonly compressed: { readonly amd64: number };
+}
+
+const CHROMIUM = "/usr/bin/chromium";
+const hasBrowser = execFileSync("sh", ["-c", `test -x ${CHROMIUM} && command -v certutil || true`]).length > 0;
+const NO_BROWSER = hasBrowser ? undefined : "there is no chromium, or no certutil";
+
+describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === undefined ? "" : `: ${NO_ENGINE}`}`, () => {
+  let engine: Engine;
+  let built: Built[];
+  let scratch: string;
+  const arch = process.arch === "x64" ? "amd64" : process.arch;
+
+  beforeAll(async () => {
+    scratch = await mkdtemp(join(tmpdir(), "contrast-compose-test-"));
+    engine = await startEngine();
+    execFileSync("npm", ["run", "build"], { cwd: root, stdio: "ignore" });
+    const images = await engine.run([
+      process.execPath,
+      "images/program.ts",
+      "--arch",
+      arch,
+      "--load",
+      "--out",
+      join(scratch, "images"),
+    ]);
+    expect(images.code, images.output).toBe(0);
+    built = JSON.parse(await readFile(join(scratch, "images", "images.json"), "utf8")) as Built[];
+  }, 600_000);
+
+  afterAll(async () => {
+    await engine.stop();
+    await rm(scratch, { recursive: true, force: true });
+  }, 60_000);
+
+  test("every image is at most 50 MB as a registry has it", () => {
+    for (const { reference, compressed } of built) expect(compressed.amd64, reference).toBeLessThanOrEqual(50e6);
+  });
+
+  test("a copy of the checkout in another folder, with other modes, gives the same digests", async () => {
+    const other = join(scratch, "another", "folder");
+    await mkdir(other, { recursive: true });
+    for (const name of await readdir(root)) {
+      if ([".git", "demo-run", "dist", "node_modules", "workspace"].includes(name)) continue;
+      await cp(join(root, name), join(other, name), { recursive: true, verbatimSymlinks: true });
+    }
+    execFileSync("cp", ["-a", join(root, "node_modules"), join(other, "node_modules")]);
+    execFileSync("chmod", ["-R", "go-rwx", join(other, "images"), join(other, "LICENSE")]);
+    execFileSync("sh", ["-c", "umask 077; npm run build"], { cwd: other, stdio: "ignore" });
+    const again = await engine.run(
+      [
+        "sh",
+        "-c",
+        'umask 077; exec "$0" "$@"',
+        process.execPath,
+        "images/program.ts",
+        "--arch",
+        arch,
+        "--only",
+        "initializer,mesh-proxy",
+        "--out",
+        join(scratch, "again"),
+      ].map((word) => (word === "images/program.ts" ? join(other, word) : word)),
+    );
+    expect(again.code, again.output).toBe(0);
+    const digests = JSON.parse(await readFile(join(scratch, "again", "images.json"), "utf8")) as Built[];
+    expect(digests.map(({ digest }) => digest)).toEqual(built.slice(0, 2).map(({ digest }) => digest));
+  }, 600_000);
+
+  test("an image has its program, a plain user, labels, and no shell", async () => {
+    for (const name of NAMES) {
+      const { output } = await engine.run(["docker", "inspect", `contrast/${name}:0.1.0`]);
+      const [{ Config }] = JSON.parse(output) as [{ Config: { User: string; Env: string[]; Labels: object } }];
+      expect(Config.User).toBe("65532:65532");
+      expect(Config.Env).toEqual(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
+      expect(Config.Labels).toMatchObject({ "org.opencontainers.image.version": "0.1.0" });
+      const shell = await engine.run(["docker", "run", "--rm", "--entrypoint", "/bin/sh", `contrast/${name}:0.1.0`]);
+      expect(shell.code, shell.output).toBe(127);
+    }
+    const run = ["docker", "run", "--rm", "--read-only", "--cap-drop=ALL", "--network=none"];
+    for (const name of ["initializer", "mesh-proxy", "coordinator"]) {
+      const version = await engine.run([...run, `contrast/${name}:0.1.0`, "--version"]);
+      expect(version, version.output).toMatchObject({ code: 0, output: `${name} 0.1.0\n` });
+    }
+  });
+
+  test("a bill of materials names what is in an image", async () => {
+    for (const name of NAMES) {
+      const bill = JSON.parse(await readFile(join(scratch, "images", `${name}.${arch}.cdx.json`), "utf8")) as {
+        bomFormat: string;
+        components: { name: string; version: string; purl: string }[];
+      };
+      expect(bill.bomFormat).toBe("CycloneDX");
+      const names = bill.components.map((component) => component.name);
+      expect(names).toEqual(expect.arrayContaining(["node", "libc6", "libatomic1", "koffi", "pino"]));
+      expect(names.includes("iptables")).toBe(name === "initializer" || name === "mesh-proxy");
+      expect(new Set(bill.components.map(({ purl }) => purl)).size).toBe(bill.components.length);
+      for (const { version } of bill.components) expect(version).not.toBe("");
+    }
+  });
+
+  test("compose starts the deployment, keeps its promises, and leaves nothing behind", async () => {
+    const { code, output } = await engine.run([...compose, "--test", "--no-build"]);
+    expect(output).toMatch(/ 0 failed\n$/);
+    expect(code).toBe(0);
+  }, 300_000);
+
+  test("a taken port is named, with what to do", async () => {
+    const holder = `require("net").createServer().listen(8443, "127.0.0.1", () => {
+      const child = require("child_process").spawnSync(process.argv[1], process.argv.slice(2), { encoding: "utf8" });
+      process.stdout.write(child.stderr);
+      process.exit(child.status);
+    })`;
+    const { code, output } = await engine.run([process.execPath, "-e", holder, ...compose, "--no-build"]);
+    expect(output).toMatch(/^compose: port_taken: a port is in use \(at 127\.0\.0\.1:8443\); set CONTRAST_WEB_PORT/);
+    expect(code).toBe(1);
+  });
+
+  test("without an engine it says how to get one", async () => {
+    const away = { DOCKER_HOST: `unix://${scratch}/nobody.sock` };
+    const { code, output } = await engine.run([...compose, "--no-build"], away);
+    expect(output).toMatch(/^compose: engine_missing: the Docker engine does not answer .*install-engine\.sh/);
+    expect(code).toBe(1);
+  });
+
+  test.skipIf(NO_BROWSER !== undefined)(
+    `a browser that trusts mesh-ca.pem votes by a click and finds it on the leaderboard${NO_BROWSER === undefined ? "" : `: ${NO_BROWSER}`}`,
+    async () => {
+      const started = await engine.run([...compose, "--no-build"]);
+      expect(started.code, started.output).toBe(0);
+      const screenshots = join(root, "demo-run", "screenshots");
+      await mkdir(screenshots, { recursive: true });
+      try {
+        const stranger = await openBrowser(undefined);
+        const page = await stranger.newPage();
+        await expect(page.goto("https://web/")).rejects.toThrow("ERR_CERT_AUTHORITY_INVALID");
+        await stranger.close();
+
+        const browser = await openBrowser(join(root, "demo-run", "compose", "verify", "mesh-ca.pem"));
+        const trusted = await browser.newPage();
+        const response = await trusted.goto("https://web/");
+        const security = await response?.securityDetails();
+        expect(security?.protocol).toBe("TLS 1.3");
+        const ramen = trusted.getByRole("button", { name: "Vote for ramen" });
+        await ramen.click();
+        await trusted.screenshot({ path: join(screenshots, "vote.png") });
+        await trusted.getByRole("link", { name: "Leaderboard" }).click();
+        await expect.poll(() => trusted.locator("#leaderboard").innerText(), { timeout: 10_000 }).toContain("🍜");
+        await trusted.screenshot({ path: join(screenshots, "leaderboard.png") });
+        await browser.close();
+        for (const name of ["vote.png", "leaderboard.png"]) {
+          expect((await stat(join(screenshots, name))).size).toBeGreaterThan(5_000);
+        }
+      } finally {
+        await engine.run([...compose, "--down"]);
+      }
+    },
+    300_000,
+  );
+
+  /** Chromium in the engine's network, with a home of its own, where NSS keeps whom it trusts. */
+  async function openBrowser(ca: string | undefined): Promise<Browser> {
+    const home = await mkdtemp(join(scratch, "home-"));
+    const database = join(home, ".pki", "nssdb");
+    await mkdir(database, { recursive: true });
+    execFileSync("certutil", ["-d", `sql:${database}`, "-N", "--empty-password"]);
+    if (ca !== undefined)
+      execFileSync("certutil", ["-d", `sql:${database}`, "-A", "-n", "mesh", "-t", "C,,", "-i", ca]);
+    const program = join(home, "chromium");
+    await writeFile(program, `#!/bin/sh\nexec ${engine.inside.join(" ")} ${CHROMIUM} "$@"\n`, { mode: 0o755 });
+    return chromium.launch({
+      executablePath: program,
+      env: { ...process.env, HOME: home },
+      args: [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-sync",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--host-resolver-rules=MAP web:443 127.0.0.1:8443",
+      ],
+    });
+  }
+});
