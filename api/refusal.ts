@@ -1,6 +1,6 @@
 import { status } from "@grpc/grpc-js";
 import { CodedError, type Details } from "../runtime/errors.ts";
-import { EXIT } from "../runtime/program.ts";
+import { EXIT } from "../runtime/exit.ts";
 
 /** What the Coordinator refuses, what gRPC calls it, and how a program ends that is told so. One table for all. */
 interface Outcome {

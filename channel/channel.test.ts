@@ -353,6 +353,21 @@ test("a client gives up on a server that says nothing", async () => {
   mute.close();
 });
 
+test("a client that is closed leaves no connection behind, not even one that is being made", async () => {
+  const mute = createTcpServer().listen(0, ADDRESS);
+  await once(mute, "listening");
+  const { port } = mute.address() as AddressInfo;
+  const client = new ChannelClient({ target: `${ADDRESS}:${port}`, identity: await identity(), handshakeMs: 600_000 });
+  const [[socket]] = await Promise.all([
+    once(mute, "connection") as Promise<[Socket]>,
+    codeOf(client.call(MeshAPI.method.newMeshCert, {}, new Date(Date.now() + 1000))),
+  ]);
+  const ended = once(socket.resume(), "close");
+  client.close();
+  await ended;
+  mute.close();
+});
+
 test("nobody at the address is `unreachable`, and garbage from a server `tls_handshake`", async () => {
   const noise = createTcpServer((socket) => {
     socket.on("error", () => undefined);

@@ -65,18 +65,22 @@ export class ChannelClient<P> {
 
   close(): void {
     this.#client.close();
+    this.#credentials.close();
   }
 
   #explain(error: ServiceError): Error {
     const remote = fromStatus(error);
     if (remote !== undefined) return remote;
     if (error.code === status.DEADLINE_EXCEEDED) {
-      return new ChannelError("timeout", "no answer in time", { where: this.#target, cause: error });
+      const hint = "try again; if that does not help, look at the Coordinator's log";
+      return new ChannelError("timeout", "no answer in time", { where: this.#target, hint, cause: error });
     }
     if (error.code === status.UNAVAILABLE) {
       return new ChannelError("unreachable", "no connection", {
         where: this.#target,
-        got: error.details,
+        got: error.details
+          .replace(/^No connection established\. Last error: (?:Error: )?/, "")
+          .replace(/\.? Resolution note: $/, ""),
         hint: "check the address, and that the Coordinator runs",
         cause: error,
       });
@@ -84,6 +88,7 @@ export class ChannelClient<P> {
     return new ChannelError("malformed_message", "the server answered out of protocol", {
       where: this.#target,
       got: `${status[error.code]} ${error.details}`,
+      hint: "check the port: 1313 is for the CLI, 7777 for Initializers",
       cause: error,
     });
   }
@@ -92,12 +97,18 @@ export class ChannelClient<P> {
 /** Lets grpc-js connect through the attested channel. Keeps why that failed, which grpc-js would flatten to a text. */
 class AttestedCredentials<P> extends ChannelCredentials {
   readonly #options: ChannelClientOptions<P>;
+  readonly #closed = new AbortController();
   failure: unknown;
   server: P | undefined;
 
   constructor(options: ChannelClientOptions<P>) {
     super();
     this.#options = options;
+  }
+
+  /** Ends what grpc-js may have begun anew after a failure: it would keep the process alive. */
+  close(): void {
+    this.#closed.abort();
   }
 
   override _isSecure(): boolean {
@@ -122,7 +133,7 @@ class AttestedCredentials<P> extends ChannelCredentials {
   }
 
   async #connect(socket: Socket): Promise<experimental.SecureConnectResult> {
-    const deadline = AbortSignal.timeout(this.#options.handshakeMs);
+    const deadline = AbortSignal.any([AbortSignal.timeout(this.#options.handshakeMs), this.#closed.signal]);
     const tooLate = (): void => {
       socket.destroy();
     };
@@ -137,6 +148,7 @@ class AttestedCredentials<P> extends ChannelCredentials {
       this.failure = deadline.aborted
         ? new ChannelError("timeout", "the peer did not finish the exchange", {
             where: this.#options.target,
+            hint: "check that the address is a Coordinator's, and try again",
             cause: error,
           })
         : error;

@@ -88,6 +88,7 @@ export async function startTls(socket: Socket, identity: TlsIdentity, deadline: 
     // The certificate is self-signed by design. What it is worth is decided by the evidence that binds its key.
     rejectUnauthorized: false,
   });
+  const where = `${socket.remoteAddress ?? "?"} port ${socket.remotePort ?? "?"}`;
   try {
     await once(tls, "secureConnect", { signal: deadline });
     return tls;
@@ -95,7 +96,8 @@ export async function startTls(socket: Socket, identity: TlsIdentity, deadline: 
     tls.destroy();
     if (deadline.aborted) throw new ChannelError("timeout", "the peer did not finish the TLS handshake", { cause });
     throw new ChannelError("tls_handshake", "no TLS 1.3 connection with the attested channel's protocol", {
-      got: cause instanceof Error ? cause.message : String(cause),
+      where,
+      got: (cause as NodeJS.ErrnoException).code ?? String(cause),
       want: ALPN,
       hint: "check that the address is a Coordinator's",
       cause,

@@ -1,6 +1,8 @@
 import type { Evidence } from "../attestation/evidence.ts";
 import { CodedError } from "../runtime/errors.ts";
 import { printable, printableLines } from "./evidence/print.ts";
+import type { Resolution } from "./images/resolve.ts";
+import type { Progress } from "./progress.ts";
 
 /** What every command works with. Results go to `out`, talk goes to `talk`: standard output and standard error. */
 export interface Context {
@@ -12,10 +14,14 @@ export interface Context {
   readonly now: () => Date;
   /** Adds to evidence what its sender lacked, from the vendors. */
   readonly complete: (evidence: Evidence) => Promise<Evidence>;
+  /** What the registries of these images, or with `offline` the cache, say about them. */
+  readonly resolveImages: (references: readonly string[], offline: boolean) => Promise<Resolution>;
   readonly out: (text: string) => void;
   readonly talk: (line: string) => void;
   /** As `talk`, for what nobody should miss. */
   readonly warn: (line: string) => void;
+  /** Shows on a terminal that something takes long. The caller has to end it, whatever happens. */
+  readonly progress: (label: string) => Progress;
 }
 
 /**
@@ -47,7 +53,10 @@ export class CliError extends CodedError<CliCode> {}
 export const INSECURE = "INSECURE: software TEE, nothing is proven about hardware";
 
 /** What a command has to say: facts by their names. Undefined ones are left out. */
-export type Result = Readonly<Record<string, string | number | boolean | readonly string[] | undefined>>;
+export type Result = Readonly<
+  Record<string, Fact | readonly Fact[] | readonly Readonly<Record<string, Fact>>[] | undefined>
+>;
+type Fact = string | number | boolean;
 
 /** Prints a result: as one JSON document, or as lines of `label: value`. Names in it may be a stranger's text. */
 export function printResult(context: Context, insecure: boolean, result: Result): void {
@@ -58,7 +67,9 @@ export function printResult(context: Context, insecure: boolean, result: Result)
   }
   for (const [label, value] of Object.entries(whole)) {
     if (value === undefined) continue;
-    const text = typeof value === "object" ? value.map((item) => `\n  ${printable(item)}`).join("") : ` ${value}`;
+    const line = (item: Fact | object): string =>
+      `\n  ${printable(typeof item === "string" ? item : JSON.stringify(item))}`;
+    const text = typeof value === "object" ? value.map(line).join("") : ` ${value}`;
     context.out(`${label}:${text}\n`);
   }
 }

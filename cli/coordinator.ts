@@ -1,19 +1,39 @@
-import type { ChannelClient as Client } from "../channel/client.ts";
-import { ChannelClient } from "../channel/client.ts";
+import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { ChannelClient, type ChannelClientOptions } from "../channel/client.ts";
 import { ChannelError } from "../channel/error.ts";
 import type { Appraiser } from "../channel/exchange.ts";
 import { selfSigned } from "../channel/tls.ts";
-import { admit, verifyClaimant } from "../manifest/appraise.ts";
+import { admit, type VerifiedClaimant, verifyClaimant } from "../manifest/appraise.ts";
 import { type Manifest } from "../manifest/manifest.ts";
-import type { Claims } from "../attestation/claims.ts";
 import { generateEcKey, type KeyPair } from "../pki/keys.ts";
 import { CliError, type Context } from "./context.ts";
+import type { Progress } from "./progress.ts";
 
 const HANDSHAKE_MS = 20_000;
 const CALL_MS = 60_000;
 
-/** A Coordinator that has proven to be one: the claims of its evidence. */
-export type Coordinator = Client<Claims>;
+/** A Coordinator that has proven to be one, by its evidence. A terminal is told that it is waited for. */
+export class Coordinator extends ChannelClient<VerifiedClaimant> {
+  readonly #wait: () => Progress;
+
+  constructor(options: ChannelClientOptions<VerifiedClaimant>, wait: () => Progress) {
+    super(options);
+    this.#wait = wait;
+  }
+
+  override async call<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    deadline: Date,
+  ): Promise<MessageShape<O>> {
+    const waiting = this.#wait();
+    try {
+      return await super.call(method, request, deadline);
+    } finally {
+      waiting.end();
+    }
+  }
+}
 
 /**
  * Connects to a Coordinator, which must prove to run a policy with the role `coordinator` of this manifest on a
@@ -28,19 +48,20 @@ export async function connect(
   keys?: KeyPair,
 ): Promise<Coordinator> {
   requireInsecureFlag(context, manifest);
-  return new ChannelClient({
+  const options = {
     target,
     identity: await selfSigned(keys ?? (await generateEcKey("P-256")), context.now()),
     appraiseServer: appraiseCoordinator(context, manifest),
     handshakeMs: HANDSHAKE_MS,
-  });
+  };
+  return new Coordinator(options, () => context.progress(`waiting for the Coordinator at ${target}`));
 }
 
 export function callDeadline(context: Context): Date {
   return new Date(context.now().getTime() + CALL_MS);
 }
 
-function appraiseCoordinator(context: Context, manifest: Manifest): Appraiser<Claims> {
+function appraiseCoordinator(context: Context, manifest: Manifest): Appraiser<VerifiedClaimant> {
   return async ({ evidence, reportData }) => {
     if (evidence === undefined) throw new ChannelError("evidence_missing", "the server showed no evidence");
     const options = { allowInsecure: context.insecure, at: context.now(), complete: context.complete };
@@ -53,7 +74,7 @@ function appraiseCoordinator(context: Context, manifest: Manifest): Appraiser<Cl
         want: '"coordinator"',
       });
     }
-    return verified.claims;
+    return verified;
   };
 }
 

@@ -5,7 +5,7 @@ import { ChannelError, RemoteError } from "../channel/error.ts";
 import { ManifestError } from "../manifest/error.ts";
 import { ConfigurationError } from "../runtime/environment.ts";
 import { CodedError } from "../runtime/errors.ts";
-import { EXIT } from "../runtime/program.ts";
+import { EXIT } from "../runtime/exit.ts";
 import { CliError } from "./context.ts";
 import { GenerateError } from "./generate/error.ts";
 

@@ -4,8 +4,10 @@ import { sha256Hex } from "../bytes/sha256.ts";
 import { type Manifest, parseManifest } from "../manifest/manifest.ts";
 import { callDeadline, connect } from "./coordinator.ts";
 import { CliError, type Context, printResult } from "./context.ts";
+import { readManifest } from "./manifest-at-hand.ts";
+import { entryName } from "./policy-match.ts";
 import { ownShare } from "./seed-shares-file.ts";
-import { FILES, ownerKey, readIfPresent, readInput, writeOutputs } from "./workspace.ts";
+import { FILES, ownerKey, readIfPresent, writeOutputs } from "./workspace.ts";
 
 export interface RecoverOptions {
   readonly coordinator: string;
@@ -19,14 +21,13 @@ export interface RecoverOptions {
  * against the manifest. The connection is made with the owner's key: only owners may recover.
  */
 export async function recover(context: Context, options: RecoverOptions): Promise<void> {
-  const path = options.manifest ?? join(context.workspace, FILES.manifest);
-  const bytes = await readInput(path, "the manifest");
-  const manifest = parseManifest(bytes);
+  const { path, bytes, manifest } = await readManifest(context, options.manifest);
   const keys = await ownerKey(context, options.seedshareOwnerKey, FILES.seedshareOwnerKey);
   if (keys === undefined) {
     throw new CliError("unreadable_file", "recovery needs a seed share owner's private key", {
-      where: "--seedshare-owner-key",
-      want: `a PEM file, or ${FILES.seedshareOwnerKey} in the workspace`,
+      where: join(context.workspace, FILES.seedshareOwnerKey),
+      got: "no such file",
+      hint: "name another with --seedshare-owner-key, or another workspace with --workspace-dir",
     });
   }
   const file = await readSeedShares(context);
@@ -39,7 +40,7 @@ export async function recover(context: Context, options: RecoverOptions): Promis
       { seed: share.reveal(), salt, force: options.force === true },
       callDeadline(context),
     );
-    const insecure = coordinator.server?.insecure === true;
+    const insecure = coordinator.server?.claims.insecure === true;
     if (response.missingShares > 0) {
       printResult(context, insecure, {
         result: "share accepted",
@@ -81,6 +82,7 @@ async function readSeedShares(context: Context): Promise<{ readonly path: string
   throw new CliError("unreadable_file", "the seed shares are missing", {
     where: join(context.workspace, FILES.seedShares),
     want: "the file that `contrast set` or `contrast verify` wrote while the Coordinator was active",
+    hint: "copy it from the workspace of another owner: it holds no secret in the clear",
   });
 }
 
@@ -88,11 +90,7 @@ async function readSeedShares(context: Context): Promise<{ readonly path: string
 function workloadsOf({ policies }: Manifest): string[] {
   return [...policies]
     .filter(([, { role }]) => role !== "coordinator")
-    .map(([hash, { sans, workloadSecretId }]) => {
-      const names = sans.length === 0 ? "no names" : sans.map(({ value }) => value).join(", ");
-      const secret = workloadSecretId === undefined ? "" : `, workload secret ${workloadSecretId}`;
-      return `${names} (policy ${hash.slice(0, 12)}${secret})`;
-    });
+    .map(([hash, entry]) => `${entryName(entry)} (policy ${hash.slice(0, 12)})`);
 }
 
 /** The recovery is done. Whether it is good news is for a person to find out: a host may have given back an old state. */

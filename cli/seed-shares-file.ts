@@ -2,7 +2,8 @@ import type { KeyObject } from "node:crypto";
 import { z } from "zod";
 import type { SeedShares } from "../api/userapi_pb.ts";
 import { fromHex } from "../bytes/hex.ts";
-import { spki, type KeyPair } from "../pki/keys.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
+import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { decryptShare } from "../pki/seed-share.ts";
 import type { Secret } from "../runtime/secret.ts";
 import { CliError } from "./context.ts";
@@ -41,7 +42,12 @@ export function ownShare(path: string, bytes: Buffer, keys: KeyPair): OwnShare {
   const { Salt, SeedShares } = parseSeedSharesFile(path, bytes);
   const own = SeedShares.find(({ PublicKey }) => PublicKey.equals(spki(keys.publicKey)));
   if (own === undefined) {
-    throw new CliError("no_seed_share", "no seed share belongs to this key", { where: path });
+    throw new CliError("no_seed_share", "no seed share belongs to this key", {
+      where: path,
+      got: `the key ${spkiDigest(keys.publicKey).toString("hex")}`,
+      want: `one of ${SeedShares.map(({ PublicKey }) => sha256Hex(PublicKey)).join(", ")}`,
+      hint: "name the private key of one of these with --seedshare-owner-key",
+    });
   }
   return { share: decrypt(own.EncryptedSeed, keys.privateKey, path), salt: Salt };
 }

@@ -7,6 +7,8 @@ import { spki } from "../pki/keys.ts";
 import { callDeadline, connect, type Coordinator } from "./coordinator.ts";
 import { CliError, type Context, printResult } from "./context.ts";
 import { collectPolicies } from "./generate/policies.ts";
+import { readManifest } from "./manifest-at-hand.ts";
+import { requireSamePolicies } from "./policy-match.ts";
 import { encodeSeedSharesFile } from "./seed-shares-file.ts";
 import { type ActiveDeployment, warningsOf } from "./set-warnings.ts";
 import { transitionOf, verifiedTransition } from "./transition.ts";
@@ -24,25 +26,10 @@ export interface SetOptions {
 
 /** `contrast set`: makes a manifest the active one, after the Coordinator has proven itself against it. */
 export async function set(context: Context, paths: readonly string[], options: SetOptions): Promise<void> {
-  const bytes = await readInput(options.manifest ?? join(context.workspace, FILES.manifest), "the manifest");
-  const manifest = parseManifest(bytes);
+  const atHand = await readManifest(context, options.manifest);
+  const { bytes, manifest } = atHand;
   const policies = await collectPolicies(paths);
-  for (const { hash, name, file } of policies) {
-    if (manifest.policies.has(hash)) continue;
-    throw new CliError("policy_mismatch", "a pod's policy is not in the manifest", {
-      where: `${file}, ${name}`,
-      got: hash,
-      want: "a policy of the manifest",
-      hint: "run `contrast generate` again",
-    });
-  }
-  const missing = [...manifest.policies.keys()].find((hash) => policies.every((policy) => policy.hash !== hash));
-  if (missing !== undefined) {
-    throw new CliError("policy_mismatch", "the manifest lists a policy that no given file has", {
-      where: `$.Policies["${missing}"]`,
-      hint: "name all files that were given to `contrast generate`",
-    });
-  }
+  requireSamePolicies(policies, atHand);
   const latestTransition = await expectedTransition(context, options);
   const signature = await detachedSignature(context, options);
   // Who carries a signature need not be an owner: the connection is then made with a throw-away key.
@@ -71,7 +58,7 @@ export async function set(context: Context, paths: readonly string[], options: S
       [FILES.meshCa]: response.meshCaCert,
     };
     await writeOutputs(context.workspace, files);
-    printResult(context, coordinator.server?.insecure === true, {
+    printResult(context, coordinator.server?.claims.insecure === true, {
       result: "manifest set",
       coordinator: options.coordinator,
       transition: Buffer.from(response.latestTransition).toString("hex"),

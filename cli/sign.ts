@@ -2,12 +2,12 @@ import { sign as signBytes } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { changeToSign } from "../manifest/change.ts";
-import { parseManifest } from "../manifest/manifest.ts";
 import { spkiDigest } from "../pki/keys.ts";
 import { CliError, type Context, printResult, type Result } from "./context.ts";
 import { requireInsecureFlag } from "./coordinator.ts";
+import { readManifest } from "./manifest-at-hand.ts";
 import { transitionOf, verifiedTransition } from "./transition.ts";
-import { FILES, ownerKey, readInput, writeOutputs } from "./workspace.ts";
+import { FILES, ownerKey, writeOutputs } from "./workspace.ts";
 
 export interface SignOptions {
   readonly manifest?: string;
@@ -22,9 +22,7 @@ export interface SignOptions {
  * `--prepare` it writes the bytes to be signed instead, for a key that never leaves its module.
  */
 export async function sign(context: Context, options: SignOptions): Promise<void> {
-  const path = options.manifest ?? join(context.workspace, FILES.manifest);
-  const bytes = await readInput(path, "the manifest");
-  const manifest = parseManifest(bytes);
+  const { bytes, manifest } = await readManifest(context, options.manifest);
   requireInsecureFlag(context, manifest);
   const { latestTransition: hex } = options;
   const previous = hex === undefined ? await verifiedTransition(context) : transitionOf(hex);
@@ -60,7 +58,8 @@ async function signed(context: Context, options: SignOptions, change: Buffer, ou
     throw new CliError("malformed_file", "the signature needs a workload owner's private key", {
       where,
       got: keys === undefined ? "no such file" : `a key of type ${keys.privateKey.asymmetricKeyType ?? "?"}`,
-      want: "an EC key, PEM; or use --prepare",
+      want: "an EC key, PEM",
+      hint: "name it with --workload-owner-key; --prepare is for a key that is in no file",
     });
   }
   return {

@@ -4,6 +4,7 @@ import { fromHex } from "../bytes/hex.ts";
 import { CliError, type Context } from "./context.ts";
 import { FILES, readInput } from "./workspace.ts";
 
+const HINT = "run `contrast verify` first, or name the transition with --latest-transition";
 const WANT = "64 hexadecimal digits";
 
 /** @param hex the value of --latest-transition @returns 32 bytes @throws CliError usage */
@@ -27,7 +28,7 @@ const history = z.array(z.looseObject({ transition: z.string().regex(/^[0-9a-f]{
  */
 export async function verifiedTransition(context: Context): Promise<Buffer> {
   const path = join(context.workspace, FILES.verify, FILES.history);
-  const text = (await readInput(path, "the history of the last `contrast verify`")).toString();
+  const text = (await readInput(path, "the history of the last `contrast verify`", HINT)).toString();
   try {
     const { transition = "" } = history.parse(JSON.parse(text)).at(-1) ?? {};
     return Buffer.from(transition, "hex");

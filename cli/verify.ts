@@ -2,13 +2,18 @@ import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type GetManifestsResponse, UserAPI } from "../api/userapi_pb.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
+import { ChannelError } from "../channel/error.ts";
 import { policyHash, regoOf } from "../manifest/initdata.ts";
-import { parseManifest } from "../manifest/manifest.ts";
-import { callDeadline, connect } from "./coordinator.ts";
+import { VERSION } from "../runtime/version.ts";
 import { CliError, type Context, printResult } from "./context.ts";
+import { callDeadline, connect } from "./coordinator.ts";
+import { printableLines } from "./evidence/print.ts";
+import { readManifest } from "./manifest-at-hand.ts";
 import { compareWithKnownRoot, requireKnownRoot } from "./known-root.ts";
+import { type AuditFacts, auditFacts } from "./report/facts.ts";
+import { reportPage } from "./report/page.ts";
 import { encodeSeedSharesFile } from "./seed-shares-file.ts";
-import { FILES, readInput, writeOutputs } from "./workspace.ts";
+import { FILES, writeOutputs } from "./workspace.ts";
 
 export interface VerifyOptions {
   readonly coordinator: string;
@@ -20,11 +25,12 @@ export interface VerifyOptions {
  * What it says about its history and its CA is then as good as its evidence.
  */
 export async function verify(context: Context, options: VerifyOptions): Promise<void> {
-  const path = options.manifest ?? join(context.workspace, FILES.manifest);
-  const bytes = await readInput(path, "the manifest");
-  const coordinator = await connect(context, options.coordinator, parseManifest(bytes));
+  const { path, bytes, manifest } = await readManifest(context, options.manifest);
+  const coordinator = await connect(context, options.coordinator, manifest);
   try {
     const response = await coordinator.call(UserAPI.method.getManifests, {}, callDeadline(context));
+    const verified = coordinator.server;
+    if (verified === undefined) throw new ChannelError("evidence_missing", "the server was not asked for evidence");
     const active = response.history.at(-1);
     if (active === undefined || !bytes.equals(active.manifest)) {
       throw new CliError("manifest_mismatch", "the Coordinator enforces another manifest than the one at hand", {
@@ -39,20 +45,48 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
     if ((await compareWithKnownRoot(directory, response.rootCaCert)) === "another") {
       context.warn("warning: the Coordinator has another root CA than at the last verify: its secrets are new");
     }
-    const files = auditFiles(response);
+    const facts = auditFacts({
+      version: VERSION,
+      at: context.now(),
+      address: options.coordinator,
+      coordinator: verified,
+      history: response.history,
+      policies: response.policies,
+      rootCa: response.rootCaCert,
+      meshCa: response.meshCaCert,
+    });
+    const files = { ...auditFiles(response), [FILES.report]: reportPage(facts) };
     await writeOutputs(directory, files);
     await removeOthers(directory, new Set(Object.keys(files)));
-    printResult(context, coordinator.server?.insecure === true, {
-      result: "verified",
-      coordinator: options.coordinator,
-      manifest: sha256Hex(bytes),
-      generation: response.history.length,
-      ...coordinator.server,
-      written: Object.keys(files).map((name) => join(directory, name)),
+    const report = join(directory, FILES.report);
+    const written = Object.keys(files).map((name) => join(directory, name));
+    if (context.format === "json") {
+      context.out(`${printableLines(JSON.stringify({ ...facts, report, written }, undefined, 2))}\n`);
+      return;
+    }
+    const warnings = warningsOf(facts);
+    printResult(context, verified.claims.insecure, {
+      result: facts.result,
+      coordinator: facts.coordinator,
+      manifest: facts.manifest,
+      generation: facts.generation,
+      ...verified.claims,
+      ...(warnings.length > 0 ? { warnings } : {}),
+      report,
+      written,
     });
   } finally {
     coordinator.close();
   }
+}
+
+const MOST_WARNINGS = 20;
+
+function warningsOf({ timeline }: AuditFacts): string[] {
+  const warnings = timeline.filter(({ level }) => level === "warning");
+  const shown = warnings.slice(-MOST_WARNINGS).map(({ generation, text }) => `manifest ${generation}: ${text}`);
+  const others = warnings.length - shown.length;
+  return [...(others > 0 ? [`${others} of earlier manifests, in the report`] : []), ...shown];
 }
 
 /** What an auditor wants to read, each byte of it from the attested Coordinator. */

@@ -1,5 +1,5 @@
 import { createPrivateKey } from "node:crypto";
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type KeyPair, keyPairOf } from "../pki/keys.ts";
 import { replaceFile } from "../runtime/files.ts";
@@ -18,16 +18,35 @@ export const FILES = {
   meshCa: "mesh-ca.pem",
   verify: "verify",
   history: "history.json",
+  report: "report.html",
 } as const;
 
-/** @throws CliError `unreadable_file` */
-export async function readInput(path: string, what: string): Promise<Buffer> {
+/** @throws CliError `unreadable_file` where the workspace is no folder: who mistypes it shall not get a new one */
+export async function requireWorkspace(directory: string): Promise<void> {
+  const cause = await stat(directory).catch((error: NodeJS.ErrnoException) => error);
+  if (!(cause instanceof Error) && cause.isDirectory()) return;
+  throw new CliError("unreadable_file", "the workspace is not there", {
+    where: `--workspace-dir ${directory}`,
+    got: cause instanceof Error ? cause.code : "a file",
+    want: "a folder",
+    hint: "make it with mkdir, or with `contrast generate`",
+    cause,
+  });
+}
+
+/**
+ * @param hint what to do where there is no such file
+ * @throws CliError `unreadable_file`
+ */
+export async function readInput(path: string, what: string, hint?: string): Promise<Buffer> {
   try {
     return await readFile(path);
   } catch (cause) {
+    const got = (cause as NodeJS.ErrnoException).code;
     throw new CliError("unreadable_file", `${what} can't be read`, {
       where: path,
-      got: (cause as NodeJS.ErrnoException).code,
+      got,
+      hint: got === "ENOENT" && hint !== undefined ? hint : "check the path and its permissions",
       cause,
     });
   }
@@ -57,6 +76,7 @@ export async function writeOutputs(
       throw new CliError("unwritable_file", "a result can't be written", {
         where: path,
         got: (cause as NodeJS.ErrnoException).code,
+        hint: "make room or correct the permissions, and run it again",
         cause,
       });
     }
@@ -79,6 +99,10 @@ export async function ownerKey(
   try {
     return keyPairOf(createPrivateKey(pem));
   } catch (cause) {
-    throw new CliError("malformed_file", "the file is no private key", { where: path, want: "PEM, PKCS#8", cause });
+    throw new CliError("malformed_file", "the file is no private key", {
+      where: path,
+      want: "an unencrypted private key, PEM",
+      cause,
+    });
   }
 }

@@ -197,7 +197,9 @@ export class StateGuard {
   async #recover({ share, salt, callerSpki, force }: RecoverRequest): Promise<RecoverResult> {
     const { store, now } = this.#options;
     if (this.#state.phase === "active" && !force) {
-      throw new Refusal("not_in_recovery", "the Coordinator has its secrets: there is nothing to recover");
+      throw new Refusal("not_in_recovery", "the Coordinator has its secrets: there is nothing to recover", {
+        hint: "with --force it reads the stored state again",
+      });
     }
     // Everything is read once: what decides who may recover is the very manifest that the signature covers, by the
     // digests from the pointer down.

@@ -56,7 +56,7 @@ async function show(): Promise<void> {
   const deployment = join(directory, "deployment");
   await cp(join(root, "demo/deployment"), deployment, { recursive: true });
   report.progress("contrast generate: makes keys, policies and the manifest");
-  await contrast("generate", "--reference-values", "simulated", deployment);
+  await contrast("generate", "--offline", "--reference-values", "simulated", deployment);
 
   const files = (await readdir(deployment)).map((file) => join(deployment, file));
   const pods: Pod[] = (await Promise.all(files.map((file) => readPods(file)))).flat();

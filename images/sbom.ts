@@ -27,18 +27,25 @@ export function bill(image: Image, { oci, debian }: Architecture, contents: Cont
     licenses: [{ license: { id: "Apache-2.0" } }],
     properties: [{ name: "architecture", value: oci }],
   };
-  const components = [
+  return billOf(component, [
     entry("platform", "node", NODE_VERSION, `pkg:github/nodejs/node@v${NODE_VERSION}`, "MIT"),
-    // The package URL encodes what stands for something else in it, as in `@scope` and `1:2.3~rc+dfsg`.
-    ...contents.npm.map(({ name, version, license }) =>
-      entry("library", name, version, `pkg:npm/${name.replace("@", "%40")}@${version}`, license),
-    ),
+    ...contents.npm.map(npmEntry),
     ...contents.debian.map(({ name, version }) => {
       const purl = `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=${debian}&distro=debian-12`;
       return entry("library", name, version, purl);
     }),
-  ].toSorted((a, b) => (a.purl < b.purl ? -1 : 1));
-  const unique = components.filter(({ purl }, index) => components[index - 1]?.purl !== purl);
+  ]);
+}
+
+type Entry = ReturnType<typeof entry>;
+
+/**
+ * @param component what the bill is of, as CycloneDX has it
+ * @param entries in any order, and some perhaps twice
+ */
+export function billOf(component: Bill & { readonly "bom-ref": string }, entries: readonly Entry[]): Bill {
+  const sorted = entries.toSorted((a, b) => (a.purl < b.purl ? -1 : 1));
+  const unique = sorted.filter(({ purl }, index) => sorted[index - 1]?.purl !== purl);
   const digest = createHash("sha256")
     .update(JSON.stringify([component, unique]))
     .digest("hex");
@@ -49,8 +56,13 @@ export function bill(image: Image, { oci, debian }: Architecture, contents: Cont
     version: 1,
     metadata: { component },
     components: unique,
-    dependencies: [{ ref: image.name, dependsOn: unique.map(({ purl }) => purl) }],
+    dependencies: [{ ref: component["bom-ref"], dependsOn: unique.map(({ purl }) => purl) }],
   };
+}
+
+/** The package URL encodes what stands for something else in it, as in `@scope` and `1:2.3~rc+dfsg`. */
+export function npmEntry({ name, version, license }: NpmPackage): Entry {
+  return entry("library", name, version, `pkg:npm/${name.replace("@", "%40")}@${version}`, license);
 }
 
 function entry(type: "platform" | "library", name: string, version: string, purl: string, license?: string) {

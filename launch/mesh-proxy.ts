@@ -4,10 +4,11 @@
  */
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 if (major > 24 || (major === 24 && minor >= 12)) {
-  if (process.argv.length === 3 && process.argv[2] === "healthcheck") {
+  const [command, argument] = process.argv.slice(2);
+  if (command === "healthcheck" && (argument === undefined || argument === "wait")) {
     // A probe runs often: it does not load the program.
     void import("../mesh-proxy/healthcheck.ts")
-      .then(({ healthcheck }) => healthcheck(process.env["CONTRAST_ADMIN_PORT"]))
+      .then(({ healthcheck, waitUntilReady }) => (argument === "wait" ? waitUntilReady : healthcheck)(process.env))
       .then(({ code, text }) => {
         process.stdout.write(text + "\n");
         process.exitCode = code;

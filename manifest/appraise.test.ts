@@ -117,7 +117,9 @@ test("one set that does not match says why itself, several say it together, and 
   );
   expect(() => admit(verified, manifest({ insecure: [wrong, wrong] }))).toThrow(refusal("reference_values_mismatch"));
   expect(() => admit(verified, manifest({ tdx: [tdx] }))).toThrow(refusal("reference_values_mismatch"));
-  expect(admit(verified, manifest({ insecure: [wrong, simulated()] })).sans).toHaveLength(1);
+  const second = manifest({ insecure: [wrong, simulated()] });
+  expect(admit(verified, second).sans).toHaveLength(1);
+  expect(matchReferenceValues(verified.evidence, second)).toBe("$.ReferenceValues.insecure[1]");
 });
 
 test("TDX is compared with the sets of TDX, and its policy is in MRCONFIGID", () => {

@@ -22,7 +22,7 @@ import type { Manifest, PolicyEntry } from "./manifest.ts";
  */
 
 /** Evidence up to the vendor's root, of either kind. */
-type VerifiedEvidence = VerifiedSnpReport | VerifiedTdxQuote;
+export type VerifiedEvidence = VerifiedSnpReport | VerifiedTdxQuote;
 
 /** Evidence that is real and was made for the connection it came on. Only `verifyClaimant` makes one. */
 class Verified {
@@ -120,15 +120,16 @@ export function policyOf(verified: VerifiedEvidence, manifest: Manifest): Policy
 /**
  * Evidence is accepted if it matches any one of the listed sets completely.
  *
+ * @returns the JSON path of that set
  * @throws EvidenceError where there is one set of its kind and it does not match; Refusal `reference_values_mismatch`
  *   where there is none, or none of several does
  */
-export function matchReferenceValues(verified: VerifiedEvidence, manifest: Manifest): void {
+export function matchReferenceValues(verified: VerifiedEvidence, manifest: Manifest): string {
   const mismatches: { readonly path: string; readonly error: EvidenceError }[] = [];
   for (const { path, validate } of attempts(verified, manifest)) {
     try {
       validate();
-      return;
+      return path;
     } catch (error) {
       if (!(error instanceof EvidenceError)) throw error;
       mismatches.push({ path, error });

@@ -72,7 +72,8 @@ function least(candidates: readonly (readonly Fall[])[]): readonly Fall[] {
   return candidates.toSorted((a, b) => total(a) - total(b))[0] ?? [];
 }
 
-const TCB_KEYS: Readonly<Record<TcbPart, string>> = {
+/** The keys of MinimumTCB. */
+export const TCB_KEYS: Readonly<Record<TcbPart, string>> = {
   fmc: "FMCVersion",
   bootloader: "BootloaderVersion",
   tee: "TEEVersion",

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { GUEST_POLICY, PLATFORM_INFO } from "../attestation/snp/flags.ts";
 import { SNP_PRODUCTS } from "../attestation/snp/product.ts";
 import type { SimulatedReferenceValues, SnpReferenceValues } from "../attestation/snp/validate.ts";
+import { ALLOWABLE_TCB_STATUSES } from "../attestation/tdx/tcb-status.ts";
 import type { TdxReferenceValues } from "../attestation/tdx/validate.ts";
 import { byte, digest384, flag, hexBytes, list, record } from "./schema.ts";
 import { IMAGE_KEYS, trustedImage } from "./trusted-image.ts";
@@ -54,17 +55,6 @@ const snp = record({
     platformInfo: values.PlatformInfo,
     allowedChipIds: values.AllowedChipIDs ?? [],
   }));
-
-/** What a manifest may accept beside UpToDate, by Intel's names; a platform that is revoked never passes. */
-export const ALLOWABLE_TCB_STATUSES = [
-  "SWHardeningNeeded",
-  "ConfigurationNeeded",
-  "ConfigurationAndSWHardeningNeeded",
-  "OutOfDate",
-  "OutOfDateConfigurationNeeded",
-  "TDRelaunchAdvised",
-  "TDRelaunchAdvisedConfigurationNeeded",
-] as const;
 
 const tdx = record({
   MrTd: digest384,

@@ -1,8 +1,8 @@
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { beforeAll, expect, test } from "vitest";
-import { createMesh, type Mesh, type Workload } from "../test/mesh-certificates.ts";
+import { beforeAll, expect, onTestFinished, test } from "vitest";
+import { createMesh, type Mesh, type Workload, writeTlsConfig } from "../test/mesh-certificates.ts";
 import { connectPlain, ending, freePort, startServer } from "../test/mesh-proxies.ts";
 import { type ProxyProgram, startProxyProgram } from "../test/mesh/proxy-program.ts";
 import { startProgram } from "../test/programs.ts";
@@ -107,12 +107,31 @@ test("the health check of a proxy that stops says so and exits with 1", async ()
   expect([await check.exited, check.stdout()]).toEqual([1, "not ready\n"]);
 });
 
-test("the health check exits with 1 where nobody answers, and with 2 where it is not told whom to ask", async () => {
+test("the health check exits with 1 where nobody answers, and with 2 where there can be no such port", async () => {
   const nobody = await freePort("127.0.0.1");
   const check = startProgram(["mesh-proxy/main.ts", "healthcheck"], { CONTRAST_ADMIN_PORT: `${nobody}` });
   expect(await check.exited).toBe(1);
   expect(check.stdout()).toBe(`no answer from port ${nobody}: connect ECONNREFUSED 127.0.0.1:${nobody}\n`);
-  const lost = startProgram(["mesh-proxy/main.ts", "healthcheck"]);
+  const lost = startProgram(["mesh-proxy/main.ts", "healthcheck"], { CONTRAST_ADMIN_PORT: "0" });
   expect(await lost.exited).toBe(2);
   expect(lost.stdout()).toMatch(/^set CONTRAST_ADMIN_PORT .*\n$/);
+});
+
+test("without an admin port the health check asks the proxy that has the same certificates", async () => {
+  const folder = await writeTlsConfig(mesh, workload);
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const variables = { CONTRAST_TLS_CONFIG_DIR: folder };
+  const check = async (...words: string[]): Promise<unknown> => {
+    const program = startProgram(["mesh-proxy/main.ts", "healthcheck", ...words], variables);
+    return [await program.exited, program.stdout()];
+  };
+  expect(await check()).toEqual([1, "not ready\n"]);
+  const waiting = check("wait");
+  const proxy = startProgram(["mesh-proxy/main.ts"], variables);
+  onTestFinished(() => void proxy.child.kill("SIGKILL"));
+  expect(await waiting).toEqual([0, "ready\n"]);
+  expect(await check()).toEqual([0, "ready\n"]);
+  proxy.child.kill("SIGTERM");
+  expect(await proxy.exited).toBe(0);
+  expect(await check()).toEqual([1, "not ready\n"]);
 });

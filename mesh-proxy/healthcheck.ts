@@ -1,12 +1,20 @@
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Environment } from "../runtime/environment.ts";
 import { parsePort } from "../runtime/variables.ts";
+import { healthSocket } from "./health-socket.ts";
 
 /**
- * `mesh-proxy healthcheck`, for exec probes: asks the admin port whether the proxy is ready. A probe runs every few
- * seconds, so that this loads nothing of the proxy, and speaks the three words of HTTP it needs by itself.
+ * `mesh-proxy healthcheck`, for exec probes: asks the admin port whether the proxy is ready, or where there is none the
+ * proxy's own socket. A probe runs every few seconds, so that this loads nothing of the proxy, and speaks the three words
+ * of HTTP it needs by itself.
  */
 
 const TIMEOUT_MS = 2_000;
+
+/** Of `healthcheck wait`: a minute, where the proxy refuses at once. */
+const ATTEMPTS = 240;
+const PAUSE_MS = 250;
 
 /** More than the answer; whoever listens there instead may send anything. */
 const MOST_BYTES = 1_024;
@@ -17,9 +25,11 @@ export interface Health {
   readonly text: string;
 }
 
-/** @param variable the value of CONTRAST_ADMIN_PORT */
-export async function healthcheck(variable: string | undefined): Promise<Health> {
-  const port = parsePort(variable ?? "");
+/** @param environment that of the proxy */
+export async function healthcheck(environment: Environment): Promise<Health> {
+  const { CONTRAST_ADMIN_PORT: variable } = environment;
+  if (variable === undefined) return askSocket(healthSocket(environment));
+  const port = parsePort(variable);
   if (port === undefined) {
     return { code: 2, text: "set CONTRAST_ADMIN_PORT to the port that the proxy has as its admin port, 1 to 65535" };
   }
@@ -32,10 +42,34 @@ export async function healthcheck(variable: string | undefined): Promise<Health>
   }
 }
 
-/** @returns the beginning of the answer */
+/** `mesh-proxy healthcheck wait`, for a hook that holds up what is to start after the proxy. */
+export async function waitUntilReady(environment: Environment): Promise<Health> {
+  for (let attempt = 1; ; attempt++) {
+    const health = await healthcheck(environment);
+    if (health.code !== 1 || attempt === ATTEMPTS) return health;
+    await sleep(PAUSE_MS);
+  }
+}
+
+/** Whoever is not ready does not listen. */
+async function askSocket(path: string): Promise<Health> {
+  try {
+    await answerOf(connect({ path }));
+    return { code: 0, text: "ready" };
+  } catch {
+    return { code: 1, text: "not ready" };
+  }
+}
+
 async function ask(port: number): Promise<string> {
-  const { promise, resolve, reject } = Promise.withResolvers<string>();
   const socket = connect({ host: "127.0.0.1", port });
+  socket.write("GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+  return answerOf(socket);
+}
+
+/** @returns the beginning of the answer */
+async function answerOf(socket: Socket): Promise<string> {
+  const { promise, resolve, reject } = Promise.withResolvers<string>();
   const timer = setTimeout(() => reject(new Error(`nothing for ${TIMEOUT_MS} ms`)), TIMEOUT_MS);
   let answer = "";
   socket.setEncoding("latin1").on("error", reject);
@@ -44,7 +78,6 @@ async function ask(port: number): Promise<string> {
     if (answer.length > MOST_BYTES) resolve(answer);
   });
   socket.on("end", () => resolve(answer));
-  socket.write("GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
   try {
     return await promise;
   } finally {

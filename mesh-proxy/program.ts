@@ -1,12 +1,14 @@
 import dns from "node:dns";
 import { once } from "node:events";
-import { EXIT, type Running, runProgram } from "../runtime/program.ts";
+import { EXIT } from "../runtime/exit.ts";
+import { type Running, runProgram } from "../runtime/program.ts";
 import type { Logger } from "../runtime/log.ts";
 import type { Admin, AdminPages } from "./admin.ts";
 import { constraints, isTransparent, type MeshProxyConfiguration, variables } from "./configuration.ts";
 import { descriptorLimit, Descriptors } from "./descriptors.ts";
 import { findFastPath } from "./fast-path.ts";
 import { healthcheck } from "./healthcheck.ts";
+import { openHealthSocket } from "./health-socket.ts";
 import { LiveCredentials } from "./live-credentials.ts";
 import type { Lookup } from "./names.ts";
 import { formatEndpoint } from "../mesh-rules/endpoint.ts";
@@ -51,6 +53,8 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     );
   }
   const listeners = all.map(({ name, at, to }) => `${name}: ${formatEndpoint(at)} -> ${to}`);
+  const health = await openHealthSocket(process.env);
+  if (health === undefined) log.warn("health checks without an admin port get no answer: their socket is taken");
   log.info({ listeners }, "ready");
   isReady = true;
 
@@ -58,6 +62,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   void credentials.follow(stop);
   if (!stop.aborted) await once(stop, "abort");
   isReady = false;
+  health?.close();
   const drainMs = configuration.CONTRAST_DRAIN_TIMEOUT;
   log.info({ drainMs }, "stopping");
   // Who asks a second time does not want to wait.
@@ -111,9 +116,9 @@ await runProgram(
     run,
     commands: {
       healthcheck: {
-        help: "asks the admin port whether the proxy is ready: exit code 0 or 1",
+        help: "asks whether the proxy is ready: exit code 0 or 1; healthcheck wait: asks until it is",
         async run() {
-          const { code, text } = await healthcheck(process.env["CONTRAST_ADMIN_PORT"]);
+          const { code, text } = await healthcheck(process.env);
           process.stdout.write(`${text}\n`);
           return code;
         },

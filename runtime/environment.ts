@@ -51,8 +51,11 @@ export interface Constraint<V extends Variables> {
   readonly faults: (configuration: Configuration<V>) => readonly Fault[];
 }
 
-/** Every variable that any of the programs knows: one edit away from one of these is a typing error, not a stranger. */
-const KNOWN = [
+/**
+ * Every variable that any program knows, but for those that stand in for the CLI's options: one edit away from one of
+ * these is a typing error, not a stranger.
+ */
+export const KNOWN = [
   "CONTRAST_TLS_CONFIG_DIR",
   "CONTRAST_TIMEOUT",
   "CONTRAST_KEY_MODE",
@@ -118,13 +121,12 @@ export function readEnvironment<V extends Variables>(
   for (const { about, faults: check } of constraints) {
     if (about.every((name) => name in values)) faults.push(...check(configuration));
   }
-  faults.push(...misspelt(environment));
+  faults.push(...misspelt(environment, [...KNOWN, ...Object.keys(variables)]));
   if (faults.length > 0) throw new ConfigurationError(faults);
   return configuration;
 }
 
-function misspelt(environment: Environment): Fault[] {
-  const known: readonly string[] = KNOWN;
+function misspelt(environment: Environment, known: readonly string[]): Fault[] {
   return Object.keys(environment)
     .filter((name) => name.startsWith("CONTRAST_") && !known.includes(name))
     .flatMap((name) => {

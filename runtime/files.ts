@@ -21,13 +21,30 @@ export interface StagedFile {
   discard(): Promise<void>;
 }
 
-/** The first half of `replaceFile`, for several files that are to change together. */
-export async function stageFile(path: string, bytes: string | Uint8Array, mode = 0o644): Promise<StagedFile> {
+/** Whom a file belongs to. */
+export interface FileOwner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/**
+ * The first half of `replaceFile`, for several files that are to change together.
+ *
+ * @param owner of the new file, as far as this process may give files away
+ */
+export async function stageFile(
+  path: string,
+  bytes: string | Uint8Array,
+  mode = 0o644,
+  owner?: FileOwner,
+): Promise<StagedFile> {
   const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
   const discard = (): Promise<void> => rm(temporary, { force: true });
   try {
     const file = await open(temporary, "wx", mode);
     try {
+      if (owner !== undefined) await file.chown(owner.uid, owner.gid).catch(ignoreNotPermitted);
+      // After the owner, for whose change the system may take bits of the mode away.
       await file.chmod(mode);
       await file.writeFile(bytes);
       await file.sync();
@@ -65,4 +82,8 @@ export async function syncDirectory(path: string): Promise<void> {
   } finally {
     await directory.close();
   }
+}
+
+function ignoreNotPermitted(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== "EPERM") throw error;
 }

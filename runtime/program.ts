@@ -7,6 +7,7 @@ import {
   type Variables,
 } from "./environment.ts";
 import { describeError } from "./errors.ts";
+import { EXIT } from "./exit.ts";
 import { createLogger, type Logger, logVariables } from "./log.ts";
 import { VERSION } from "./version.ts";
 
@@ -47,9 +48,6 @@ export interface Host {
   on(signal: "SIGTERM" | "SIGINT", listener: () => void): unknown;
   exit(code: number): never;
 }
-
-/** Exit codes of all programs (design §8). */
-export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, unreachable: 4, notReady: 5 } as const;
 
 /** Runs a program to its end and exits: 0 done, 1 failed, 2 wrong arguments or configuration, or what `run` returns. */
 export async function runProgram<V extends Variables>(program: Program<V>, host: Host): Promise<never> {

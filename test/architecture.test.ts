@@ -21,6 +21,7 @@ const LAYERS = [
   ["channel"],
   ["initializer", "mesh-proxy", "coordinator", "cli"],
   ["demo", "images"],
+  ["release"],
 ];
 
 /** Where time, randomness and the environment may come from: the entry files, which pass them on. */

@@ -68,7 +68,7 @@ export function createCliDeployment(address: string): CliDeployment {
     directory,
     file,
     read,
-    generate: (...args) => cli("generate", "--reference-values", "simulated", ...args, files),
+    generate: (...args) => cli("generate", "--offline", "--reference-values", "simulated", ...args, files),
     contrast: (command, ...args) => cli(...argumentsOf(command, args)),
     result: async (command, ...args) => {
       const { code, stdout, stderr } = await cli("--output", "json", ...argumentsOf(command, args));

@@ -19,7 +19,7 @@ beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "cli-test-"));
   deployment = join(directory, "deployment");
   cpSync(join(root, "demo/deployment"), deployment, { recursive: true });
-  const generated = await contrast("generate", "--reference-values", "simulated", deployment);
+  const generated = await contrast("generate", "--offline", "--reference-values", "simulated", deployment);
   expect(generated.stderr).toContain("made the key");
   expect(generated.code).toBe(0);
 });
@@ -65,6 +65,11 @@ async function stop(program: Program): Promise<void> {
 describe("wrong use", () => {
   test.each([
     [["frobnicate"], /unknown command/],
+    [["verfy"], /unknown command 'verfy'\n\(Did you mean verify\?\)/],
+    [["help", "sett"], /unknown command 'sett'\n\(Did you mean set\?\)/],
+    [["verify", "-c", "a", "--manifst", "x"], /unknown option '--manifst'\n\(Did you mean --manifest\?\)/],
+    [["--workspace-dir", "/no/such/workspace", "verify", "-c", "a"], /unreadable_file.*\/no\/such\/workspace/],
+    [["completion", "tcsh"], /Allowed choices are bash, zsh, fish/],
     [["verify", "-c", "a", "--frobnicate"], /unknown option/],
     [["verify"], /required option '-c, --coordinator/],
     [["verify", "-c", "host:0"], /Want host:port/],
@@ -94,7 +99,7 @@ describe("wrong use", () => {
     const path = join(directory, name);
     writeFileSync(path, text);
     const before = readFileSync(file("manifest.json"));
-    const { code, stderr } = await contrast("generate", "--reference-values", "simulated", path);
+    const { code, stderr } = await contrast("generate", "--offline", "--reference-values", "simulated", path);
     expect(stderr).toMatch(message);
     expect(code).toBe(2);
     expect(readFileSync(path, "utf8")).toBe(text);
@@ -114,11 +119,22 @@ describe("wrong use", () => {
   });
 
   test("--help and --version work everywhere", async () => {
-    expect((await contrast("--version")).stdout).toMatch(/^contrast \d+\.\d+\.\d+\n$/);
+    const { stdout } = await contrast("--version");
+    expect(stdout).toMatch(/^contrast \d+\.\d+\.\d+\nimages:\n {2}contrast\/coordinator:/);
+    expect(stdout).toMatch(/^ {2}k3s-qemu-tdx {3}contrast-cc-k3s-qemu-tdx-[0-9a-f]{8}$/m);
+    expect(JSON.parse((await contrast("verify", "--version", "--output", "json")).stdout)).toMatchObject({
+      version: expect.stringMatching(/^\d+\.\d+\.\d+$/),
+      runtimeClasses: { simulated: expect.stringMatching(/^contrast-cc-simulated-/) },
+    });
     for (const command of ["generate", "set", "verify", "recover"]) {
-      const { code, stdout } = await contrast(command, "--help");
-      expect(stdout).toContain(`Usage: contrast ${command}`);
-      expect(code).toBe(0);
+      for (const words of [
+        [command, "--help"],
+        ["help", command],
+      ]) {
+        const { code, stdout } = await contrast(...words);
+        expect(stdout).toContain(`Usage: contrast ${command}`);
+        expect(code).toBe(0);
+      }
     }
   });
 });
@@ -147,8 +163,45 @@ test("generate makes keys that only their owner can read, and changes nothing th
       file("workload-owner.pem"),
     ].map((path) => createHash("sha256").update(readFileSync(path)).digest("hex"));
   const before = digest();
-  expect((await contrast("generate", "--reference-values", "simulated", deployment)).code).toBe(0);
+  expect((await contrast("generate", "--offline", "--reference-values", "simulated", deployment)).code).toBe(0);
   expect(digest()).toEqual(before);
+});
+
+test("findings are lines of standard error and a list of the result, and errors among them stop with exit code 2", async () => {
+  const path = join(directory, "findings.yml");
+  const generate = async (text: string, ...options: string[]): ReturnType<typeof contrast> => {
+    writeFileSync(path, text);
+    return contrast(
+      "--output",
+      "json",
+      "generate",
+      "--offline",
+      "--reference-values",
+      "metal-qemu-snp",
+      "-m",
+      file("other.json"),
+      ...options,
+      path,
+    );
+  };
+  const text = pod('servicemesh-ingress: ""');
+  const warned = await generate(text);
+  expect(warned.code).toBe(0);
+  const { findings } = JSON.parse(warned.stdout) as { findings: { code: string; severity: string }[] };
+  expect(findings.map(({ code }) => code)).toContain("memory");
+  expect(warned.stderr).toMatch(
+    /findings\.yml:9:16: warning: .*no memory limit for web, want .*; the VM gets the sum.* \[memory\]/,
+  );
+
+  for (const [input, ...options] of [
+    [text, "--strict"],
+    [text.replace("spec:", "spec:\n  hostNetwork: true")],
+  ] as const) {
+    const refused = await generate(input, ...options);
+    expect(refused).toMatchObject({ code: 2, stderr: expect.stringContaining("nothing is written") });
+    expect(JSON.parse(refused.stdout)).toMatchObject({ result: "refused" });
+    expect(readFileSync(path, "utf8")).toBe(input);
+  }
 });
 
 test("nobody at the address is exit code 4", async () => {
@@ -195,7 +248,7 @@ test("from the first manifest to recovery", async () => {
 
   const verified = await contrast("--output", "json", ...verify);
   expect(verified.code).toBe(0);
-  expect(JSON.parse(verified.stdout)).toMatchObject({ result: "verified", generation: 1, tee: "snp", debug: false });
+  expect(JSON.parse(verified.stdout)).toMatchObject({ result: "verified", generation: 1, evidence: { tee: "snp" } });
   const policies = readdirSync(file("verify")).filter((name) => name.endsWith(".rego"));
   expect(policies).toHaveLength(5);
   expect(readFileSync(file("verify/manifest.1.json"))).toEqual(readFileSync(file("manifest.json")));

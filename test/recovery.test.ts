@@ -141,7 +141,7 @@ test("after a restart, any two of three owners recover in turn, and nothing else
   const last = await deployment.result("recover", "--seedshare-owner-key", keys[2] ?? "");
   expect(last).toMatchObject({ result: "recovered" });
   expect(last["restart"]).toEqual([
-    expect.stringMatching(/^web, \* \(policy [0-9a-f]{12}, workload secret apps\/v1\/Deployment\/\S+\/web\)$/),
+    expect.stringMatching(/^web, \*, workload secret apps\/v1\/Deployment\/\S+\/web \(policy [0-9a-f]{12}\)$/),
   ]);
   expect((await deployment.contrast("verify")).code).toBe(0);
   writeFileSync(deployment.file("seed-shares.json"), shares);

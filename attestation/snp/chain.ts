@@ -35,6 +35,7 @@ const HINT = "add the product's cert_chain of AMD's key distribution service";
 /**
  * @param parse how the revocation list is parsed
  * @param certificates where the issuers are found, in any order
+ * @returns the root, and the certificates from the leaf to it
  * @throws EvidenceError
  */
 export function verifyChain(
@@ -42,7 +43,7 @@ export function verifyChain(
   endorsement: Endorsement,
   certificates: readonly Certificate[],
   { trustAnchors, at, crl }: ChainOptions,
-): Root {
+): { readonly root: Root; readonly path: readonly Certificate[] } {
   const { certificate: leaf, kind, product } = endorsement;
 
   // A vendor's root vouches for its own product only.
@@ -63,5 +64,6 @@ export function verifyChain(
   for (const certificate of [ark, ask, leaf]) checkValidity(certificate, at);
   // The ARK's list names ASKs and ASVKs; AMD supersedes VCEKs by their TCB, and their serial numbers are the ASK's.
   if (crl !== undefined) checkNotRevoked(parse(parseRevocationList, crl), [ask], ark, isSignedBy, at);
-  return { spkiDigest, insecure: trustAnchors.get(spkiDigest)?.insecure === true };
+  const root = { spkiDigest, insecure: trustAnchors.get(spkiDigest)?.insecure === true };
+  return { root, path: [leaf, ask, ark] };
 }

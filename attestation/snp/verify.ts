@@ -24,11 +24,13 @@ class VerifiedReport {
   readonly #report: SnpReport;
   readonly #endorsement: Endorsement;
   readonly #root: Root;
+  readonly #path: readonly Certificate[];
 
-  constructor(report: SnpReport, endorsement: Endorsement, root: Root) {
+  constructor(report: SnpReport, endorsement: Endorsement, root: Root, path: readonly Certificate[]) {
     this.#report = report;
     this.#endorsement = endorsement;
     this.#root = root;
+    this.#path = path;
   }
 
   get report(): SnpReport {
@@ -45,6 +47,11 @@ class VerifiedReport {
 
   get root(): Root {
     return this.#root;
+  }
+
+  /** The certificates that vouch for it, from that of the signing key to the root's. */
+  get path(): readonly Certificate[] {
+    return this.#path;
   }
 }
 
@@ -70,13 +77,13 @@ function verifyWith(parse: Parse, evidence: SnpEvidence, options: ChainOptions):
   const report = parseSnpReport(evidence.report);
   const certificates = parseCertificates(parse, evidence.certificates);
   const endorsement = findEndorsement(report, certificates);
-  const root = verifyChain(parse, endorsement, certificates, options);
+  const { root, path } = verifyChain(parse, endorsement, certificates, options);
   checkSignature(report, endorsement);
   checkProduct(report, endorsement);
   checkChip(report, endorsement);
   checkTcb(report, endorsement);
   checkCommitted(report, endorsement);
-  return new VerifiedReport(report, endorsement, root);
+  return new VerifiedReport(report, endorsement, root, path);
 }
 
 function parseCertificates(parse: Parse, encoded: readonly Buffer[]): readonly Certificate[] {

@@ -4,7 +4,7 @@ import type { TdxCollateral, TdxEvidence } from "../evidence.ts";
 import { type EvidenceCache, type Parse, parseAnew } from "../evidence-cache.ts";
 import { parsePemCertificates } from "../pem.ts";
 import type { Certificate } from "../x509.ts";
-import { verifyPckChain } from "./chain.ts";
+import { type PckChain, verifyPckChain } from "./chain.ts";
 import { verifyCollateral } from "./collateral.ts";
 import { hasSigned, p256KeyOfPoint } from "./ecdsa.ts";
 import { parsePck, type Pck } from "./pck.ts";
@@ -26,11 +26,13 @@ class VerifiedQuote {
   readonly #quote: TdxQuote;
   readonly #pck: Pck;
   readonly #tcb: TcbEvaluation;
+  readonly #path: readonly Certificate[];
 
-  constructor(quote: TdxQuote, pck: Pck, tcb: TcbEvaluation) {
+  constructor(quote: TdxQuote, pck: Pck, tcb: TcbEvaluation, { pck: leaf, ca, root }: PckChain) {
     this.#quote = quote;
     this.#pck = pck;
     this.#tcb = tcb;
+    this.#path = [leaf, ca, root];
   }
 
   get quote(): TdxQuote {
@@ -48,6 +50,11 @@ class VerifiedQuote {
   /** Intel's security advisories for what the platform lacks. */
   get advisories(): readonly string[] {
     return this.#tcb.advisories;
+  }
+
+  /** The certificates that vouch for it, from the platform's to the root's. */
+  get path(): readonly Certificate[] {
+    return this.#path;
   }
 }
 
@@ -92,7 +99,7 @@ function verifyWith(
   checkPlatform(pck, tcbInfo);
   checkModule(quote, tcbInfo);
   const tcb = evaluateTcb(tcbInfo, qeIdentity, { pck, qeIsvSvn: quote.qeReport.isvSvn, body: quote.body });
-  return new VerifiedQuote(quote, pck, tcb);
+  return new VerifiedQuote(quote, pck, tcb, chain);
 }
 
 function parseChain(pem: Buffer): readonly Certificate[] {

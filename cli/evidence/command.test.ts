@@ -60,7 +60,7 @@ test("evidence is shown: exit code 0; malformed evidence is refused with one mes
   expect(JSON.parse(shown.stdout)).toMatchObject({ kind: "tdx-quote", VERSION: 4 });
   const refused = await evidence("show", folder.put("odd", "\u001b[2Jodd bytes"));
   expect(refused).toMatchObject({ code: 3, stdout: "" });
-  expect(refused.stderr).toMatch(/^contrast: malformed_report: .*offset 0x0/);
+  expect(refused.stderr).toMatch(/^error: malformed_report: .*offset 0x0/);
   expect(refused.stderr).not.toContain("\n");
 });
 

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Context } from "../context.ts";
+import { NO_PROGRESS } from "../progress.ts";
 import type { EvidenceOptions } from "./request.ts";
 import type { Verdict } from "./verdict.ts";
 import { verifyEvidence } from "./verify.ts";
@@ -39,9 +40,11 @@ export function makeContext(
     insecure,
     now: () => at,
     complete: () => Promise.reject(new Error("the verifier uses no network")),
+    resolveImages: () => Promise.reject(new Error("the verifier uses no network")),
     out: (text) => void output.push(text),
     talk: () => undefined,
     warn: () => undefined,
+    progress: () => NO_PROGRESS,
   };
   return { context, output };
 }

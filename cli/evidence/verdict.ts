@@ -3,7 +3,7 @@ import type { VerifiedSnpReport } from "../../attestation/snp/verify.ts";
 import { TcbRevokedError } from "../../attestation/tdx/tcb.ts";
 import type { VerifiedTdxQuote } from "../../attestation/tdx/verify.ts";
 import { CodedError } from "../../runtime/errors.ts";
-import { EXIT } from "../../runtime/program.ts";
+import { EXIT } from "../../runtime/exit.ts";
 import { exitCodeOf } from "../exit-code.ts";
 import { INSECURE } from "../context.ts";
 

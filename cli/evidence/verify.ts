@@ -5,7 +5,7 @@ import { checkDebug as checkTdxDebug, checkTcbStatus } from "../../attestation/t
 import type { SnpProduct } from "../../attestation/snp/product.ts";
 import { matchReferenceValues, policyOf } from "../../manifest/appraise.ts";
 import { type Manifest, parseManifest } from "../../manifest/manifest.ts";
-import { EXIT } from "../../runtime/program.ts";
+import { EXIT } from "../../runtime/exit.ts";
 import type { Context } from "../context.ts";
 import { requireInsecureFlag } from "../coordinator.ts";
 import { readInput } from "../workspace.ts";

@@ -1,4 +1,6 @@
-import { type Fault, oneEditApart, quote } from "../../runtime/environment.ts";
+import { parseEgressRules } from "../../mesh-rules/egress-rules.ts";
+import { parseIngressRules } from "../../mesh-rules/ingress-rules.ts";
+import { type Fault, Malformed, oneEditApart, quote } from "../../runtime/environment.ts";
 import { parsePort } from "../../runtime/variables.ts";
 
 /** The annotations by which a pod says what it wants (design §3). */
@@ -24,9 +26,6 @@ export interface PodAnnotations {
   readonly role: "coordinator" | undefined;
 }
 
-/** Faults of mesh rules, relative to the annotation: the one of the mesh proxy itself, so that both agree. */
-export type CheckRules = (ingress: string | undefined, egress: string | undefined) => readonly Fault[];
-
 /** One place where annotations stand. */
 export interface Annotated {
   readonly annotations: Readonly<Record<string, string>>;
@@ -38,11 +37,7 @@ export interface Annotated {
  * @param sources where annotations stand; what a later one says goes
  * @param faults what is wrong is added here
  */
-export function readAnnotations(
-  sources: readonly Annotated[],
-  checkRules: CheckRules,
-  faults: Fault[],
-): PodAnnotations {
+export function readAnnotations(sources: readonly Annotated[], faults: Fault[]): PodAnnotations {
   const find = (name: string): (Annotated & { readonly text: string }) | undefined => {
     const source = sources.findLast(({ annotations }) => Object.hasOwn(annotations, name));
     return source && { ...source, text: source.annotations[name] ?? "" };
@@ -64,8 +59,8 @@ export function readAnnotations(
 
   faults.push(...misspelt(sources));
   return {
-    ingress: checked(ANNOTATION.ingress, (text) => checkRules(text, undefined)),
-    egress: checked(ANNOTATION.egress, (text) => checkRules(undefined, text)),
+    ingress: checked(ANNOTATION.ingress, (text) => faultsOf(parseIngressRules, text)),
+    egress: checked(ANNOTATION.egress, (text) => faultsOf(parseEgressRules, text)),
     adminPort: checked(ANNOTATION.adminPort, (text) =>
       parsePort(text) === undefined ? [{ where: "", got: quote(text), want: "a port from 1 to 65535" }] : [],
     ),
@@ -73,6 +68,17 @@ export function readAnnotations(
     workloadSecretId: find(ANNOTATION.workloadSecretId)?.text,
     role: checked(ANNOTATION.podRole, oneOf("coordinator", "")) === "coordinator" ? "coordinator" : undefined,
   };
+}
+
+/** By the mesh proxy's own parser, so that both agree. */
+function faultsOf(parse: (text: string) => unknown, text: string): readonly Fault[] {
+  try {
+    parse(text);
+    return [];
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    return error.faults;
+  }
 }
 
 /** A pod whose `servicemesh-ingres` nobody reads would be open to everybody, without a word. */

@@ -1,23 +1,29 @@
-import { quote, type Fault } from "../../runtime/environment.ts";
-import { ManifestError } from "../../manifest/error.ts";
-import {
-  encodeInitdata,
-  fromAnnotation,
-  INITDATA_ANNOTATION,
-  policyHash,
-  toAnnotation,
-} from "../../manifest/initdata.ts";
-import { type Annotated, type CheckRules, type PodAnnotations, readAnnotations } from "./annotations.ts";
+import type { Fault } from "../../runtime/environment.ts";
+import { encodeInitdata, policyHash } from "../../manifest/initdata.ts";
+import type { ResolvedImages } from "../images/resolved-image.ts";
+import { type Annotated, type PodAnnotations, readAnnotations } from "./annotations.ts";
 import { type GenerateCode, GenerateError } from "./error.ts";
 import { inject, type InjectOptions } from "./inject.ts";
-import { policyOf } from "./policy.ts";
-import { fieldIn, placeIn, type ResourceFile } from "./resource-file.ts";
+import { type PodPlaces, podPlaces } from "./pod-places.ts";
+import type { PodSpec, Volume } from "./pod-spec.ts";
+import { policyOf } from "./policy/policy.ts";
+import { setPolicy } from "./policy-annotation.ts";
+import { placeIn, type ResourceFile } from "./resource-file.ts";
 import { findWorkloads, type Workload } from "./workloads.ts";
 
-/** A pod that was made ready for its confidential VM. */
-export interface EditedPod {
+/** A pod with all that it needs but a policy. */
+export interface PreparedPod {
   readonly workload: Workload;
   readonly annotations: PodAnnotations;
+  /** As it will be, and a part of the file's values. */
+  readonly spec: PodSpec;
+  readonly places: PodPlaces;
+  /** The volumes as the file has them. */
+  readonly volumesBefore: readonly Volume[];
+}
+
+/** A pod that was made ready for its confidential VM. */
+export interface EditedPod extends PreparedPod {
   /** The policy's hash, 64 hexadecimal digits. */
   readonly hash: string;
   /** That of the policy that the pod had before. */
@@ -52,27 +58,31 @@ export function collectWorkloads(files: readonly ResourceFile[]): Workload[] {
 }
 
 /**
- * Makes the pods ready: puts in what they need, computes their policies and writes these into their annotations. Changes
- * the values of the files.
+ * Puts into the pods what they need. Changes the values of the files.
  *
- * @throws GenerateError invalid_annotation, invalid_resource
+ * @throws GenerateError invalid_annotation
  */
-export function editPods(workloads: readonly Workload[], options: InjectOptions, checkRules: CheckRules): EditedPod[] {
+export function preparePods(workloads: readonly Workload[], options: InjectOptions): PreparedPod[] {
   const faults: Fault[] = [];
-  const annotations = workloads.map((workload) => readAnnotations(annotatedPlaces(workload), checkRules, faults));
+  const annotations = workloads.map((workload) => readAnnotations(annotatedPlaces(workload), faults));
   throwAny("invalid_annotation", "an annotation is wrong", faults);
-  const pods = workloads.flatMap((workload, index): EditedPod[] => {
+  return workloads.flatMap((workload, index): PreparedPod[] => {
     const own = annotations[index];
     if (own === undefined) return [];
-    for (const { where, ...fault } of inject(workload.template.spec, own, options)) {
-      const spec = `${fieldIn([...workload.templatePath, "spec"])}.${where}`;
-      faults.push({ ...fault, where: `${placeOf(workload)}, ${spec}` });
-    }
-    const document = encodeInitdata(policyOf(workload, workload.template.spec));
-    return [{ workload, annotations: own, hash: policyHash(document), previousHash: setPolicy(workload, document) }];
+    const { spec } = workload.template;
+    const places = podPlaces(workload);
+    const volumesBefore = structuredClone(spec.volumes ?? []);
+    inject(spec, own, options);
+    return [{ workload, annotations: own, spec, places, volumesBefore }];
   });
-  throwAny("invalid_resource", "a workload can't be given what it needs", faults);
-  return pods;
+}
+
+/** Computes the pods' policies and writes them into their annotations. Changes the values of the files. */
+export function setPolicies(pods: readonly PreparedPod[], images: ResolvedImages): EditedPod[] {
+  return pods.map((pod) => {
+    const document = encodeInitdata(policyOf(pod.workload, pod.spec, images));
+    return { ...pod, hash: policyHash(document), previousHash: setPolicy(pod.workload, document) };
+  });
 }
 
 /** `<apiVersion>/<kind>/<namespace>/<name>`: what a workload is called where only its own name is known. */
@@ -80,41 +90,8 @@ export function workloadId({ apiVersion, kind, namespace, name }: Workload): str
   return `${apiVersion}/${kind}/${namespace ?? "default"}/${name}`;
 }
 
-/** The initdata document of a pod that `generate` has been at. */
-export function policyDocument(workload: Workload): Buffer | undefined {
-  const text = workload.template.metadata?.annotations?.[INITDATA_ANNOTATION];
-  if (text === undefined) return undefined;
-  try {
-    return fromAnnotation(text);
-  } catch (error) {
-    if (!(error instanceof ManifestError)) throw error;
-    const where = `${annotationPlace(workload, INITDATA_ANNOTATION)}, ${INITDATA_ANNOTATION}`;
-    throw new GenerateError("invalid_annotation", "the annotation holds no policy", [
-      { where, got: error.got ?? quote(text), want: error.want ?? "what `contrast generate` wrote" },
-    ]);
-  }
-}
-
 export function placeOf({ file, document, path }: Workload): string {
   return placeIn(file, document, path);
-}
-
-/** @returns the hash of the policy that was there */
-function setPolicy(workload: Workload, document: Buffer): string | undefined {
-  const { template } = workload;
-  const text = template.metadata?.annotations?.[INITDATA_ANNOTATION];
-  const annotation = toAnnotation(document);
-  template.metadata = {
-    ...template.metadata,
-    annotations: { ...template.metadata?.annotations, [INITDATA_ANNOTATION]: annotation },
-  };
-  if (text === undefined) return undefined;
-  try {
-    return policyHash(fromAnnotation(text));
-  } catch {
-    // Whatever it was, it is no policy, and it is replaced.
-    return undefined;
-  }
 }
 
 /** The pod template's annotations go before those of the resource. For a Pod they are the same. */
@@ -131,10 +108,6 @@ function annotatedPlaces(workload: Workload): Annotated[] {
     annotations,
     place: (name) => placeIn(file, document, [...base, "metadata", "annotations", name]),
   }));
-}
-
-function annotationPlace({ file, document, templatePath }: Workload, name: string): string {
-  return placeIn(file, document, [...templatePath, "metadata", "annotations", name]);
 }
 
 function throwAny(code: GenerateCode, message: string, faults: readonly Fault[]): void {

@@ -16,6 +16,8 @@ export type GenerateCode =
   | "invalid_annotation"
   /** Two documents describe the same workload: leave one of them out. */
   | "duplicate_workload"
+  /** Findings of severity error, or with --strict any: correct the named places. */
+  | "findings"
   /** No pod asks for a confidential VM: set `runtimeClassName: contrast-cc` on those that should. */
   | "no_workloads"
   /** The file of --image-replacements can't be used: correct the named line. */
@@ -31,10 +33,10 @@ export type GenerateCode =
 export class GenerateError extends CodedError<GenerateCode> {
   readonly faults: readonly Fault[];
 
-  /** @param faults at least one */
+  /** @param faults none where they have been said already */
   constructor(code: GenerateCode, message: string, faults: readonly Fault[], cause?: unknown) {
     const [only] = faults.length === 1 ? faults : [];
-    super(code, only === undefined ? `${message}, ${faultLines(faults)}` : message, { ...only, cause });
+    super(code, faults.length > 1 ? `${message}, ${faultLines(faults)}` : message, { ...only, cause });
     this.faults = faults;
   }
 }

@@ -1,8 +1,18 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openOrCreateVendor } from "../../attestation/simulated/vendor.ts";
-import type { CheckRules } from "./annotations.ts";
-import { collectWorkloads, type EditedPod, editPods, placeOf, workloadId } from "./edit-pods.ts";
+import type { Resolution } from "../images/resolve.ts";
+import { earlierPolicies } from "./earlier-policies.ts";
+import {
+  collectWorkloads,
+  type EditedPod,
+  type PreparedPod,
+  preparePods,
+  setPolicies,
+  workloadId,
+} from "./edit-pods.ts";
+import { type Finding, FindingsError, findingLine } from "./finding.ts";
+import { review } from "./findings/review.ts";
 import { readImageReplacements } from "./image-replacements.ts";
 import {
   encodeManifestFile,
@@ -13,10 +23,12 @@ import {
   readManifestFile,
   withReferenceValues,
 } from "./manifest-file.ts";
+import type { OpenValue } from "./open-values.ts";
 import { requireEnoughOwners, seedshareOwners, workloadOwners } from "./owner-keys.ts";
+import { imagesToResolve, pinImages } from "./pin-images.ts";
 import { type Platform, platformFacts, runtimeClassName } from "./platforms.ts";
-import { withoutCommand } from "./policy.ts";
 import { readResourceFiles, type ResourceFile, rewriteResourceFile } from "./resource-file.ts";
+import type { Sidecar } from "./sidecars.ts";
 import { type FileChange, writeFiles } from "./write-files.ts";
 
 /** `contrast generate` (design §8), without its command line. */
@@ -28,6 +40,10 @@ export interface GenerateOptions {
   readonly manifestPath: string;
   readonly skipInitializer?: boolean | undefined;
   readonly skipServiceMesh?: boolean | undefined;
+  /** How the mesh proxy runs; undefined: as a native sidecar. */
+  readonly sidecar?: Sidecar | undefined;
+  /** Warnings stop, too. */
+  readonly strict?: boolean | undefined;
   /** PEM files; none: the workspace's own key, made if need be. */
   readonly workloadOwnerKeys?: readonly string[] | undefined;
   readonly seedshareOwnerKeys?: readonly string[] | undefined;
@@ -38,7 +54,6 @@ export interface GenerateOptions {
   readonly imageReplacementsPath?: string | undefined;
   /** All resources go into this file, and the given ones stay as they are. */
   readonly outputPath?: string | undefined;
-  readonly checkRules?: CheckRules | undefined;
 }
 
 export interface GenerateResult {
@@ -48,8 +63,10 @@ export interface GenerateResult {
   readonly changedFiles: readonly string[];
   readonly manifestPath: string;
   readonly runtimeClassName: string;
-  /** JSON paths of the manifest's values that only the platform's operator knows. Until they are there it is invalid. */
-  readonly fillIn: readonly string[];
+  /** The manifest's values that only the platform's operator knows. Until they are there it is invalid. */
+  readonly fillIn: readonly OpenValue[];
+  /** Warnings, by file and line. */
+  readonly findings: readonly Finding[];
 }
 
 export interface GeneratedPolicy {
@@ -67,6 +84,8 @@ const SIMULATED_TEE = "simulated-tee";
 interface Io {
   readonly now: () => Date;
   readonly talk: (line: string) => void;
+  readonly warn: (line: string) => void;
+  readonly resolveImages: (references: readonly string[]) => Promise<Resolution>;
 }
 
 /**
@@ -78,7 +97,14 @@ interface Io {
 export async function generate(options: GenerateOptions, io: Io): Promise<GenerateResult> {
   const { workspaceDir, manifestPath, referenceValues: platform, outputPath } = options;
   const files = await readResourceFiles(options.paths, outputPath);
-  const pods = await editAll(files, options);
+  const prepared = await prepare(files, options);
+  const resolution = await io.resolveImages(imagesToResolve(prepared));
+  const { images, pinned } = pinImages(prepared, resolution.images);
+  const findings = review(prepared, { ...resolution, images });
+  for (const finding of findings) io.warn(findingLine(finding));
+  const stops = findings.filter(({ severity }) => options.strict === true || severity === "error");
+  if (stops.length > 0) throw new FindingsError(findings);
+  const pods = setPolicies(prepared, images);
   const resources = resourceChanges(files, outputPath);
   const before = await readManifestFile(manifestPath);
   const owners = await ownerChanges(options, before);
@@ -87,7 +113,9 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
       ? await openOrCreateVendor(join(workspaceDir, SIMULATED_TEE, "vendor"), io.now())
       : undefined;
 
-  const { policies, dropped } = grantPolicies(before?.Policies ?? {}, pods.map(toGrant));
+  const earlier = await earlierPolicies(outputPath);
+  const grants = pods.map((pod) => toGrant(pod, earlier.get(workloadId(pod.workload))));
+  const { policies, dropped } = grantPolicies(before?.Policies ?? {}, grants);
   const { kind, values } = platformFacts(platform);
   const referenceValues = vendor === undefined ? values : { ...values, RootDigest: vendor.rootDigest };
   const manifest: ManifestFile = {
@@ -106,8 +134,11 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
   }
 
   for (const { path } of owners.keys) io.talk(`made the key ${path}: keep it, and keep it secret`);
-  for (const hash of dropped) io.talk(`${manifestPath}: took out policy ${hash}, which no given pod has`);
-  if (vendor === undefined) pods.forEach((pod) => warnOfImages(pod, io));
+  for (const reference of pinned) io.talk(`pinned ${reference}`);
+  for (const hash of dropped) {
+    const names = before?.Policies[hash]?.SANs.join(", ") ?? "";
+    io.warn(`warning: ${manifestPath}: took out policy ${hash} (${names}), which no given pod has`);
+  }
   return {
     policies: pods.map(({ hash, workload: { name, kind, namespace, file } }, index) => {
       return { hash, name, kind, namespace, file: file.path, vmDir: vmDirs[index] };
@@ -116,14 +147,21 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
     manifestPath,
     runtimeClassName: runtimeClassName(platform),
     fillIn,
+    findings,
   };
 }
 
-async function editAll(files: readonly ResourceFile[], options: GenerateOptions): Promise<EditedPod[]> {
-  const { imageReplacementsPath: path, skipInitializer = false, skipServiceMesh = false } = options;
+async function prepare(files: readonly ResourceFile[], options: GenerateOptions): Promise<PreparedPod[]> {
+  const { imageReplacementsPath: path, skipInitializer = false, skipServiceMesh = false, sidecar = "native" } = options;
   const imageReplacements = path === undefined ? new Map<string, string>() : await readImageReplacements(path);
-  const inject = { platform: options.referenceValues, skipInitializer, skipServiceMesh, imageReplacements };
-  return editPods(collectWorkloads(files), inject, options.checkRules ?? (() => []));
+  const platform = options.referenceValues;
+  return preparePods(collectWorkloads(files), {
+    platform,
+    skipInitializer,
+    skipServiceMesh,
+    sidecar,
+    imageReplacements,
+  });
 }
 
 /** The files as they are to be; or one file with all of them, each behind the mark of a document. */
@@ -168,11 +206,11 @@ async function ownerChanges(
   };
 }
 
-function toGrant({ workload, annotations, hash, previousHash }: EditedPod): Grant {
+function toGrant({ workload, annotations, hash, previousHash }: EditedPod, earlier: string | undefined): Grant {
   const { role, workloadSecretId } = annotations;
   return {
     hash,
-    previousHash,
+    previousHash: previousHash ?? earlier,
     role,
     defaultSans: [role ?? workload.name, "*"],
     defaultSecretId: workloadId(workload),
@@ -185,12 +223,6 @@ function vmName({ workload }: EditedPod, pods: readonly EditedPod[]): string {
   const { name, namespace, kind } = workload;
   const isUnique = pods.filter((other) => other.workload.name === name).length === 1;
   return isUnique && name !== "vendor" ? name : `${namespace ?? "default"}.${kind}.${name}`;
-}
-
-function warnOfImages({ workload }: EditedPod, io: Io): void {
-  const names = withoutCommand(workload.template.spec);
-  if (names.length === 0) return;
-  io.talk(`${placeOf(workload)}: the policy refuses containers that state no command: ${names.join(", ")}`);
 }
 
 /** Those whose bytes differ from what is there. */

@@ -24,3 +24,11 @@ test("reports everything that is wrong, with the line", () => {
     [1, 2, 3, 4, 5, 7, 8].map((line) => `images:${line}`),
   );
 });
+
+test("a replacement that only pins is not replaced again, one of a pinned name would be", () => {
+  const digest = `@sha256:${"0".repeat(64)}`;
+  expect(parseImageReplacements(`web:1=web:1${digest}\n`, "images").size).toBe(1);
+  expect(() => parseImageReplacements(`a:1=b:1${digest}\nb:1=c:1\n`, "images")).toThrow(
+    "the image replacements are wrong",
+  );
+});

@@ -22,6 +22,11 @@ export async function readImageReplacements(path: string): Promise<ImageReplacem
   return parseImageReplacements(text, path);
 }
 
+/** A line without a digest is also about the image that a run before has pinned. */
+export function replaceImage(image: string, replacements: ImageReplacements): string {
+  return replacements.get(image) ?? replacements.get(image.replace(/@[^@]*$/, "")) ?? image;
+}
+
 /** @throws GenerateError invalid_image_replacements */
 export function parseImageReplacements(text: string, path: string): ImageReplacements {
   const faults: Fault[] = [];
@@ -43,7 +48,7 @@ export function parseImageReplacements(text: string, path: string): ImageReplace
   }
   for (const [original, replacement] of replacements) {
     // A second run would replace it once more.
-    if (original === replacement || !replacements.has(replacement)) continue;
+    if (replaceImage(replacement, replacements) === replacement) continue;
     faults.push({
       where: wheres.get(original) ?? path,
       got: `${quote(replacement)}, which is replaced itself`,

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ManifestError } from "../../manifest/error.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
-import { WEB, COORDINATOR, SNP_VALUES, workspace } from "./test-workspace.ts";
+import { requireFilledIn } from "./open-values.ts";
+import { annotationOf, COORDINATOR, type Loose, SNP_VALUES, WEB, type Workspace, workspace } from "./test-workspace.ts";
 
 test("keeps names, secrets, owners and reference values of the manifest when pods change", async () => {
   const { run, editManifest, manifest, read, write } = await workspace({
@@ -43,19 +44,110 @@ test("finds a pod's names again in resources that come without annotations", asy
   ]);
 });
 
+const OTHER = WEB.replace("name: web ", "name: other ");
+
+/** What the manifest grants, by the name of the workload whose policy it is. */
+async function granted({ run, manifest }: Workspace, options?: object): Promise<Loose> {
+  const { policies } = await run(options);
+  const { Policies } = await manifest();
+  return Object.fromEntries(policies.map(({ name, hash }) => [name, Policies[hash]]));
+}
+
+/** A workspace whose pods have names and secrets that somebody chose. */
+async function chosen(files: Record<string, string>, name: string): Promise<Workspace> {
+  const made = await workspace(files);
+  const { policies } = await made.run();
+  const hash = policies.find((policy) => policy.name === name)?.hash ?? "";
+  await made.editManifest((value) => {
+    value.Policies[hash] = { SANs: [name, `${name}.example.com`], WorkloadSecretID: "chosen" };
+  });
+  return made;
+}
+
+const CHOSEN = { SANs: ["web", "web.example.com"], WorkloadSecretID: "chosen" };
+
+test("the copy of a file gets neither names nor secrets of its original, also when both change", async () => {
+  const made = await chosen({ "b.yml": WEB }, "web");
+  const copy = (await made.read("app/b.yml")).replace("name: web ", "name: other ");
+  await made.write("app/a.yml", copy);
+  const other = { SANs: ["other", "*"], WorkloadSecretID: "apps/v1/Deployment/shop/other" };
+  expect(await granted(made)).toEqual({ other, web: CHOSEN });
+
+  const again = await chosen({ "b.yml": WEB }, "web");
+  await again.write("app/a.yml", copy.replace("web:1", "web:2"));
+  await again.write("app/b.yml", (await again.read("app/b.yml")).replace("web:1", "web:2"));
+  expect(await granted(again)).toEqual({ other, web: CHOSEN });
+});
+
+test("a file that is renamed, and a pod that is renamed, keep their names and secrets", async () => {
+  const made = await chosen({ "a.yml": WEB, "b.yml": OTHER }, "web");
+  const [web, other] = await Promise.all(["app/a.yml", "app/b.yml"].map(made.read));
+  await made.write("app/a.yml", other ?? "");
+  await made.write("app/b.yml", web ?? "");
+  const before = await granted(made);
+  expect(before).toMatchObject({ web: CHOSEN, other: { SANs: ["other", "*"] } });
+  await made.write("app/b.yml", (web ?? "").replace("name: web ", "name: site "));
+  expect(await granted(made)).toEqual({ other: before.other, site: CHOSEN });
+});
+
+test("pods whose annotations were swapped keep what is theirs", async () => {
+  const made = await workspace({ "a.yml": WEB, "b.yml": OTHER });
+  const before = await granted(made);
+  const [web = "", other = ""] = await Promise.all(["app/a.yml", "app/b.yml"].map(made.read));
+  const swap = (text: string, from: string): string => text.replace(annotationOf(text), annotationOf(from));
+  await made.write("app/a.yml", swap(web, other).replace("web:1", "web:2"));
+  await made.write("app/b.yml", swap(other, web).replace("web:1", "web:2"));
+  expect(await granted(made)).toEqual(before);
+});
+
+test("pods that share a secret go on sharing it", async () => {
+  const made = await workspace({ "a.yml": OTHER, "b.yml": WEB });
+  const { policies } = await made.run();
+  const secret = "apps/v1/Deployment/shop/web";
+  await made.editManifest((value) => (value.Policies[policies[0]?.hash ?? ""].WorkloadSecretID = secret));
+  for (const name of ["app/a.yml", "app/b.yml"]) {
+    await made.write(name, (await made.read(name)).replace("web:1", "web:2"));
+  }
+  expect(await granted(made)).toEqual({
+    other: { SANs: ["other", "*"], WorkloadSecretID: secret },
+    web: { SANs: ["web", "*"], WorkloadSecretID: secret },
+  });
+});
+
+test("remembers by the file that it wrote whose policy was whose, where the input stays as it is", async () => {
+  const made = await workspace({ "web.yml": WEB });
+  const outputPath = join(made.dir, "out.yml");
+  const { policies } = await made.run({ outputPath });
+  await made.editManifest((value) => (value.Policies[policies[0]?.hash ?? ""] = CHOSEN));
+  await made.write("app/web.yml", WEB.replace("web:1", "web:2"));
+  expect(await granted(made, { outputPath })).toEqual({ web: CHOSEN });
+});
+
+test("a Coordinator that is to follow another takes its names", async () => {
+  const made = await workspace({ "a.yml": COORDINATOR });
+  await made.run();
+  await made.editManifest((value) => {
+    for (const policy of Object.values<Loose>(value.Policies)) policy.SANs.push("coordinator.example.com");
+  });
+  const next = COORDINATOR.replace("name: coordinator\n", "name: coordinator-next\n").replace("0.1.0", "0.2.0");
+  await made.write("app/b.yml", next);
+  const policy = { SANs: ["coordinator", "*", "coordinator.example.com"], Role: "coordinator" };
+  expect(await granted(made)).toEqual({ coordinator: policy, "coordinator-next": policy });
+});
+
 test("takes policies out that no pod has, and says so", async () => {
   const { run, dir, manifest, talk } = await workspace({ "web.yml": WEB, "coordinator.yml": COORDINATOR });
   const [, web] = (await run()).policies;
   await unlink(join(dir, "app/web.yml"));
   await run();
   expect(Object.values((await manifest()).Policies)).toEqual([{ SANs: ["coordinator", "*"], Role: "coordinator" }]);
-  expect(talk).toContainEqual(expect.stringContaining(`took out policy ${web?.hash}`));
+  expect(talk).toContainEqual(expect.stringContaining(`took out policy ${web?.hash} (web, *), which no given pod has`));
 });
 
 test("lists the values that only the operator knows, until they are filled in", async () => {
   const { run, editManifest, read } = await workspace({ "web.yml": WEB });
   const { fillIn } = await run();
-  expect(fillIn).toEqual(
+  expect(fillIn.map(({ where }) => where)).toEqual(
     [
       "ProductName",
       "TrustedMeasurement",
@@ -67,8 +159,15 @@ test("lists the values that only the operator knows, until they are filled in", 
   );
   const bytes = Buffer.from(await read("manifest.json"));
   expect(() => parseManifest(bytes)).toThrow(ManifestError);
+  expect(() => requireFilledIn(bytes)).toThrow(
+    expect.objectContaining({
+      code: "invalid_manifest",
+      faults: fillIn.map((value) => ({ ...value, got: "nothing yet" })),
+    }) as Error,
+  );
   await editManifest((manifest) => Object.assign(manifest.ReferenceValues.snp[0], SNP_VALUES));
   expect((await run()).fillIn).toEqual([]);
+  requireFilledIn(Buffer.from(await read("manifest.json")));
 });
 
 test("keeps a signer of images that the operator names in place of the measurement", async () => {

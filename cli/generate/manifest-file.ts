@@ -1,10 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import { ManifestError } from "../../manifest/error.ts";
-import { type JsonPath, parseJson, pathText } from "../../manifest/json.ts";
+import { parseJson } from "../../manifest/json.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
 import { faultsOf, list, record, text } from "../../manifest/schema.ts";
 import { GenerateError, systemReason } from "./error.ts";
+import { type OpenValue, openValuesIn } from "./open-values.ts";
 import type { ReferenceValueSet, TeeKind } from "./platforms.ts";
 
 /**
@@ -79,8 +80,7 @@ function parseManifestFile(bytes: Buffer): ManifestFile {
 }
 
 /**
- * The policies for the manifest, in the order of the grants. What was granted to a pod before stays granted: it is found
- * by its policy, by the policy that it had before, or by the secret of its own name; the Coordinator by its role.
+ * The policies for the manifest, in the order of the grants. What was granted to a pod before stays granted.
  *
  * @returns `dropped`: the policies before that belong to no grant
  */
@@ -88,12 +88,10 @@ export function grantPolicies(
   before: ManifestFile["Policies"],
   grants: readonly Grant[],
 ): { readonly policies: Record<string, PolicyDraft>; readonly dropped: readonly string[] } {
-  const found = new Set<string>();
-  const entries = grants.map((grant): [string, PolicyDraft] => {
+  const found = findPolicies(before, grants);
+  const entries = grants.map((grant, index): [string, PolicyDraft] => {
     const { hash, role, defaultSans, defaultSecretId, secretId } = grant;
-    const key = findPolicy(before, grant);
-    if (key !== undefined) found.add(key);
-    const kept = before[key ?? ""];
+    const kept = before[found[index] ?? ""];
     const keptSecretId = kept === undefined ? defaultSecretId : kept.WorkloadSecretID;
     const secret = role === "coordinator" ? undefined : (secretId ?? keptSecretId);
     return [
@@ -105,15 +103,45 @@ export function grantPolicies(
       },
     ];
   });
-  return { policies: Object.fromEntries(entries), dropped: Object.keys(before).filter((key) => !found.has(key)) };
+  return { policies: Object.fromEntries(entries), dropped: Object.keys(before).filter((key) => !found.includes(key)) };
 }
 
-function findPolicy(before: ManifestFile["Policies"], grant: Grant): string | undefined {
-  const { hash, previousHash, role, defaultSecretId } = grant;
-  const own = [hash, previousHash].find((key) => key !== undefined && Object.hasOwn(before, key));
-  const isMine = ({ Role, WorkloadSecretID }: PolicyDraft): boolean =>
-    role === "coordinator" ? Role === role : WorkloadSecretID === defaultSecretId;
-  return own ?? Object.entries(before).find(([, policy]) => isMine(policy))?.[0];
+type Match = (grant: Grant, key: string, policy: PolicyDraft) => boolean;
+
+const hasHash: Match = ({ hash }, key) => key === hash;
+const hadHash: Match = ({ previousHash }, key) => key === previousHash;
+const hasSecret: Match = ({ defaultSecretId }, _, { WorkloadSecretID }) => WorkloadSecretID === defaultSecretId;
+const hasName: Match = ({ defaultSans: [name = ""] }, _, { SANs }) => SANs.includes(name);
+
+/** By what a pod is found again, the surest first. The annotation with the old policy may be a copy of another pod's. */
+const MATCHES: readonly Match[] = [
+  hasHash,
+  (...match) => hadHash(...match) && (hasSecret(...match) || hasName(...match)),
+  (...match) => hasSecret(...match) && hasName(...match),
+  hasSecret,
+  hadHash,
+  ({ role }, _, { Role }) => role === "coordinator" && Role === role,
+];
+
+/**
+ * The policy of before for each grant. It is one pod's only: the copy of a file must not get the secrets of its original.
+ * Coordinators have none, and one that is to follow another takes its names.
+ */
+function findPolicies(before: ManifestFile["Policies"], grants: readonly Grant[]): readonly (string | undefined)[] {
+  const found = new Map<Grant, string>();
+  const taken = new Set<string>();
+  for (const match of MATCHES) {
+    for (const grant of grants) {
+      if (found.has(grant)) continue;
+      const isFree = (key: string, { Role }: PolicyDraft): boolean =>
+        Role === "coordinator" ? grant.role === Role : !taken.has(key);
+      const key = Object.entries(before).find((entry) => isFree(...entry) && match(grant, ...entry))?.[0];
+      if (key === undefined) continue;
+      found.set(grant, key);
+      taken.add(key);
+    }
+  }
+  return grants.map((grant) => found.get(grant));
 }
 
 /**
@@ -128,7 +156,7 @@ export function withReferenceValues(
 ): ManifestFile["ReferenceValues"] {
   const kept = (other: TeeKind): readonly unknown[] => {
     const sets = other === "insecure" ? [] : (before[other] ?? []);
-    if (other !== kind) return sets.filter((set) => openPaths(set, []).length === 0);
+    if (other !== kind) return sets.filter((set) => openValuesIn(set, []).length === 0);
     return sets.length > 0 ? sets : [values];
   };
   const all = (["snp", "tdx", "insecure"] as const).map((other) => [other, kept(other)] as const);
@@ -145,24 +173,17 @@ export function encodeManifestFile(file: ManifestFile): Buffer {
 /**
  * Reads the manifest as everybody else will.
  *
- * @returns the JSON paths of the values that are still open
+ * @returns the values that are still open
  * @throws ManifestError for whatever else is wrong with it
  */
-export function openValues(bytes: Buffer, file: ManifestFile): string[] {
-  const open = openPaths(file.ReferenceValues, ["ReferenceValues"]);
+export function openValues(bytes: Buffer, file: ManifestFile): OpenValue[] {
+  const open = openValuesIn(file.ReferenceValues, ["ReferenceValues"]);
   try {
     parseManifest(bytes);
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
-    const faults = error.faults.filter(({ where }) => !open.includes(where));
+    const faults = error.faults.filter(({ where }) => open.every((value) => value.where !== where));
     if (faults.length > 0) throw new ManifestError(error.code, "the manifest would not be valid", faults, error);
   }
   return open;
-}
-
-function openPaths(value: unknown, path: JsonPath): string[] {
-  if (value === "" || value === null) return [pathText(path)];
-  if (Array.isArray(value)) return value.flatMap((item, index) => openPaths(item, [...path, index]));
-  if (typeof value !== "object") return [];
-  return Object.entries(value).flatMap(([key, inner]) => openPaths(inner, [...path, key]));
 }

@@ -2,7 +2,7 @@ import { createHash, createPublicKey, generateKeyPairSync } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readdir, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { WEB, RSA, EC, pem, workspace, refusal } from "./test-workspace.ts";
 
 test("makes the owners' keys where there are none, readable by their owner only", async () => {
@@ -25,6 +25,20 @@ test("makes the owners' keys where there are none, readable by their owner only"
     expect(changedFiles).toContain(join(dir, name));
   }
   expect((await run()).changedFiles).toEqual([]);
+});
+
+test.for([0o000, 0o377])("gives the keys mode 0600 under the umask %o, and never replaces them", async (umask) => {
+  const { run, dir, read } = await workspace({ "web.yml": WEB });
+  await unlink(join(dir, "workload-owner.pem"));
+  const before = process.umask(umask);
+  onTestFinished(() => void process.umask(before));
+  await run();
+  process.umask(before);
+  expect((await stat(join(dir, "workload-owner.pem"))).mode & 0o777).toBe(0o600);
+  const key = await read("workload-owner.pem");
+  await unlink(join(dir, "manifest.json"));
+  await run();
+  expect(await read("workload-owner.pem")).toBe(key);
 });
 
 test("takes the owners' keys that it is given, public or private, and makes none", async () => {

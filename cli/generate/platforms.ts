@@ -1,19 +1,13 @@
 import { createHash } from "node:crypto";
 import { SIMULATED_MEASUREMENT } from "../../attestation/simulated/attester.ts";
+import type { Platform } from "./platform-names.ts";
 
 /**
- * The platforms that `generate` knows, and what is known about them beforehand. What only their operator knows is left
- * open: `""` where text belongs, `null` where a number does. No manifest with such a value is valid.
+ * What is known about the platforms beforehand. What only their operator knows is left open: `""` where text belongs,
+ * `null` where a number does. No manifest with such a value is valid.
  */
-export const PLATFORMS = [
-  "aks-clh-snp",
-  "k3s-qemu-snp",
-  "k3s-qemu-tdx",
-  "metal-qemu-snp",
-  "metal-qemu-tdx",
-  "simulated",
-] as const;
-export type Platform = (typeof PLATFORMS)[number];
+
+export type { Platform } from "./platform-names.ts";
 
 /** A key of the manifest's ReferenceValues. */
 export type TeeKind = "snp" | "tdx" | "insecure";

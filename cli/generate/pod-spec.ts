@@ -19,15 +19,63 @@ function list<Item extends z.ZodType>(item: Item): z.ZodArray<Item> {
   return z.array(item, { error: "a list" });
 }
 
-const environmentVariable = object({ name: text, value: optionalText, valueFrom: z.unknown().optional() });
-const volumeMount = object({ name: text, mountPath: text, readOnly: flag });
-const volume = object({ name: text, emptyDir: object({ medium: optionalText }).nullish() });
+const reference = object({ optional: flag }).nullish();
+const valueFrom = object({
+  fieldRef: object({ fieldPath: text }).nullish(),
+  resourceFieldRef: object({}).nullish(),
+  configMapKeyRef: reference,
+  secretKeyRef: reference,
+  fileKeyRef: reference,
+});
+const environmentVariable = object({ name: text, value: optionalText, valueFrom: valueFrom.nullish() });
+const volumeMount = object({
+  name: text,
+  mountPath: text,
+  readOnly: flag,
+  subPath: optionalText,
+  subPathExpr: optionalText,
+  mountPropagation: optionalText,
+});
+const volumeDevice = object({ name: text, devicePath: text });
+const source = object({}).nullish();
+const volume = object({
+  name: text,
+  emptyDir: object({ medium: optionalText }).nullish(),
+  configMap: source,
+  secret: source,
+  downwardAPI: source,
+  projected: source,
+  image: source,
+  hostPath: object({ path: text }).nullish(),
+  persistentVolumeClaim: object({ readOnly: flag }).nullish(),
+});
+const port = z.union([z.string(), z.int()], { error: "a port's number or name" });
+const containerPort = object({
+  name: optionalText,
+  containerPort: z.int({ error: "a port's number" }),
+  protocol: optionalText,
+});
+
+/** What the kubelet does to a container, as a probe or as a hook. */
+const action = object({
+  httpGet: object({ port, host: optionalText, scheme: optionalText }).nullish(),
+  tcpSocket: object({ port, host: optionalText }).nullish(),
+  grpc: object({ port: z.int({ error: "a port's number" }) }).nullish(),
+  exec: object({ command: texts }).nullish(),
+});
+
+const quantity = z.union([z.string(), z.number()], { error: "a quantity, like 128Mi" });
+const quantities = object({ cpu: quantity.nullish(), memory: quantity.nullish() }).nullish();
+const resources = object({ requests: quantities, limits: quantities });
 
 const securityContext = object({
   privileged: flag,
   allowPrivilegeEscalation: flag,
   readOnlyRootFilesystem: flag,
+  runAsNonRoot: flag,
   runAsUser: id,
+  runAsGroup: id,
+  procMount: optionalText,
   capabilities: object({ add: texts, drop: texts }).nullish(),
 });
 
@@ -40,8 +88,26 @@ const container = object({
   tty: flag,
   restartPolicy: optionalText,
   env: list(environmentVariable).nullish(),
+  envFrom: list(object({ prefix: optionalText })).nullish(),
+  ports: list(containerPort).nullish(),
+  resources: resources.nullish(),
   volumeMounts: list(volumeMount).nullish(),
+  volumeDevices: list(volumeDevice).nullish(),
+  terminationMessagePath: optionalText,
   securityContext: securityContext.nullish(),
+  startupProbe: action.nullish(),
+  readinessProbe: action.nullish(),
+  livenessProbe: action.nullish(),
+  lifecycle: object({ postStart: action.nullish(), preStop: action.nullish() }).nullish(),
+});
+
+const podSecurityContext = object({
+  runAsUser: id,
+  runAsGroup: id,
+  fsGroup: id,
+  supplementalGroups: z.array(z.int(), { error: "a list of whole numbers" }).nullish(),
+  supplementalGroupsPolicy: optionalText,
+  sysctls: list(object({ name: text, value: text })).nullish(),
 });
 
 const podSpec = object({
@@ -49,7 +115,16 @@ const podSpec = object({
   initContainers: list(container).nullish(),
   containers: list(container).min(1, { error: "at least one container" }),
   volumes: list(volume).nullish(),
-  securityContext: object({ runAsUser: id }).nullish(),
+  hostNetwork: flag,
+  hostPID: flag,
+  hostIPC: flag,
+  shareProcessNamespace: flag,
+  hostname: optionalText,
+  serviceAccountName: optionalText,
+  serviceAccount: optionalText,
+  automountServiceAccountToken: flag,
+  enableServiceLinks: flag,
+  securityContext: podSecurityContext.nullish(),
 });
 
 const annotations = z.record(z.string(), text, { error: "an object" }).nullish();
@@ -69,5 +144,7 @@ export const podTemplateSchema = object({ metadata: object({ annotations }).null
 export type Container = z.infer<typeof container>;
 export type EnvironmentVariable = z.infer<typeof environmentVariable>;
 export type VolumeMount = z.infer<typeof volumeMount>;
+export type Volume = z.infer<typeof volume>;
+export type Action = z.infer<typeof action>;
 export type PodSpec = z.infer<typeof podSpec>;
 export type PodTemplate = z.infer<typeof podTemplateSchema>;

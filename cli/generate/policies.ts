@@ -1,7 +1,9 @@
 import { ManifestError } from "../../manifest/error.ts";
 import { policyHash, regoOf } from "../../manifest/initdata.ts";
-import { collectWorkloads, placeOf, policyDocument } from "./edit-pods.ts";
+import type { Fault } from "../../runtime/environment.ts";
+import { collectWorkloads, placeOf } from "./edit-pods.ts";
 import { GenerateError } from "./error.ts";
+import { policyDocument } from "./policy-annotation.ts";
 import { readResourceFiles } from "./resource-file.ts";
 
 /** The policy of a pod, as its annotation holds it. */
@@ -11,8 +13,13 @@ export interface CollectedPolicy {
   /** Initdata: what the Coordinator stores. */
   readonly document: Buffer;
   /** Of the workload. */
+  readonly kind: string;
   readonly name: string;
+  /** Undefined: the namespace that it is applied to. */
+  readonly namespace: string | undefined;
   readonly file: string;
+  /** `file:line:column` of the workload. */
+  readonly where: string;
 }
 
 /**
@@ -22,21 +29,27 @@ export interface CollectedPolicy {
  * @throws GenerateError
  */
 export async function collectPolicies(paths: readonly string[]): Promise<CollectedPolicy[]> {
-  return collectWorkloads(await readResourceFiles(paths)).map((workload) => {
+  const faults: Fault[] = [];
+  const policies = collectWorkloads(await readResourceFiles(paths)).flatMap((workload) => {
     const document = policyDocument(workload);
-    const fault = {
-      where: placeOf(workload),
-      got: "a pod without a policy",
-      want: "a policy; run `contrast generate`",
-    };
-    if (document === undefined) throw new GenerateError("invalid_annotation", "a pod has no policy", [fault]);
-    try {
-      regoOf(document);
-    } catch (error) {
-      if (!(error instanceof ManifestError)) throw error;
-      const got = `${error.where}: ${error.got}`;
-      throw new GenerateError("invalid_annotation", "a pod's policy is damaged", [{ ...fault, got }], error);
-    }
-    return { hash: policyHash(document), document, name: workload.name, file: workload.file.path };
+    const where = placeOf(workload);
+    const damage = document === undefined ? "a pod without a policy" : damageOf(document);
+    if (damage !== undefined) faults.push({ where, got: damage, want: "a policy; run `contrast generate`" });
+    if (document === undefined || damage !== undefined) return [];
+    const { kind, name, namespace, file } = workload;
+    return [{ hash: policyHash(document), document, kind, name, namespace, file: file.path, where }];
   });
+  if (faults.length > 0) throw new GenerateError("invalid_annotation", "the pods lack what `generate` writes", faults);
+  return policies;
+}
+
+/** @returns what is wrong with the document, or undefined */
+function damageOf(document: Buffer): string | undefined {
+  try {
+    regoOf(document);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof ManifestError)) throw error;
+    return `a damaged policy, ${error.where ?? ""}: ${error.got ?? error.message}`;
+  }
 }

@@ -1,81 +1,87 @@
-import { readdir, readFile, realpath, stat } from "node:fs/promises";
-import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { type Document, isAlias, isCollection, type Node, parseAllDocuments } from "yaml";
+import { isAlias, isCollection, type Node } from "yaml";
 import { pathText } from "../../manifest/json.ts";
-import { placeAt } from "../../manifest/text.ts";
-import { quote } from "../../runtime/environment.ts";
-import { GenerateError, systemReason } from "./error.ts";
-import { editYaml } from "./yaml-edit.ts";
+import { type Fault, quote } from "../../runtime/environment.ts";
+import { isRecord } from "./align.ts";
+import { GenerateError } from "./error.ts";
+import { composeDocuments, YamlFault } from "./kubernetes-yaml.ts";
+import { listFiles } from "./list-files.ts";
+import { readText } from "./read-text.ts";
+import { TextPlaces } from "./text-places.ts";
+import { editDocument } from "./yaml-edit.ts";
+import { MOST_COPIES, resolveAliases, startOf, ValueReader } from "./yaml-value.ts";
 
-/** A YAML file with Kubernetes resources: its text, and what each of its documents says. */
+/** A file with Kubernetes resources: its text, and what each of its documents says. */
 export interface ResourceFile {
   /** As it was given, or below a folder that was given. */
   readonly path: string;
   readonly text: string;
-  readonly documents: readonly Document.Parsed[];
+  readonly documents: readonly ResourceDocument[];
   /** Plain data, one for each document; changing it changes nothing else. */
   readonly values: readonly unknown[];
+  readonly places: TextPlaces;
+}
+
+/** The part of the file's text that is a document, with the comments around it and the marks before and behind it. */
+export interface ResourceDocument {
+  readonly start: number;
+  readonly end: number;
+  /** What it said when it was read; a tree of it is made again where it is needed. */
+  readonly json: string | undefined;
 }
 
 export type TreePath = readonly (string | number)[];
 
 /**
- * Reads files, and the *.yml and *.yaml in folders and their folders: folders in the order of their names, each file
- * once.
+ * Reads files and folders, each file once.
  *
  * @param except a file that is not read, even if it is there
  * @throws GenerateError unreadable_file, malformed_yaml
  */
 export async function readResourceFiles(paths: readonly string[], except?: string): Promise<ResourceFile[]> {
-  const files = new Map<string, string>();
-  const skipped = except === undefined ? undefined : await realpath(except).catch(() => undefined);
-  for (const path of paths) {
-    for (const file of await reading(path, () => list(path))) {
-      const real = await reading(file, () => realpath(file));
-      if (real !== skipped && !files.has(real)) files.set(real, file);
+  const files: ResourceFile[] = [];
+  const faults: Fault[] = [];
+  for (const path of await listFiles(paths, except)) {
+    const text = await readText(path);
+    try {
+      files.push(parseResourceFile(path, text));
+    } catch (error) {
+      if (!(error instanceof GenerateError)) throw error;
+      faults.push(...error.faults);
     }
   }
-  return Promise.all([...files.values()].map(readResourceFile));
+  if (faults.length > 0) throw malformed(faults);
+  return files;
 }
 
-async function list(path: string): Promise<string[]> {
-  if (!(await stat(path)).isDirectory()) return [path];
-  const entries = await readdir(path, { recursive: true, withFileTypes: true });
-  return entries
-    .filter((entry) => !entry.isDirectory() && /\.ya?ml$/.test(entry.name))
-    .map((entry) => join(entry.parentPath, entry.name))
-    .toSorted();
-}
-
-async function readResourceFile(path: string): Promise<ResourceFile> {
-  const bytes = await reading(path, () => readFile(path));
-  let text: string;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (error) {
-    const fault = { where: path, got: "bytes that are not UTF-8", want: "UTF-8" };
-    throw new GenerateError("malformed_yaml", "the file can't be read as text", [fault], error);
-  }
-  return parseResourceFile(path, text);
-}
-
-/** @throws GenerateError malformed_yaml */
+/** @throws GenerateError malformed_yaml, with the first fault of the file */
 export function parseResourceFile(path: string, text: string): ResourceFile {
-  const documents = parse(text);
-  const faults = documents.flatMap(({ errors }) =>
-    errors.map(({ message, pos: [start] }) => {
-      const line = text.slice(start).split(/\r?\n/, 1)[0] ?? "";
-      return {
-        where: `${path}:${placeAt(text, start)}`,
-        got: start < text.length ? quote(line) : "the end",
-        want: message,
-      };
-    }),
-  );
-  if (faults.length > 0) throw new GenerateError("malformed_yaml", "the file is not YAML", faults);
-  return { path, text, documents, values: documents.map((document) => toPlain(document, path)) };
+  const places = new TextPlaces(text);
+  const copies = { left: MOST_COPIES };
+  const documents: ResourceDocument[] = [];
+  const values: unknown[] = [];
+  let start = text.startsWith("\uFEFF") ? 1 : 0;
+  try {
+    for (const document of composeDocuments(text)) {
+      const value = new ValueReader(resolveAliases(document), undefined, copies).value(document.contents);
+      const end = document.range[2];
+      documents.push({ start, end, json: JSON.stringify(value) });
+      values.push(value);
+      start = end;
+    }
+  } catch (error) {
+    if (!(error instanceof YamlFault)) throw error;
+    const line = text.slice(error.offset).split(/\r?\n/, 1)[0] ?? "";
+    const what = error.offset < text.length ? quote(line) : "the end";
+    const want = TEMPLATE.test(text) ? "no template: render it first, as `helm template` does" : error.want;
+    const where = `${path}:${places.at(error.offset)}`;
+    throw malformed([{ where, got: `${what}: ${error.message}`, want }], error);
+  }
+  return { path, text, documents, values, places };
 }
+
+/** A line or a value that starts with the mark of a template, without quotes; no YAML does. */
+const TEMPLATE = /^[ \t]*(?:- +)*(?:[\w./"'-]+:[ \t]+)?\{\{/m;
 
 /**
  * The file's text, changed so that its documents say what is wanted.
@@ -83,32 +89,38 @@ export function parseResourceFile(path: string, text: string): ResourceFile {
  * @throws GenerateError uneditable_yaml
  */
 export function rewriteResourceFile(file: ResourceFile, wanted: readonly unknown[]): string {
-  const text = editYaml(file.text, file.documents, wanted);
-  if (text === file.text) return text;
-  const values = parse(text).map((document) => (document.errors.length > 0 ? undefined : toPlain(document, file.path)));
-  const wrong = wanted.findIndex((value, index) => !isDeepStrictEqual(value, values[index]));
-  if (wrong < 0) return text;
-  throw new GenerateError("uneditable_yaml", "the document can't be changed in place", [
-    {
-      where: placeIn(file, wrong, []),
-      got: "anchors, merges or another form that Kubernetes files rarely have",
-      want: "the document in plain block style",
-    },
-  ]);
+  const parts = file.documents.map(({ start, end, json }, index) => {
+    const text = file.text.slice(start, end);
+    const value = wanted[index];
+    if (JSON.stringify(value) === json) return text;
+    const edited = editDocument(text, value);
+    const wrong = difference(valuesOf(edited), [value]);
+    if (wrong === undefined) return edited;
+    throw new GenerateError("uneditable_yaml", "the document can't be changed in place", [
+      {
+        where: placeIn(file, index, wrong.slice(1)),
+        got: "a form that Kubernetes files rarely have, of this value or of what is around it",
+        want: "plain block style",
+      },
+    ]);
+  });
+  const [first] = file.documents;
+  const last = file.documents.at(-1);
+  return [file.text.slice(0, first?.start ?? 0), ...parts, file.text.slice(last?.end ?? 0)].join("");
 }
 
 /** `file:line:column` of the value at `path` of a document, or of the closest thing above it that is there. */
 export function placeIn(file: ResourceFile, document: number, path: TreePath): string {
-  const root = file.documents[document];
-  let node: Node | null = root?.contents ?? null;
-  let offset = node?.range?.[0] ?? root?.range[0] ?? 0;
+  const { root, start, aliases } = treeOf(file, document);
+  let node = root;
+  let offset = startOf(node);
   for (const step of path) {
-    if (isAlias(node) && root !== undefined) node = node.resolve(root) ?? null;
+    if (isAlias(node)) node = aliases.get(node) ?? null;
     node = isCollection(node) ? ((node.get(step, true) as Node | undefined) ?? null) : null;
     if (node === null) break;
-    offset = node.range?.[0] ?? offset;
+    offset = startOf(node);
   }
-  return `${file.path}:${placeAt(file.text, offset)}`;
+  return `${file.path}:${file.places.at(start + offset)}`;
 }
 
 /** The JSON path inside a document, for messages about what is missing there. */
@@ -116,33 +128,53 @@ export function fieldIn(path: TreePath): string {
   return pathText(path).slice(2);
 }
 
-function parse(text: string): Document.Parsed[] {
-  const documents = parseAllDocuments(text, { merge: true, prettyErrors: false });
-  // A stream without documents is not a list but one that says so.
-  return Array.isArray(documents) ? (documents as Document.Parsed[]) : [];
+interface Tree {
+  readonly document: number;
+  readonly root: Node | null;
+  readonly start: number;
+  readonly aliases: ReturnType<typeof resolveAliases>;
 }
 
-/** Aliases become copies: what is changed at one place must not change at another. */
-function toPlain(document: Document.Parsed, path: string): unknown {
+/** The tree that was asked for last, for a document is asked for its places one after the other. */
+const trees = new WeakMap<ResourceFile, Tree>();
+
+function treeOf(file: ResourceFile, document: number): Tree {
+  const known = trees.get(file);
+  if (known?.document === document) return known;
+  const { start = 0, end = 0 } = file.documents[document] ?? {};
+  const [composed] = composeDocuments(file.text.slice(start, end));
+  const tree =
+    composed === undefined
+      ? { document, root: null, start, aliases: new Map() }
+      : { document, root: composed.contents, start, aliases: resolveAliases(composed) };
+  trees.set(file, tree);
+  return tree;
+}
+
+function valuesOf(text: string): readonly unknown[] {
   try {
-    return copy(document.toJS());
+    return parseResourceFile("", text).values;
   } catch (error) {
-    const fault = { where: path, got: error instanceof Error ? quote(error.message) : "", want: "aliases of anchors" };
-    throw new GenerateError("malformed_yaml", "the aliases can't be resolved", [fault], error);
+    if (error instanceof GenerateError) return [];
+    throw error;
   }
 }
 
-function copy(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(copy);
-  if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, copy(inner)]));
+/** The way to the first value that is not as it is wanted. */
+function difference(value: unknown, wanted: unknown): TreePath | undefined {
+  if (isDeepStrictEqual(value, wanted)) return undefined;
+  const steps = Array.isArray(wanted) ? [...wanted.keys()] : isRecord(wanted) ? Object.keys(wanted) : [];
+  for (const step of steps) {
+    const inner = difference(at(value, step), at(wanted, step));
+    if (inner !== undefined) return [step, ...inner];
+  }
+  return [];
 }
 
-async function reading<T>(path: string, read: () => Promise<T>): Promise<T> {
-  try {
-    return await read();
-  } catch (error) {
-    const fault = { where: path, got: systemReason(error), want: "a file or folder that can be read" };
-    throw new GenerateError("unreadable_file", "a path can't be read", [fault], error);
-  }
+function at(value: unknown, step: string | number): unknown {
+  return (Object(value) as Readonly<Record<string | number, unknown>>)[step];
+}
+
+function malformed(faults: readonly Fault[], cause?: unknown): GenerateError {
+  return new GenerateError("malformed_yaml", "a file is not YAML", faults, cause);
 }

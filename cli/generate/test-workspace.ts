@@ -4,6 +4,10 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { onTestFinished } from "vitest";
 import { parseAllDocuments } from "yaml";
+import { ImageCache } from "../images/cache.ts";
+import { digestLike } from "../images/digest.ts";
+import { fullName, parseReference } from "../images/reference.ts";
+import { type Resolution, resolveImages } from "../images/resolve.ts";
 import { GenerateError } from "./error.ts";
 import { generate, type GenerateOptions, type GenerateResult } from "./generate.ts";
 
@@ -123,7 +127,12 @@ export async function workspace(files: Readonly<Record<string, string>>): Promis
           manifestPath: join(dir, "manifest.json"),
           ...options,
         },
-        { now: () => NOW, talk: (line) => talk.push(line) },
+        {
+          now: () => NOW,
+          talk: (line) => talk.push(line),
+          warn: (line) => talk.push(line),
+          resolveImages: (references) => resolveOffline(references, join(dir, "images")),
+        },
       ),
     editManifest: async (change) => {
       const value = await manifest();
@@ -131,6 +140,46 @@ export async function workspace(files: Readonly<Record<string, string>>): Promis
       await write("manifest.json", JSON.stringify(value));
     },
   };
+}
+
+function fail(): never {
+  throw new Error("nothing is asked for without a network");
+}
+
+async function resolveOffline(references: readonly string[], cacheDirectory: string): Promise<Resolution> {
+  return resolveImages(references, {
+    cacheDirectory,
+    offline: true,
+    network: { now: fail, random: fail, sleep: fail, environment: {} },
+    credentials: fail,
+    onWarning: fail,
+  });
+}
+
+/**
+ * Puts an image into the cache of a workspace.
+ *
+ * @returns its digest
+ */
+export async function cacheImage(dir: string, reference: string, config: object = {}): Promise<string> {
+  const cache = new ImageCache(join(dir, "images"), fail);
+  const store = async (value: object): Promise<{ digest: string; size: number }> => {
+    const bytes = Buffer.from(JSON.stringify(value));
+    const digest = digestLike("sha256", bytes);
+    await cache.write(digest, bytes);
+    return { digest, size: bytes.length };
+  };
+  const mediaType = "application/vnd.oci.image.manifest.v1+json";
+  const configType = "application/vnd.oci.image.config.v1+json";
+  const inner = await store({ architecture: "amd64", os: "linux", config });
+  const { digest } = await store({
+    schemaVersion: 2,
+    mediaType,
+    config: { mediaType: configType, ...inner },
+    layers: [],
+  });
+  await cache.writeTag(fullName(parseReference(reference)), digest);
+  return digest;
 }
 
 /** The pod templates' specs of a text, by the name of the workload. */

@@ -1,6 +1,7 @@
 import type { Fault } from "../../runtime/environment.ts";
 import type { JsonPath } from "../../manifest/json.ts";
 import { faultsOf } from "../../manifest/schema.ts";
+import { isRecord } from "./align.ts";
 import { type PodTemplate, podTemplateSchema, workloadSchema } from "./pod-spec.ts";
 import { fieldIn, placeIn, type ResourceFile, type TreePath } from "./resource-file.ts";
 
@@ -22,16 +23,18 @@ export interface Workload {
   readonly templatePath: TreePath;
 }
 
-/** API group and the way to the pod template, by kind. */
-const KINDS: ReadonlyMap<string, { readonly group: string; readonly template: TreePath }> = new Map([
-  ["Pod", { group: "", template: [] }],
-  ["ReplicationController", { group: "", template: ["spec", "template"] }],
-  ["Deployment", { group: "apps", template: ["spec", "template"] }],
-  ["StatefulSet", { group: "apps", template: ["spec", "template"] }],
-  ["DaemonSet", { group: "apps", template: ["spec", "template"] }],
-  ["ReplicaSet", { group: "apps", template: ["spec", "template"] }],
-  ["Job", { group: "batch", template: ["spec", "template"] }],
-  ["CronJob", { group: "batch", template: ["spec", "jobTemplate", "spec", "template"] }],
+const SPEC_TEMPLATE = ["spec", "template"];
+
+/** The API groups, those of old clusters too, and the way to the pod template, by kind. */
+const KINDS: ReadonlyMap<string, { readonly groups: readonly string[]; readonly template: TreePath }> = new Map([
+  ["Pod", { groups: [""], template: [] }],
+  ["ReplicationController", { groups: [""], template: SPEC_TEMPLATE }],
+  ["Deployment", { groups: ["apps", "extensions"], template: SPEC_TEMPLATE }],
+  ["StatefulSet", { groups: ["apps"], template: SPEC_TEMPLATE }],
+  ["DaemonSet", { groups: ["apps", "extensions"], template: SPEC_TEMPLATE }],
+  ["ReplicaSet", { groups: ["apps", "extensions"], template: SPEC_TEMPLATE }],
+  ["Job", { groups: ["batch"], template: SPEC_TEMPLATE }],
+  ["CronJob", { groups: ["batch"], template: ["spec", "jobTemplate", ...SPEC_TEMPLATE] }],
 ]);
 
 const RUNTIME_CLASS_PREFIX = "contrast-cc";
@@ -46,7 +49,7 @@ export function findWorkloads(file: ResourceFile, faults: Fault[]): Workload[] {
     return resources(value, []).flatMap(({ resource, path }) => {
       const kind = KINDS.get(String(resource["kind"]));
       const [group = ""] = String(resource["apiVersion"]).split("/").slice(0, -1);
-      if (kind === undefined || kind.group !== group) return [];
+      if (kind?.groups.includes(group) !== true) return [];
       const templatePath = [...path, ...kind.template];
       const template = at(value, templatePath);
       const runtimeClass = at(template, ["spec", "runtimeClassName"]);
@@ -84,12 +87,16 @@ interface Resource {
   readonly path: TreePath;
 }
 
+/** A resource, or those of a `List` or of a typed list, whose items need not say again what they are. */
 function resources(value: unknown, path: TreePath): Resource[] {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return [];
-  const resource = value as Readonly<Record<string, unknown>>;
-  const { kind, items } = resource;
-  if (kind !== "List" || !Array.isArray(items)) return [{ resource, path }];
-  return items.flatMap((item: unknown, index) => resources(item, [...path, "items", index]));
+  if (!isRecord(value)) return [];
+  const { apiVersion, kind, items } = value;
+  if (typeof kind !== "string" || !kind.endsWith("List") || !Array.isArray(items)) return [{ resource: value, path }];
+  const itemKind = kind.slice(0, -"List".length);
+  return items.flatMap((item: unknown, index) => {
+    const isTyped = isRecord(item) && (itemKind === "" || item["kind"] !== undefined);
+    return resources(isTyped ? item : { apiVersion, kind: itemKind, ...Object(item) }, [...path, "items", index]);
+  });
 }
 
 function at(value: unknown, path: TreePath): unknown {

@@ -1,265 +1,152 @@
 import { isDeepStrictEqual } from "node:util";
-import {
-  type Document,
-  isCollection,
-  isMap,
-  isScalar,
-  isSeq,
-  type Node,
-  type Pair,
-  stringify,
-  type YAMLMap,
-  type YAMLSeq,
-} from "yaml";
+import { type Document, isMap, isSeq, type Node, visit, type YAMLMap, type YAMLSeq } from "yaml";
 import { align, isRecord } from "./align.ts";
+import { BlockWriter, keepsProperties } from "./block-writer.ts";
+import { FlowWriter } from "./flow-writer.ts";
+import { composeDocuments } from "./kubernetes-yaml.ts";
+import { TextEdits } from "./text-edits.ts";
+import { type Entry, hasItems } from "./yaml-places.ts";
+import { styleOf } from "./yaml-style.ts";
+import { isMerge, resolveAliases, ValueReader, type YamlPair } from "./yaml-value.ts";
 
 /**
- * Changes YAML text so that its documents say something else, and touches nothing but what has to change: comments,
- * order, quoting, line ends and numbers such as 0644, which another version of YAML reads in another way, stay as they
- * are. The caller compares what the new text says with what it wanted: not every YAML can be changed in place.
+ * Changes the text of a document so that it says something else, and touches nothing but what has to change: comments,
+ * order, quoting, line ends and numbers such as 0644 stay as they are. The caller compares what the new text says with
+ * what it wanted: not every YAML can be changed in place.
+ *
+ * @param wanted plain data
  */
-
-type EntryPair = Pair<Node, Node | null>;
-
-/** Replaces `text[start, end)`. */
-interface Edit {
-  readonly start: number;
-  readonly end: number;
-  readonly text: string;
+export function editDocument(text: string, wanted: unknown): string {
+  const [document] = composeDocuments(text);
+  if (document === undefined) return text;
+  const edits = new TextEdits(text);
+  new Editor(document, edits).edit(wanted);
+  return edits.apply();
 }
+
+/** Of a node that the text no longer has: nothing equals it, so each of its aliases is written out. */
+const GONE = Symbol("gone");
 
 /**
- * @param documents of the text, with their places in it
- * @param wanted what each of them is to say, as plain data
+ * Goes through the document in the order of its text, so that it meets an anchor before its aliases: an alias stays
+ * where its anchor now says what is wanted there, too, and is written out elsewhere.
  */
-export function editYaml(text: string, documents: readonly Document.Parsed[], wanted: readonly unknown[]): string {
-  const editor = new Editor(text);
-  for (const [index, document] of documents.entries()) editor.document(document, wanted[index]);
-  return editor.apply();
-}
-
 class Editor {
-  readonly #text: string;
-  readonly #edits: Edit[] = [];
-  readonly #eol: string;
-  readonly #style: { readonly indent: number; readonly indentSeq: boolean };
-  #document: Document.Parsed | undefined;
+  readonly #document: Document.Parsed;
+  readonly #block: BlockWriter;
+  readonly #flow: FlowWriter;
+  /** What nodes with an anchor say now, if not what they said before. */
+  readonly #anchored = new Map<Node, unknown>();
+  readonly #reader: ValueReader;
 
-  constructor(text: string) {
-    this.#text = text;
-    this.#eol = /\r?\n/.exec(text)?.[0] ?? "\n";
-    this.#style = {
-      indent: /^( {1,8})[^ #-]/m.exec(text)?.[1]?.length ?? 2,
-      // A list may stand in the column of its key; most of Kubernetes' own files do it.
-      indentSeq: !/^( *)[^\s#-].*:[ \t]*\r?\n\1- /m.test(text),
-    };
-  }
-
-  document(document: Document.Parsed, wanted: unknown): void {
+  constructor(document: Document.Parsed, edits: TextEdits) {
+    const style = styleOf(document, edits);
     this.#document = document;
-    const { contents } = document;
-    if (contents === null || this.#node(contents, wanted, contents.range[0])) return;
-    const end = contents.range[1];
-    this.#replace(contents.range[0], end, JSON.stringify(wanted) + this.#tail(end));
+    this.#block = new BlockWriter(edits, style);
+    this.#flow = new FlowWriter(edits, style);
+    this.#reader = new ValueReader(resolveAliases(document), this.#anchored, { left: Infinity });
   }
 
-  /** The edits in the order of their places; those at one place in the order in which they were made. */
-  apply(): string {
-    let result = "";
-    let at = 0;
-    for (const { start, end, text } of this.#edits.toSorted((a, b) => a.start - b.start)) {
-      result += this.#text.slice(at, start) + text;
-      at = Math.max(at, end);
-    }
-    return result + this.#text.slice(at);
+  edit(wanted: unknown): void {
+    if (this.#document.contents !== null) this.#node(this.#document.contents, wanted);
   }
 
-  /** @returns false where the node can't take the value by changes inside it */
-  #node(node: Node, wanted: unknown, front: number): boolean {
-    if (isDeepStrictEqual(this.#value(node), wanted)) return true;
-    if (isMap(node) && isRecord(wanted)) return this.#map(node, wanted);
-    if (isSeq(node) && Array.isArray(wanted)) return this.#seq(node, wanted, front);
-    return false;
+  /** @returns false where the node can't take the value by changes inside it; then it has not been changed */
+  #node(node: Node, wanted: unknown): boolean {
+    if (isDeepStrictEqual(this.#reader.value(node), wanted)) return true;
+    const isEdited =
+      (isMap(node) && isRecord(wanted) && this.#map(node, wanted)) ||
+      (isSeq(node) && Array.isArray(wanted) && this.#seq(node, wanted));
+    if (isEdited) this.#anchored.set(node, wanted);
+    return isEdited;
   }
 
   #map(map: YAMLMap, wanted: Readonly<Record<string, unknown>>): boolean {
-    const pairs = map.items as EntryPair[];
-    const before = this.#value(map) as Readonly<Record<string, unknown>>;
-    const isGone = (key: string): boolean => Object.hasOwn(before, key) && !Object.hasOwn(wanted, key);
-    if (pairs.length === 0 || Object.keys(wanted).length === 0) return false;
-    // The first key may stand behind the dash of an item, and a line with a dash can't be taken out.
-    const stays =
-      map.flow === true ? !Object.keys(before).some(isGone) : this.#isFirst(map) || !isGone(keyOf(pairs[0]));
-    if (!stays) return false;
-    for (const pair of pairs) {
-      const key = keyOf(pair);
-      if (Object.hasOwn(wanted, key)) this.#pair(pair, wanted[key], map.flow === true);
-      else if (isGone(key)) {
-        this.#replace(this.#lineStart(startOf(pair.key)), this.#afterLine(this.#endOf(pair)), "");
+    const writer = map.flow === true ? this.#flow : this.#block;
+    const steps = this.#pairSteps(map.items as YamlPair[], wanted);
+    const gone = new Set(steps.filter(({ says }) => !hasItems(says)).map(({ pair }) => pair));
+    if (gone.size === steps.length || !writer.canRemove(map, gone)) return false;
+    for (const { pair, says, isExpanded } of steps) {
+      if (gone.has(pair)) this.#lose(pair);
+      else if (!isMerge(pair)) this.#pair(map, pair, Object.values(says)[0]);
+      else if (isExpanded) {
+        this.#lose(pair);
+        writer.setMerge(map, pair, says);
       }
     }
-    const known = new Set(pairs.map(keyOf));
-    const column = this.#column(startOf(pairs[0]?.key));
+    writer.remove(map, gone);
+    const said = Object.assign({}, ...steps.map(({ says }) => says)) as Readonly<Record<string, unknown>>;
     for (const [key, value] of Object.entries(wanted)) {
-      // A key that comes from elsewhere by a merge is written here only where it is to differ.
-      if (known.has(key) || (Object.hasOwn(before, key) && isDeepStrictEqual(before[key], value))) continue;
-      const end = this.#endOf(pairs.at(-1));
-      if (map.flow === true) this.#replace(end, end, `, ${JSON.stringify(key)}: ${JSON.stringify(value)}`);
-      else this.#insertLines(this.#afterLine(end), column, this.#block({ [key]: value }));
+      if (!Object.hasOwn(said, key) || !isDeepStrictEqual(said[key], value)) writer.append(map, key, value);
     }
     return true;
   }
 
-  #pair(pair: EntryPair, wanted: unknown, flow: boolean): void {
+  /** A merge stays where all that it brings is wanted; what is to differ is then said behind it. */
+  #pairSteps(pairs: readonly YamlPair[], wanted: Readonly<Record<string, unknown>>): PairStep[] {
+    const own = new Set(pairs.filter((pair) => !isMerge(pair)).map((pair) => this.#reader.key(pair)));
+    return pairs.map((pair) => {
+      if (!isMerge(pair)) return { pair, says: pick(wanted, [this.#reader.key(pair)]), isExpanded: false };
+      const isThere = ![this.#reader.value(pair.value)].flat().includes(GONE);
+      const brought: object = isThere ? Object.assign({}, ...this.#reader.merged(pair)) : wanted;
+      const keys = Object.keys(brought);
+      const isExpanded = !isThere || keys.some((key) => !Object.hasOwn(wanted, key));
+      const missing = keys.filter((key) => !own.has(key));
+      return { pair, says: isExpanded ? pick(wanted, missing) : { ...brought }, isExpanded };
+    });
+  }
+
+  #pair(map: YAMLMap, pair: YamlPair, wanted: unknown): void {
     const { value: node } = pair;
-    const colon = this.#text.indexOf(":", endOfNode(pair.key)) + 1;
-    if (node !== null && this.#node(node, wanted, this.#afterLine(colon))) return;
-    const isThere = node !== null && endOfNode(node) > startOf(node);
-    const end = isThere ? this.#endOf(node) : colon;
-    const tail = this.#tail(end);
-    if (flow || !isCollectionWithItems(wanted)) {
-      const inline = flow ? JSON.stringify(wanted) : this.#inline(node, wanted);
-      if (isThere && isScalar(node)) this.#replace(startOf(node), end, inline + tail);
-      else this.#replace(colon, end, ` ${inline}${tail}`);
-      return;
-    }
-    this.#replace(colon, end, tail);
-    const lines = this.#block({ [keyOf(pair)]: wanted }).slice(1);
-    this.#insertLines(this.#afterLine(end), this.#column(startOf(pair.key)), lines);
+    if (node === null ? wanted === null : this.#node(node, wanted)) return;
+    if (node !== null) this.#replaced(node, wanted);
+    (map.flow === true ? this.#flow : this.#block).setValue(map, pair, wanted);
   }
 
-  #seq(seq: YAMLSeq, wanted: readonly unknown[], front: number): boolean {
+  #seq(seq: YAMLSeq, wanted: readonly unknown[]): boolean {
+    const writer = seq.flow === true ? this.#flow : this.#block;
     const items = seq.items as Node[];
-    if (items.length === 0 || wanted.length === 0 || (seq.flow !== true && !this.#isFirst(seq))) return false;
-    const steps = align(
-      items.map((item) => this.#value(item)),
-      wanted,
-    );
-    if (seq.flow === true && steps.some((step) => step.wanted === undefined)) return false;
+    const before = items.map((item) => this.#reader.value(item));
+    const steps = align(before, wanted).map(({ at, wanted: value }) => ({
+      item: at === undefined ? undefined : items[at],
+      value,
+    }));
+    const gone = new Set(steps.flatMap(({ item, value }) => (item !== undefined && value === undefined ? [item] : [])));
+    if (items.length === 0 || wanted.length === 0 || !writer.canRemove(seq, gone)) return false;
+    if (steps[0]?.item === undefined && !writer.canInsertFirst(seq)) return false;
     let previous: Node | undefined;
-    for (const { at, wanted: value } of steps) {
-      const item = at === undefined ? undefined : items[at];
-      if (item === undefined) this.#insertItem(seq, previous, value, front);
-      else if (value === undefined) this.#removeItem(seq, item);
-      else if (!this.#node(item, value.item, startOf(item))) this.#replaceItem(seq, item, value.item);
-      previous = item ?? previous;
+    for (const { item, value } of steps) {
+      if (item === undefined) writer.insertItem(seq, previous, value?.item);
+      else if (value === undefined) this.#lose(item);
+      else {
+        previous = item;
+        if (this.#node(item, value.item)) continue;
+        this.#replaced(item, value.item);
+        writer.setItem(seq, item, value.item);
+      }
     }
+    writer.remove(seq, gone);
     return true;
   }
 
-  #insertItem(
-    seq: YAMLSeq,
-    previous: Node | undefined,
-    value: { readonly item: unknown } | undefined,
-    front: number,
-  ): void {
-    if (seq.flow === true) {
-      const json = JSON.stringify(value?.item);
-      if (previous === undefined) this.#replace(startOf(seq) + 1, startOf(seq) + 1, `${json}, `);
-      else this.#replace(this.#endOf(previous), this.#endOf(previous), `, ${json}`);
-      return;
-    }
-    // Before the first item there may be a comment, and it belongs to that item.
-    const position = previous === undefined ? front : this.#afterLine(this.#endOf(previous));
-    this.#insertLines(position, this.#column(startOf(seq)), this.#block([value?.item]));
+  #replaced(node: Node, wanted: unknown): void {
+    if (keepsProperties(node, wanted)) this.#anchored.set(node, wanted);
+    else this.#lose(node);
   }
 
-  #removeItem(seq: YAMLSeq, item: Node): void {
-    if (seq.flow !== true) this.#replace(this.#lineStart(startOf(item)), this.#afterLine(this.#endOf(item)), "");
-  }
-
-  #replaceItem(seq: YAMLSeq, item: Node, value: unknown): void {
-    if (seq.flow === true || !isCollectionWithItems(value)) {
-      const inline = seq.flow === true ? JSON.stringify(value) : this.#inline(item, value);
-      this.#replace(startOf(item), this.#endOf(item), inline + this.#tail(this.#endOf(item)));
-      return;
-    }
-    this.#removeItem(seq, item);
-    this.#insertLines(this.#afterLine(this.#endOf(item)), this.#column(startOf(seq)), this.#block([value]));
-  }
-
-  /** Whether nothing stands before the node on its line. */
-  #isFirst(node: Node): boolean {
-    return this.#text.slice(this.#lineStart(startOf(node)), startOf(node)).trim() === "";
-  }
-
-  #insertLines(position: number, column: number, lines: readonly string[]): void {
-    const atLineStart = position === 0 || this.#text[position - 1] === "\n";
-    const text = lines.map((line) => " ".repeat(column) + line).join(this.#eol);
-    this.#replace(position, position, atLineStart ? text + this.#eol : this.#eol + text);
-  }
-
-  #replace(start: number, end: number, text: string): void {
-    this.#edits.push({ start, end, text });
-  }
-
-  /** The lines of a value in block style. */
-  #block(value: unknown): string[] {
-    return this.#stringify(value).trimEnd().split("\n");
-  }
-
-  /** A value on one line, in the quotes that the node has. */
-  #inline(node: Node | null, value: unknown): string {
-    const quotes =
-      isScalar(node) && node.type?.startsWith("QUOTE_") === true ? (node.type as "QUOTE_DOUBLE") : undefined;
-    const isLine = !isCollectionWithItems(value) && !(typeof value === "string" && value.includes("\n"));
-    return isLine ? this.#stringify(value, quotes).trimEnd() : JSON.stringify(value);
-  }
-
-  #stringify(value: unknown, quotes?: "QUOTE_DOUBLE" | "QUOTE_SINGLE"): string {
-    // Kubernetes reads YAML 1.1, where `yes` is true: such strings get quotes.
-    const options = { lineWidth: 0, blockQuote: false, compat: "yaml-1.1", ...this.#style } as const;
-    return stringify(value, quotes === undefined ? options : { ...options, defaultStringType: quotes });
-  }
-
-  #value(node: Node): unknown {
-    return this.#document === undefined ? undefined : node.toJS(this.#document);
-  }
-
-  /** Where the last character of a node is, without the comments and line ends behind it. */
-  #endOf(node: Node | EntryPair | null | undefined): number {
-    if (node === null || node === undefined) return 0;
-    if ("key" in node) {
-      return node.value === null || node.value === undefined ? endOfNode(node.key) : this.#endOf(node.value);
-    }
-    if (isCollection(node) && node.flow !== true && node.items.length > 0) {
-      return this.#endOf(node.items.at(-1) as Node | EntryPair);
-    }
-    return endOfNode(node);
-  }
-
-  /** The end of a block scalar, or of a block collection, is the start of the next line. */
-  #tail(end: number): string {
-    return this.#text[end - 1] === "\n" ? this.#eol : "";
-  }
-
-  #afterLine(position: number): number {
-    if (this.#text[position - 1] === "\n") return position;
-    const end = this.#text.indexOf("\n", position);
-    return end < 0 ? this.#text.length : end + 1;
-  }
-
-  #lineStart(position: number): number {
-    return this.#text.lastIndexOf("\n", position - 1) + 1;
-  }
-
-  #column(position: number): number {
-    return position - this.#lineStart(position);
+  #lose(entry: Entry): void {
+    visit(entry as Node, { Value: (_, node) => void this.#anchored.set(node, GONE) });
   }
 }
 
-function isCollectionWithItems(value: unknown): boolean {
-  return typeof value === "object" && value !== null && Object.keys(value).length > 0;
+interface PairStep {
+  readonly pair: YamlPair;
+  /** The keys and values that are to come from it; none: it goes. */
+  readonly says: Readonly<Record<string, unknown>>;
+  /** Whether these are to be written in its place. */
+  readonly isExpanded: boolean;
 }
 
-function keyOf(pair: EntryPair | undefined): string {
-  return isScalar(pair?.key) ? String(pair.key.value) : "";
-}
-
-function startOf(node: Node | undefined): number {
-  return node?.range?.[0] ?? 0;
-}
-
-function endOfNode(node: Node): number {
-  return node.range?.[1] ?? 0;
+function pick(from: Readonly<Record<string, unknown>>, keys: readonly string[]): Record<string, unknown> {
+  return Object.fromEntries(keys.filter((key) => Object.hasOwn(from, key)).map((key) => [key, from[key]]));
 }

@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import type { Server } from "@grpc/grpc-js";
-import { EXIT, type Host, type Running, runProgram } from "../../runtime/program.ts";
+import { EXIT } from "../../runtime/exit.ts";
+import { type Host, type Running, runProgram } from "../../runtime/program.ts";
 import { listenAddress, port } from "./configuration.ts";
 import { listenGrpc, listenHttp } from "./listener.ts";
 import { createMetrics } from "./metrics.ts";

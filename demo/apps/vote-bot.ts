@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { EXIT, type Running, runProgram } from "../../runtime/program.ts";
+import { EXIT } from "../../runtime/exit.ts";
+import { type Running, runProgram } from "../../runtime/program.ts";
 import { Condition } from "./condition.ts";
 import { hostPort, milliseconds, required } from "./configuration.ts";
 import { Voter } from "./voter.ts";

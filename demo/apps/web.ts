@@ -1,5 +1,6 @@
 import { once } from "node:events";
-import { EXIT, type Running, runProgram } from "../../runtime/program.ts";
+import { EXIT } from "../../runtime/exit.ts";
+import { type Running, runProgram } from "../../runtime/program.ts";
 import { Backend } from "./backend.ts";
 import { hostPort, listenAddress, port, required } from "./configuration.ts";
 import { listenHttp } from "./listener.ts";

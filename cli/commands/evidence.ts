@@ -1,11 +1,10 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SNP_PRODUCTS } from "../../attestation/snp/product.ts";
 import { fromHex } from "../../bytes/hex.ts";
-import { ALLOWABLE_TCB_STATUSES } from "../../manifest/reference-values.ts";
+import { ALLOWABLE_TCB_STATUSES } from "../../attestation/tdx/tcb-status.ts";
 import type { Context } from "../context.ts";
-import type { EvidenceOptions } from "./request.ts";
-import { showEvidence } from "./show.ts";
-import { verifyEvidence } from "./verify.ts";
+import type { EvidenceOptions } from "../evidence/request.ts";
+import { collect, examples } from "./options.ts";
 
 /** `contrast evidence …`, for auditors. */
 
@@ -16,7 +15,14 @@ export function addEvidenceCommand(program: Command, context: () => Context, exi
     .command("show")
     .description("print every field of an SNP report, a TDX quote or a TDREPORT; verifies nothing")
     .argument("<file>", "as the firmware or the kernel gave it")
-    .action((file: string) => showEvidence(context(), file));
+    .addHelpText(
+      "after",
+      examples("contrast evidence show report.bin", "contrast --output json evidence show quote.bin"),
+    )
+    .action(async (file: string) => {
+      const { showEvidence } = await import("../evidence/show.ts");
+      await showEvidence(context(), file);
+    });
   evidence
     .command("verify")
     .description("verify a report or a quote up to the vendor's root; certificates and lists may be PEM or DER")
@@ -38,16 +44,28 @@ export function addEvidenceCommand(program: Command, context: () => Context, exi
     .addOption(new Option("--report-data <hex>", "what the evidence must be bound to").argParser(parseReportData))
     .option("--trust-anchor <cert>", "trust this root instead of the vendor's (repeatable)", collect)
     .addOption(
-      new Option("--allow-tcb-status <name>", "a TCB status that passes, beside UpToDate (repeatable)").argParser(
-        collectTcbStatus,
-      ),
+      new Option("--allow-tcb-status <name>", "a TCB status that passes, beside UpToDate (repeatable)")
+        .choices(ALLOWABLE_TCB_STATUSES)
+        .argParser(collectTcbStatus),
     )
     .option("--allow-debug", "let a VM pass that the host may debug")
-    .action(async (options: EvidenceOptions) => exit(await verifyEvidence(context(), options)));
-}
-
-function collect(value: string, before: readonly string[] = []): readonly string[] {
-  return [...before, value];
+    .addHelpText(
+      "after",
+      examples(
+        "contrast evidence verify --snp report.bin --vcek vcek.der \\",
+        "    --cert-chain chain.pem",
+        "contrast evidence verify --snp report.bin --vlek vlek.der \\",
+        "    --cert-chain chain.pem --crl crl.der -m manifest.json \\",
+        "    --at 2026-06-01T12:00:00Z",
+        "contrast evidence verify --tdx quote.bin --tcb-info tcb-info.json \\",
+        "    --tcb-signing-chain signing.pem --qe-identity qe-identity.json \\",
+        "    --pck-crl pck.crl --root-ca-crl root.crl",
+      ),
+    )
+    .action(async (options: EvidenceOptions) => {
+      const { verifyEvidence } = await import("../evidence/verify.ts");
+      exit(await verifyEvidence(context(), options));
+    });
 }
 
 /** Revoked is a name of Intel's, so it is no mistake; it never passes. */

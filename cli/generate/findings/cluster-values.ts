@@ -1,0 +1,29 @@
+import type { PreparedPod } from "../edit-pods.ts";
+import type { Finding } from "../finding.ts";
+import type { EnvironmentVariable } from "../pod-spec.ts";
+
+/** Variables whose values are not in the resource: whoever runs the cluster chooses them, and nobody attests them. */
+export function clusterValueFindings({ spec, places }: PreparedPod): Finding[] {
+  const findings: Finding[] = [];
+  const add = (where: string, got: string, hint: string): void => {
+    findings.push({ severity: "warning", code: "cluster_value", where, got, want: "values in the resource", hint });
+  };
+  for (const { name, env, envFrom } of [...(spec.initContainers ?? []), ...spec.containers]) {
+    const chosen = (env ?? [])
+      .filter(({ valueFrom }) => valueFrom)
+      .map((variable) => `${variable.name} (${kindOf(variable)})`);
+    if (chosen.length > 0) {
+      const hint = "the host chooses and reads them: no policy can tell which values are right";
+      add(places.of(name, "env"), `variables from the cluster: ${chosen.join(", ")}`, hint);
+    }
+    if ((envFrom ?? []).length > 0) {
+      const hint = "the host chooses their names, too: LD_PRELOAD would run another program; a prefix limits that";
+      add(places.of(name, "envFrom"), "whatever a ConfigMap or Secret has as variables", hint);
+    }
+  }
+  return findings;
+}
+
+function kindOf({ valueFrom }: EnvironmentVariable): string {
+  return Object.keys(Object(valueFrom) as object).join(", ");
+}

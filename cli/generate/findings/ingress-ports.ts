@@ -1,0 +1,20 @@
+import { ANNOTATION } from "../annotations.ts";
+import type { PreparedPod } from "../edit-pods.ts";
+import type { Finding } from "../finding.ts";
+import { meshOf } from "./mesh.ts";
+
+/** Ingress rules that open a port which no container says it has: one of the two may be a slip. */
+export function ingressPortFindings({ spec, places }: PreparedPod): Finding[] {
+  const { ingress = [], adminPort } = meshOf(spec);
+  const containers = [...(spec.initContainers ?? []), ...spec.containers];
+  const declared = containers.flatMap(({ ports }) => (ports ?? []).map(({ containerPort }) => containerPort));
+  return ingress
+    .filter(({ port }) => port !== adminPort && !declared.includes(port))
+    .map(({ name, port }) => ({
+      severity: "warning",
+      code: "ingress_port",
+      where: places.annotation(ANNOTATION.ingress),
+      got: `rule ${name} for port ${port}, which no container declares`,
+      want: declared.length === 0 ? `containerPort: ${port}` : `one of ${[...new Set(declared)].join(", ")}`,
+    }));
+}

@@ -1,0 +1,39 @@
+import { type EgressRule, parseEgressRules } from "../../../mesh-rules/egress-rules.ts";
+import { type IngressRule, parseIngressRules } from "../../../mesh-rules/ingress-rules.ts";
+import { Malformed } from "../../../runtime/environment.ts";
+import { parsePort } from "../../../runtime/variables.ts";
+import { MESH_PROXY } from "../mesh-proxy-container.ts";
+import type { PodSpec } from "../pod-spec.ts";
+
+/** What the mesh proxy of a pod does with its ports. */
+export interface Mesh {
+  /** Undefined: it leaves what comes from outside alone. */
+  readonly ingress: readonly IngressRule[] | undefined;
+  readonly egress: readonly EgressRule[];
+  readonly adminPort: number | undefined;
+}
+
+const NONE: Mesh = { ingress: undefined, egress: [], adminPort: undefined };
+
+/** By the variables of the container, so that it does not matter who has put it there. */
+export function meshOf({ initContainers, containers }: PodSpec): Mesh {
+  const proxy = [...(initContainers ?? []), ...containers].find(({ name }) => name === MESH_PROXY);
+  if (proxy === undefined) return NONE;
+  const variables = new Map(proxy.env?.map(({ name, value }) => [name, value ?? undefined]));
+  const isBound = variables.get("CONTRAST_INGRESS_MODE") === "bind";
+  return {
+    ingress: isBound ? undefined : parsed(parseIngressRules, variables.get("CONTRAST_INGRESS_PROXY_CONFIG")),
+    egress: parsed(parseEgressRules, variables.get("CONTRAST_EGRESS_PROXY_CONFIG")) ?? [],
+    adminPort: parsePort(variables.get("CONTRAST_ADMIN_PORT") ?? ""),
+  };
+}
+
+/** What is malformed in an annotation has been refused; what else is, the proxy refuses. */
+function parsed<T>(parse: (text: string) => T, text: string | undefined): T | undefined {
+  try {
+    return text === undefined ? undefined : parse(text);
+  } catch (error) {
+    if (error instanceof Malformed) return undefined;
+    throw error;
+  }
+}

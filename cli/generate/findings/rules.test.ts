@@ -1,0 +1,233 @@
+import { expect, test } from "vitest";
+import { findingsOf, reviewed, WEB } from "./test-review.ts";
+
+/** Each rule by what is said about a real file, and by what is not. */
+
+const ingress = (rules: string): Record<string, string> => ({ "servicemesh-ingress": rules });
+const port = (containerPort: number, more: object = {}): object => ({ ...WEB, ports: [{ containerPort, ...more }] });
+const memory = (name: string, requests?: string | number, limits?: string | number): object => ({
+  ...WEB,
+  name,
+  resources: {
+    ...(requests !== undefined && { requests: { memory: requests } }),
+    ...(limits !== undefined && { limits: { memory: limits } }),
+  },
+});
+
+test("has nothing to say about a pod that states everything", async () => {
+  expect(await reviewed({ annotations: ingress("web#8080#false"), containers: [port(8080)] })).toEqual([]);
+  expect(await reviewed({})).toEqual([]);
+});
+
+test("adds up the memory of a VM: the containers and sidecars, not the init containers", async () => {
+  const pod = {
+    annotations: { "servicemesh-egress": "db#127.137.0.1:5432#db:5432" },
+    containers: [memory("a", "1Gi", "1Gi"), memory("b", "50Mi", "0.1G"), memory("c", "64Mi"), memory("d")],
+  };
+  const want = "want requests and limits of the same memory";
+  expect(await reviewed(pod)).toEqual([
+    `warning at "requests:": b requests 50Mi of memory, its limit is 95.4Mi, ${want}`,
+    `warning at "requests:": no memory limit for c, ${want}`,
+    `warning at "resources: {}": no memory limit for d, ${want}`,
+  ]);
+  const [first] = await findingsOf(pod);
+  expect(first?.finding.hint).toBe(
+    "the VM gets the sum of the limits, 1375.4Mi (contrast-mesh-proxy 256Mi + a 1024Mi + b 95.4Mi + c ? + d ?), and what its runtime class adds",
+  );
+});
+
+test.for([
+  ["128Mi", "134217728"],
+  ["128Mi", 134_217_728],
+  ["1e3M", "1G"],
+  [undefined, "1Gi"],
+] as const)("takes requests of %s and limits of %s for the same memory", async ([requests, limits]) => {
+  expect(await reviewed({ containers: [memory("a", requests, limits)] })).toEqual([]);
+});
+
+test("refuses a quantity that is none, and says where init containers need more than there is", async () => {
+  expect(await reviewed({ containers: [memory("a", "1Gb", "1Gi")] })).toEqual([
+    'error at "requests:": "1Gb", want a quantity, like 128Mi',
+  ]);
+  expect(
+    await reviewed({
+      containers: [memory("a", "64Mi", "64Mi")],
+      spec: { initContainers: [memory("i", "1Gi", "1Gi")] },
+    }),
+  ).toEqual([
+    'warning at "- name: a": memory limits of 64Mi, and of 1152Mi for the init containers, which don\'t count, want at least 1152Mi for the others together',
+  ]);
+});
+
+const probe = (action: object): object => ({
+  ...WEB,
+  ports: [{ name: "http", containerPort: 8080 }],
+  readinessProbe: action,
+});
+const CERTIFICATE = "at port 8080, which asks for a client certificate";
+const PLAIN = "in plain text at port 8080, which speaks TLS";
+
+test.for([
+  ["httpGet", { httpGet: { port: 8080 } }, "", `httpGet ${CERTIFICATE}`],
+  ["httpGet by name", { httpGet: { port: "http" } }, "", `httpGet ${CERTIFICATE}`],
+  ["httpGet by HTTPS", { httpGet: { port: "8080", scheme: "HTTPS" } }, "", `httpGet ${CERTIFICATE}`],
+  ["grpc", { grpc: { port: 8080 } }, "", `grpc ${CERTIFICATE}`],
+  [
+    "tcpSocket",
+    { tcpSocket: { port: 8080 } },
+    "",
+    "tcpSocket at port 8080, where the mesh proxy answers, whatever the application does",
+  ],
+  ["httpGet at TLS", { httpGet: { port: 8080 } }, "web#8080#false", `httpGet ${PLAIN}`],
+  ["grpc at TLS", { grpc: { port: 8080 } }, "web#8080#false", `grpc ${PLAIN}`],
+] as const)("warns of a probe by %s", async ([, action, rules, got]) => {
+  const [finding, ...others] = await reviewed({ annotations: ingress(rules), containers: [probe(action)] });
+  expect(finding).toContain(`: ${got}, want an exec probe, or an ingress rule that lets the port pass (web#8080#true)`);
+  expect(others).toEqual([]);
+});
+
+test.for([
+  ["of another host", { httpGet: { port: 8080, host: "db" } }, ingress("")],
+  ["at a port that is passed through", { httpGet: { port: "http" } }, ingress("web#8080#true")],
+  [
+    "by HTTPS, where no certificate is asked for",
+    { httpGet: { port: 8080, scheme: "HTTPS" } },
+    ingress("w#8080#false"),
+  ],
+  ["by a program", { exec: { command: ["true"] } }, ingress("")],
+  ["at the admin port", { httpGet: { port: 9901 } }, { ...ingress(""), "servicemesh-admin-interface-port": "9901" }],
+  ["without ingress rules", { httpGet: { port: 8080 } }, {}],
+] as const)("says nothing of a probe %s", async ([, action, annotations]) => {
+  expect(await reviewed({ annotations, containers: [probe(action)] })).toEqual([]);
+});
+
+const egress = (listen: string): Record<string, string> => ({ "servicemesh-egress": `db#${listen}#db:5432` });
+const ANOTHER = "want another port for one of them";
+
+test.for([
+  [
+    "a container's port",
+    egress("127.137.0.1:5432"),
+    [port(5432)],
+    "container web at port 5432, where egress rule db at 127.137.0.1:5432 listens",
+  ],
+  [
+    "the proxy's own port",
+    { ...ingress(""), ...egress("127.0.0.1:15006") },
+    [WEB],
+    "egress rule db at 127.0.0.1:15006, where the mesh proxy itself at 127.0.0.1:15006 listens",
+  ],
+  [
+    "the admin port",
+    { ...egress("[::1]:9901"), "servicemesh-admin-interface-port": "9901" },
+    [WEB],
+    "egress rule db at [::1]:9901, where the mesh proxy's admin interface at port 9901 listens",
+  ],
+  [
+    "a container at the admin port",
+    { "servicemesh-admin-interface-port": "9901" },
+    [port(9901)],
+    "container web at port 9901, where the mesh proxy's admin interface at port 9901 listens",
+  ],
+  [
+    "a container at the proxy's own port",
+    ingress(""),
+    [port(15_007)],
+    "container web at port 15007, where the mesh proxy itself at 127.0.0.1:15007 listens",
+  ],
+] as const)("refuses a listener at %s", async ([, annotations, containers, got]) => {
+  expect(await reviewed({ annotations, containers })).toEqual([expect.stringContaining(`${got}, ${ANOTHER}`)]);
+});
+
+test.for([
+  ["at another address", { ...ingress(""), ...egress("127.137.0.1:15006") }, [WEB]],
+  ["beside a UDP port", egress("127.137.0.1:5432"), [port(5432, { protocol: "UDP" })]],
+] as const)("lets a listener be %s", async ([, annotations, containers]) => {
+  expect(await reviewed({ annotations, containers })).toEqual([]);
+});
+
+test("warns of an ingress rule for a port that no container declares", async () => {
+  expect(await reviewed({ annotations: ingress("web#8080#false"), containers: [port(8081)] })).toEqual([
+    expect.stringMatching(
+      /servicemesh-ingress.*: rule web for port 8080, which no container declares, want one of 8081/,
+    ),
+  ]);
+  expect(await reviewed({ annotations: ingress("web#8080#false") })).toEqual([
+    expect.stringContaining("want containerPort: 8080"),
+  ]);
+});
+
+test("refuses what is the host's, and warns of a container with all rights", async () => {
+  const spec = { hostNetwork: true, hostPID: true, hostIPC: false };
+  const containers = [{ ...WEB, securityContext: { privileged: true } }];
+  expect(await reviewed({ spec, containers })).toEqual([
+    'warning at "privileged: true": web may do everything in its VM, want the capabilities that it needs',
+    'error at "hostNetwork: true": true, want no hostNetwork: the pod runs in a VM of its own',
+    'error at "hostPID: true": true, want no hostPID: the pod runs in a VM of its own',
+  ]);
+});
+
+test("warns of every volume that the host can read or change", async () => {
+  const sources = {
+    a: { configMap: { name: "a" } },
+    b: { secret: { secretName: "b" } },
+    c: { hostPath: { path: "/srv" } },
+    d: { persistentVolumeClaim: { claimName: "d" } },
+    e: { emptyDir: {} },
+    f: { nfs: { server: "nas", path: "/" } },
+    g: {},
+  };
+  const volumes = Object.entries(sources).map(([name, source]) => ({ name, ...source }));
+  expect((await reviewed({ spec: { volumes } })).map((line) => line.split(", want ")[0])).toEqual(
+    ["a as configMap", "b as secret", "c as hostPath", "d as persistentVolumeClaim", "f as nfs"].map(
+      (got) => `warning at "- name: ${got[0]}": ${got}`,
+    ),
+  );
+  const volumeClaimTemplates = [{ metadata: { name: "data" } }];
+  expect(await reviewed({ kind: "StatefulSet", workload: { volumeClaimTemplates } })).toEqual([
+    'warning at "- metadata:": data as persistentVolumeClaim, want only what the pod encrypts and authenticates',
+  ]);
+});
+
+test.for([
+  [
+    "emptyDir: {}",
+    { emptyDir: { sizeLimit: "1Mi" } },
+    "warning",
+    "contrast-tls-certs on the disk, which the host reads",
+  ],
+  ["a secret", { secret: { secretName: "x" } }, "error", "contrast-tls-certs as secret"],
+] as const)("the certificates' volume is not %s", async ([, source, severity, got]) => {
+  expect(await reviewed({ spec: { volumes: [{ name: "contrast-tls-certs", ...source }] } })).toEqual([
+    `${severity} at "- name: contrast-tls-certs": ${got}, want an emptyDir with medium: Memory`,
+  ]);
+});
+
+test("nothing else is mounted where the certificates are", async () => {
+  const spec = { volumes: [{ name: "data", emptyDir: {} }] };
+  const containers = [{ ...WEB, volumeMounts: [{ name: "data", mountPath: "/tls-config/" }] }];
+  expect(await reviewed({ spec, containers })).toEqual([
+    'error at "- name: data": another volume at /tls-config, want contrast-tls-certs',
+  ]);
+  expect(await reviewed({ spec, containers }, { skipInitializer: true })).toEqual([]);
+});
+
+test("warns of variables that the cluster chooses", async () => {
+  const env = [
+    { name: "MODE", value: "x" },
+    { name: "NODE", valueFrom: { fieldRef: { fieldPath: "spec.nodeName" } } },
+    { name: "PASSWORD", valueFrom: { secretKeyRef: { name: "db", key: "p" } } },
+  ];
+  expect(await reviewed({ containers: [{ ...WEB, env, envFrom: [{ configMapRef: { name: "all" } }] }] })).toEqual([
+    'warning at "- name: MODE": variables from the cluster: NODE (fieldRef), PASSWORD (secretKeyRef), want values in the resource',
+    'warning at "- configMapRef:": whatever a ConfigMap or Secret has as variables, want values in the resource',
+  ]);
+});
+
+test("warns of a job that a mesh proxy would keep from ending", async () => {
+  const job = { kind: "Job", annotations: { "servicemesh-egress": "db#127.137.0.1:5432#db:5432" } };
+  expect(await reviewed(job)).toEqual([]);
+  expect(await reviewed(job, { sidecar: "container" })).toEqual([
+    expect.stringContaining("a Job whose mesh proxy is an ordinary container: it never completes"),
+  ]);
+});

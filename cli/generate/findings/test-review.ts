@@ -1,0 +1,58 @@
+import { stringify } from "yaml";
+import { type Finding, FindingsError } from "../finding.ts";
+import { COORDINATOR, workspace } from "../test-workspace.ts";
+
+/** What `generate` says of one pod, without what is about images. */
+
+export interface Pod {
+  readonly kind?: string;
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** Fields of the pod's spec, and of the resource's. */
+  readonly spec?: object;
+  readonly workload?: object;
+  readonly containers?: readonly object[];
+}
+
+const MEMORY = { requests: { memory: "256Mi" }, limits: { memory: "256Mi" } };
+
+/** A container that there is nothing to be said about. */
+export const WEB = { name: "web", image: "web:1", command: ["web"], resources: MEMORY };
+
+export async function findingsOf(
+  { kind = "Deployment", annotations = {}, spec = {}, workload = {}, containers = [WEB] }: Pod,
+  options: object = {},
+): Promise<{ readonly finding: Finding; readonly line: string }[]> {
+  const named = Object.entries(annotations).map(([name, value]) => [`contrast.edgeless.systems/${name}`, value]);
+  const template = {
+    metadata: { annotations: Object.fromEntries(named) as object },
+    spec: { runtimeClassName: "contrast-cc", containers, ...spec },
+  };
+  const text = stringify({
+    apiVersion: kind === "Job" ? "batch/v1" : "apps/v1",
+    kind,
+    metadata: { name: "web" },
+    spec: { template, ...workload },
+  });
+  const { run, dir } = await workspace({ "web.yml": text, "coordinator.yml": COORDINATOR });
+  const findings = await run(options).then(
+    (result) => result.findings,
+    (error: unknown) => {
+      if (error instanceof FindingsError) return error.findings;
+      throw error;
+    },
+  );
+  const file = `${dir}/app/web.yml:`;
+  const lines = text.split("\n");
+  return findings
+    .filter(({ code, where }) => where.startsWith(file) && !code.startsWith("image_"))
+    .map((finding) => {
+      const line = Number(finding.where.slice(file.length).split(":")[0]);
+      return { finding, line: lines[line - 1]?.trim() ?? "" };
+    });
+}
+
+/** One line for each finding, with the line of the file that it is about. */
+export async function reviewed(pod: Pod, options?: object): Promise<string[]> {
+  const findings = await findingsOf(pod, options);
+  return findings.map(({ finding: { severity, got, want }, line }) => `${severity} at "${line}": ${got}, want ${want}`);
+}

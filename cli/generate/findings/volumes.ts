@@ -1,0 +1,75 @@
+import { posix } from "node:path";
+import type { PreparedPod } from "../edit-pods.ts";
+import type { Finding } from "../finding.ts";
+import { INITIALIZER } from "../initializer.ts";
+import { CERTIFICATES, sourceOf } from "../inject.ts";
+import { MESH_PROXY } from "../mesh-proxy-container.ts";
+import { placeIn } from "../resource-file.ts";
+
+/** Volumes that are not the VM's own memory, and what is in the way of the one with the certificates. */
+export function volumeFindings(pod: PreparedPod): Finding[] {
+  // The state of the Coordinator is made to lie with the host.
+  if (pod.annotations.role === "coordinator") return [];
+  return [...certificateFindings(pod), ...sharedFindings(pod), ...claimFindings(pod)];
+}
+
+function certificateFindings({ spec, places, volumesBefore }: PreparedPod): Finding[] {
+  const containers = [...(spec.initContainers ?? []), ...spec.containers];
+  if (!containers.some(({ name }) => name === INITIALIZER || name === MESH_PROXY)) return [];
+  const { volume: own, mountPath } = CERTIFICATES;
+  const findings = containers.flatMap(({ name, volumeMounts }) =>
+    (volumeMounts ?? []).flatMap((mount, index): Finding[] => {
+      if (mount.name === own || posix.resolve(mount.mountPath) !== mountPath) return [];
+      const where = places.of(name, "volumeMounts", index);
+      return [{ severity: "error", code: "volume", where, got: `another volume at ${mountPath}`, want: own }];
+    }),
+  );
+  const index = volumesBefore.findIndex(({ name }) => name === own);
+  const before = volumesBefore[index];
+  if (before === undefined) return findings;
+  const where = places.at("volumes", index);
+  const want = "an emptyDir with medium: Memory";
+  if (sourceOf(before) !== "emptyDir") {
+    findings.push({ severity: "error", code: "volume", where, got: `${own} as ${sourceOf(before)}`, want });
+  } else if (before.emptyDir?.medium !== "Memory") {
+    const got = `${own} on the disk, which the host reads`;
+    findings.push({ severity: "warning", code: "volume", where, got, want, hint: "it is changed to that" });
+  }
+  return findings;
+}
+
+/** What may be in a volume that the host reads and writes. */
+const WANTED: Readonly<Record<string, string>> = {
+  configMap: "nothing that the pod relies on: that belongs into the image or the resource",
+  downwardAPI: "nothing that the pod relies on",
+  projected: "nothing secret, and nothing that the pod relies on",
+  secret: "nothing secret: secrets come from /tls-config or over the mesh",
+  hostPath: "an emptyDir, or files of the image",
+};
+
+function sharedFindings({ spec, places }: PreparedPod): Finding[] {
+  return (spec.volumes ?? []).flatMap((volume, index): Finding[] => {
+    const source = sourceOf(volume);
+    if (source === "emptyDir" || volume.name === CERTIFICATES.volume) return [];
+    return [shared(places.at("volumes", index), `${volume.name} as ${source}`, WANTED[source])];
+  });
+}
+
+/** A StatefulSet has volumes beside its pod template. */
+function claimFindings({ workload }: PreparedPod): Finding[] {
+  const { file, document, path } = workload;
+  const claims = [...path, "spec", "volumeClaimTemplates"].reduce<unknown>(
+    (value, step) => (Object(value) as Readonly<Record<string | number, unknown>>)[step],
+    file.values[document],
+  );
+  if (!Array.isArray(claims)) return [];
+  return claims.map((claim: { metadata?: { name?: unknown } } | null, index) => {
+    const where = placeIn(file, document, [...path, "spec", "volumeClaimTemplates", index]);
+    const field = `spec.volumeClaimTemplates[${index}]`;
+    return shared(`${where}, ${field}`, `${String(claim?.metadata?.name)} as persistentVolumeClaim`, undefined);
+  });
+}
+
+function shared(where: string, got: string, want = "only what the pod encrypts and authenticates"): Finding {
+  return { severity: "warning", code: "volume", where, got, want, hint: "the host can read and change it" };
+}

@@ -1,0 +1,41 @@
+import { withDigest } from "../images/reference.ts";
+import type { ResolvedImage, ResolvedImages } from "../images/resolved-image.ts";
+import type { PreparedPod } from "./edit-pods.ts";
+import { INITIALIZER } from "./initializer.ts";
+import { MESH_PROXY } from "./mesh-proxy-container.ts";
+import { ownImageConfig } from "./own-images.ts";
+
+/** The images of all pods, each of them once, but for those that all is known about: ours. */
+export function imagesToResolve(pods: readonly PreparedPod[]): string[] {
+  const containers = pods.flatMap(({ spec }) => [...(spec.initContainers ?? []), ...spec.containers]);
+  const unknown = containers.filter(
+    ({ name, image }) =>
+      ownImageConfig(image) === undefined && !([INITIALIZER, MESH_PROXY].includes(name) && image.includes("@")),
+  );
+  return [...new Set(unknown.map(({ image }) => image))];
+}
+
+/**
+ * Writes the digest behind the name of every image that is known: what its tag leads to tomorrow, the policy refuses.
+ *
+ * @param pods are changed
+ * @returns `images`, also by their new names; and what was pinned
+ */
+export function pinImages(
+  pods: readonly PreparedPod[],
+  images: ResolvedImages,
+): { readonly images: ResolvedImages; readonly pinned: readonly string[] } {
+  const all = new Map<string, ResolvedImage>(images);
+  const pinned = new Set<string>();
+  for (const { spec } of pods) {
+    for (const container of [...(spec.initContainers ?? []), ...spec.containers]) {
+      const image = images.get(container.image);
+      if (image === undefined) continue;
+      const reference = withDigest(container.image, image.digest);
+      if (reference !== container.image) pinned.add(reference);
+      container.image = reference;
+      all.set(reference, image);
+    }
+  }
+  return { images: all, pinned: [...pinned] };
+}

@@ -1,0 +1,136 @@
+/** The agent's requests, by the names of their messages (agent.proto): what no rule allows is refused. */
+export const REQUESTS = `# What the host may always do: look after what runs.
+default DestroySandboxRequest := true
+default GetOOMEventRequest := true
+default GuestDetailsRequest := true
+default OnlineCPUMemRequest := true
+default RemoveContainerRequest := true
+default RemoveStaleVirtiofsShareMountsRequest := true
+default SignalProcessRequest := true
+default StatsContainerRequest := true
+default WaitProcessRequest := true
+# A container that nobody reads from stops at a full pipe. What it prints, the host sees.
+default ReadStreamRequest := true
+
+# What the host may never do: feed programs, look inside, or change the VM.
+default AddSwapPathRequest := false
+default AddSwapRequest := false
+default CloseStdinRequest := false
+default GetDiagnosticDataRequest := false
+default GetIPTablesRequest := false
+default GetMetricsRequest := false
+default ListInterfacesRequest := false
+default ListRoutesRequest := false
+default MemAgentCompactConfig := false
+default MemAgentMemcgConfig := false
+default MemHotplugByProbeRequest := false
+default PauseContainerRequest := false
+default PullImageRequest := false
+default ReseedRandomDevRequest := false
+default ResizeVolumeRequest := false
+default ResumeContainerRequest := false
+default SetGuestDateTimeRequest := false
+default SetIPTablesRequest := false
+default SetPolicyRequest := false
+default StartTracingRequest := false
+default StopTracingRequest := false
+default TtyWinResizeRequest := false
+default UpdateContainerRequest := false
+default UpdateEphemeralMountsRequest := false
+default VolumeStatsRequest := false
+default WriteStreamRequest := false
+default AllowRequestsFailingPolicy := false
+
+# What depends on the request.
+default AddARPNeighborsRequest := false
+default CopyFileRequest := false
+default CreateContainerRequest := false
+default CreateSandboxRequest := false
+default ExecProcessRequest := false
+default StartContainerRequest := false
+default UpdateInterfaceRequest := false
+default UpdateRoutesRequest := false
+
+# Protobuf leaves nothing out: what is not used is there, and empty. What a newer agent knows besides, has to be so, too.
+nothing_else(message, known) if {
+	every field, value in message {
+		known_or_empty(field, value, known)
+	}
+}
+
+known_or_empty(field, value, known) if field in known
+
+known_or_empty(field, value, known) if value in [null, false, "", 0, [], {}]
+
+stays_inside(path) if not ".." in split(path, "/")
+
+# The host's copies of files and folders. The first step below the folder is one container's; what has another form there
+# is a volume of the VM's own.
+copies := "/run/kata-containers/shared/containers/"
+
+CopyFileRequest if {
+	regex.match("^/run/kata-containers/shared/containers/[0-9a-f]{64}-[0-9a-f]{16}-[^/]+(/.*)?$", input.path)
+	stays_inside(input.path)
+	allowed_file
+}
+
+allowed_file if bits.and(input.file_mode, 61440) in [16384, 32768]
+
+# ConfigMaps and Secrets have links inside. One that leads out would let the host write to where it leads.
+allowed_file if {
+	bits.and(input.file_mode, 61440) == 40960
+	not startswith(input.symlink_target, "/")
+	stays_inside(input.symlink_target)
+}
+
+CreateSandboxRequest if {
+	nothing_else(input, ["hostname", "dns", "storages", "sandbox_id"])
+	storages := object.get(input, "storages", [])
+	count(storages) <= 1
+	every storage in storages {
+		shared_memory(storage)
+	}
+}
+
+shared_memory(storage) if {
+	nothing_else(storage, ["driver", "source", "fstype", "options", "mount_point"])
+	storage.driver == "ephemeral"
+	storage.source == "shm"
+	storage.fstype == "tmpfs"
+	storage.mount_point == "/run/kata-containers/sandbox/shm"
+	without_size(storage.options) == ["mode=1777", "nodev", "noexec", "nosuid"]
+}
+
+without_size(options) := sort([option | some option in options; not regex.match("^size=[0-9]+$", option)])
+
+# The network is the host's, but not the loopback interface: there the mesh proxy listens in plain text.
+UpdateInterfaceRequest if {
+	input.interface.name != "lo"
+	input.interface.device != "lo"
+	# By this address the agent finds the interface; that of loopback is all zeros.
+	regex.match("[1-9a-fA-F]", input.interface.hwAddr)
+	# IFF_NOARP
+	object.get(input.interface, "raw_flags", 0) in [0, 128]
+	every ip in object.get(input.interface, "IPAddresses", []) {
+		not is_loopback(ip.address)
+	}
+}
+
+UpdateRoutesRequest if {
+	every route in input.routes.Routes {
+		route.device != "lo"
+		not is_loopback(route.dest)
+		not is_loopback(route.gateway)
+		not is_loopback(route.source)
+	}
+}
+
+AddARPNeighborsRequest if {
+	every neighbor in input.neighbors.ARPNeighbors {
+		neighbor.device != "lo"
+		not is_loopback(neighbor.toIPAddress.address)
+	}
+}
+
+is_loopback(address) if regex.match("^(127[.]|[0:]*:0*1(/|$)|.*:127[.])", address)
+`;

@@ -1,0 +1,44 @@
+import { code, codes, properties, section } from "./elements.ts";
+import type { AuditFacts } from "./facts.ts";
+import { type Html, html } from "./html.ts";
+
+export function ownersSection({ workloadOwners, seedShareOwners, seedShareThreshold }: AuditFacts): Html {
+  return section(
+    "owners",
+    "Owners",
+    properties([
+      ["May set another manifest", codes(workloadOwners, "nobody: the deployment is immutable")],
+      [
+        "May recover the Coordinator",
+        seedShareOwners.length === 0
+          ? "nobody"
+          : html`${seedShareThreshold} of ${seedShareOwners.length},
+            together${seedShareOwners.map(({ sha256, key }) => html`<br />${code(sha256)} ${key}`)}`,
+      ],
+    ]),
+    html`<p class="quiet">Keys by the SHA-256 of their SubjectPublicKeyInfo.</p> `,
+  );
+}
+
+export function certificatesSection({ certificates }: AuditFacts): Html {
+  return section(
+    "certificates",
+    "Certificates",
+    certificates.map(
+      ({ name, subject, issuer, serial, key, sha256, keySha256, notBefore, notAfter }) =>
+        html`<h3>${name}</h3>
+          ${properties([
+            ["Subject", code(subject)],
+            ["Issuer", code(issuer)],
+            ["Serial number", code(serial)],
+            ["Key", code(key)],
+            ["SHA-256 of the certificate", code(sha256)],
+            ["SHA-256 of its key", code(keySha256)],
+            ["Valid", html`${code(notBefore)} to ${code(notAfter)}`],
+          ])}`,
+    ),
+    html`<p class="quiet">
+      The intermediate CA, which stands in the chains of workloads, has the mesh CA's key and is signed by the root CA.
+    </p> `,
+  );
+}

@@ -1,0 +1,144 @@
+import { createPublicKey } from "node:crypto";
+import { sha256Hex } from "../../bytes/sha256.ts";
+import type { VerifiedClaimant } from "../../manifest/appraise.ts";
+import { INSECURE } from "../context.ts";
+import { type CertificateFacts, certificateFacts, chainFacts, expiryWarnings, keyType } from "./certificate-facts.ts";
+import { type EvidenceFacts, evidenceFacts } from "./evidence-facts.ts";
+import { type Generation, type ManifestDocument, readGeneration } from "./generation.ts";
+import { type Change, manifestChanges } from "./manifest-changes.ts";
+import { parsePolicies, type PolicyFacts, policyFacts, type RulesFacts, rulesFacts } from "./policy-facts.ts";
+import { type TimelineEntry, timelineOf } from "./timeline.ts";
+
+/**
+ * Everything that `contrast verify` found out: the JSON that it prints and the page that it writes are two forms of it.
+ * docs/verify.md explains the keys. What is not there is null.
+ */
+export interface AuditFacts {
+  readonly result: "verified";
+  /** One sentence. */
+  readonly verdict: string;
+  /** Why nothing is proven. */
+  readonly insecure: string | null;
+  /** When it was verified, ISO 8601. */
+  readonly time: string;
+  /** Of the CLI. */
+  readonly version: string;
+  /** `host:port` */
+  readonly coordinator: string;
+  /** SHA-256 of the manifest in force, hex. */
+  readonly manifest: string;
+  /** How many manifests there were, with the one in force. */
+  readonly generation: number;
+  readonly evidence: EvidenceFacts;
+  /** Of the manifest in force, as it is written. */
+  readonly referenceValues: ManifestDocument["ReferenceValues"];
+  /** SHA-256 of the keys, hex. */
+  readonly workloadOwners: readonly string[];
+  readonly seedShareOwners: readonly KeyFacts[];
+  readonly seedShareThreshold: number;
+  readonly timeline: readonly TimelineEntry[];
+  /** Oldest first. */
+  readonly history: readonly HistoryFacts[];
+  readonly policies: readonly PolicyFacts[];
+  readonly rules: readonly RulesFacts[];
+  readonly certificates: readonly CertificateFacts[];
+}
+
+export interface KeyFacts {
+  /** Of the SubjectPublicKeyInfo, hex. */
+  readonly sha256: string;
+  readonly key: string;
+}
+
+export interface HistoryFacts {
+  readonly generation: number;
+  readonly sha256: string;
+  readonly transition: string;
+  /** How many policies it lists; null where this version can't read it. */
+  readonly policies: number | null;
+  /** Since the manifest before; null where one of the two can't be read, or there is none before. */
+  readonly changes: readonly Change[] | null;
+}
+
+/** What `verify` has when the Coordinator has proven itself and enforces the manifest at hand. */
+export interface AuditInput {
+  readonly version: string;
+  readonly at: Date;
+  readonly address: string;
+  readonly coordinator: VerifiedClaimant;
+  /** Oldest first, the last one in force. */
+  readonly history: readonly { readonly manifest: Uint8Array; readonly transition: Uint8Array }[];
+  /** Initdata documents. */
+  readonly policies: readonly Uint8Array[];
+  /** PEM. */
+  readonly rootCa: string;
+  readonly meshCa: string;
+}
+
+/** @throws ManifestError where a policy is no initdata document; RangeError without a manifest */
+export function auditFacts(input: AuditInput): AuditFacts {
+  const policies = parsePolicies(input.policies);
+  const history = input.history.map((record, index) => readGeneration(index + 1, record, policies));
+  const active = history.at(-1);
+  if (active?.content === undefined) throw new RangeError("there is no manifest in force, or it was not parsed before");
+  const { manifest, document } = active.content;
+  const evidence = evidenceFacts(input.coordinator.evidence, manifest);
+  const certificates = [
+    certificateFacts("root CA", input.rootCa),
+    certificateFacts("mesh CA", input.meshCa),
+    ...chainFacts(input.coordinator.evidence.path),
+  ];
+  const expiry = expiryWarnings(certificates, input.at).map((text): TimelineEntry => {
+    return { generation: active.number, level: "warning", code: "certificate_expires", text };
+  });
+  const isInsecure = input.coordinator.claims.insecure;
+  return {
+    result: "verified",
+    verdict: verdictOf(input.address, evidence, active.number, isInsecure),
+    insecure: isInsecure ? INSECURE : null,
+    time: input.at.toISOString(),
+    version: input.version,
+    coordinator: input.address,
+    manifest: active.sha256,
+    generation: active.number,
+    evidence,
+    referenceValues: document.ReferenceValues,
+    workloadOwners: manifest.workloadOwnerKeyDigests,
+    seedShareOwners: manifest.seedshareOwnerPubKeys.map((der) => ({
+      sha256: sha256Hex(der),
+      key: keyType(createPublicKey({ key: der, format: "der", type: "spki" })),
+    })),
+    seedShareThreshold: manifest.seedshareThreshold,
+    timeline: [...timelineOf(history), ...expiry],
+    history: history.map((generation, index) => historyFacts(history[index - 1], generation)),
+    policies: policyFacts(policies, history),
+    rules: rulesFacts(policies.values()),
+    certificates,
+  };
+}
+
+function verdictOf(
+  address: string,
+  { platform, referenceValues }: EvidenceFacts,
+  n: number,
+  insecure: boolean,
+): string {
+  const matched = `its evidence matches ${referenceValues}, and it enforces manifest ${n}, which is the one at hand`;
+  return insecure
+    ? `The Coordinator at ${address} is simulated, so this proves nothing about hardware; ${matched}.`
+    : `The Coordinator at ${address} runs in a confidential VM (${platform}); ${matched}.`;
+}
+
+function historyFacts(
+  before: Generation | undefined,
+  { number, sha256, transition, content }: Generation,
+): HistoryFacts {
+  const comparable = before?.content !== undefined && content !== undefined;
+  return {
+    generation: number,
+    sha256,
+    transition,
+    policies: content?.pods.length ?? null,
+    changes: comparable ? manifestChanges(before.content, content) : null,
+  };
+}

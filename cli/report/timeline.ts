@@ -1,0 +1,144 @@
+import { loweredMinimums } from "../../manifest/lowered-minimums.ts";
+import { conditionsOf, type Condition } from "./conditions.ts";
+import type { Content, Generation, Pod } from "./generation.ts";
+import { manifestChanges, pairPods } from "./manifest-changes.ts";
+
+/**
+ * What an auditor should not have to find in the differences: what made a deployment weaker, or whose it is. An entry
+ * stands at the manifest that began it. Warnings are for a person to understand; notes are good to know.
+ */
+export interface TimelineEntry {
+  readonly generation: number;
+  readonly level: "warning" | "note";
+  readonly code: TimelineCode;
+  readonly text: string;
+}
+
+/** docs/verify.md says what each means. */
+export const TIMELINE_CODES = [
+  "certificate_expires",
+  "changed_coordinator",
+  "changed_owner",
+  "changed_reference_values",
+  "changed_seed_share_owner",
+  "changed_though_immutable",
+  "debug_permitted",
+  "immutable",
+  "insecure_reference_values",
+  "lowered_minimum",
+  "migration_permitted",
+  "no_recovery",
+  "old_manifest",
+  "privileged_container",
+  "removed_pod",
+  "secret_handed_over",
+  "tcb_status_accepted",
+  "unknown_policy",
+  "unknown_rules",
+  "unreadable_manifest",
+] as const;
+export type TimelineCode = (typeof TIMELINE_CODES)[number];
+
+export function timelineOf(history: readonly Generation[]): TimelineEntry[] {
+  return history.flatMap((generation, index) => {
+    const before = history.slice(0, index);
+    const entries = [...unreadable(generation), ...began(before.at(-1), generation), ...changed(before, generation)];
+    return entries.map((entry) => ({ generation: generation.number, ...entry }));
+  });
+}
+
+type Entry = Omit<TimelineEntry, "generation">;
+
+function unreadable({ problem }: Generation): Entry[] {
+  if (problem === undefined) return [];
+  return [{ level: "warning", code: "unreadable_manifest", text: `this version can't read the manifest: ${problem}` }];
+}
+
+function began(before: Generation | undefined, { content }: Generation): Condition[] {
+  const known = new Set(before?.content === undefined ? [] : conditionsOf(before.content).map(({ text }) => text));
+  return content === undefined ? [] : conditionsOf(content).filter(({ text }) => !known.has(text));
+}
+
+function changed(history: readonly Generation[], { sha256, content: now }: Generation): Entry[] {
+  const before = history.at(-1);
+  const entry = (code: TimelineCode, text: string): Entry => ({ level: "warning", code, text });
+  const same = history.find((earlier) => earlier.sha256 === sha256);
+  const again = same === undefined || before?.sha256 === sha256 ? [] : [same.number];
+  const old = before?.content;
+  const byNobody = old?.manifest.workloadOwnerKeyDigests.length === 0;
+  return [
+    ...again.map((number) => entry("old_manifest", `manifest ${number} again: every change since it is taken back`)),
+    ...(byNobody ? [entry("changed_though_immutable", "the manifest before allowed nobody to change it")] : []),
+    ...(old === undefined || now === undefined ? [] : changedContent(old, now, entry)),
+  ];
+}
+
+function changedContent(
+  old: Content,
+  now: Content,
+  entry: (code: TimelineCode, text: string) => Entry,
+): readonly Entry[] {
+  const changes = manifestChanges(old, now);
+  const [before, after] = [old.manifest, now.manifest];
+  const sets = changes.flatMap(({ subject }) => /^reference values (.*)/.exec(subject)?.[1] ?? []);
+  return [
+    ...loweredMinimums(before, after).map(({ where, from, to }) =>
+      entry("lowered_minimum", `lowers ${where} from ${from} to ${to}`),
+    ),
+    ...removedPods(old.pods, now.pods).map((name) => entry("removed_pod", `${name} may not run any more`)),
+    ...gone(before.workloadOwnerKeyDigests, after.workloadOwnerKeyDigests).map((digest) =>
+      entry("changed_owner", `the workload owner ${digest} may not change the manifest any more`),
+    ),
+    ...gone(after.workloadOwnerKeyDigests, before.workloadOwnerKeyDigests).map((digest) =>
+      entry("changed_owner", `another workload owner may change the manifest: ${digest}`),
+    ),
+    ...changes
+      .filter(({ subject }) => subject.startsWith("seed share "))
+      .map(({ subject, from, to }) =>
+        entry("changed_seed_share_owner", `the ${subject} changed: ${from ?? "none"}, now ${to ?? "none"}`),
+      ),
+    ...coordinatorChanges(old.pods, now.pods).map((text) => entry("changed_coordinator", text)),
+    ...handedOver(old.pods, now.pods).map((text) => entry("secret_handed_over", text)),
+    ...(sets.length === 0
+      ? []
+      : [
+          {
+            level: "note" as const,
+            code: "changed_reference_values" as const,
+            text: `the reference values changed: ${[...new Set(sets)].join(", ")}`,
+          },
+        ]),
+  ];
+}
+
+function removedPods(before: readonly Pod[], after: readonly Pod[]): string[] {
+  const left = new Set(after.map(({ name }) => name));
+  return pairPods(before, after)
+    .removed.map(({ name }) => name)
+    .filter((name) => !left.has(name));
+}
+
+/** Who runs as Coordinator holds all secrets. */
+function coordinatorChanges(before: readonly Pod[], after: readonly Pod[]): string[] {
+  const hashes = (pods: readonly Pod[]) => pods.filter(({ role }) => role === "coordinator").map(({ hash }) => hash);
+  const [old, now] = [hashes(before), hashes(after)];
+  return [
+    ...gone(now, old).map((hash) => `another policy may be the Coordinator: ${hash}`),
+    ...gone(old, now).map((hash) => `a policy may not be the Coordinator any more: ${hash}`),
+  ];
+}
+
+function gone(before: readonly string[], after: readonly string[]): string[] {
+  return before.filter((item) => !after.includes(item));
+}
+
+/** A pod gets the secrets that only others had before. */
+function handedOver(before: readonly Pod[], after: readonly Pod[]): string[] {
+  const holders = Map.groupBy(before, ({ workloadSecretId }) => workloadSecretId);
+  return after.flatMap(({ name, workloadSecretId: secret }) => {
+    const old = secret === undefined ? [] : (holders.get(secret) ?? []).map((pod) => pod.name);
+    return old.length === 0 || old.includes(name)
+      ? []
+      : [`${name} gets the workload secret ${JSON.stringify(secret)}, which ${[...new Set(old)].join(", ")} had`];
+  });
+}

@@ -1,0 +1,17 @@
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+
+/** The SHA-256 of every file below a folder, in the form of `sha256sum --check`. */
+export async function checksums(directory: string): Promise<string> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  const lines: string[] = [];
+  for (const file of files.toSorted()) {
+    const digest = createHash("sha256")
+      .update(await readFile(file))
+      .digest("hex");
+    lines.push(`${digest}  ${relative(directory, file)}\n`);
+  }
+  return lines.join("");
+}

@@ -1,0 +1,13 @@
+import { CodedError } from "../runtime/errors.ts";
+
+export type ReleaseCode =
+  /** The checkout is not what can be released: fix what is named. */
+  | "not_ready"
+  /** The images are not those of this version, or damaged: build them again. */
+  | "unusable_images"
+  /** npm's package is not as it should be. */
+  | "faulty_package"
+  /** The folder for the release has something in it. */
+  | "output_exists";
+
+export class ReleaseError extends CodedError<ReleaseCode> {}

@@ -1,0 +1,86 @@
+import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { publint } from "publint";
+import { formatMessage } from "publint/utils";
+import { run } from "../images/run.ts";
+import { type Bill, billOf, npmEntry } from "../images/sbom.ts";
+import { ReleaseError } from "./error.ts";
+import type { ReleasedImage } from "./images.ts";
+import { type Manifest, readManifest } from "./readiness.ts";
+
+/** What launch/cli.ts needs. The checkout brings its own Node along, so that it makes do with an older one. */
+const ENGINE = ">=24.12";
+
+/** Of the checkout's package.json; the rest is for those who work in it. */
+const KEPT = ["name", "version", "description", "license", "repository", "type", "bin", "dependencies"];
+
+/**
+ * Makes the npm package: the compiled programs, without the demo, that know the images of this release.
+ *
+ * @param work a folder for what is only needed meanwhile
+ * @param out where the tarball goes
+ * @returns its name
+ * @throws ReleaseError faulty_package, ImageError
+ */
+export async function packNpm(
+  root: string,
+  work: string,
+  out: string,
+  images: readonly ReleasedImage[],
+): Promise<string> {
+  const manifest = await readManifest(root);
+  // Anew, and not from dist/, which may be of other sources.
+  const compiler = join(root, "node_modules", ".bin", "tsc");
+  await run(compiler, ["-p", "tsconfig.build.json", "--outDir", join(work, "dist")], { cwd: root });
+  await rm(join(work, "dist", "demo"), { recursive: true });
+  await writeFile(join(work, "dist", "cli", "generate", "released-images.js"), releasedImages(images));
+  for (const file of ["README.md", "CHANGELOG.md", "LICENSE"]) await cp(join(root, file), join(work, file));
+  await writeFile(join(work, "package.json"), `${JSON.stringify(publishable(manifest), undefined, 2)}\n`);
+  await mkdir(out, { recursive: true });
+  const packed = await run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", out], { cwd: work });
+  const [{ filename }] = JSON.parse(packed) as [{ filename: string }];
+  await lint(join(out, filename));
+  return filename;
+}
+
+/** What the package brings along, by the lock file; koffi's binaries are one package for each platform. */
+export async function packageBill(root: string): Promise<Bill> {
+  const { name, version, description, license } = await readManifest(root);
+  const lock = JSON.parse(await readFile(join(root, "package-lock.json"), "utf8")) as {
+    packages: Record<string, { version: string; license: string; dev?: true; devOptional?: true }>;
+  };
+  const entries = Object.entries(lock.packages)
+    .filter(([path, { dev, devOptional }]) => path !== "" && dev === undefined && devOptional === undefined)
+    .map(([path, { version, license }]) =>
+      npmEntry({ name: path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length), version, license }),
+    );
+  const purl = `pkg:npm/${name}@${version}`;
+  const licenses = [{ license: { id: license } }];
+  return billOf({ type: "application", "bom-ref": purl, name, version, purl, description, licenses }, entries);
+}
+
+function publishable(manifest: Manifest): Record<string, unknown> {
+  return {
+    ...Object.fromEntries(KEPT.filter((key) => manifest[key] !== undefined).map((key) => [key, manifest[key]])),
+    files: ["dist", "CHANGELOG.md"],
+    engines: { node: ENGINE },
+    // With provenance npm says from which commit and by which workflow the package was built.
+    publishConfig: { access: "public", provenance: true },
+  };
+}
+
+/** The module that cli/generate/released-images.ts is in a checkout. */
+function releasedImages(images: readonly ReleasedImage[]): string {
+  const known = Object.fromEntries(images.map(({ name, pinned }) => [name, pinned]));
+  return `export const RELEASED_IMAGES = ${JSON.stringify(known, undefined, 2)};\n`;
+}
+
+async function lint(tarball: string): Promise<void> {
+  const bytes = await readFile(tarball);
+  const { messages, pkg } = await publint({ pack: { tarball: new Uint8Array(bytes).buffer }, strict: true });
+  if (messages.length === 0) return;
+  throw new ReleaseError("faulty_package", "publint finds fault with the npm package", {
+    where: tarball,
+    got: messages.map((message) => formatMessage(message, pkg, { color: false })).join("; "),
+  });
+}

@@ -1,0 +1,224 @@
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { StatefulSet } from "kubernetes-types/apps/v1.js";
+import type { Container, Pod, Service } from "kubernetes-types/core/v1.js";
+import type { RuntimeClass } from "kubernetes-types/node/v1.js";
+import { afterAll, expect, test } from "vitest";
+import { parseAllDocuments } from "yaml";
+import { runtimeClassName } from "../cli/generate/platforms.ts";
+import { PLATFORMS } from "../cli/generate/platform-names.ts";
+import { typeErrors } from "./kubernetes-types.ts";
+
+/** The Kubernetes files that people apply. */
+
+const root = join(import.meta.dirname, "..");
+const scratch = mkdtempSync(join(tmpdir(), "contrast-deploy-test-"));
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+const NO_KUBECTL = spawnSync("kubectl", ["version", "--client"]).status === 0 ? "" : ": there is no kubectl";
+
+type Resource = { apiVersion: string; kind: string; metadata: { name: string } };
+
+function parse(text: string): Resource[] {
+  return parseAllDocuments(text).map((document) => {
+    expect(document.errors).toEqual([]);
+    return document.toJS() as Resource;
+  });
+}
+
+const FILES = ["deploy", "demo/deployment"].flatMap((folder) =>
+  readdirSync(join(root, folder))
+    .filter((name) => name.endsWith(".yml") && name !== "compose.yml")
+    .map((name) => `${folder}/${name}`),
+);
+const of = (file: string): Resource[] => parse(readFileSync(join(root, file), "utf8"));
+const named = (resources: readonly Resource[]): Record<string, Resource> =>
+  Object.fromEntries(
+    resources.map((resource, index) => [`${index}-${resource.kind}-${resource.metadata.name}`, resource]),
+  );
+
+const [coordinator, meshApi, userApi] = of("deploy/coordinator.yml") as [StatefulSet, Service, Service];
+const pod = coordinator.spec?.template;
+const container = pod?.spec?.containers[0] as Container;
+const [forwarder] = of("deploy/port-forwarder.yml") as [Pod];
+
+test("all resources are what Kubernetes takes", () => {
+  expect(FILES).toHaveLength(13);
+  expect(typeErrors(named(FILES.flatMap(of)))).toEqual([]);
+});
+
+test("the check finds fields that do not exist, fields that lack, and values of another kind", () => {
+  const set = structuredClone(coordinator) as unknown as {
+    spec: {
+      selector?: object;
+      template: { spec: { containers: { securityContext: object; ports: { containerPort: unknown }[] }[] } };
+    };
+  };
+  delete set.spec.selector;
+  const [first] = set.spec.template.spec.containers;
+  Object.assign(first?.securityContext ?? {}, { readonlyRootFilesystem: true });
+  Object.assign(first?.ports[0] ?? {}, { containerPort: "1313" });
+  const errors = (change: object): string => typeErrors({ wrong: { ...set, ...change } }).join("\n");
+  const all = errors({});
+  expect(all).toContain("'selector' is missing");
+  expect(all).toContain("Type 'string' is not assignable to type 'number'");
+  expect(typeErrors({ wrong: { ...meshApi, spec: { ...meshApi.spec, publishNotReadyAdresses: true } } })[0]).toContain(
+    "'publishNotReadyAdresses' does not exist",
+  );
+  expect(typeErrors({ wrong: { ...meshApi, apiVersion: "apps/v1" } })).not.toEqual([]);
+});
+
+test.skipIf(NO_KUBECTL !== "").each([
+  ["deploy", 4],
+  ["demo/deployment", 11],
+])(`kubectl kustomize %s works offline and gives resources of the same types${NO_KUBECTL}`, (folder, count) => {
+  const text = execFileSync("kubectl", ["kustomize", folder], { cwd: root, encoding: "utf8" });
+  const resources = parse(text);
+  expect(resources).toHaveLength(count);
+  expect(typeErrors(named(resources))).toEqual([]);
+});
+
+test("there is a runtime class for every platform with hardware, by the name that generate writes", () => {
+  const platforms = PLATFORMS.filter((platform) => platform !== "simulated");
+  expect(FILES.filter((file) => file.includes("runtime-"))).toEqual(
+    platforms.map((name) => `deploy/runtime-${name}.yml`),
+  );
+  for (const platform of platforms) {
+    const [runtime, ...others] = of(`deploy/runtime-${platform}.yml`);
+    expect(others).toEqual([]);
+    expect(runtime).toMatchObject({ kind: "RuntimeClass", metadata: { name: runtimeClassName(platform) } });
+  }
+});
+
+const KATA = { nodeSelector: { "katacontainers.io/kata-runtime": "true" } };
+const QEMU = { memory: "2048Mi", cpu: "1" };
+
+test.each([
+  // kata-containers, tools/packaging/kata-deploy/helm-chart/kata-deploy/templates/runtimeclasses.yaml
+  ["k3s-qemu-snp", "kata-qemu-snp", KATA, QEMU],
+  ["k3s-qemu-tdx", "kata-qemu-tdx", KATA, QEMU],
+  ["metal-qemu-snp", "kata-qemu-snp", KATA, QEMU],
+  ["metal-qemu-tdx", "kata-qemu-tdx", KATA, QEMU],
+  // kata-cc-isolation, as AKS had it
+  ["aks-clh-snp", "kata-cc", { nodeSelector: { "kubernetes.azure.com/kata-cc-isolation": "true" } }, { memory: "2Gi" }],
+])("the class of %s is that of %s under another name", (platform, handler, scheduling, podFixed) => {
+  const [runtime] = of(`deploy/runtime-${platform}.yml`) as [RuntimeClass];
+  expect(runtime).toMatchObject({ handler });
+  expect(runtime.scheduling).toEqual(scheduling);
+  expect(runtime.overhead).toEqual({ podFixed });
+});
+
+test("the Coordinator has probes, a volume for its state, and no privileges", () => {
+  expect(pod?.spec).toMatchObject({ runtimeClassName: "contrast-cc", automountServiceAccountToken: false });
+  expect(container.securityContext).toEqual({
+    // As the containers that generate adds: the TEE is root's.
+    runAsNonRoot: false,
+    runAsUser: 0,
+    runAsGroup: 0,
+    readOnlyRootFilesystem: true,
+    allowPrivilegeEscalation: false,
+    capabilities: { drop: ["ALL"] },
+    seccompProfile: { type: "RuntimeDefault" },
+  });
+  for (const name of ["startup", "liveness", "readiness"] as const) {
+    expect(container[`${name}Probe`]?.httpGet).toEqual({ path: `/probe/${name}`, port: "probes" });
+  }
+  const [claim, ...others] = coordinator.spec?.volumeClaimTemplates ?? [];
+  expect(others).toEqual([]);
+  const [variable] = container.env ?? [];
+  expect(variable?.name).toBe("CONTRAST_STATE_DIR");
+  expect(container.volumeMounts).toEqual([{ name: claim?.metadata?.name, mountPath: variable?.value }]);
+  expect(container.resources?.requests?.["memory"]).toBe(container.resources?.limits?.["memory"]);
+});
+
+test("services lead to the Coordinator before it is ready, and the probes' port is nobody's", () => {
+  for (const [service, name, port] of [
+    [meshApi, "meshapi", 7777],
+    [userApi, "userapi", 1313],
+  ] as const) {
+    expect(pod?.metadata?.labels).toMatchObject(service.spec?.selector ?? {});
+    expect(service.spec).toMatchObject({ publishNotReadyAddresses: true, ports: [{ name, port, targetPort: name }] });
+    expect(container.ports).toContainEqual({ name, containerPort: port });
+  }
+  expect(pod?.metadata?.labels).toMatchObject(coordinator.spec?.selector.matchLabels ?? {});
+  expect(forwarder.metadata?.labels).not.toMatchObject(userApi.spec?.selector ?? {});
+  // Initializers look for it by this name, if no other is given.
+  expect(meshApi.metadata?.name).toBe("coordinator");
+  expect(userApi.spec?.type).toBe("LoadBalancer");
+});
+
+test("the demo's Coordinator is the same, in the demo's namespace", () => {
+  const moved = (text: string): unknown[] =>
+    parse(text.replaceAll("  namespace: emojivoto\n", "").replaceAll("part-of: emojivoto", "part-of: contrast"));
+  const demo = readFileSync(join(root, "demo/deployment/coordinator.yml"), "utf8");
+  expect(demo).toContain("namespace: emojivoto");
+  expect(moved(demo)).toEqual(of("deploy/coordinator.yml"));
+});
+
+test("the port forwarder passes bytes on in both directions, and ends of connections", async () => {
+  const server = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
+  const target = await listen(server);
+  const own = createServer();
+  const port = await listen(own);
+  await new Promise((resolve) => own.close(resolve));
+  const [, ...args] = forwarder.spec?.containers[0]?.command ?? [];
+  const script = (args[1] ?? "")
+    .replace('host: "coordinator-userapi", port: 1313', `host: "127.0.0.1", port: ${target}`)
+    .replace("listen(1313)", `listen(${port}, "127.0.0.1", () => console.log("ready"))`);
+  const program = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  try {
+    await once(program.stdout, "data");
+    const client = connect({ host: "127.0.0.1", port, allowHalfOpen: true });
+    client.end("over and back");
+    expect(await readAll(client)).toBe("over and back");
+    program.kill("SIGTERM");
+    expect(await once(program, "exit")).toEqual([0, null]);
+  } finally {
+    program.kill("SIGKILL");
+    server.close();
+  }
+});
+
+async function listen(server: Server): Promise<number> {
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return (server.address() as { port: number }).port;
+}
+
+async function readAll(socket: Socket): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
+
+test.each([
+  ["the files of deploy", () => cpSync(join(root, "deploy"), join(scratch, "a"), { recursive: true }), "a"],
+  ...(NO_KUBECTL === ""
+    ? [
+        [
+          "what kustomize makes of deploy",
+          () => writeFileSync(join(scratch, "b.yml"), execFileSync("kubectl", ["kustomize", "deploy"], { cwd: root })),
+          "b.yml",
+        ] as const,
+      ]
+    : []),
+])("generate makes %s ready, and knows all but the digest of a checkout's image", (_, make, path) => {
+  make();
+  const args = ["--offline", "--reference-values", "metal-qemu-snp", "--output", "json", path];
+  const { stdout, stderr, status } = spawnSync(process.execPath, [join(root, "cli/main.ts"), "generate", ...args], {
+    cwd: scratch,
+    encoding: "utf8",
+  });
+  expect(status, stderr).toBe(0);
+  const result = JSON.parse(stdout) as { policies: { name: string }[]; findings: { code: string }[] };
+  expect(result.policies.map(({ name }) => name)).toEqual(["coordinator"]);
+  expect(result.findings.map(({ code }) => code)).toEqual(["image_digest"]);
+  const file = path === "a" ? join("a", "coordinator.yml") : path;
+  expect(readFileSync(join(scratch, file), "utf8")).toContain(
+    `runtimeClassName: ${runtimeClassName("metal-qemu-snp")}`,
+  );
+});

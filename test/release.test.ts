@@ -1,0 +1,255 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { parseImageReplacements } from "../cli/generate/image-replacements.ts";
+import { IMAGES } from "../images/catalog.ts";
+import { sectionOf } from "../release/changelog.ts";
+import { obstacles } from "../release/readiness.ts";
+import { VERSION } from "../runtime/version.ts";
+
+/** `npm run release` for real, but with small images in place of those that take minutes to build. */
+
+const root = join(import.meta.dirname, "..");
+const scratch = mkdtempSync(join(tmpdir(), "contrast-release-test-"));
+const built = join(scratch, "images");
+const first = join(scratch, "first");
+afterAll(() => rmSync(scratch, { recursive: true }));
+
+const REGISTRY = "registry.example.com:5000/team";
+
+beforeAll(() => {
+  writeImages(built);
+  const { status, stderr } = release("--images", built, "--out", first, "--registry", REGISTRY);
+  expect(status, stderr).toBe(0);
+}, 120_000);
+
+function release(...args: string[]): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync(process.execPath, [join(root, "release/program.ts"), "--dry-run", ...args], { encoding: "utf8" });
+}
+
+/** As images/program.ts writes them: for each image a layout with an index, and a bill of materials. */
+function writeImages(folder: string): void {
+  const built = IMAGES.map(({ name }) => {
+    const layout = join(folder, name);
+    mkdirSync(join(layout, "blobs/sha256"), { recursive: true });
+    const add = (content: object | string): { digest: string; size: number } => {
+      const bytes = Buffer.from(typeof content === "string" ? content : JSON.stringify(content));
+      const hex = createHash("sha256").update(bytes).digest("hex");
+      writeFileSync(join(layout, "blobs/sha256", hex), bytes);
+      return { digest: `sha256:${hex}`, size: bytes.length };
+    };
+    const layer = { mediaType: "application/vnd.oci.image.layer.v1.tar", ...add(`the layer of ${name}`) };
+    const config = { mediaType: "application/vnd.oci.image.config.v1+json", ...add({ architecture: "amd64" }) };
+    const manifest = { mediaType: "application/vnd.oci.image.manifest.v1+json", ...add({ config, layers: [layer] }) };
+    const index = add({ schemaVersion: 2, manifests: [{ ...manifest, platform: { architecture: "amd64" } }] });
+    const entry = { mediaType: "application/vnd.oci.image.index.v1+json", ...index };
+    writeFileSync(join(layout, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
+    writeFileSync(join(layout, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
+    writeFileSync(join(folder, `${name}.amd64.cdx.json`), JSON.stringify({ bomFormat: "CycloneDX" }));
+    return { reference: `contrast/${name}:${VERSION}`, digest: index.digest, compressed: { amd64: layer.size } };
+  });
+  writeFileSync(join(folder, "images.json"), JSON.stringify(built));
+}
+
+const read = (name: string): string => readFileSync(join(first, name), "utf8");
+const pinned = (name: string): string => {
+  const images = JSON.parse(readFileSync(join(built, "images.json"), "utf8")) as {
+    reference: string;
+    digest: string;
+  }[];
+  const image = images.find(({ reference }) => reference === `contrast/${name}:${VERSION}`);
+  return `${REGISTRY}/${image?.reference}@${image?.digest}`;
+};
+
+test("a release has images, package, bills of materials, resources, notes and the checksums of all of them", () => {
+  expect(readdirSync(first)).toEqual([
+    "SHA256SUMS",
+    `contrast-${VERSION}.cdx.json`,
+    `contrast-${VERSION}.tgz`,
+    "demo",
+    "deploy",
+    "image-replacements.txt",
+    "images",
+    "release-notes.md",
+  ]);
+  expect(readdirSync(join(first, "images"))).toEqual(
+    IMAGES.flatMap(({ name }) => [name, `${name}.amd64.cdx.json`]).toSorted(),
+  );
+  expect(read("release-notes.md")).toContain("### Added");
+  execFileSync("sha256sum", ["--check", "--strict", "--quiet", "SHA256SUMS"], { cwd: first });
+  const files = readdirSync(first, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  expect(read("SHA256SUMS").trim().split("\n")).toHaveLength(files.length - 1);
+});
+
+test("the same sources and images give the same bytes", () => {
+  const second = join(scratch, "second");
+  expect(release("--images", built, "--out", second, "--registry", REGISTRY).status).toBe(0);
+  expect(readFileSync(join(second, "SHA256SUMS"), "utf8")).toBe(read("SHA256SUMS"));
+}, 60_000);
+
+test("image replacements name each image by its digest, and generate reads them", () => {
+  const lines = IMAGES.map(({ name }) => `contrast/${name}:${VERSION}=${pinned(name)}`);
+  expect(read("image-replacements.txt")).toBe(`${lines.join("\n")}\n`);
+  expect(parseImageReplacements(read("image-replacements.txt"), "image-replacements.txt").size).toBe(IMAGES.length);
+});
+
+test("resources differ from those of the checkout in the digests alone", () => {
+  for (const [folder, source] of [
+    ["deploy", "deploy"],
+    ["demo", "demo/deployment"],
+  ] as const) {
+    const files = readdirSync(join(first, folder));
+    expect(files).toEqual(
+      readdirSync(join(root, source)).filter((name) => /\.ya?ml$/.test(name) && name !== "compose.yml"),
+    );
+    for (const file of files) {
+      const text = read(join(folder, file));
+      expect(text).not.toMatch(/image: contrast\//);
+      const unpinned = text.replaceAll(new RegExp(`image: ${REGISTRY}/(\\S+)@sha256:[0-9a-f]{64}`, "g"), "image: $1");
+      expect(unpinned, file).toBe(readFileSync(join(root, source, file), "utf8"));
+    }
+  }
+});
+
+test("the npm package can be published, and runs where it is installed, with the images of the release", () => {
+  const home = join(scratch, "home");
+  mkdirSync(home);
+  execFileSync("tar", ["-xzf", join(first, `contrast-${VERSION}.tgz`), "-C", home]);
+  const manifest = JSON.parse(readFileSync(join(home, "package/package.json"), "utf8")) as Record<string, unknown>;
+  expect(manifest).toMatchObject({
+    version: VERSION,
+    license: "Apache-2.0",
+    bin: { contrast: "dist/cli/main.js" },
+    publishConfig: { access: "public", provenance: true },
+  });
+  for (const key of ["private", "scripts", "devDependencies"]) expect(manifest).not.toHaveProperty(key);
+  const { node } = manifest["engines"] as { node: string };
+  expect(readFileSync(join(root, "launch/cli.ts"), "utf8")).toContain(`needs Node ${node.replace(">=", "")} or later`);
+  expect(readdirSync(join(home, "package"))).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "dist", "package.json"]);
+
+  installProduction(join(home, "package"));
+  const contrast = (...args: string[]): string =>
+    execFileSync(process.execPath, [join(home, "package/dist/cli/main.js"), ...args], { encoding: "utf8", cwd: home });
+  const version = contrast("--version");
+  for (const name of ["coordinator", "initializer", "mesh-proxy"]) expect(version).toContain(`  ${pinned(name)}\n`);
+
+  cpSync(join(first, "demo"), join(home, "deployment"), { recursive: true });
+  const result = contrast(
+    "generate",
+    "--offline",
+    "--reference-values",
+    "metal-qemu-snp",
+    "--output",
+    "json",
+    "deployment",
+  );
+  // All images are known or have a digest; only the demo's applications are nobody's to know.
+  const { findings } = JSON.parse(result) as { findings: { code: string; got: string }[] };
+  expect(findings.filter(({ code }) => code === "image_digest")).toEqual([]);
+  expect(findings.filter(({ code, got }) => code === "image_unknown" && !got.includes("emojivoto"))).toEqual([]);
+  const web = readFileSync(join(home, "deployment/web.yml"), "utf8");
+  for (const name of ["initializer", "mesh-proxy", "emojivoto"]) expect(web).toContain(`image: ${pinned(name)}\n`);
+}, 60_000);
+
+/** What `npm install --omit=dev` would fetch, from the checkout. */
+function installProduction(folder: string): void {
+  const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {
+    packages: Record<string, { dev?: true; optional?: true }>;
+  };
+  for (const [path, { dev, optional }] of Object.entries(lock.packages)) {
+    if (path === "" || dev !== undefined || optional !== undefined) continue;
+    cpSync(join(root, path), join(folder, path), { recursive: true });
+  }
+}
+
+test("the bill of the npm package lists what it brings along, each once, and nothing of development", () => {
+  const { components } = JSON.parse(read(`contrast-${VERSION}.cdx.json`)) as {
+    components: { name: string; purl: string }[];
+  };
+  const names = components.map(({ name }) => name);
+  expect(names).toEqual(expect.arrayContaining(["@grpc/grpc-js", "koffi", "@koromix/koffi-linux-x64", "zod"]));
+  expect(names).not.toContain("vitest");
+  expect(new Set(components.map(({ purl }) => purl)).size).toBe(components.length);
+});
+
+test("damaged images, images of another version and a folder with something in it are refused in one line", () => {
+  const damaged = join(scratch, "damaged");
+  cpSync(built, damaged, { recursive: true });
+  const blobs = join(damaged, "coordinator/blobs/sha256");
+  const [blob = ""] = readdirSync(blobs);
+  writeFileSync(join(blobs, blob), "x");
+  const other = join(scratch, "other-version");
+  cpSync(built, other, { recursive: true });
+  writeFileSync(join(other, "images.json"), read("../images/images.json").replaceAll(`:${VERSION}`, ":0.0.9"));
+
+  for (const [images, out, said] of [
+    [
+      damaged,
+      "a",
+      `unusable_images: the images can't be released (at ${join(scratch, "a/images/coordinator/blobs/sha256", blob)}, got a blob`,
+    ],
+    [other, "b", `got no contrast/initializer:${VERSION}`],
+    [join(scratch, "nowhere"), "c", "got ENOENT"],
+    [built, "first", "output_exists: the folder of the release is not empty"],
+  ] as const) {
+    const { status, stderr } = release("--images", images, "--out", join(scratch, out));
+    expect(stderr).toContain(said);
+    expect(stderr.trim().split("\n")).toHaveLength(1);
+    expect(status).toBe(1);
+  }
+});
+
+test("a wrong option, or a registry that makes no image reference, is a usage error", () => {
+  for (const args of [
+    ["--registri", "x"],
+    ["--registry", "https://example.com"],
+    ["--registry", "Example"],
+  ]) {
+    const { status, stderr } = release(...args);
+    expect(stderr.trim().split("\n")).toHaveLength(1);
+    expect(status).toBe(2);
+  }
+});
+
+test("a checkout is released only if it is clean, new, described, and has a place to be pulled from", async () => {
+  const checkout = join(scratch, "checkout");
+  mkdirSync(checkout);
+  const git = (...args: string[]): void => {
+    const who = ["-c", "user.name=test", "-c", "user.email=test@example.com"];
+    execFileSync("git", [...who, ...args], { cwd: checkout, stdio: "ignore" });
+  };
+  const write = (name: string, text: string): void => writeFileSync(join(checkout, name), text);
+  const manifest = { name: "contrast", version: VERSION, repository: "github:example/contrast" };
+  write("package.json", JSON.stringify(manifest));
+  write("CHANGELOG.md", `# Changelog\n\n## [${VERSION}] - 2026-01-01\n\n- It begins.\n`);
+  git("init");
+  git("add", ".");
+  git("commit", "-m", "x");
+  expect(await obstacles(checkout, "ghcr.io/example")).toEqual([]);
+
+  git("tag", `v${VERSION}`);
+  write("package.json", JSON.stringify({ name: "contrast", version: "0.0.9" }));
+  write("CHANGELOG.md", "# Changelog\n\n## [Unreleased]\n\n- It begins.\n");
+  expect(await obstacles(checkout, undefined)).toEqual([
+    `package.json is version 0.0.9, runtime/version.ts ${VERSION}`,
+    `CHANGELOG.md has no section [${VERSION}] with a date`,
+    "the tree has 2 changes that are not committed",
+    `the tag v${VERSION} is there already`,
+    "package.json names no repository, which npm's provenance needs",
+    "no --registry: nobody could pull the images",
+  ]);
+});
+
+test("the section of a version is found by its dated heading, and ends at the next one", () => {
+  const changelog =
+    "# C\n\n## [Unreleased]\n\n- c\n\n## [1.2.0] - 2026-02-01\n\n### Added\n\n- b\n\n## [1.0.0] - 2026-01-01\n\n- a\n\n[1.0.0]: https://example.com\n";
+  expect(sectionOf(changelog, "1.2.0")).toBe("### Added\n\n- b");
+  expect(sectionOf(changelog, "1.0.0")).toBe("- a");
+  expect(sectionOf(changelog, "1.1.0")).toBeUndefined();
+  expect(sectionOf("## [1.0.0]\n\n- a\n", "1.0.0")).toBeUndefined();
+  expect(sectionOf("## [1.0.0] - 2026-01-01\n\n## [0.9.0] - 2026-01-01\n\n- a\n", "1.0.0")).toBeUndefined();
+  expect(sectionOf(readFileSync(join(root, "CHANGELOG.md"), "utf8"), VERSION)).toContain("### Added");
+});
