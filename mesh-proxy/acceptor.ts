@@ -4,7 +4,7 @@ import { createServer, type SecureContextOptions, type Server, type TLSSocket } 
 import { failWhereCut } from "./close-notify.ts";
 import type { Credentials } from "./credentials.ts";
 import { MeshProxyError, reason } from "./errors.ts";
-import type { Leg } from "./leg.ts";
+import { ignore, type Leg } from "./leg.ts";
 import type { LiveCredentials } from "./live-credentials.ts";
 import { isBoundToHandshake, tlsSettings, type TlsVersion } from "./tls-settings.ts";
 
@@ -53,7 +53,7 @@ export class TlsAcceptor {
     credentials.onChange((current) => this.#server.setSecureContext(contextOptions(current)));
     setInterval(() => this.#server.setTicketKeys(randomBytes(48)), TICKET_KEY_LIFETIME_MS).unref();
     this.#server.on("secureConnection", (socket) => {
-      socket.on("error", () => {});
+      socket.on("error", ignore);
       // Before the client's end can be seen: from here on it may end its direction and still wait for an answer.
       socket.allowHalfOpen = true;
       const handshake = this.#handshakeOf(socket);
@@ -89,6 +89,7 @@ export class TlsAcceptor {
     } finally {
       restore();
       clearTimeout(timer);
+      this.#handshakes.delete(transport);
     }
   }
 
@@ -113,12 +114,14 @@ function applicationProtocol(offered: readonly string[]): string | undefined {
  * answer that is empty.
  */
 function resetWhereClosed(transport: Socket): () => void {
-  const restore = (): void => void Reflect.deleteProperty(transport, "destroy");
-  transport.destroy = () => {
-    restore();
+  let isReset = true;
+  // It stays: an object that a property is deleted from is slow and large from then on.
+  transport.destroy = (error) => {
+    if (!isReset) return Socket.prototype.destroy.call(transport, error);
+    isReset = false;
     return transport.resetAndDestroy();
   };
-  return restore;
+  return () => void (isReset = false);
 }
 
 /** OpenSSL does not look at the dates again when a session is resumed, and every resumption gives a new ticket. */

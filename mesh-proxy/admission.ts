@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { Gate } from "../runtime/gate.ts";
 import { MeshProxyError } from "./errors.ts";
-import { whileWaited } from "./leg.ts";
+import { ignore, whileWaited } from "./leg.ts";
 import type { Limits } from "./limits.ts";
 import type { Direction } from "./metrics.ts";
 
@@ -25,7 +25,7 @@ export class Admission {
    */
   enter(direction: Direction, listener: string, source: string): () => void {
     const gate = direction === "ingress" ? this.ingress : this.#egressOf(listener);
-    const leave = gate.enter(source, () => {});
+    const leave = gate.enter(source, ignore);
     if (leave !== undefined) return leave;
     const { total, perPeer } = this.limits[direction];
     const variable = `CONTRAST_MAX_${direction.toUpperCase()}_CONNECTIONS`;
@@ -59,10 +59,14 @@ export class Admission {
    */
   async handshake<T>(client: Socket, source: string, handshake: () => Promise<T>): Promise<T> {
     const turn = Promise.withResolvers<void>();
-    const leave = this.handshakes.enter(source, turn.resolve);
+    let isItsTurn = false;
+    const leave = this.handshakes.enter(source, () => {
+      isItsTurn = true;
+      turn.resolve();
+    });
     if (leave === undefined) throw tooManyHandshakes();
     try {
-      await whileWaited(client, tooManyHandshakes, turn.promise, this.limits.handshakeMs);
+      if (!isItsTurn) await whileWaited(client, tooManyHandshakes, turn.promise, this.limits.handshakeMs);
       return await handshake();
     } finally {
       leave();

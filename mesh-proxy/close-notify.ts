@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { Readable } from "node:stream";
 import type { Leg } from "./leg.ts";
 
 /**
@@ -20,9 +21,8 @@ interface Reading {
 
 /** From now on a cut is an error of the stream, as if the peer had reset it. @param leg with TLS that is established */
 export function failWhereCut({ stream, transport }: Leg): void {
-  const push = stream.push.bind(stream);
   stream.push = (chunk: unknown, encoding?: BufferEncoding) => {
-    if (chunk !== null || !isCut(stream, transport)) return push(chunk, encoding);
+    if (chunk !== null || !isCut(stream, transport)) return Readable.prototype.push.call(stream, chunk, encoding);
     stream.destroy(new Error("TCP ended without close_notify"));
     return false;
   };

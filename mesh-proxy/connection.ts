@@ -26,6 +26,7 @@ export class Connections {
   readonly #watch: Watch;
   readonly #log: Logger;
   readonly #refusals: RefusalLog;
+  readonly #open = new Set<Socket>();
 
   constructor(route: Route, watch: Watch, log: Logger) {
     this.#route = route;
@@ -58,6 +59,7 @@ export class Connections {
       counts.end("refused", this.#say(error, peer));
       return;
     }
+    this.#open.add(transport);
     const carried = { up: 0, down: 0 };
     const connection: OpenConnection = { carried };
     counts.opened(connection);
@@ -75,6 +77,7 @@ export class Connections {
     }
     // A peer that does not read may take its time for what is still to be written. That, too, is an open connection.
     await Promise.all([closed(transport), connection.legs && closed(connection.legs.far.transport)]);
+    this.#open.delete(transport);
     leave();
     counts.closed(connection);
     counts.end(outcome, reason ?? "");
@@ -89,6 +92,10 @@ export class Connections {
       outcome,
       reason,
     });
+  }
+
+  resetAll(): void {
+    for (const transport of this.#open) reset(plainLeg(transport));
   }
 
   /** Those of clients take turns; those with upstreams are the proxy's own. */

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readFileSync } from "node:fs";
-import type { Server } from "node:net";
+import type { Server, Socket } from "node:net";
 
 /**
  * File descriptors, of which a process has a limited number. When none is left, libuv accepts connections only to close
@@ -28,6 +28,12 @@ export class Descriptors {
       return true;
     }
   }
+
+  /** The same by the number that a connection has just got, which spares opening a file for each of them. */
+  areScarceAt(accepted: Socket): boolean {
+    const number = numberOf(accepted);
+    return number === undefined ? this.areScarce : number >= this.#most;
+  }
 }
 
 /** How many of the descriptors connections may use. */
@@ -46,13 +52,19 @@ const F_DUPFD_CLOEXEC = 1030;
 /**
  * A second descriptor of a server's listening socket, which keeps the socket and its queue when the server is closed.
  *
- * @throws where the native module can't be loaded, or Node no longer has the undocumented property of the first one
+ * @throws where the native module can't be loaded, or Node does not tell the number of the first one
  */
 export async function duplicate(server: Server): Promise<number> {
   const { load } = await import("koffi");
   const fcntl = load(null).func("int fcntl(int fd, int command, int argument)");
-  const { _handle: handle } = server as Server & { readonly _handle?: { readonly fd?: unknown } };
-  const fd = typeof handle?.fd === "number" ? (fcntl(handle.fd, F_DUPFD_CLOEXEC, 0) as number) : -1;
+  const number = numberOf(server);
+  const fd = number === undefined ? -1 : (fcntl(number, F_DUPFD_CLOEXEC, 0) as number);
   if (fd < 0) throw new Error("the listening socket has no descriptor");
   return fd;
+}
+
+/** By an undocumented property; undefined where this Node does not have it. */
+function numberOf(socket: Server | Socket): number | undefined {
+  const { _handle: handle } = socket as { readonly _handle?: { readonly fd?: unknown } | null };
+  return typeof handle?.fd === "number" && handle.fd >= 0 ? handle.fd : undefined;
 }

@@ -2,7 +2,7 @@ import type { LookupAddress } from "node:dns";
 import { connect, type Socket } from "node:net";
 import { type Endpoint, formatEndpoint } from "../mesh-rules/endpoint.ts";
 import { MeshProxyError, reason } from "./errors.ts";
-import { DEADLINE_MS, tuneTransport, whileWaited } from "./leg.ts";
+import { DEADLINE_MS, ignore, tuneTransport, whileWaited } from "./leg.ts";
 import type { Names } from "./names.ts";
 
 /**
@@ -20,73 +20,74 @@ const ATTEMPT_DELAY_MS = 250;
  * @throws MeshProxyError `upstream_refused`, `upstream_timeout` or `client_gone`
  */
 export async function dial(to: Endpoint, near: Socket, names: Names): Promise<Socket> {
-  const where = formatEndpoint(to);
-  const stop = new AbortController();
   const late = (): MeshProxyError =>
     new MeshProxyError("upstream_timeout", "the upstream does not answer", {
-      where,
+      where: formatEndpoint(to),
       got: `nothing for ${DEADLINE_MS} ms`,
     });
-  const attempt = async (): Promise<Socket> => {
-    try {
-      return await fastest(interleave(await names.addresses(to.host)), to.port, stop.signal);
-    } catch (error) {
-      throw new MeshProxyError("upstream_refused", "can't connect to the upstream", {
-        where,
-        got: reason(error as Error),
-        hint: "does it listen there, and does its name resolve to it?",
-        cause: error,
-      });
-    }
-  };
+  const race = new Race(to.port);
   try {
-    return await whileWaited(near, late, attempt());
+    return await whileWaited(near, late, race.winner(names.addresses(to.host)));
   } catch (error) {
-    stop.abort();
-    throw error;
+    if (error instanceof MeshProxyError) throw error;
+    throw new MeshProxyError("upstream_refused", "can't connect to the upstream", {
+      where: formatEndpoint(to),
+      got: reason(error as Error),
+      hint: "does it listen there, and does its name resolve to it?",
+      cause: error,
+    });
+  } finally {
+    race.end();
   }
 }
 
-/**
- * The first connection that is made. All others are closed, all of them where `stop` fires.
- *
- * @throws the error of the address that failed last
- */
-async function fastest(addresses: readonly string[], port: number, stop: AbortSignal): Promise<Socket> {
-  const { promise, resolve, reject } = Promise.withResolvers<Socket>();
-  const waiting = [...addresses];
-  const attempts = new Set<Socket>();
-  let timer: NodeJS.Timeout | undefined;
-  const next = (): void => {
-    clearTimeout(timer);
-    const host = waiting.shift();
+/** The attempts to connect to the addresses of one host. */
+class Race {
+  readonly #port: number;
+  readonly #result = Promise.withResolvers<Socket>();
+  readonly #running = new Set<Socket>();
+  #waiting: string[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #isOver = false;
+
+  constructor(port: number) {
+    this.#port = port;
+  }
+
+  /** @throws the error of the address that failed last */
+  async winner(addresses: Promise<readonly LookupAddress[]>): Promise<Socket> {
+    this.#waiting = interleave(await addresses);
+    if (this.#waiting.length === 0) throw new Error("no address");
+    this.#next();
+    return this.#result.promise;
+  }
+
+  /** Closes all connections but the winner. */
+  end(): void {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+    for (const socket of this.#running) socket.destroy();
+  }
+
+  #next(): void {
+    clearTimeout(this.#timer);
+    const host = this.#isOver ? undefined : this.#waiting.shift();
     if (host === undefined) return;
-    const socket = connect({ host, port, allowHalfOpen: true });
-    attempts.add(socket);
-    socket.once("connect", () => {
-      attempts.delete(socket);
+    const socket = connect({ host, port: this.#port, allowHalfOpen: true });
+    this.#running.add(socket);
+    const won = (): void => {
+      this.#running.delete(socket);
+      socket.off("connect", won).off("error", lost);
       tuneTransport(socket);
-      resolve(socket);
-    });
-    // The listener stays: an error that comes after this function must not end the process.
-    socket.on("error", (error) => {
-      if (!attempts.delete(socket)) return;
-      if (attempts.size + waiting.length === 0) reject(error);
-      else next();
-    });
-    if (waiting.length > 0) timer = setTimeout(next, ATTEMPT_DELAY_MS);
-  };
-  const giveUp = (): void => reject(new Error("given up"));
-  stop.addEventListener("abort", giveUp, { once: true });
-  if (stop.aborted || waiting.length === 0) reject(new Error("no address"));
-  else next();
-  try {
-    return await promise;
-  } finally {
-    clearTimeout(timer);
-    stop.removeEventListener("abort", giveUp);
-    for (const socket of attempts) socket.destroy();
-    attempts.clear();
+      this.#result.resolve(socket);
+    };
+    const lost = (error: Error): void => {
+      this.#running.delete(socket);
+      if (this.#running.size + this.#waiting.length === 0) this.#result.reject(error);
+      else this.#next();
+    };
+    socket.on("error", ignore).on("connect", won).on("error", lost);
+    if (this.#waiting.length > 0) this.#timer = setTimeout(() => this.#next(), ATTEMPT_DELAY_MS);
   }
 }
 

@@ -40,6 +40,7 @@ interface Session {
 export class Egress {
   readonly #rule: EgressRule;
   readonly #options: EgressOptions;
+  readonly #where: string;
   /**
    * Of the last full handshake with a peer that was accepted. Resuming it spares both sides the signatures; only that
    * peer can.
@@ -49,6 +50,7 @@ export class Egress {
   constructor(rule: EgressRule, options: EgressOptions) {
     this.#rule = rule;
     this.#options = options;
+    this.#where = formatEndpoint(rule.upstream);
   }
 
   /**
@@ -76,7 +78,7 @@ export class Egress {
       ...(isIP(host) === 0 ? { servername: host.replace(/\.$/, "") } : {}),
       rejectUnauthorized: true,
       // The mesh CA names workloads, not hosts: any name will do unless the rule pins one, and that is checked below.
-      checkServerIdentity: () => undefined,
+      checkServerIdentity: anyName,
       session: resumable?.ticket,
     });
     let certificate: X509Certificate | undefined;
@@ -85,7 +87,7 @@ export class Egress {
       if (certificate === undefined || stream.getProtocol() === "TLSv1.2") return;
       this.#session = { ticket, context, certificate };
     });
-    const where = formatEndpoint(this.#rule.upstream);
+    const where = this.#where;
     try {
       await established(stream, "secureConnect", near, {
         failed: (error) => refusal(error, stream, where),
@@ -130,6 +132,8 @@ export class Egress {
     });
   }
 }
+
+const anyName = (): undefined => undefined;
 
 function refusal(error: Error, stream: TLSSocket, where: string): MeshProxyError {
   // Node's types say Error; it is the code of OpenSSL's verification.

@@ -36,6 +36,12 @@ export function tuneTransport(transport: Socket): void {
 /** How long a connection may take to be made, and then a handshake to be done; a slow peer can't hold it for longer. */
 export const DEADLINE_MS = 10_000;
 
+/**
+ * Listens for errors that are dealt with when the connection closes: without a listener they would end the process. One
+ * function for all, because every connection keeps its listeners for as long as it is open.
+ */
+export const ignore = (): void => {};
+
 /** A leg without TLS. */
 export function plainLeg(transport: Socket): Leg {
   return { stream: transport, transport };
@@ -65,15 +71,16 @@ export async function whileWaited<T>(
   work: Promise<T>,
   deadlineMs: number = DEADLINE_MS,
 ): Promise<T> {
-  const { promise: given, reject } = Promise.withResolvers<never>();
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
   const giveUp = (): void => {
     reject(new MeshProxyError("client_gone", "the client closed the connection before it was made"));
   };
   const timer = setTimeout(() => reject(late()), deadlineMs);
-  near.once("close", giveUp);
+  near.on("close", giveUp);
   if (near.destroyed) giveUp();
+  work.then(resolve, reject);
   try {
-    return await Promise.race([given, work]);
+    return await promise;
   } finally {
     clearTimeout(timer);
     near.off("close", giveUp);
@@ -92,17 +99,17 @@ export async function established(
   errors: { readonly failed: (error: Error) => MeshProxyError; readonly late: () => MeshProxyError },
 ): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const closed = (): void => reject(errors.failed(new Error("closed")));
-  socket.once(event, resolve);
-  // The listener stays: an error that comes after this function must not end the process.
-  socket.on("error", (error) => reject(errors.failed(error)));
-  socket.once("close", closed);
+  const failed = (error: Error): void => reject(errors.failed(error));
+  const closed = (): void => failed(new Error("closed"));
+  // Also of an error that comes after this function.
+  socket.on("error", ignore);
+  socket.on(event, resolve).on("error", failed).on("close", closed);
   try {
     await whileWaited(near, errors.late, promise);
   } catch (error) {
     socket.destroy();
     throw error;
   } finally {
-    socket.off("close", closed);
+    socket.off(event, resolve).off("error", failed).off("close", closed);
   }
 }

@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { type Endpoint, formatEndpoint } from "../mesh-rules/endpoint.ts";
 import { type Descriptors, duplicate } from "./descriptors.ts";
 import { MeshProxyError, reason } from "./errors.ts";
-import { plainLeg, reset, tuneTransport } from "./leg.ts";
+import { ignore, tuneTransport } from "./leg.ts";
 
 /** An address to listen on; `fd` is a socket that does so already. */
 export interface ListenAddress extends Endpoint {
@@ -26,11 +26,10 @@ export interface ListenerOptions {
 /** How often to look whether there are descriptors again. */
 const PAUSE_MS = 100;
 
-/** A TCP listener that can be stopped together with its connections. */
+/** A TCP listener that can be stopped, and pauses by itself. */
 export class Listener {
   readonly #server: Server;
   readonly #options: ListenerOptions;
-  readonly #connections = new Set<Socket>();
   #state: "accepting" | "pausing" | { readonly fd: number } | "stopped" = "accepting";
 
   private constructor(server: Server, options: ListenerOptions) {
@@ -45,12 +44,9 @@ export class Listener {
     const listener = new Listener(server, options);
     server.on("connection", (transport) => {
       tuneTransport(transport);
-      listener.#connections.add(transport);
-      transport.once("close", () => listener.#connections.delete(transport));
-      // A reset of one connection must not end the process, whoever else listens for it.
-      transport.on("error", () => {});
+      transport.on("error", ignore);
       accept(transport);
-      if (listener.#state === "accepting" && options.descriptors.areScarce) void listener.#pause();
+      if (listener.#state === "accepting" && options.descriptors.areScarceAt(transport)) void listener.#pause();
     });
     await listening(server, at);
     server.on("error", failed);
@@ -62,10 +58,6 @@ export class Listener {
     if (typeof this.#state === "object") closeSync(this.#state.fd);
     else this.#server.close();
     this.#state = "stopped";
-  }
-
-  resetAll(): void {
-    for (const transport of this.#connections) reset(plainLeg(transport));
   }
 
   async #pause(): Promise<void> {

@@ -145,7 +145,11 @@ function egressRoutes(configuration: MeshProxyConfiguration, { credentials, name
 
 /** The listeners of all routes. */
 export class Proxy {
-  readonly #listeners: { readonly direction: Route["direction"]; readonly listener: Listener }[] = [];
+  readonly #routes: {
+    readonly direction: Route["direction"];
+    readonly listener: Listener;
+    readonly connections: Connections;
+  }[] = [];
   readonly #log: Logger;
   readonly #descriptors: Descriptors;
   readonly #watch: Watch;
@@ -173,7 +177,7 @@ export class Proxy {
         descriptors: this.#descriptors,
         paused: () => this.#tellOfPause(log),
       });
-      this.#listeners.push({ direction: route.direction, listener });
+      this.#routes.push({ direction: route.direction, listener, connections });
     }
   }
 
@@ -184,15 +188,15 @@ export class Proxy {
    * @returns whether all connections ended by themselves
    */
   async close(graceMs: number, atOnce?: AbortSignal): Promise<boolean> {
-    for (const { direction, listener } of this.#listeners) if (direction === "ingress") listener.stop();
+    for (const { direction, listener } of this.#routes) if (direction === "ingress") listener.stop();
     const idle = this.#idle();
     const isDrained = await Promise.race([
       idle,
       sleep(graceMs, false, { ref: false, signal: atOnce }).catch(() => false),
     ]);
-    for (const { direction, listener } of this.#listeners) {
+    for (const { direction, listener, connections } of this.#routes) {
       if (direction === "egress") listener.stop();
-      listener.resetAll();
+      connections.resetAll();
     }
     // The other legs are reset when the first ones have closed.
     if (!isDrained) await Promise.race([idle, sleep(RESET_MS, undefined, { ref: false })]);

@@ -30,7 +30,7 @@ export function pump(source: Socket, sink: Socket, read: Read, count: (bytes: nu
   const { take, end } = new Pump(source, sink, count);
   read(source, take);
   if (source.readableEnded) end();
-  else source.once("end", end);
+  else source.on("end", end);
 }
 
 class Pump {
@@ -63,7 +63,7 @@ class Pump {
     else if (!isFull || this.#used + FULL_RECORD > PORTION) this.#flush();
     else if (!this.#isScheduled) {
       this.#isScheduled = true;
-      setImmediate(this.#endOfTurn);
+      setImmediate(() => this.#endOfTurn());
     }
   };
 
@@ -105,10 +105,10 @@ class Pump {
     });
   }
 
-  readonly #endOfTurn = (): void => {
+  #endOfTurn(): void {
     this.#isScheduled = false;
     if (this.#used > 0 && !this.#isWriting) this.#flush();
-  };
+  }
 }
 
 /** Portions that nothing is in, for whoever needs one next. */

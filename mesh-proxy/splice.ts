@@ -33,7 +33,7 @@ export async function splice({ near, far }: Legs, carried: Carried = { up: 0, do
   let open = 2;
   const join = (leg: Leg, other: Leg, side: string): void => {
     leg.stream.on("error", (error) => broke(leg, other, side, error));
-    leg.stream.once("close", () => {
+    leg.stream.on("close", () => {
       if (!(leg.stream.readableEnded && leg.stream.writableFinished)) broke(leg, other, side, new Error("closed"));
       else if (--open === 0) resolve();
     });
