@@ -13,6 +13,11 @@ if (major > 24 || (major === 24 && minor >= 12)) {
         process.stdout.write(text + "\n");
         process.exitCode = code;
       });
+  } else if (process.argv.length === 3 && process.argv[2] === "thread") {
+    // What the program calls the threads that it starts; nobody else may.
+    void import("node:worker_threads").then(({ isMainThread }) =>
+      isMainThread ? import("../mesh-proxy/program.ts") : import("../mesh-proxy/threads/program.ts"),
+    );
   } else {
     void import("../mesh-proxy/program.ts");
   }

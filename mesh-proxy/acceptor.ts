@@ -1,15 +1,11 @@
-import { randomBytes } from "node:crypto";
+import { hkdfSync } from "node:crypto";
 import { Socket } from "node:net";
 import { createServer, type SecureContextOptions, type Server, type TLSSocket } from "node:tls";
 import { failWhereCut } from "./close-notify.ts";
-import type { Credentials } from "./credentials.ts";
+import type { CredentialsInUse, CurrentCredentials } from "./current-credentials.ts";
 import { MeshProxyError, reason } from "./errors.ts";
 import { ignore, type Leg } from "./leg.ts";
-import type { LiveCredentials } from "./live-credentials.ts";
 import { isBoundToHandshake, tlsSettings, type TlsVersion } from "./tls-settings.ts";
-
-/** How long a key encrypts sessions, which it can decrypt for no longer: they live in the client's memory alone. */
-export const TICKET_KEY_LIFETIME_MS = 3_600_000;
 
 export interface AcceptorOptions {
   readonly clientCertificate: "required" | "not asked for";
@@ -29,20 +25,23 @@ export interface SecureLeg extends Leg {
  * `clientCertificate: "required"` a connection is secure only if the client's chain ends in the mesh CA.
  *
  * A session is resumed only under the certificate set that it began under: the keys of its ticket (RFC 5077) belong to
- * the context, are in no file, and are gone with it.
+ * that set, are in no file, and are gone with it. A session that was begun without a client certificate has others than
+ * one that was begun with it.
  */
 export class TlsAcceptor {
   readonly #server: Server;
   readonly #handshakeMs: number;
   readonly #handshakes = new WeakMap<Socket, PromiseWithResolvers<TLSSocket>>();
 
-  constructor(credentials: LiveCredentials, { clientCertificate, oldestTls, handshakeMs, now }: AcceptorOptions) {
+  constructor(credentials: CurrentCredentials, { clientCertificate, oldestTls, handshakeMs, now }: AcceptorOptions) {
     this.#handshakeMs = handshakeMs;
     const isRequired = clientCertificate === "required";
-    const contextOptions = (current: Credentials): SecureContextOptions => ({
+    // A session that was begun without a client certificate must not be resumed where one is required.
+    const sessionIdContext = isRequired ? "mesh-mutual" : "mesh-server";
+    const contextOptions = (current: CredentialsInUse): SecureContextOptions => ({
       ...tlsSettings(current, oldestTls),
-      // A session that was begun without a client certificate must not be resumed where one is required.
-      sessionIdContext: isRequired ? "mesh-mutual" : "mesh-server",
+      sessionIdContext,
+      ticketKeys: ticketKeys(current, sessionIdContext),
     });
     this.#server = createServer({
       ...contextOptions(credentials.current),
@@ -51,7 +50,6 @@ export class TlsAcceptor {
       ALPNCallback: ({ protocols }) => applicationProtocol(protocols),
     });
     credentials.onChange((current) => this.#server.setSecureContext(contextOptions(current)));
-    setInterval(() => this.#server.setTicketKeys(randomBytes(48)), TICKET_KEY_LIFETIME_MS).unref();
     this.#server.on("secureConnection", (socket) => {
       socket.on("error", ignore);
       // Before the client's end can be seen: from here on it may end its direction and still wait for an answer.
@@ -97,6 +95,11 @@ export class TlsAcceptor {
     const transport = transportOf(socket);
     return transport === undefined ? undefined : this.#handshakes.get(transport);
   }
+}
+
+/** Name, key of AES and key of HMAC, 16 bytes each, as Node wants them. */
+function ticketKeys({ ticketSecret }: CredentialsInUse, purpose: string): Buffer {
+  return Buffer.from(hkdfSync("sha256", ticketSecret.reveal(), "", purpose, 48));
 }
 
 /**

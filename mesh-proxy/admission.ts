@@ -4,18 +4,33 @@ import { MeshProxyError } from "./errors.ts";
 import { ignore, whileWaited } from "./leg.ts";
 import type { Limits } from "./limits.ts";
 import type { Direction } from "./metrics.ts";
+import { SharedPlaces } from "./threads/shared-places.ts";
+import { partOf, type ThreadShare } from "./threads/share.ts";
+
+/** Room for connections, which nobody waits for. */
+type Places = Pick<Gate, "inside" | "mostOfOnePeer" | "enter">;
 
 /** Lets connections and handshakes in, as far as the limits allow. Sources take turns, so that a flood waits for itself. */
 export class Admission {
   readonly limits: Limits;
-  readonly ingress: Gate;
+  readonly ingress: Places;
+  /** Of this thread. */
   readonly handshakes: Gate;
-  readonly #egress = new Map<string, Gate>();
+  readonly #egress = new Map<string, Places>();
 
-  constructor(limits: Limits) {
+  /** @param share undefined: there is no other thread */
+  constructor(limits: Limits, share: ThreadShare | undefined) {
     this.limits = limits;
-    this.ingress = new Gate(limits.ingress);
-    this.handshakes = new Gate(limits.handshakes);
+    if (share === undefined) {
+      this.ingress = new Gate(limits.ingress);
+      this.handshakes = new Gate(limits.handshakes);
+      return;
+    }
+    this.ingress = new SharedPlaces(limits.ingress, share.ingress);
+    this.handshakes = new Gate(partOf(limits.handshakes, share));
+    for (const [listener, counters] of share.egress) {
+      this.#egress.set(listener, new SharedPlaces(limits.egress, counters));
+    }
   }
 
   /**
@@ -41,7 +56,7 @@ export class Admission {
     });
   }
 
-  #egressOf(listener: string): Gate {
+  #egressOf(listener: string): Places {
     let gate = this.#egress.get(listener);
     if (gate === undefined) this.#egress.set(listener, (gate = new Gate(this.limits.egress)));
     return gate;

@@ -6,6 +6,7 @@ import { PORT } from "../mesh-rules/entries.ts";
 import { type IngressAllow, parseIngressAllow } from "../mesh-rules/ingress-allow.ts";
 import { type IngressRule, parseIngressRules } from "../mesh-rules/ingress-rules.ts";
 import { limitVariables } from "./limits.ts";
+import { workersVariable } from "./threads/event-loops.ts";
 import { parseSockets, type TransparentSocket } from "./transparent/sockets.ts";
 
 /** The variables of the mesh proxy (design §2), and what has to hold between them. */
@@ -42,6 +43,7 @@ export const variables = {
   },
   CONTRAST_TLS_MIN: oneOf(["1.2", "1.3"], "1.3", "the oldest version of TLS to speak"),
   CONTRAST_DRAIN_TIMEOUT: duration(25_000, "how long connections may go on after the signal to stop (default: 25s)"),
+  CONTRAST_WORKERS: workersVariable,
   CONTRAST_ADMIN_PORT: {
     help: "the port of /healthz, /readyz, /metrics and /config; unset: none",
     unset: undefined as number | undefined,

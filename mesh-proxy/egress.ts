@@ -7,15 +7,15 @@ import { carriesSan } from "../mesh-rules/san.ts";
 import { failWhereCut } from "./close-notify.ts";
 import type { RunHandshake } from "./connection.ts";
 import type { Credentials } from "./credentials.ts";
+import type { CurrentCredentials } from "./current-credentials.ts";
 import { dial } from "./dial.ts";
 import { MeshProxyError, reason } from "./errors.ts";
 import { DEADLINE_MS, established, type Legs, plainLeg } from "./leg.ts";
-import type { LiveCredentials } from "./live-credentials.ts";
 import type { Names } from "./names.ts";
 import { tlsSettings, type TlsVersion } from "./tls-settings.ts";
 
 /** @returns the client side of mutual TLS, one for all upstreams: another one for each certificate set */
-export function egressContext(credentials: LiveCredentials, oldestTls: TlsVersion): () => SecureContext {
+export function egressContext(credentials: CurrentCredentials, oldestTls: TlsVersion): () => SecureContext {
   const make = (current: Credentials): SecureContext => createSecureContext(tlsSettings(current, oldestTls));
   let context = make(credentials.current);
   credentials.onChange((current) => (context = make(current)));

@@ -6,6 +6,7 @@ import { CodedError } from "../runtime/errors.ts";
  * - `certificates`: it does not start, or goes on with the certificates it had. Fix the TLS configuration folder.
  * - `listen`: it does not start. Free the port.
  * - `net_admin_missing`, `set_up`: transparent ingress could not be set up; its ports stay closed. Do what the hint says.
+ * - `thread`: it does not start, or ends, because one of its threads did. Where the line has no hint, the fault is the proxy's.
  * - `not_redirected`: somebody connected to the proxy's own ports. Connect to the application's.
  * - `client_certificate_missing`, `client_certificate_untrusted`: an ingress peer did not prove that it belongs to the
  *   mesh. The peer has to go through its own mesh proxy, or to be issued a certificate again.
@@ -24,6 +25,7 @@ export type MeshProxyCode =
   | "listen"
   | "net_admin_missing"
   | "set_up"
+  | "thread"
   | "not_redirected"
   | "client_certificate_missing"
   | "client_certificate_untrusted"

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { expose, Histogram } from "./exposition.ts";
+import { addUp, expose, Histogram } from "./exposition.ts";
 
 test("families are exposed with help and type, also without samples", () => {
   const families = [
@@ -44,4 +44,25 @@ test("a histogram counts into cumulative buckets, whose bounds belong to them", 
     'x_sum{rule="a"} 5.5',
     'x_count{rule="a"} 4',
   ]);
+});
+
+test("families of one name become one, with the sums of what has the same labels", () => {
+  const family = (...samples: readonly { labels: { of: string }; value: number }[]) =>
+    ({ name: "a_total", type: "counter", help: "Of a.", samples }) as const;
+  const one = [family({ labels: { of: "x" }, value: 1 }, { labels: { of: "y" }, value: 2 })];
+  const other = [family({ labels: { of: "y" }, value: 3 }, { labels: { of: "z" }, value: 4 })];
+  expect(addUp([one, other])).toEqual([
+    family({ labels: { of: "x" }, value: 1 }, { labels: { of: "y" }, value: 5 }, { labels: { of: "z" }, value: 4 }),
+  ]);
+});
+
+test("histograms add up to that of all observations", () => {
+  const [all, one, other] = [new Histogram([1, 2]), new Histogram([1, 2]), new Histogram([1, 2])];
+  for (const [index, value] of [0.5, 1.5, 1.5, 3, 4].entries()) {
+    all.observe(value);
+    (index % 2 === 0 ? one : other).observe(value);
+  }
+  const family = (histogram: Histogram) =>
+    [{ name: "h", type: "histogram", help: "Of h.", samples: histogram.samples({}) }] as const;
+  expect(expose(addUp([family(one), family(other)]))).toBe(expose(family(all)));
 });

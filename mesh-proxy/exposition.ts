@@ -21,6 +21,20 @@ export interface Family {
   readonly samples: readonly Sample[];
 }
 
+/** One family of each name, with the sum of the samples that have the same labels: also those of a histogram add up. */
+export function addUp(all: readonly (readonly Family[])[]): Family[] {
+  const sums = new Map<string, { readonly family: Family; readonly samples: Map<string, Sample> }>();
+  for (const family of all.flat()) {
+    let sum = sums.get(family.name);
+    if (sum === undefined) sums.set(family.name, (sum = { family, samples: new Map() }));
+    for (const sample of family.samples) {
+      const key = JSON.stringify([sample.suffix, sample.labels]);
+      sum.samples.set(key, { ...sample, value: sample.value + (sum.samples.get(key)?.value ?? 0) });
+    }
+  }
+  return [...sums.values()].map(({ family, samples }) => ({ ...family, samples: [...samples.values()] }));
+}
+
 export function expose(families: readonly Family[]): string {
   return families
     .map(({ name, type, help, samples }) =>

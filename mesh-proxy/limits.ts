@@ -51,18 +51,18 @@ export function limitsOf(configuration: LimitConfiguration, { descriptors, hasIn
   const total = configuration.CONTRAST_MAX_INGRESS_CONNECTIONS ?? atMost(share);
   const perPeer = configuration.CONTRAST_MAX_INGRESS_CONNECTIONS_PER_SOURCE ?? Math.ceil(total / 2);
   const egress = configuration.CONTRAST_MAX_EGRESS_CONNECTIONS ?? atMost(share / Math.max(1, egressRules));
-  const handshakes = configuration.CONTRAST_MAX_HANDSHAKES ?? HANDSHAKES;
   return {
     ingress: { total, perPeer },
     egress: { total: egress, perPeer: egress },
-    handshakes: {
-      total: handshakes,
-      perPeer: configuration.CONTRAST_MAX_HANDSHAKES_PER_SOURCE ?? Math.ceil(handshakes / 4),
-      // Whoever has a connection may wait.
-      waiting: { total, perPeer },
-    },
+    // Whoever has a connection may wait.
+    handshakes: { ...handshakeLimits(configuration), waiting: { total, perPeer } },
     handshakeMs: configuration.CONTRAST_HANDSHAKE_TIMEOUT,
   };
+}
+
+export function handshakeLimits(configuration: LimitConfiguration): GateLimits {
+  const total = configuration.CONTRAST_MAX_HANDSHAKES ?? HANDSHAKES;
+  return { total, perPeer: configuration.CONTRAST_MAX_HANDSHAKES_PER_SOURCE ?? Math.ceil(total / 4) };
 }
 
 function count(help: string): Variable<number | undefined> {

@@ -53,11 +53,17 @@ export class Listener {
     return listener;
   }
 
-  /** Accepts no more; its connections go on. */
+  /** Accepts no more; its connections go on. To say it again does nothing. */
   stop(): void {
+    if (this.#state === "stopped") return;
     if (typeof this.#state === "object") closeSync(this.#state.fd);
     else this.#server.close();
     this.#state = "stopped";
+  }
+
+  /** @returns a descriptor of its socket, for another thread to accept from the same queue */
+  async share(): Promise<number> {
+    return duplicate(this.#server);
   }
 
   async #pause(): Promise<void> {

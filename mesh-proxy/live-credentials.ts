@@ -1,6 +1,10 @@
+import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "../runtime/log.ts";
+import { Secret } from "../runtime/secret.ts";
+import { Turns } from "../runtime/turns.ts";
 import { type Credentials, fingerprint, loadCredentials } from "./credentials.ts";
+import { CurrentCredentials } from "./current-credentials.ts";
 import { MeshProxyError } from "./errors.ts";
 
 /**
@@ -17,21 +21,24 @@ const INTERVAL_MS = 1_000;
 /** How often files are read again that change while they are read, until the next look. */
 const TRIES = 5;
 
-export class LiveCredentials {
+/** How long the keys of tickets are in use. They are nowhere but in memory, and nobody can read a ticket when they are gone. */
+export const TICKET_KEY_LIFETIME_MS = 3_600_000;
+
+export class LiveCredentials extends CurrentCredentials {
   readonly #folder: string;
   readonly #log: Logger;
-  readonly #users: ((credentials: Credentials) => void)[] = [];
-  #current: Credentials;
   /** Of the files that `current` was read from, or that were refused since. */
   #judged: string;
-  #reload: Promise<void> = Promise.resolve();
+  /** One change after the other, so that the last one that was asked for decides. */
+  readonly #turns = new Turns();
   #failures = 0;
 
   private constructor(folder: string, log: Logger, current: Credentials, judged: string) {
+    super({ ...current, ticketSecret: newTicketSecret() });
     this.#folder = folder;
     this.#log = log;
-    this.#current = current;
     this.#judged = judged;
+    setInterval(() => void this.#turns.take(async () => this.#use(this.current)), TICKET_KEY_LIFETIME_MS).unref();
   }
 
   /** @throws MeshProxyError `certificates` */
@@ -41,18 +48,9 @@ export class LiveCredentials {
     return new LiveCredentials(folder, log, outcome, judged);
   }
 
-  get current(): Credentials {
-    return this.#current;
-  }
-
   /** How many changes of the files were no set that could be used. */
-  get failures(): number {
+  override get failures(): number {
     return this.#failures;
-  }
-
-  /** Calls `use` with each set that becomes the current one from now on. */
-  onChange(use: (credentials: Credentials) => void): void {
-    this.#users.push(use);
   }
 
   /** Follows the files until `stop` fires. */
@@ -68,9 +66,7 @@ export class LiveCredentials {
 
   /** Reads the files now. It never throws: what is wrong with them stands in the log. */
   async reload(): Promise<void> {
-    // One after the other, so that the last one that was asked for decides.
-    this.#reload = this.#reload.then(async () => this.#load());
-    return this.#reload;
+    return this.#turns.take(async () => this.#load());
   }
 
   async #load(): Promise<void> {
@@ -80,12 +76,20 @@ export class LiveCredentials {
       this.#failures++;
       const { code, message, where, got, want, hint } = outcome;
       this.#log.error({ code, where, got, want, hint }, `the old certificates stay in use: ${message}`);
-    } else if (!isSame(outcome, this.#current)) {
-      this.#current = outcome;
-      for (const use of this.#users) use(outcome);
+    } else if (!isSame(outcome, this.current)) {
+      await this.#use(outcome);
       this.#log.info({ notAfter: outcome.notAfter.toISOString() }, "new certificates are in use");
     }
   }
+
+  /** With other keys for tickets: what was resumable is so no more. */
+  async #use(credentials: Credentials): Promise<void> {
+    await this.replace({ ...credentials, ticketSecret: newTicketSecret() });
+  }
+}
+
+function newTicketSecret(): Secret {
+  return new Secret(randomBytes(32));
 }
 
 /** A set of which no file changed between the first and the last one that was read, or why there is none. */

@@ -2,7 +2,7 @@ import { readdir } from "node:fs/promises";
 import { VERSION } from "../runtime/version.ts";
 import type { Admission } from "./admission.ts";
 import { descriptorLimit } from "./descriptors.ts";
-import { expose, type Family, Histogram, type Labels, type Sample } from "./exposition.ts";
+import { addUp, expose, type Family, Histogram, type Labels, type Sample } from "./exposition.ts";
 import type { Legs } from "./leg.ts";
 import type { Carried } from "./splice.ts";
 
@@ -99,13 +99,31 @@ export class Metrics {
     return rule;
   }
 
-  async text(): Promise<string> {
-    return expose([
+  /** @param others what the other threads count */
+  async text(others: readonly (readonly Family[])[] = []): Promise<string> {
+    const ofProcess = [...this.#limits(), ...this.#proxy(), ...(await processFamilies(this.#observed.startedAt))];
+    return expose(addUp([this.counted(), ...others, ofProcess]));
+  }
+
+  /** What each thread counts for itself. */
+  counted(): Family[] {
+    const { admission, accessLog } = this.#observed;
+    const { inside, mostOfOnePeer, waiting } = admission.handshakes;
+    return [
       ...this.#connections(),
-      ...this.#limits(),
-      ...this.#proxy(),
-      ...(await processFamilies(this.#observed.startedAt)),
-    ]);
+      limitUsed([
+        ["handshakes", inside],
+        ["handshakes_per_source", mostOfOnePeer],
+      ]),
+      gauge("contrast_mesh_handshakes_waiting", "Clients that wait for the turn of their handshake.", [
+        { value: waiting },
+      ]),
+      counter(
+        "contrast_mesh_access_log_lost_total",
+        "Lines of the access log that were lost because nobody read them.",
+        [{ value: accessLog?.lost ?? 0 }],
+      ),
+    ];
   }
 
   #connections(): Family[] {
@@ -154,27 +172,24 @@ export class Metrics {
   }
 
   #limits(): Family[] {
-    const { limits, ingress, handshakes, mostEgress } = this.#observed.admission;
-    const rows = [
-      ["ingress_connections", limits.ingress.total, ingress.inside],
-      ["ingress_connections_per_source", limits.ingress.perPeer, ingress.mostOfOnePeer],
-      ["egress_connections_per_rule", limits.egress.total, mostEgress],
-      ["handshakes", limits.handshakes.total, handshakes.inside],
-      ["handshakes_per_source", limits.handshakes.perPeer, handshakes.mostOfOnePeer],
-    ] as const;
+    const { limits, ingress, mostEgress } = this.#observed.admission;
+    const most = {
+      ingress_connections: limits.ingress.total,
+      ingress_connections_per_source: limits.ingress.perPeer,
+      egress_connections_per_rule: limits.egress.total,
+      handshakes: limits.handshakes.total,
+      handshakes_per_source: limits.handshakes.perPeer,
+    };
     return [
       gauge(
         "contrast_mesh_limit",
         "How many there may be at once.",
-        rows.map(([limit, value]) => ({ labels: { limit }, value })),
+        Object.entries(most).map(([limit, value]) => ({ labels: { limit }, value })),
       ),
-      gauge(
-        "contrast_mesh_limit_used",
-        "How many there are; of sources and rules that which has most.",
-        rows.map(([limit, , value]) => ({ labels: { limit }, value })),
-      ),
-      gauge("contrast_mesh_handshakes_waiting", "Clients that wait for the turn of their handshake.", [
-        { value: handshakes.waiting },
+      limitUsed([
+        ["ingress_connections", ingress.inside],
+        ["ingress_connections_per_source", ingress.mostOfOnePeer],
+        ["egress_connections_per_rule", mostEgress],
       ]),
       gauge("contrast_mesh_handshake_timeout_seconds", "How long a client's handshake may take.", [
         { value: limits.handshakeMs / 1000 },
@@ -183,7 +198,7 @@ export class Metrics {
   }
 
   #proxy(): Family[] {
-    const { credentials, accessLog } = this.#observed;
+    const { credentials } = this.#observed;
     return [
       gauge("contrast_mesh_certificate_expiry_timestamp_seconds", "When the workload's certificate expires.", [
         { value: credentials.current.notAfter.getTime() / 1000 },
@@ -193,16 +208,19 @@ export class Metrics {
         "Changes of the certificate files that were no set to be used.",
         [{ value: credentials.failures }],
       ),
-      counter(
-        "contrast_mesh_access_log_lost_total",
-        "Lines of the access log that were lost because nobody read them.",
-        [{ value: accessLog?.lost ?? 0 }],
-      ),
       gauge("contrast_mesh_build_info", "Always 1; the version is the label.", [
         { labels: { version: VERSION }, value: 1 },
       ]),
     ];
   }
+}
+
+function limitUsed(rows: readonly (readonly [limit: string, value: number])[]): Family {
+  return gauge(
+    "contrast_mesh_limit_used",
+    "How many there are; of sources and rules that which has most.",
+    rows.map(([limit, value]) => ({ labels: { limit }, value })),
+  );
 }
 
 function gauge(name: string, help: string, samples: readonly Sample[]): Family {

@@ -3,16 +3,17 @@ import type { Socket } from "node:net";
 import type { Logger } from "../runtime/log.ts";
 import { TlsAcceptor } from "./acceptor.ts";
 import { isTransparent, type MeshProxyConfiguration } from "./configuration.ts";
+import type { CurrentCredentials } from "./current-credentials.ts";
 import type { Descriptors } from "./descriptors.ts";
 import { Egress, egressContext } from "./egress.ts";
 import { formatEndpoint } from "../mesh-rules/endpoint.ts";
 import type { IngressRule } from "../mesh-rules/ingress-rules.ts";
 import { Connections, type RunHandshake } from "./connection.ts";
-import { reason } from "./errors.ts";
+import { describeError } from "../runtime/errors.ts";
+import { MeshProxyError, reason } from "./errors.ts";
 import { Ingress } from "./ingress.ts";
 import type { Legs } from "./leg.ts";
 import { type ListenAddress, Listener } from "./listener.ts";
-import type { LiveCredentials } from "./live-credentials.ts";
 import { type Lookup, Names } from "./names.ts";
 import { originalDestination } from "./transparent/destination.ts";
 import { LISTEN_ADDRESS, PORTS } from "./transparent/rules.ts";
@@ -36,7 +37,7 @@ export interface Route {
 
 /** What routes need of the world outside the configuration. */
 export interface Surroundings {
-  readonly credentials: LiveCredentials;
+  readonly credentials: CurrentCredentials;
   readonly lookup: Lookup;
   readonly now: () => Date;
 }
@@ -182,13 +183,37 @@ export class Proxy {
   }
 
   /**
+   * @returns other descriptors of the listening sockets, in the order of the routes, for another thread
+   * @throws MeshProxyError `thread`
+   */
+  async shareSockets(): Promise<number[]> {
+    try {
+      return await Promise.all(this.#routes.map(async ({ listener }) => listener.share()));
+    } catch (cause) {
+      throw new MeshProxyError("thread", "the listening sockets can't be shared with a thread", {
+        got: describeError(cause),
+        hint: "install koffi, or set CONTRAST_WORKERS=1",
+        cause,
+      });
+    }
+  }
+
+  /**
    * Accepts no more connections from outside. Those of the application are still served: it may need them to finish what
-   * it has begun. Ends when no connection is left; what is left when the time is over, or when `atOnce` fires, is reset.
+   * it has begun.
+   */
+  stopIngress(): void {
+    for (const { direction, listener } of this.#routes) if (direction === "ingress") listener.stop();
+  }
+
+  /**
+   * Stops the ingress, and ends when no connection is left; what is left when the time is over, or when `atOnce` fires, is
+   * reset.
    *
    * @returns whether all connections ended by themselves
    */
   async close(graceMs: number, atOnce?: AbortSignal): Promise<boolean> {
-    for (const { direction, listener } of this.#routes) if (direction === "ingress") listener.stop();
+    this.stopIngress();
     const idle = this.#idle();
     const isDrained = await Promise.race([
       idle,

@@ -8,6 +8,7 @@ import { forConnections } from "./descriptors.ts";
 import { limitsOf } from "./limits.ts";
 import { Metrics, type Observed } from "./metrics.ts";
 import type { Route } from "./proxy.ts";
+import type { ThreadShare } from "./threads/share.ts";
 
 /** What watches over all connections. */
 export interface Watch {
@@ -25,16 +26,18 @@ export interface WatchOptions {
   readonly stdout: Writable;
   readonly now: () => Date;
   readonly clock: () => number;
+  /** Undefined: there is no other thread. */
+  readonly share?: ThreadShare | undefined;
 }
 
 export function createWatch(configuration: MeshProxyConfiguration, options: WatchOptions): Watch {
-  const { credentials, descriptors, stdout, now, clock } = options;
+  const { credentials, descriptors, stdout, now, clock, share } = options;
   const limits = limitsOf(configuration, {
     descriptors: forConnections(descriptors),
     hasIngress: configuration.CONTRAST_INGRESS_PROXY_CONFIG !== undefined,
     egressRules: configuration.CONTRAST_EGRESS_PROXY_CONFIG.length,
   });
-  const admission = new Admission(limits);
+  const admission = new Admission(limits, share);
   const accessLog = configuration.CONTRAST_ACCESS_LOG === "1" ? new AccessLog(stdout, now) : undefined;
   return { admission, metrics: new Metrics({ admission, credentials, accessLog, startedAt: now() }), accessLog, clock };
 }

@@ -8,7 +8,7 @@ import {
 } from "./environment.ts";
 import { describeError } from "./errors.ts";
 import { EXIT } from "./exit.ts";
-import { createLogger, type Logger, logVariables } from "./log.ts";
+import { createLogger, type Logger, type LogOptions, logVariables } from "./log.ts";
 import { VERSION } from "./version.ts";
 
 /** A program that is told everything by its environment: the Coordinator, the Initializer, the mesh proxy. */
@@ -36,6 +36,8 @@ export interface Command<V extends Variables> {
 export interface Running<V extends Variables> {
   readonly configuration: Configuration<V>;
   readonly log: Logger;
+  /** What `log` was made by; a thread makes its own. */
+  readonly logOptions: LogOptions;
   readonly stop: AbortSignal;
 }
 
@@ -79,21 +81,22 @@ export async function runProgram<V extends Variables>(program: Program<V>, host:
     return host.exit(EXIT.usage);
   }
   const isTerminal = host.stderr.isTTY === true;
-  const log = createLogger({
+  const logOptions: LogOptions = {
     program: program.name,
     level: configuration.CONTRAST_LOG_LEVEL,
     format: configuration.CONTRAST_LOG_FORMAT,
     isTerminal,
     colour: isTerminal && host.env["NO_COLOR"] === undefined,
     insecure: program.insecure?.(configuration),
-  });
+  };
+  const log = createLogger(logOptions);
   // Node as PID 1 ignores these signals unless it has a handler.
   const stop = new AbortController();
   host.on("SIGTERM", () => stop.abort());
   host.on("SIGINT", () => stop.abort());
   let code: number;
   try {
-    code = await command.run({ configuration, log, stop: stop.signal });
+    code = await command.run({ configuration, log, logOptions, stop: stop.signal });
   } catch (error) {
     log.fatal(describeError(error));
     code = EXIT.failed;

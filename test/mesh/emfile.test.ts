@@ -59,5 +59,6 @@ test("without file descriptors connections wait, none is lost, and they are serv
     expect(await readAll(socket)).toHaveLength(0);
   }
   const codes = program.log.map(({ code }) => code).filter((code) => code !== undefined);
-  expect(codes).toEqual(["descriptors"]);
+  // Each event loop says so once.
+  expect(new Set(codes)).toEqual(new Set(["descriptors"]));
 });
