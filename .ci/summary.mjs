@@ -1,6 +1,8 @@
-// Counts what ran. A skipped test fails the run unless .ci/allowed-skips.json names it with its reason.
+// Counts what ran. A skipped test fails the run unless .ci/allowed-skips.json names it with its reason, and the command
+// that it lacks, if it is for lack of one.
 // Usage: node summary.mjs TEST_RESULTS TEST_EXIT_CODE DEMO_OUTPUT DEMO_EXIT_CODE
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
 
 const [, , resultsFile, testExit, demoFile, demoExit] = process.argv;
 const tests = JSON.parse(readFileSync(resultsFile, "utf8")).testResults.flatMap((file) =>
@@ -8,9 +10,15 @@ const tests = JSON.parse(readFileSync(resultsFile, "utf8")).testResults.flatMap(
 );
 const count = (status) => tests.filter((test) => test.status === status).length;
 const allowed = JSON.parse(readFileSync(new URL("allowed-skips.json", import.meta.url), "utf8"));
+const isMissing = (command) => !process.env.PATH.split(delimiter).some((folder) => existsSync(join(folder, command)));
+const reasonOf = ({ name }) => {
+  if (!Object.hasOwn(allowed, name)) return undefined;
+  const { reason, lacks } = allowed[name];
+  return lacks === undefined || isMissing(lacks) ? reason : undefined;
+};
 const skipped = tests.filter(({ status }) => status !== "passed" && status !== "failed");
-const surprises = skipped.filter(({ name }) => !Object.hasOwn(allowed, name));
-for (const { name } of skipped) process.stdout.write(`skipped: ${name} (${allowed[name] ?? "NOT ALLOWED"})\n`);
+const surprises = skipped.filter((test) => reasonOf(test) === undefined);
+for (const test of skipped) process.stdout.write(`skipped: ${test.name} (${reasonOf(test) ?? "NOT ALLOWED"})\n`);
 
 const outcomes = readFileSync(demoFile, "utf8").match(/(\d+) passed, (\d+) failed/);
 const demoPassed = Number(outcomes?.[1] ?? 0);

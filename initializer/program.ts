@@ -50,6 +50,15 @@ await runProgram(
     ],
     insecure: insecureReason,
     run,
+    commands: {
+      "lift-default-deny": {
+        help: "lets the world into a pod that needs no certificates, such as the Coordinator's: no mesh proxy guards it",
+        async run({ log }) {
+          await liftDefaultDeny(process.env, log);
+          return EXIT.done;
+        },
+      },
+    },
   },
   process,
 );

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { CodedError, describeError } from "../runtime/errors.ts";
 import { VERSION } from "../runtime/version.ts";
@@ -49,7 +49,8 @@ async function main(): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  const { registry, out } = values;
+  const { registry } = values;
+  const out = resolve(values.out);
   const work = await mkdtemp(join(tmpdir(), "contrast-release-"));
   try {
     const found = await obstacles(root, registry);

@@ -74,7 +74,9 @@ export async function runProgram<V extends Variables>(program: Program<V>, host:
   }
   let configuration: Configuration<V & typeof logVariables>;
   try {
-    configuration = readEnvironment({ ...program.variables, ...logVariables }, host.env, program.constraints);
+    // What the variables have to be together is about what the program does, not about its commands.
+    const constraints = command === program ? program.constraints : [];
+    configuration = readEnvironment({ ...program.variables, ...logVariables }, host.env, constraints);
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     host.stderr.write(`${program.name}: ${error.describe()}\n`);

@@ -31,7 +31,7 @@ const AMBIENT = /\bDate\.now\(|\bnew Date\(\)|\bMath\.random\b|\bprocess\.env\b|
 
 function sources(pattern: string): { file: string; text: string }[] {
   return globSync(pattern, { cwd: root, exclude: ["node_modules/**", "dist/**"] })
-    .filter((file) => !file.endsWith(".test.ts"))
+    .filter((file) => !/\.test\.ts$|(^|\/)test-[^/]*\.ts$/.test(file))
     .map((file) => ({ file, text: readFileSync(join(root, file), "utf8") }));
 }
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Engine, NO_ENGINE, startEngine } from "./engine.ts";
+import { type Engine, NO_ENGINE, runToEnd, startEngine } from "./engine.ts";
 
 /** The images and deploy/compose.yml, for real: built, started, used with a browser, taken down. */
 
@@ -32,15 +32,11 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
     scratch = await mkdtemp(join(tmpdir(), "contrast-compose-test-"));
     engine = await startEngine();
     execFileSync("npm", ["run", "build"], { cwd: root, stdio: "ignore" });
-    const images = await engine.run([
-      process.execPath,
-      "images/program.ts",
-      "--arch",
-      arch,
-      "--load",
-      "--out",
-      join(scratch, "images"),
-    ]);
+    // Debian's packages come from outside; the engine has no way there.
+    const images = await runToEnd(
+      [process.execPath, "images/program.ts", "--arch", arch, "--load", "--out", join(scratch, "images")],
+      engine.environment,
+    );
     expect(images.code, images.output).toBe(0);
     built = JSON.parse(await readFile(join(scratch, "images", "images.json"), "utf8")) as Built[];
   }, 600_000);
@@ -64,20 +60,21 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
     execFileSync("cp", ["-a", join(root, "node_modules"), join(other, "node_modules")]);
     execFileSync("chmod", ["-R", "go-rwx", join(other, "images"), join(other, "LICENSE")]);
     execFileSync("sh", ["-c", "umask 077; npm run build"], { cwd: other, stdio: "ignore" });
-    const again = await engine.run(
+    const again = await runToEnd(
       [
         "sh",
         "-c",
         'umask 077; exec "$0" "$@"',
         process.execPath,
-        "images/program.ts",
+        join(other, "images/program.ts"),
         "--arch",
         arch,
         "--only",
         "initializer,mesh-proxy",
         "--out",
         join(scratch, "again"),
-      ].map((word) => (word === "images/program.ts" ? join(other, word) : word)),
+      ],
+      {},
     );
     expect(again.code, again.output).toBe(0);
     const digests = JSON.parse(await readFile(join(scratch, "again", "images.json"), "utf8")) as Built[];
@@ -161,8 +158,8 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
         const ramen = trusted.getByRole("button", { name: "Vote for ramen" });
         await ramen.click();
         await trusted.screenshot({ path: join(screenshots, "vote.png") });
-        await trusted.getByRole("link", { name: "Leaderboard" }).click();
-        await expect.poll(() => trusted.locator("#leaderboard").innerText(), { timeout: 10_000 }).toContain("🍜");
+        const board = trusted.locator("#leaderboard");
+        await expect.poll(() => board.innerText(), { timeout: 10_000 }).toContain("ramen");
         await trusted.screenshot({ path: join(screenshots, "leaderboard.png") });
         await browser.close();
         for (const name of ["vote.png", "leaderboard.png"]) {

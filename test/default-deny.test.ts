@@ -95,4 +95,15 @@ describe.runIf(NO_PODS === undefined)("a guest's default deny", () => {
     ]);
     expect(await call()).toBe("hello");
   });
+
+  test("is lifted for a pod that needs no certificates, and asks for no Coordinator", async () => {
+    const network = await Network.create();
+    const [client, pod] = [await network.addPod(), await network.addPod()];
+    await pod.start(["test/netns/application.ts", pod.ipv4, `${PORT}`]).line("listening");
+    pod.run("iptables-legacy", "-I", ...DENY);
+    expect(await client.call(pod.ipv4, PORT, "plain")).toBe("silence");
+    const lift = pod.start(["initializer/main.ts", "lift-default-deny"], {}, asRoot("+net_admin,+net_raw"));
+    expect(await lift.exited).toBe(0);
+    expect(await client.call(pod.ipv4, PORT, "plain")).toBe("hello");
+  });
 });

@@ -68,14 +68,7 @@ export async function startEngine(): Promise<Engine> {
   const exited = once(child, "exit");
   const inside = ["nsenter", `--net=/proc/${child.pid}/ns/net`];
   const environment = { PATH: process.env["PATH"] ?? "", DOCKER_HOST: socket };
-  const run: Engine["run"] = async ([program = "", ...args], more = {}) => {
-    const [nsenter = "", ...into] = inside;
-    const running = spawn(nsenter, [...into, program, ...args], { env: { ...process.env, ...environment, ...more } });
-    let output = "";
-    for (const stream of [running.stdout, running.stderr]) stream.on("data", (chunk) => (output += String(chunk)));
-    const [code] = (await once(running, "close")) as [number | null];
-    return { code, output };
-  };
+  const run: Engine["run"] = (command, more = {}) => runToEnd([...inside, ...command], { ...environment, ...more });
   const stop = async (): Promise<void> => {
     child.kill("SIGTERM");
     await exited;
@@ -87,4 +80,16 @@ export async function startEngine(): Promise<Engine> {
   }
   await stop();
   throw new Error(`dockerd did not start: ${log}`);
+}
+
+/** Runs a program to its end, with these variables beside those of the test. */
+export async function runToEnd(
+  [program = "", ...args]: readonly string[],
+  environment: Readonly<Record<string, string>>,
+): Promise<Ended> {
+  const running = spawn(program, args, { env: { ...process.env, ...environment } });
+  let output = "";
+  for (const stream of [running.stdout, running.stderr]) stream.on("data", (chunk) => (output += String(chunk)));
+  const [code] = (await once(running, "close")) as [number | null];
+  return { code, output };
 }

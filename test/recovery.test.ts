@@ -189,7 +189,7 @@ test("a recovered Coordinator with another manifest than the one at hand is repo
   const { code, stdout, stderr } = await recover(2, "--force");
   expect(stderr).toMatch(/manifest_mismatch.*is recovered and now enforces another manifest.*old copy/);
   expect(stdout).toMatch(/^result: recovered, with another manifest/);
-  expect(stdout).toMatch(/^restart:\n {2}web, \* /m);
+  expect(stdout).toMatch(/^restart:\n {2}web, \*, /m);
   expect(code).toBe(3);
   expect(deployment.read("mesh-ca.pem")).toBe(meshCa);
   copyFileSync(old, deployment.file("manifest.json"));

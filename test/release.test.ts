@@ -1,5 +1,4 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { createHash } from "node:crypto";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +8,7 @@ import { IMAGES } from "../images/catalog.ts";
 import { sectionOf } from "../release/changelog.ts";
 import { obstacles } from "../release/readiness.ts";
 import { VERSION } from "../runtime/version.ts";
+import { writeSmallImages } from "./small-images.ts";
 
 /** `npm run release` for real, but with small images in place of those that take minutes to build. */
 
@@ -21,37 +21,13 @@ afterAll(() => rmSync(scratch, { recursive: true }));
 const REGISTRY = "registry.example.com:5000/team";
 
 beforeAll(() => {
-  writeImages(built);
+  writeSmallImages(built);
   const { status, stderr } = release("--images", built, "--out", first, "--registry", REGISTRY);
   expect(status, stderr).toBe(0);
-}, 120_000);
+}, 180_000);
 
 function release(...args: string[]): { status: number | null; stdout: string; stderr: string } {
   return spawnSync(process.execPath, [join(root, "release/program.ts"), "--dry-run", ...args], { encoding: "utf8" });
-}
-
-/** As images/program.ts writes them: for each image a layout with an index, and a bill of materials. */
-function writeImages(folder: string): void {
-  const built = IMAGES.map(({ name }) => {
-    const layout = join(folder, name);
-    mkdirSync(join(layout, "blobs/sha256"), { recursive: true });
-    const add = (content: object | string): { digest: string; size: number } => {
-      const bytes = Buffer.from(typeof content === "string" ? content : JSON.stringify(content));
-      const hex = createHash("sha256").update(bytes).digest("hex");
-      writeFileSync(join(layout, "blobs/sha256", hex), bytes);
-      return { digest: `sha256:${hex}`, size: bytes.length };
-    };
-    const layer = { mediaType: "application/vnd.oci.image.layer.v1.tar", ...add(`the layer of ${name}`) };
-    const config = { mediaType: "application/vnd.oci.image.config.v1+json", ...add({ architecture: "amd64" }) };
-    const manifest = { mediaType: "application/vnd.oci.image.manifest.v1+json", ...add({ config, layers: [layer] }) };
-    const index = add({ schemaVersion: 2, manifests: [{ ...manifest, platform: { architecture: "amd64" } }] });
-    const entry = { mediaType: "application/vnd.oci.image.index.v1+json", ...index };
-    writeFileSync(join(layout, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
-    writeFileSync(join(layout, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
-    writeFileSync(join(folder, `${name}.amd64.cdx.json`), JSON.stringify({ bomFormat: "CycloneDX" }));
-    return { reference: `contrast/${name}:${VERSION}`, digest: index.digest, compressed: { amd64: layer.size } };
-  });
-  writeFileSync(join(folder, "images.json"), JSON.stringify(built));
 }
 
 const read = (name: string): string => readFileSync(join(first, name), "utf8");
@@ -88,7 +64,7 @@ test("the same sources and images give the same bytes", () => {
   const second = join(scratch, "second");
   expect(release("--images", built, "--out", second, "--registry", REGISTRY).status).toBe(0);
   expect(readFileSync(join(second, "SHA256SUMS"), "utf8")).toBe(read("SHA256SUMS"));
-}, 60_000);
+}, 180_000);
 
 test("image replacements name each image by its digest, and generate reads them", () => {
   const lines = IMAGES.map(({ name }) => `contrast/${name}:${VERSION}=${pinned(name)}`);
@@ -152,7 +128,7 @@ test("the npm package can be published, and runs where it is installed, with the
   expect(findings.filter(({ code, got }) => code === "image_unknown" && !got.includes("emojivoto"))).toEqual([]);
   const web = readFileSync(join(home, "deployment/web.yml"), "utf8");
   for (const name of ["initializer", "mesh-proxy", "emojivoto"]) expect(web).toContain(`image: ${pinned(name)}\n`);
-}, 60_000);
+}, 180_000);
 
 /** What `npm install --omit=dev` would fetch, from the checkout. */
 function installProduction(folder: string): void {
@@ -230,6 +206,10 @@ test("a checkout is released only if it is clean, new, described, and has a plac
   git("commit", "-m", "x");
   expect(await obstacles(checkout, "ghcr.io/example")).toEqual([]);
 
+  expect(await obstacles(withoutGit(checkout), "ghcr.io/example")).toEqual([
+    expect.stringMatching(/^git knows nothing about this folder: build_failed: git failed .*not a git repository/),
+  ]);
+
   git("tag", `v${VERSION}`);
   write("package.json", JSON.stringify({ name: "contrast", version: "0.0.9" }));
   write("CHANGELOG.md", "# Changelog\n\n## [Unreleased]\n\n- It begins.\n");
@@ -242,6 +222,12 @@ test("a checkout is released only if it is clean, new, described, and has a plac
     "no --registry: nobody could pull the images",
   ]);
 });
+
+function withoutGit(checkout: string): string {
+  const copy = `${checkout}-copy`;
+  cpSync(checkout, copy, { recursive: true, filter: (path) => !path.endsWith(".git") });
+  return copy;
+}
 
 test("the section of a version is found by its dated heading, and ends at the next one", () => {
   const changelog =

@@ -41,6 +41,8 @@ export class BlockWriter {
 
   setValue(map: YAMLMap, pair: YamlPair, value: unknown): void {
     const { value: node } = pair;
+    // `? key` without a colon; nobody writes that for Kubernetes, and the document is then refused.
+    if (node === null) return;
     const colon = this.#edits.text.indexOf(":", endOf(pair.key)) + 1;
     const end = isWritten(node) ? endOf(node) : colon;
     if (hasItems(value)) {

@@ -27,7 +27,7 @@ import type { OpenValue } from "./open-values.ts";
 import { requireEnoughOwners, seedshareOwners, workloadOwners } from "./owner-keys.ts";
 import { imagesToResolve, pinImages } from "./pin-images.ts";
 import { type Platform, platformFacts, runtimeClassName } from "./platforms.ts";
-import { readResourceFiles, type ResourceFile, rewriteResourceFile } from "./resource-file.ts";
+import { joinTexts, readResourceFiles, type ResourceFile, rewriteResourceFile } from "./resource-file.ts";
 import type { Sidecar } from "./sidecars.ts";
 import { type FileChange, writeFiles } from "./write-files.ts";
 
@@ -170,12 +170,7 @@ function resourceChanges(files: readonly ResourceFile[], outputPath: string | un
     return { path: file.path, content: rewriteResourceFile(file, file.values), mode: 0o644 };
   });
   if (outputPath === undefined) return changes;
-  const parts = changes.map(({ content }) =>
-    String(content)
-      .replace(/^\uFEFF/, "")
-      .replace(/([^\n])$/, "$1\n"),
-  );
-  return [{ path: outputPath, content: parts.join("---\n"), mode: 0o644 }];
+  return [{ path: outputPath, content: joinTexts(changes.map(({ content }) => String(content))), mode: 0o644 }];
 }
 
 /** The owners of the manifest: those it has, and those that are given; and the keys that have to be written. */

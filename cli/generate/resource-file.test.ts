@@ -27,7 +27,7 @@ test.for([
   ["an alias of nothing", "a: *b\n", "1:4", "the alias of an anchor that is not there: *b"],
   ["an alias of what it stands in", "a: &b [*b]\n", "1:8", "what nests too deep"],
   ["a merge of a list", "a:\n  <<: [1]\n", "2:3", "a merge of what is no map"],
-  ["a list as a key", "[a]: 1\n", "1:1", "a list or an object as a key"],
+  ["a list as a key", "[a]: 1\n", "1:1", "a key that is no word"],
   ["aliases that stand for too much", bomb.join("\n"), "7:15", "aliases that stand for too much"],
   ["brackets without end", `a: ${"[".repeat(1e5)}`, "1:259", "what nests too deep"],
   ["dashes without end", "- ".repeat(1e5), "1:", "what nests too deep"],
@@ -48,6 +48,7 @@ test.for([
   "kind: Pod\n{{- if .Values.x }}\nspec: {}\n{{- end }}\n",
   "containers:\n- image: {{ .Values.image }}:1\n",
   "a: 1\n{{ if x }}\na: 2\n{{ end }}\n",
+  "containers: [{image: {{ .Values.image }}}]\n",
 ])("says of a template that it has to be rendered: %j", (text) => {
   expect(refused(() => parseResourceFile("web.yml", text)).want).toContain("render it first");
 });

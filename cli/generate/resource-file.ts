@@ -73,7 +73,9 @@ export function parseResourceFile(path: string, text: string): ResourceFile {
     if (!(error instanceof YamlFault)) throw error;
     const line = text.slice(error.offset).split(/\r?\n/, 1)[0] ?? "";
     const what = error.offset < text.length ? quote(line) : "the end";
-    const want = TEMPLATE.test(text) ? "no template: render it first, as `helm template` does" : error.want;
+    const start = text.lastIndexOf("\n", error.offset - 1) + 1;
+    const isTemplate = TEMPLATE.test(text) || text.slice(start, error.offset + line.length).includes("{{");
+    const want = isTemplate ? "no template: render it first, as `helm template` does" : error.want;
     const where = `${path}:${places.at(error.offset)}`;
     throw malformed([{ where, got: `${what}: ${error.message}`, want }], error);
   }
@@ -108,6 +110,16 @@ export function rewriteResourceFile(file: ResourceFile, wanted: readonly unknown
   const last = file.documents.at(-1);
   return [file.text.slice(0, first?.start ?? 0), ...parts, file.text.slice(last?.end ?? 0)].join("");
 }
+
+/** One text with the documents of all: a mark between two, and an end where directives come next. */
+export function joinTexts(texts: readonly string[]): string {
+  return texts
+    .map((text) => text.replace(/^\uFEFF/, "").replace(/([^\n])$/, "$1\n"))
+    .map((text, index) => (index === 0 ? "" : DIRECTIVES.test(text) ? "...\n" : "---\n") + text)
+    .join("");
+}
+
+const DIRECTIVES = /^(?:[ \t]*(?:#.*)?\r?\n)*%/;
 
 /** `file:line:column` of the value at `path` of a document, or of the closest thing above it that is there. */
 export function placeIn(file: ResourceFile, document: number, path: TreePath): string {

@@ -48,8 +48,8 @@ class Document {
   readonly #anchors: { readonly name: string; readonly path: Path; readonly data: Data }[] = [];
   /** Lines that say in one place what another place says. */
   readonly copies: { readonly of: Path; readonly line: Path; readonly at: Path }[] = [];
-  /** Places that stand on lines together with others. */
-  readonly brackets: Path[] = [];
+  /** Places that change as a whole: what stands on one line, and lists with items that can't be told apart. */
+  readonly wholes: Path[] = [];
   #comments = 0;
   #names = 0;
 
@@ -69,7 +69,8 @@ class Document {
     const base = this.#choices.one(undefined, undefined, ...this.#anchors.filter((anchor) => isMap(anchor.data)));
     if (base !== undefined) {
       this.#line(`${prefix || " ".repeat(column)}<<: *${base.name}`, [...path, "<<"]);
-      this.copies.push({ of: base.path, line: [...path, "<<"], at: path });
+      // Behind a dash a merge does not go without its item.
+      this.copies.push({ of: base.path, line: prefix === "" ? [...path, "<<"] : path, at: path });
       Object.assign(data, structuredClone(base.data));
       prefix = "";
     }
@@ -118,6 +119,8 @@ class Document {
       this.#gap(inner, path);
       items.push(this.#value(`${" ".repeat(inner)}-`, inner, [...path, items.length], true));
     }
+    const names = items.map((item) => JSON.stringify(isMap(item) ? (item["name"] ?? item) : item));
+    if (new Set(names).size < items.length) this.wholes.push(path);
     return items;
   }
 
@@ -130,7 +133,7 @@ class Document {
 
   #block(start: string, column: number, path: Path): Data {
     const mark = this.#choices.one("|", "|-", ">");
-    this.brackets.push(path);
+    this.wholes.push(path);
     this.#line(`${start} ${mark}`, path);
     for (const line of ["one", "", "  # no comment", "two: {"]) {
       this.#line(line === "" ? "" : " ".repeat(column + this.#step) + line, path);
@@ -140,7 +143,7 @@ class Document {
   }
 
   #flow(start: string, path: Path, isJson: boolean): Data {
-    this.brackets.push(path);
+    this.wholes.push(path);
     const word = this.#choices.one(...WORDS);
     const data = this.#choices.one<Data>({ a: word, b: [1, word] }, [word, { c: null }], {}, []);
     const text = isJson ? JSON.stringify(data) : JSON.stringify(data, null, 1).replaceAll(/\n */g, " ");
@@ -233,7 +236,7 @@ function untouched(document: Document, changed: readonly Path[]): string[] {
     ),
   );
   const touched = [...changed, ...lists.filter((list) => changed.filter((path) => isUnder(path, list)).length > 1)];
-  // A change inside brackets is one of their line; one of an anchor is one of all that say the same.
+  // A change inside brackets is one of the brackets; one of an anchor is one of all that say the same.
   for (let count = -1; count !== touched.length;) {
     count = touched.length;
     const meets = (path: Path): boolean => touched.some((other) => isUnder(path, other) || isUnder(other, path));
@@ -241,7 +244,7 @@ function untouched(document: Document, changed: readonly Path[]): string[] {
       if (touched.includes(line)) continue;
       if (meets(of) || touched.some((other) => isUnder(other, at))) touched.push(line);
     }
-    for (const path of document.brackets) {
+    for (const path of document.wholes) {
       if (touched.some((other) => isUnder(other, path)) && !touched.includes(path)) touched.push(path);
     }
   }

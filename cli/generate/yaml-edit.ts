@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from "node:util";
-import { type Document, isMap, isSeq, type Node, visit, type YAMLMap, type YAMLSeq } from "yaml";
+import { type Alias, type Document, isMap, isSeq, type Node, visit, type YAMLMap, type YAMLSeq } from "yaml";
 import { align, isRecord } from "./align.ts";
 import { BlockWriter, keepsProperties } from "./block-writer.ts";
 import { FlowWriter } from "./flow-writer.ts";
-import { composeDocuments } from "./kubernetes-yaml.ts";
+import { composeDocuments, YamlFault } from "./kubernetes-yaml.ts";
 import { TextEdits } from "./text-edits.ts";
 import { type Entry, hasItems } from "./yaml-places.ts";
 import { styleOf } from "./yaml-style.ts";
-import { isMerge, resolveAliases, ValueReader, type YamlPair } from "./yaml-value.ts";
+import { isMerge, keyOf, resolveAliases, ValueReader, type YamlPair } from "./yaml-value.ts";
 
 /**
  * Changes the text of a document so that it says something else, and touches nothing but what has to change: comments,
@@ -37,14 +37,14 @@ class Editor {
   readonly #flow: FlowWriter;
   /** What nodes with an anchor say now, if not what they said before. */
   readonly #anchored = new Map<Node, unknown>();
-  readonly #reader: ValueReader;
+  readonly #aliases: ReadonlyMap<Alias, Node>;
 
   constructor(document: Document.Parsed, edits: TextEdits) {
     const style = styleOf(document, edits);
     this.#document = document;
     this.#block = new BlockWriter(edits, style);
     this.#flow = new FlowWriter(edits, style);
-    this.#reader = new ValueReader(resolveAliases(document), this.#anchored, { left: Infinity });
+    this.#aliases = resolveAliases(document);
   }
 
   edit(wanted: unknown): void {
@@ -53,7 +53,7 @@ class Editor {
 
   /** @returns false where the node can't take the value by changes inside it; then it has not been changed */
   #node(node: Node, wanted: unknown): boolean {
-    if (isDeepStrictEqual(this.#reader.value(node), wanted)) return true;
+    if (isDeepStrictEqual(this.#value(node), wanted)) return true;
     const isEdited =
       (isMap(node) && isRecord(wanted) && this.#map(node, wanted)) ||
       (isSeq(node) && Array.isArray(wanted) && this.#seq(node, wanted));
@@ -84,13 +84,13 @@ class Editor {
 
   /** A merge stays where all that it brings is wanted; what is to differ is then said behind it. */
   #pairSteps(pairs: readonly YamlPair[], wanted: Readonly<Record<string, unknown>>): PairStep[] {
-    const own = new Set(pairs.filter((pair) => !isMerge(pair)).map((pair) => this.#reader.key(pair)));
+    const own = new Set(pairs.filter((pair) => !isMerge(pair)).map(keyOf));
     return pairs.map((pair) => {
-      if (!isMerge(pair)) return { pair, says: pick(wanted, [this.#reader.key(pair)]), isExpanded: false };
-      const isThere = ![this.#reader.value(pair.value)].flat().includes(GONE);
-      const brought: object = isThere ? Object.assign({}, ...this.#reader.merged(pair)) : wanted;
+      if (!isMerge(pair)) return { pair, says: pick(wanted, [keyOf(pair)]), isExpanded: false };
+      const merged = this.#read((reader) => reader.merged(pair));
+      const brought: object = merged === GONE ? wanted : Object.assign({}, ...(merged as object[]));
       const keys = Object.keys(brought);
-      const isExpanded = !isThere || keys.some((key) => !Object.hasOwn(wanted, key));
+      const isExpanded = merged === GONE || keys.some((key) => !Object.hasOwn(wanted, key));
       const missing = keys.filter((key) => !own.has(key));
       return { pair, says: isExpanded ? pick(wanted, missing) : { ...brought }, isExpanded };
     });
@@ -106,7 +106,7 @@ class Editor {
   #seq(seq: YAMLSeq, wanted: readonly unknown[]): boolean {
     const writer = seq.flow === true ? this.#flow : this.#block;
     const items = seq.items as Node[];
-    const before = items.map((item) => this.#reader.value(item));
+    const before = items.map((item) => new ValueReader(this.#aliases).value(item));
     const steps = align(before, wanted).map(({ at, wanted: value }) => ({
       item: at === undefined ? undefined : items[at],
       value,
@@ -127,6 +127,21 @@ class Editor {
     }
     writer.remove(seq, gone);
     return true;
+  }
+
+  /** What the text says now. */
+  #value(node: Node): unknown {
+    return this.#read((reader) => reader.value(node));
+  }
+
+  /** @returns GONE, too, where something is to be merged that is no map any more */
+  #read(read: (reader: ValueReader) => unknown): unknown {
+    try {
+      return read(new ValueReader(this.#aliases, this.#anchored, { left: Infinity }));
+    } catch (error) {
+      if (error instanceof YamlFault) return GONE;
+      throw error;
+    }
   }
 
   #replaced(node: Node, wanted: unknown): void {

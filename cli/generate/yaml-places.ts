@@ -18,7 +18,7 @@ export function entryStart(entry: Entry | undefined): number {
 /** Behind the last character; of a block scalar, and of a block that ends with one, it is the start of a line. */
 export function endOf(entry: Entry | null | undefined): number {
   if (entry === null || entry === undefined) return 0;
-  if (isPair(entry)) return entry.value === null ? endOf(entry.key) : endOf(entry.value as Node);
+  if (isPair(entry)) return entry.value === null ? endOf(entry.key) : endOf(entry.value);
   if (isCollection(entry) && entry.flow !== true && entry.items.length > 0) return endOf(entry.items.at(-1) as Entry);
   return entry.range?.[1] ?? 0;
 }

@@ -1,6 +1,7 @@
-import { type Document, isCollection, isScalar, isSeq, type Node, stringify, visit } from "yaml";
+import { type Document, isCollection, isMap, isScalar, isSeq, type Node, stringify, visit } from "yaml";
 import { CAREFUL_SCHEMA } from "./kubernetes-yaml.ts";
 import type { TextEdits } from "./text-edits.ts";
+import { endOf } from "./yaml-places.ts";
 import { startOf, type YamlPair } from "./yaml-value.ts";
 
 /** How a document is written; what is added to it is written in the same way. */
@@ -34,7 +35,7 @@ export function styleOf(document: Document.Parsed, edits: TextEdits): Style {
   });
   return {
     json,
-    compact: json && !/[,:]\s/.test(edits.text.slice(0, 4096).replaceAll(/"(?:[^"\\]|\\.)*"/g, '""')),
+    compact: json && isCompact(document.contents),
     indent: mostFrequent(indents) ?? 2,
     indentSeq: mostFrequent(indentedSeqs) ?? true,
   };
@@ -85,6 +86,11 @@ function quotesOf(node: Node | null, value: unknown): { readonly defaultStringTy
   if (!isScalar(node) || typeof value !== "string" || value.includes("\n")) return {};
   const { type } = node;
   return type === "QUOTE_DOUBLE" || type === "QUOTE_SINGLE" ? { defaultStringType: type } : {};
+}
+
+function isCompact(root: unknown): boolean {
+  const [first] = isMap(root) ? (root.items as YamlPair[]) : [];
+  return first !== undefined && startOf(first.value) === endOf(first.key) + 1;
 }
 
 function isJson(text: string): boolean {

@@ -118,7 +118,7 @@ export class ValueReader {
           for (const [key, value] of Object.entries(source)) entries.set(key, value);
         continue;
       }
-      const key = this.key(pair);
+      const key = keyOf(pair);
       if (own.has(key)) throw new YamlFault(startOf(pair.key), `the key ${quote(key)} again`, "every key once");
       own.add(key);
       entries.set(key, this.value(pair.value));
@@ -127,15 +127,15 @@ export class ValueReader {
     return Object.fromEntries(entries);
   }
 
-  key({ key }: YamlPair): string {
-    const value = this.value(key);
-    if (typeof value !== "object" || value === null) return String(value);
-    throw new YamlFault(startOf(key), "a list or an object as a key", "a word");
-  }
-
   #fault(node: Node, got: string, want: string): YamlFault {
     return new YamlFault(startOf(this.#outermost ?? node), got, want);
   }
+}
+
+/** @throws YamlFault */
+export function keyOf({ key }: YamlPair): string {
+  if (isScalar(key)) return String(key.value);
+  throw new YamlFault(startOf(key), "a key that is no word", "a word");
 }
 
 export function isMerge({ key }: YamlPair): boolean {

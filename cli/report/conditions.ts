@@ -1,7 +1,7 @@
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Manifest } from "../../manifest/manifest.ts";
 import type { Content, Pod } from "./generation.ts";
-import { areOwnRules } from "./parsed-policy.ts";
+import { areOwnRules, isPrivileged } from "./parsed-policy.ts";
 import type { TimelineEntry } from "./timeline.ts";
 
 /** What a manifest is like as long as it is in force, where that deserves to be said. Equal texts are one condition. */
@@ -47,7 +47,7 @@ function policyConditions(pods: readonly Pod[]): Condition[] {
       policy?.generated === undefined
         ? [warning("unknown_policy", `the policy of ${name} is not of the form that generate makes: ${hash}`)]
         : policy.generated.data.containers
-            .filter(({ privileged }) => privileged !== undefined && privileged !== false)
+            .filter(isPrivileged)
             .map((container) => warning("privileged_container", `${name} runs ${container.name} with all privileges`)),
     ),
     ...strange.map((text) =>

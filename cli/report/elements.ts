@@ -50,14 +50,16 @@ export function properties(rows: readonly (readonly [name: string, value: Value]
 export function json(value: unknown): Html {
   if (typeof value !== "object" || value === null) return value === undefined ? NONE : code(value as Scalar | null);
   const entries = Object.entries(value as Json).filter(([, inner]) => inner !== undefined);
+  const isList = Array.isArray(value);
   if (entries.length === 0) return NONE;
-  if (!Array.isArray(value)) return properties(entries.map(([key, inner]) => [key, json(inner)] as const));
-  if (value.every(isScalar)) return codes(value);
-  return value.every(isFlat)
-    ? jsonTable(value)
-    : html`<ol>
-        ${value.map((item) => html`<li>${json(item)}</li>`)}
-      </ol>`;
+  if (isList && value.every(isScalar)) return codes(value);
+  const rows = entries.flatMap(([name, inner]) => (isFlat(inner) ? [[name, inner] as const] : []));
+  if (rows.length === entries.length) return jsonTable(rows, !isList);
+  if (isList)
+    return html`<ol>
+      ${value.map((item) => html`<li>${json(item)}</li>`)}
+    </ol>`;
+  return properties(entries.map(([key, inner]) => [key, json(inner)] as const));
 }
 
 type Json = Readonly<Record<string, unknown>>;
@@ -66,7 +68,7 @@ const NONE = html`<span class="quiet">none</span>`;
 
 const isScalar = (value: unknown): value is Scalar | null => typeof value !== "object" || value === null;
 
-/** An object of scalars and lists of them. */
+/** An object of scalars and lists of them: a row of a table. */
 function isFlat(value: unknown): value is Json {
   if (isScalar(value) || Array.isArray(value)) return false;
   return Object.values(value as Json).every((inner) =>
@@ -74,12 +76,13 @@ function isFlat(value: unknown): value is Json {
   );
 }
 
-function jsonTable(rows: readonly Json[]): Html {
-  const keys = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+function jsonTable(rows: readonly (readonly [name: string, row: Json])[], isNamed: boolean): Html {
+  const keys = [...new Set(rows.flatMap(([, row]) => Object.keys(row)))];
+  const cells = (row: Json): Html[] => keys.map((key) => json(Object.hasOwn(row, key) ? row[key] : undefined));
   return table(
     undefined,
-    keys,
-    rows.map((row) => keys.map((key) => json(row[key]))),
+    [...(isNamed ? ["name"] : []), ...keys],
+    rows.map(([name, row]) => [...(isNamed ? [code(name)] : []), ...cells(row)]),
   );
 }
 

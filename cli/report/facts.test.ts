@@ -167,8 +167,15 @@ describe("the timeline", () => {
     const older = milan({ MinimumTCB: { BootloaderVersion: 4, TEEVersion: 0, SNPVersion: 8, MicrocodeVersion: 219 } });
     expect(timeline(withSnp(milan()), withSnp(older))).toEqual([
       "2 warning lowered_minimum: lowers $.ReferenceValues.snp[0].MinimumTCB.SNPVersion from 24 to 8",
-      "2 note changed_reference_values: the reference values changed: snp[0]",
+      "2 note changed_reference_values: the reference values changed",
     ]);
+    // What is written in another order is the same.
+    const { insecure } = audit;
+    const orders = [
+      { insecure: [insecure], snp: [milan()] },
+      { snp: [milan()], insecure: [insecure] },
+    ];
+    expect(timeline(...orders.map((referenceValues) => ({ referenceValues })))).toEqual([]);
   });
 
   test("a pod that went, once", () => {
@@ -186,6 +193,16 @@ describe("the timeline", () => {
         { pods: [[newer, grant]] },
       ),
     ).toEqual([]);
+  });
+
+  test("seed share owners that changed", () => {
+    const [owner, other] = [rsa(), rsa()];
+    const shared = (threshold: number, ...seedshareOwners: string[]): Draft => ({ seedshareOwners, threshold });
+    for (const after of [shared(1, other, owner), shared(2, owner, other), shared(1, owner)]) {
+      expect(timeline(shared(1, owner, other), after)).toEqual([
+        "2 warning changed_seed_share_owner: the seed share owners or their threshold changed",
+      ]);
+    }
   });
 
   test("owners that changed, and that nobody is left", () => {

@@ -1,8 +1,7 @@
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { ManifestError } from "../../manifest/error.ts";
 import { type Manifest, parseManifest, type PolicyEntry } from "../../manifest/manifest.ts";
-import type { ParsedPolicy } from "./parsed-policy.ts";
-import { podName } from "./parsed-policy.ts";
+import { type ParsedPolicy, podName } from "./parsed-policy.ts";
 
 /** One manifest of the history, with the policies that it lists. */
 export interface Generation {
@@ -28,7 +27,6 @@ export interface Content {
 export interface ManifestDocument {
   readonly Policies: Readonly<Record<string, Grant>>;
   readonly ReferenceValues: Readonly<Record<string, readonly ReferenceValueSet[]>>;
-  readonly SeedshareThreshold?: number;
 }
 
 export interface Grant {

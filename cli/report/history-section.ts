@@ -59,7 +59,7 @@ function difference(changes: readonly Change[]): Html {
     <dl>
       ${[...places].map(
         ([path, values]) =>
-          html`<dt>${path === "" ? "itself" : code(path)}</dt>
+          html`<dt>${path === "" ? "value" : code(path)}</dt>
             ${values.map(({ from, to }) => [side("gone", from), side("come", to)])} `,
       )}
     </dl>

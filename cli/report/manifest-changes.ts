@@ -6,7 +6,7 @@ import { valueChanges } from "./value-changes.ts";
 /** What a manifest changed of the one before. */
 export interface Change {
   readonly kind: "added" | "removed" | "changed";
-  /** `Deployment emojivoto/web`, `reference values snp[0]`, `workload owner`. */
+  /** `Deployment emojivoto/web`, `reference values snp[0]`, `workload owners`. */
   readonly subject: string;
   /** The place inside, empty for the subject itself: `policy_data.containers.web.image`. */
   readonly path: string;

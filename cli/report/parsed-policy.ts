@@ -30,6 +30,11 @@ const schema = z.looseObject({
 
 export type PolicyData = z.infer<typeof schema>;
 
+/** Anything but false, so that a form of later versions is not passed over. */
+export function isPrivileged({ privileged }: PolicyData["containers"][number]): boolean {
+  return privileged !== undefined && privileged !== false;
+}
+
 const DATA = "\npolicy_data := ";
 
 export function parsePolicy(rego: string): ParsedPolicy {

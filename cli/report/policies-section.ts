@@ -1,7 +1,7 @@
 import { code, codes, fold, json, plural, properties, section, table } from "./elements.ts";
 import type { AuditFacts } from "./facts.ts";
 import { type Html, html, program, shorten } from "./html.ts";
-import type { PolicyData } from "./parsed-policy.ts";
+import { isPrivileged, type PolicyData } from "./parsed-policy.ts";
 import type { PolicyFacts, RulesFacts } from "./policy-facts.ts";
 
 /** What may run, pod by pod: the data of each policy in full, and the rules that many share once. */
@@ -66,9 +66,7 @@ function dataOf({ containers, ...others }: PolicyData): Html {
       json(container["image"]),
       json(container["command"]),
       json(container["user"]),
-      container.privileged === false
-        ? json(container["capabilities"])
-        : html`<span class="bad">privileged: ${json(container.privileged)}</span>`,
+      isPrivileged(container) ? html`<span class="bad">all</span>` : json(container["capabilities"]),
     ]),
   )}
   ${containers.map((container) => fold(html`<h4>All of container ${titleOf(container)}</h4>`, json(container)))}

@@ -74,8 +74,8 @@ pre { margin: 0.75rem 0; padding: 0.9rem; background: var(--panel); border-radiu
 
 .difference dl { margin: 0.25rem 0 0.75rem; padding-left: 0.9rem; border-left: 3px solid var(--line); }
 .difference dt { margin-top: 0.4rem; color: var(--quiet); }
-.difference dd { margin: 0.15rem 0; padding: 0.1rem 0.5rem; border-radius: 3px; }
-.difference dd::before { display: inline-block; width: 1.1rem; font-weight: 700; }
+.difference dd { position: relative; margin: 0.15rem 0; padding: 0.1rem 0.5rem 0.1rem 1.5rem; border-radius: 3px; }
+.difference dd::before { position: absolute; left: 0.5rem; font-weight: 700; }
 .gone { background: var(--bad-page); }
 .gone::before { content: "\\2212"; color: var(--bad); }
 .come { background: var(--good-page); }

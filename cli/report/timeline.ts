@@ -1,7 +1,8 @@
 import { loweredMinimums } from "../../manifest/lowered-minimums.ts";
+import type { Manifest } from "../../manifest/manifest.ts";
 import { conditionsOf, type Condition } from "./conditions.ts";
 import type { Content, Generation, Pod } from "./generation.ts";
-import { manifestChanges, pairPods } from "./manifest-changes.ts";
+import { pairPods } from "./manifest-changes.ts";
 
 /**
  * What an auditor should not have to find in the differences: what made a deployment weaker, or whose it is. An entry
@@ -56,7 +57,10 @@ function unreadable({ problem }: Generation): Entry[] {
 
 function began(before: Generation | undefined, { content }: Generation): Condition[] {
   const known = new Set(before?.content === undefined ? [] : conditionsOf(before.content).map(({ text }) => text));
-  return content === undefined ? [] : conditionsOf(content).filter(({ text }) => !known.has(text));
+  const now = new Map(
+    content === undefined ? [] : conditionsOf(content).map((condition) => [condition.text, condition]),
+  );
+  return [...now.values()].filter(({ text }) => !known.has(text));
 }
 
 function changed(history: readonly Generation[], { sha256, content: now }: Generation): Entry[] {
@@ -78,9 +82,15 @@ function changedContent(
   now: Content,
   entry: (code: TimelineCode, text: string) => Entry,
 ): readonly Entry[] {
-  const changes = manifestChanges(old, now);
   const [before, after] = [old.manifest, now.manifest];
-  const sets = changes.flatMap(({ subject }) => /^reference values (.*)/.exec(subject)?.[1] ?? []);
+  const seedShares = ({ seedshareOwnerPubKeys: owners, seedshareThreshold: threshold }: Manifest): string =>
+    JSON.stringify([owners.map((owner) => owner.toString("hex")), threshold]);
+  const isSame = JSON.stringify(before.referenceValues) === JSON.stringify(after.referenceValues);
+  const setsChanged = {
+    level: "note",
+    code: "changed_reference_values",
+    text: "the reference values changed",
+  } as const;
   return [
     ...loweredMinimums(before, after).map(({ where, from, to }) =>
       entry("lowered_minimum", `lowers ${where} from ${from} to ${to}`),
@@ -92,22 +102,12 @@ function changedContent(
     ...gone(after.workloadOwnerKeyDigests, before.workloadOwnerKeyDigests).map((digest) =>
       entry("changed_owner", `another workload owner may change the manifest: ${digest}`),
     ),
-    ...changes
-      .filter(({ subject }) => subject.startsWith("seed share "))
-      .map(({ subject, from, to }) =>
-        entry("changed_seed_share_owner", `the ${subject} changed: ${from ?? "none"}, now ${to ?? "none"}`),
-      ),
+    ...(seedShares(before) === seedShares(after)
+      ? []
+      : [entry("changed_seed_share_owner", "the seed share owners or their threshold changed")]),
     ...coordinatorChanges(old.pods, now.pods).map((text) => entry("changed_coordinator", text)),
     ...handedOver(old.pods, now.pods).map((text) => entry("secret_handed_over", text)),
-    ...(sets.length === 0
-      ? []
-      : [
-          {
-            level: "note" as const,
-            code: "changed_reference_values" as const,
-            text: `the reference values changed: ${[...new Set(sets)].join(", ")}`,
-          },
-        ]),
+    ...(isSame ? [] : [setsChanged]),
   ];
 }
 

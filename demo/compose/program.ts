@@ -41,8 +41,6 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => interrupted.reject(new Error("interrupted")));
 }
 
-process.exitCode = await main();
-
 async function main(): Promise<number> {
   let flags: { test?: boolean; down?: boolean; "no-build"?: boolean; help?: boolean };
   try {
@@ -148,3 +146,5 @@ async function requireFree(variable: string, port: number): Promise<void> {
   }
   server.close();
 }
+
+process.exitCode = await main();

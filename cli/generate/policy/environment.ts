@@ -67,6 +67,7 @@ export function commandResolver(container: Container, pod: PodSpec, image: Image
 }
 
 type Value = { readonly text: Template } | { readonly kind: ClusterValue; readonly optional: boolean };
+
 /** A value may refer to the variables before it. */
 function statedVariables(container: Container, pod: PodSpec, image: ImageConfig): ReadonlyMap<string, Value> {
   const known = new Map<string, Value>();

@@ -6,8 +6,8 @@ import { REQUESTS } from "./rules/requests.ts";
 
 /**
  * The rules of every policy, in Rego, for the agent inside the VM (kata-containers, src/agent/policy), whose engine is
- * regorus: it takes Rego of before 1.0, and has no built-in functions for networks, time or glob patterns. Each request of
- * the host is asked for by the name of its message; what no rule allows is refused. `policy_data` follows them.
+ * regorus: it takes Rego of before 1.0, knows few built-in functions, and no comprehension in the head of a rule. Each
+ * request of the host is asked for by the name of its message; what no rule allows is refused. `policy_data` follows them.
  */
 export const POLICY_RULES = [
   `package agent_policy

@@ -5,7 +5,7 @@ import type { PodSpec } from "../pod-spec.ts";
 import type { Loose } from "../test-workspace.ts";
 import { policyOf, withImageVolumes, withoutCommand, withoutUser } from "./policy.ts";
 import { POLICY_RULES } from "./policy-rules.ts";
-import { IMAGES, pinned, PODS } from "./test-pods.ts";
+import { IMAGES, PODS } from "./test-pods.ts";
 
 const WEB = { kind: "Deployment", name: "web", namespace: "shop" };
 const IMAGE: ImageConfig = {
@@ -184,8 +184,4 @@ test("is the same text for the same pod, in lines that an agent's engine takes",
     expect(rego.startsWith(`${POLICY_RULES}\npolicy_data := {\n`)).toBe(true);
     expect(rego).not.toMatch(/[^\n\t -~]|.{200}/);
   }
-});
-
-test("pins the images of this test", () => {
-  expect([...IMAGES.keys()]).toContain(pinned("busybox"));
 });

@@ -18,45 +18,48 @@ const MAPS: ReadonlySet<unknown> = new Set(["Annotations", "Sysctl"]);
 
 export function changesOf(request: unknown): Change[] {
   const changes: Change[] = [];
-  visit(request, [], (path, how, change) => {
-    const copy = structuredClone({ request }) as Record<string, unknown>;
-    const holder = ["request", ...path]
-      .slice(0, -1)
-      .reduce<unknown>((inner, step) => Object(inner)[step] as unknown, copy);
-    const key = path.at(-1) ?? "request";
-    const [container, before] = [holder as Record<string | number, unknown>, Object(holder)[key] as unknown];
-    const to = change(before);
-    if (to === undefined) {
-      if (Array.isArray(container)) container.splice(key as number, 1);
-      else delete container[key];
-    } else container[key] = to;
-    if (isDeepStrictEqual(copy["request"], request)) return;
-    changes.push({ path: textOf(path), how, from: before, to, request: copy["request"] });
+  visit(request, [], (path, how, from, to) => {
+    if (isDeepStrictEqual(from, to)) return;
+    changes.push({ path: textOf(path), how, from, to, request: changed(request, path, to) });
   });
   return changes;
 }
 
-type Visitor = (path: Path, how: Change["how"], change: (value: unknown) => unknown) => void;
+/** A copy as far as it differs. Undefined: it is taken out. */
+function changed(value: unknown, [step, ...rest]: Path, to: unknown): unknown {
+  if (step === undefined) return to;
+  if (Array.isArray(value)) {
+    const index = step as number;
+    return rest.length === 0 && to === undefined
+      ? value.toSpliced(index, 1)
+      : value.with(index, changed(value[index], rest, to));
+  }
+  const fields = value as Readonly<Record<string, unknown>>;
+  return { ...fields, [step]: changed(fields[step], rest, to) };
+}
+
+type Visitor = (path: Path, how: Change["how"], from: unknown, to: unknown) => void;
 
 function visit(value: unknown, path: Path, found: Visitor): void {
-  const other = (...values: readonly unknown[]): void => values.forEach((to) => found(path, "other", () => to));
+  const other = (...values: readonly unknown[]): void => values.forEach((to) => found(path, "other", value, to));
   if (typeof value === "string") other(`${value}x`, value.slice(0, -1));
   else if (typeof value === "number") other(value + 1, 0);
   else if (typeof value === "boolean") other(!value);
   else if (value === null) other("x", { x: "x" });
   else if (Array.isArray(value)) {
+    const items: readonly unknown[] = value;
     const added: readonly unknown[] =
-      value.length === 0 ? ["x", { x: "x" }] : [value.at(-1), changedCopy(value.at(-1))];
-    for (const item of added) found(path, "added", (list) => [...(list as unknown[]), item]);
-    found(path, "reversed", (list) => (list as unknown[]).toReversed());
-    for (const [index, item] of value.entries()) {
-      found([...path, index], "removed", () => undefined);
+      items.length === 0 ? ["x", { x: "x" }] : [items.at(-1), changedCopy(items.at(-1))];
+    for (const item of added) found(path, "added", items, [...items, item]);
+    found(path, "reversed", items, items.toReversed());
+    for (const [index, item] of items.entries()) {
+      found([...path, index], "removed", item, undefined);
       visit(item, [...path, index], found);
     }
   } else {
-    found([...path, "unknown"], "added", () => "x");
+    found([...path, "unknown"], "added", undefined, "x");
     for (const [key, inner] of Object.entries(Object(value) as Record<string, unknown>)) {
-      if (MAPS.has(path.at(-1))) found([...path, key], "removed", () => undefined);
+      if (MAPS.has(path.at(-1))) found([...path, key], "removed", inner, undefined);
       visit(inner, [...path, key], found);
     }
   }

@@ -1,7 +1,8 @@
 import { type Answer, apply, type Engine, isAllowed, type State } from "./test-opa.ts";
 import { requestsFor } from "./test-pods.ts";
 import { idOf } from "./test-mounts.ts";
-import { type ContainerRequests, type PodRequests, type Request } from "./test-requests.ts";
+import type { Request } from "./test-container.ts";
+import type { ContainerRequests, PodRequests } from "./test-requests.ts";
 
 /** One request after the other, with what the agent remembers in between. */
 

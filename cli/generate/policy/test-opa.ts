@@ -1,27 +1,22 @@
-import { execFile, spawn } from "node:child_process";
+import { execFile, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
-import type { Request } from "./test-requests.ts";
+import type { Request } from "./test-container.ts";
 
 /** A real Rego engine: asks a policy what the agent would ask it. */
 
-const CACHED = join(import.meta.dirname, "../../../node_modules/.cache/opa/opa");
-const candidates = [
-  process.env["OPA"] ?? "",
-  ...(process.env["PATH"] ?? "").split(delimiter).map((folder) => join(folder, "opa")),
-  CACHED,
-];
-const OPA = candidates.find((path) => path !== "" && existsSync(path));
+/** Where .ci/opa puts it. */
+const CACHED = join(import.meta.dirname, "../../../node_modules/.cache/opa-v1.22.2/opa");
+const OPA = [CACHED, "opa"].find((command) => spawnSync(command, ["version"]).status === 0);
 
 /** Why tests of policies can't run here; undefined: they can. */
-export const NO_OPA = OPA === undefined ? "there is no opa; `.ci/opa` installs it where there is Go" : undefined;
+export const NO_OPA = OPA === undefined ? "there is no opa; .ci/opa installs it where there is Go" : undefined;
 
 /** What the agent keeps for a policy (`data.pstate`). */
 export type State = Readonly<Record<string, unknown>>;

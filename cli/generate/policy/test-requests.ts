@@ -1,20 +1,15 @@
 import type { ImageConfig, ResolvedImages } from "../../images/resolved-image.ts";
 import type { Container, PodSpec } from "../pod-spec.ts";
 import { kubeletEnvironment, kubeletExpand, type Cluster } from "./test-kubelet.ts";
+import { CAPABILITIES, capabilitiesOf, createContainer, type Request } from "./test-container.ts";
 import type { PolicySubject } from "./policy.ts";
-import { bind, copyOf, deviceMounts, idOf, mountAt, volumeOf } from "./test-mounts.ts";
+import { bind, copyOf, deviceMounts, idOf, mountAt, type MountJson, volumeOf } from "./test-mounts.ts";
 
 /**
  * What kubelet, containerd and the Kata runtime ask an agent for, to run a pod in a confidential VM (shared_fs = "none",
  * images pulled by the guest): the messages of agent.proto, as JSON with all their fields, as the agent hands them to its
  * policy. Written from the sources of these programs, not from those of the policy.
  */
-
-export interface Request {
-  readonly kind: string;
-  // oxlint-disable-next-line typescript/no-explicit-any -- tests change any part of it
-  readonly request: any;
-}
 
 export interface ContainerRequests {
   readonly name: string;
@@ -31,16 +26,6 @@ export interface PodRequests {
   /** The sandbox's own is the first one. */
   readonly containers: readonly ContainerRequests[];
 }
-
-const CAPABILITIES = [
-  "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL",
-  "AUDIT_WRITE",
-].flatMap((names) => names.split(" ").map((name) => `CAP_${name}`));
-const MORE_CAPABILITIES = [
-  "DAC_READ_SEARCH LINUX_IMMUTABLE NET_BROADCAST NET_ADMIN IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_PTRACE SYS_PACCT",
-  "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG LEASE AUDIT_CONTROL MAC_OVERRIDE MAC_ADMIN SYSLOG",
-  "WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE",
-].flatMap((names) => names.split(" ").map((name) => `CAP_${name}`));
 
 export function podRequests(pod: PodSpec, images: ResolvedImages, cluster: Cluster): PodRequests {
   const sandboxId = idOf(`${cluster.podName}/sandbox`);
@@ -144,8 +129,8 @@ function podContainer(
   const fsGroup = pod.securityContext?.fsGroup;
 
   const volumes = (container.volumeMounts ?? []).map((mount) => volumeOf(mount, id, sandboxId, pod, kubelet));
-  const mounts = new Map<string, object>();
-  const put = (...list: readonly { destination: string }[]): void => list.forEach((m) => mounts.set(m.destination, m));
+  const mounts = new Map<string, MountJson>();
+  const put = (...list: readonly MountJson[]): void => list.forEach((mount) => mounts.set(mount.destination, mount));
   put(...deviceMounts(privileged ? "rw" : "ro"));
   put(
     mountAt("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev", "relatime", privileged ? "rw" : "ro"]),
@@ -159,18 +144,7 @@ function podContainer(
   if (pod.automountServiceAccountToken !== false) put(copied("/var/run/secrets/kubernetes.io/serviceaccount", "ro"));
   put(...volumes.map(({ mount }) => mount));
 
-  const add = new Set(security?.capabilities?.add ?? []);
-  const drop = new Set(security?.capabilities?.drop ?? []);
-  let capabilities = privileged || add.has("ALL") ? [...CAPABILITIES, ...MORE_CAPABILITIES] : CAPABILITIES;
-  if (drop.has("ALL") && !privileged) capabilities = [];
-  if (!privileged) {
-    capabilities = [
-      ...new Set([...capabilities, ...[...add].filter((name) => name !== "ALL").map((name) => `CAP_${name}`)]),
-    ];
-    capabilities = capabilities.filter((name) => !drop.has(name.slice("CAP_".length)));
-  }
-
-  const propagation = (container.volumeMounts ?? []).map(({ mountPropagation }) => mountPropagation);
+  const propagation = new Set((container.volumeMounts ?? []).map(({ mountPropagation }) => mountPropagation));
   const devices = container.volumeDevices ?? [];
   return createContainer(id, sandboxId, "container", container.image, cluster, {
     annotations: {
@@ -178,13 +152,13 @@ function podContainer(
       "io.kubernetes.cri.image-name": container.image,
     },
     hostname: "",
-    process: {
+    program: {
       args: [...(command.length > 0 ? command : image.entrypoint), ...lastArgs(command, args, image)],
       env,
       cwd: container.workingDir ?? (image.workingDir || "/"),
       terminal: container.tty === true,
       noNewPrivileges: security?.allowPrivilegeEscalation === false,
-      capabilities,
+      capabilities: capabilitiesOf(container),
       user: {
         UID: uid,
         GID: gid,
@@ -199,11 +173,7 @@ function podContainer(
     storages: volumes.flatMap(({ storage }) => storage ?? []),
     sharedPid: pod.shareProcessNamespace === true,
     masked: !privileged && (security?.procMount ?? "Default") === "Default",
-    propagation: propagation.includes("Bidirectional")
-      ? "rshared"
-      : propagation.includes("HostToContainer")
-        ? "rslave"
-        : "",
+    propagation: propagation.has("Bidirectional") ? "rshared" : propagation.has("HostToContainer") ? "rslave" : "",
     sysctls: DEFAULT_SYSCTLS,
     devices: devices.map(({ devicePath }, index) => ({ path: devicePath, id: `02/0${index}` })),
   });
@@ -222,7 +192,7 @@ function sandboxContainer(id: string, pod: PodSpec, cluster: Cluster): Request {
       "io.kubernetes.cri.sandbox-log-directory": `/var/log/pods/${cluster.namespace}_${cluster.podName}_${cluster.uid}`,
     },
     hostname: pod.hostname ?? cluster.podName,
-    process: {
+    program: {
       args: ["/pause"],
       env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
       cwd: "/",
@@ -250,160 +220,6 @@ function sandboxContainer(id: string, pod: PodSpec, cluster: Cluster): Request {
 }
 
 const DEFAULT_SYSCTLS = { "net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647" };
-
-interface Parts {
-  readonly hostname: string;
-  readonly annotations: Readonly<Record<string, string>>;
-  readonly process: {
-    readonly args: readonly string[];
-    readonly env: readonly string[];
-    readonly cwd: string;
-    readonly terminal: boolean;
-    readonly noNewPrivileges: boolean;
-    readonly capabilities: readonly string[];
-    readonly user: object;
-  };
-  readonly readOnlyRoot: boolean;
-  readonly mounts: readonly object[];
-  readonly storages: readonly object[];
-  readonly sharedPid: boolean;
-  readonly masked: boolean;
-  readonly propagation: string;
-  readonly sysctls: Readonly<Record<string, string>>;
-  readonly devices: readonly { readonly path: string; readonly id: string }[];
-}
-
-function createContainer(
-  id: string,
-  sandboxId: string,
-  type: "sandbox" | "container",
-  image: string,
-  cluster: Cluster,
-  parts: Parts,
-): Request {
-  const { process } = parts;
-  const annotations = {
-    "io.katacontainers.pkg.oci.bundle_path": `/run/containerd/io.containerd.runtime.v2.task/k8s.io/${id}`,
-    "io.katacontainers.pkg.oci.container_type": type === "sandbox" ? "pod_sandbox" : "pod_container",
-    "io.kubernetes.cri.container-type": type,
-    "io.kubernetes.cri.sandbox-id": sandboxId,
-    "io.kubernetes.cri.sandbox-name": cluster.podName,
-    "io.kubernetes.cri.sandbox-namespace": cluster.namespace,
-    "io.kubernetes.cri.sandbox-uid": cluster.uid,
-    "io.kubernetes.cri.sandbox-memory": "134217728",
-    ...parts.annotations,
-  };
-  const rootfs = `/run/kata-containers/${id}/rootfs`;
-  return {
-    kind: "CreateContainerRequest",
-    request: {
-      container_id: id,
-      exec_id: id,
-      string_user: null,
-      devices: parts.devices.map(({ path, id: device }) => {
-        return { id: device, type_: "blk", vm_path: "", container_path: path, options: [] };
-      }),
-      storages: [
-        {
-          driver: "image_guest_pull",
-          driver_options: [`image_guest_pull=${JSON.stringify({ metadata: annotations })}`],
-          source: image,
-          fstype: "overlay",
-          options: [],
-          mount_point: rootfs,
-          fs_group: null,
-        },
-        ...parts.storages,
-      ],
-      OCI: {
-        Version: "1.1.0",
-        Process: {
-          Terminal: process.terminal,
-          ConsoleSize: null,
-          User: process.user,
-          Args: process.args,
-          Env: process.env,
-          Cwd: process.cwd,
-          Capabilities: {
-            Bounding: process.capabilities,
-            Effective: process.capabilities,
-            Inheritable: [],
-            Permitted: process.capabilities,
-            Ambient: [],
-          },
-          Rlimits: [],
-          NoNewPrivileges: process.noNewPrivileges,
-          ApparmorProfile: type === "sandbox" ? "" : "cri-containerd.apparmor.d",
-          OOMScoreAdj: -998,
-          SelinuxLabel: "",
-        },
-        Root: { Path: rootfs, Readonly: parts.readOnlyRoot },
-        Hostname: parts.hostname,
-        Mounts: parts.mounts,
-        Hooks: null,
-        Annotations: annotations,
-        Linux: {
-          UIDMappings: [],
-          GIDMappings: [],
-          Sysctl: parts.sysctls,
-          Resources: {
-            Devices: [],
-            Memory: {
-              Limit: 134217728,
-              Reservation: 0,
-              Swap: 0,
-              Kernel: 0,
-              KernelTCP: 0,
-              Swappiness: 0,
-              DisableOOMKiller: false,
-            },
-            CPU: { Shares: 102, Quota: 0, Period: 100000, RealtimeRuntime: 0, RealtimePeriod: 0, Cpus: "", Mems: "" },
-            Pids: null,
-            BlockIO: null,
-            HugepageLimits: [],
-            Network: null,
-          },
-          CgroupsPath: `kubepods-burstable-pod${cluster.uid}.slice:cri-containerd:${id}`,
-          Namespaces: ["ipc", "uts", "mount"].map((Type) => ({ Type, Path: "" })),
-          Devices: parts.devices.map(({ path }) => {
-            return { Path: path, Type: "b", Major: 8, Minor: 16, FileMode: 0o660, UID: 0, GID: 6 };
-          }),
-          Seccomp: null,
-          RootfsPropagation: parts.propagation,
-          MaskedPaths: parts.masked
-            ? [
-                ...[
-                  "acpi",
-                  "asound",
-                  "kcore",
-                  "keys",
-                  "latency_stats",
-                  "timer_list",
-                  "timer_stats",
-                  "sched_debug",
-                  "scsi",
-                ].map((name) => `/proc/${name}`),
-                "/sys/firmware",
-                "/sys/devices/virtual/powercap",
-              ]
-            : [],
-          ReadonlyPaths: parts.masked
-            ? ["bus", "fs", "irq", "sys", "sysrq-trigger"].map((name) => `/proc/${name}`)
-            : [],
-          MountLabel: "",
-          IntelRdt: null,
-        },
-        Solaris: null,
-        Windows: null,
-      },
-      sandbox_pidns: parts.sharedPid,
-      shared_mounts: [],
-      stdin_port: 0,
-      stdout_port: 0,
-      stderr_port: 0,
-    },
-  };
-}
 
 /** oci.WithEnv: a later value takes the place of an earlier one. */
 function merged(...lists: readonly (readonly string[])[]): string[] {

@@ -1,11 +1,12 @@
 /** The variables of a process, compared with those of its container's entry. */
 export const ENVIRONMENT = `# Of two values for one name the program would take one and the policy the other.
-environment(process) := {name: value |
-	some variable in process.Env
-	name := name_of(variable)
-	value := trim_prefix(variable, concat("", [name, "="]))
-} if {
+environment(process) := env if {
 	count({name_of(variable) | some variable in process.Env}) == count(process.Env)
+	env := {name: value |
+		some variable in process.Env
+		name := name_of(variable)
+		value := trim_prefix(variable, concat("", [name, "="]))
+	}
 }
 
 created_environment := environment(input.OCI.Process)
@@ -15,7 +16,11 @@ name_of(variable) := split(variable, "=")[0] if contains(variable, "=")
 # Text, or its pieces, some of which are variables that the kubelet put in; those that it does not know, it leaves alone.
 text_of(template, env) := template if is_string(template)
 
-text_of(template, env) := concat("", [piece_of(piece, env) | some piece in template]) if is_array(template)
+text_of(template, env) := text if {
+	is_array(template)
+	pieces := [piece_of(piece, env) | some piece in template]
+	text := concat("", pieces)
+}
 
 piece_of(piece, env) := piece if is_string(piece)
 

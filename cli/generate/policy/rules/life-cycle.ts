@@ -49,11 +49,9 @@ RemoveContainerRequest := {"allowed": true, "ops": array.concat(created, running
 # The commands of probes and hooks, in the container that has them, as the container itself runs.
 ExecProcessRequest if {
 	nothing_else(input, ["container_id", "exec_id", "process"])
-	nothing_else(input.process, [
-		"Args", "Env", "Cwd", "User", "NoNewPrivileges", "Capabilities",
-		"ApparmorProfile", "OOMScoreAdj",
-	])
+	nothing_else(input.process, ["Args", "Env", "Cwd", "User", "NoNewPrivileges", "Capabilities"])
 	name := data.pstate[container_key(input.container_id)]
+	data.pstate[running_key(name)] == input.container_id
 	some container in policy_data.containers
 	container.name == name
 	pod := data.pstate.sandbox
@@ -97,7 +95,8 @@ same_identity(container, annotations) if {
 	annotations["io.kubernetes.cri.container-type"] == "container"
 	annotations["io.katacontainers.pkg.oci.container_type"] == "pod_container"
 	annotations["io.kubernetes.cri.container-name"] == container.name
-	object.get(annotations, "io.kubernetes.cri.image-name", container.image) in array.concat([container.image], container.image_names)
+	# What counts is the name in the storage; this one must not tell another story.
+	object.get(annotations, "io.kubernetes.cri.image-name", "") in array.concat([""], container.image_names)
 }
 
 same_identity(container, annotations) if {

@@ -64,21 +64,23 @@ known_or_empty(field, value, known) if value in [null, false, "", 0, [], {}]
 
 stays_inside(path) if not ".." in split(path, "/")
 
-# The host's copies of files and folders. The first step below the folder is one container's; what has another form there
-# is a volume of the VM's own.
+# The host's copies of files and folders. What has another form than theirs is a volume of the VM's own.
 copies := "/run/kata-containers/shared/containers/"
 
 CopyFileRequest if {
-	regex.match("^/run/kata-containers/shared/containers/[0-9a-f]{64}-[0-9a-f]{16}-[^/]+(/.*)?$", input.path)
+	regex.match("^/run/kata-containers/shared/containers/[0-9a-f]{64}-[0-9a-f]{16}-[^/]+(/[^/]+)*$", input.path)
 	stays_inside(input.path)
+	not "." in split(input.path, "/")
 	allowed_file
 }
 
 allowed_file if bits.and(input.file_mode, 61440) in [16384, 32768]
 
-# ConfigMaps and Secrets have links inside. One that leads out would let the host write to where it leads.
+# ConfigMaps and Secrets have links inside. One that leads out would let the host write to where it leads; so would one
+# in the place of a whole copy, for beside it are the volumes.
 allowed_file if {
 	bits.and(input.file_mode, 61440) == 40960
+	count(split(trim_prefix(input.path, copies), "/")) > 1
 	not startswith(input.symlink_target, "/")
 	stays_inside(input.symlink_target)
 }
@@ -101,7 +103,10 @@ shared_memory(storage) if {
 	without_size(storage.options) == ["mode=1777", "nodev", "noexec", "nosuid"]
 }
 
-without_size(options) := sort([option | some option in options; not regex.match("^size=[0-9]+$", option)])
+without_size(options) := sorted if {
+	others := [option | some option in options; not regex.match("^size=[0-9]+$", option)]
+	sorted := sort(others)
+}
 
 # The network is the host's, but not the loopback interface: there the mesh proxy listens in plain text.
 UpdateInterfaceRequest if {
