@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { parseResourceFile, rewriteResourceFile } from "./resource-file.ts";
+import { parseResourceFile } from "./resource-file.ts";
+import { rewriteResourceFile } from "./rewrite-resource.ts";
 
 const key = fc.constantFrom("a", "b", "name", "mountPath", "x y", "yes", "");
 const { tree } = fc.letrec((tie) => ({

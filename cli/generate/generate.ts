@@ -27,7 +27,8 @@ import type { OpenValue } from "./open-values.ts";
 import { requireEnoughOwners, seedshareOwners, workloadOwners } from "./owner-keys.ts";
 import { imagesToResolve, pinImages } from "./pin-images.ts";
 import { type Platform, platformFacts, runtimeClassName } from "./platforms.ts";
-import { joinTexts, readResourceFiles, type ResourceFile, rewriteResourceFile } from "./resource-file.ts";
+import { readResourceFiles, type ResourceFile } from "./resource-file.ts";
+import { joinTexts, rewriteResourceFile } from "./rewrite-resource.ts";
 import type { Sidecar } from "./sidecars.ts";
 import { type FileChange, writeFiles } from "./write-files.ts";
 
@@ -166,11 +167,9 @@ async function prepare(files: readonly ResourceFile[], options: GenerateOptions)
 
 /** The files as they are to be; or one file with all of them, each behind the mark of a document. */
 function resourceChanges(files: readonly ResourceFile[], outputPath: string | undefined): FileChange[] {
-  const changes = files.map((file): FileChange => {
-    return { path: file.path, content: rewriteResourceFile(file, file.values), mode: 0o644 };
-  });
-  if (outputPath === undefined) return changes;
-  return [{ path: outputPath, content: joinTexts(changes.map(({ content }) => String(content))), mode: 0o644 }];
+  const texts = files.map((file) => rewriteResourceFile(file, file.values));
+  if (outputPath !== undefined) return [{ path: outputPath, content: joinTexts(outputPath, texts), mode: 0o644 }];
+  return files.map(({ path }, index) => ({ path, content: texts[index] ?? "", mode: 0o644 }));
 }
 
 /** The owners of the manifest: those it has, and those that are given; and the keys that have to be written. */

@@ -28,10 +28,10 @@ test("leaves text as it is, with its mark and its line ends", async () => {
   expect(await readText(join(dir, "x.yml"))).toBe(text);
 });
 
-test("reads no file of more than 64 MiB", async () => {
+test("reads no file of more than 128 MiB", async () => {
   const { dir, write } = await workspace({});
   await write("x.yml", "");
-  await truncate(join(dir, "x.yml"), 64 * 1024 * 1024 + 1);
-  const refused = { code: "unreadable_file", got: "67108865 bytes", want: "at most 67108864 bytes; split it" };
+  await truncate(join(dir, "x.yml"), 128 * 1024 * 1024 + 1);
+  const refused = { code: "unreadable_file", got: "134217729 bytes", want: "at most 134217728 bytes; split it" };
   expect(await refusal(readText(join(dir, "x.yml")))).toMatchObject(refused);
 });

@@ -1,9 +1,10 @@
+import { isUtf8 } from "node:buffer";
 import { readFile, stat } from "node:fs/promises";
 import { placeAt } from "../../manifest/text.ts";
 import { GenerateError, systemReason } from "./error.ts";
 
-/** Some sixty times what a cluster takes as one resource; above it a file is no one's hand-written YAML. */
-const LARGEST_FILE = 64 * 1024 * 1024;
+/** A file of resources is not larger, neither before nor after: 128 MiB, some thousands of pods with their policies. */
+export const LARGEST_FILE = 128 * 1024 * 1024;
 // What go-yaml refuses, too.
 const UNPRINTABLE = /[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\u{10000}-\u{10ffff}]/u;
 
@@ -42,8 +43,8 @@ function decode(path: string, bytes: Buffer): string {
   const [first, second] = bytes;
   if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) throw malformed("", 0, "UTF-16");
   const text = bytes.toString("utf8");
-  const copy = Buffer.from(text);
-  if (!copy.equals(bytes)) {
+  if (!isUtf8(bytes)) {
+    const copy = Buffer.from(text);
     const offset = bytes.findIndex((byte, index) => byte !== copy[index]);
     const before = bytes.toString("utf8", 0, offset);
     throw malformed(before, before.length, `bytes that are not UTF-8, from offset ${offset}`);

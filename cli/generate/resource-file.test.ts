@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { GenerateError } from "./error.ts";
-import { parseResourceFile, placeIn, readResourceFiles, rewriteResourceFile } from "./resource-file.ts";
+import { parseResourceFile, placeIn, readResourceFiles } from "./resource-file.ts";
+import { rewriteResourceFile } from "./rewrite-resource.ts";
 import { refusal, workspace } from "./test-workspace.ts";
 
 function refused(action: () => unknown): GenerateError {
@@ -98,4 +99,11 @@ test("is quick with a hundred thousand documents", () => {
   (file.values[99_999] as { a: { b: number } }).a.b = 2;
   expect(rewriteResourceFile(file, file.values)).toBe(text.replace(/1\}\n$/, "2}\n"));
   expect(placeIn(file, 99_999, ["a", "b"])).toBe("web.yml:200000:8");
+});
+
+test("writes nothing that is too large to be read again", () => {
+  const file = parseResourceFile("web.yml", "---\na: b\n".repeat(4));
+  const values = file.values.map(() => ({ a: "c".repeat(40 * 1024 * 1024) }));
+  const error = refused(() => rewriteResourceFile(file, values));
+  expect(error).toMatchObject({ code: "unwritable_file", where: "web.yml", want: "at most 134217728; split it" });
 });

@@ -1,14 +1,11 @@
-import { isDeepStrictEqual } from "node:util";
 import { isAlias, isCollection, type Node } from "yaml";
 import { pathText } from "../../manifest/json.ts";
 import { type Fault, quote } from "../../runtime/environment.ts";
-import { isRecord } from "./align.ts";
 import { GenerateError } from "./error.ts";
 import { composeDocuments, YamlFault } from "./kubernetes-yaml.ts";
 import { listFiles } from "./list-files.ts";
 import { readText } from "./read-text.ts";
 import { TextPlaces } from "./text-places.ts";
-import { editDocument } from "./yaml-edit.ts";
 import { MOST_COPIES, resolveAliases, startOf, ValueReader } from "./yaml-value.ts";
 
 /** A file with Kubernetes resources: its text, and what each of its documents says. */
@@ -42,11 +39,10 @@ export async function readResourceFiles(paths: readonly string[], except?: strin
   const files: ResourceFile[] = [];
   const faults: Fault[] = [];
   for (const path of await listFiles(paths, except)) {
-    const text = await readText(path);
     try {
-      files.push(parseResourceFile(path, text));
+      files.push(parseResourceFile(path, await readText(path)));
     } catch (error) {
-      if (!(error instanceof GenerateError)) throw error;
+      if (!(error instanceof GenerateError) || error.code !== "malformed_yaml") throw error;
       faults.push(...error.faults);
     }
   }
@@ -71,55 +67,14 @@ export function parseResourceFile(path: string, text: string): ResourceFile {
     }
   } catch (error) {
     if (!(error instanceof YamlFault)) throw error;
-    const line = text.slice(error.offset).split(/\r?\n/, 1)[0] ?? "";
-    const what = error.offset < text.length ? quote(line) : "the end";
-    const start = text.lastIndexOf("\n", error.offset - 1) + 1;
-    const isTemplate = TEMPLATE.test(text) || text.slice(start, error.offset + line.length).includes("{{");
-    const want = isTemplate ? "no template: render it first, as `helm template` does" : error.want;
-    const where = `${path}:${places.at(error.offset)}`;
-    throw malformed([{ where, got: `${what}: ${error.message}`, want }], error);
+    const fault = faultIn(text, error);
+    throw malformed([{ ...fault, where: `${path}:${places.at(error.offset)}` }], error);
   }
   return { path, text, documents, values, places };
 }
 
 /** A line or a value that starts with the mark of a template, without quotes; no YAML does. */
 const TEMPLATE = /^[ \t]*(?:- +)*(?:[\w./"'-]+:[ \t]+)?\{\{/m;
-
-/**
- * The file's text, changed so that its documents say what is wanted.
- *
- * @throws GenerateError uneditable_yaml
- */
-export function rewriteResourceFile(file: ResourceFile, wanted: readonly unknown[]): string {
-  const parts = file.documents.map(({ start, end, json }, index) => {
-    const text = file.text.slice(start, end);
-    const value = wanted[index];
-    if (JSON.stringify(value) === json) return text;
-    const edited = editDocument(text, value);
-    const wrong = difference(valuesOf(edited), [value]);
-    if (wrong === undefined) return edited;
-    throw new GenerateError("uneditable_yaml", "the document can't be changed in place", [
-      {
-        where: placeIn(file, index, wrong.slice(1)),
-        got: "a form that Kubernetes files rarely have, of this value or of what is around it",
-        want: "plain block style",
-      },
-    ]);
-  });
-  const [first] = file.documents;
-  const last = file.documents.at(-1);
-  return [file.text.slice(0, first?.start ?? 0), ...parts, file.text.slice(last?.end ?? 0)].join("");
-}
-
-/** One text with the documents of all: a mark between two, and an end where directives come next. */
-export function joinTexts(texts: readonly string[]): string {
-  return texts
-    .map((text) => text.replace(/^\uFEFF/, "").replace(/([^\n])$/, "$1\n"))
-    .map((text, index) => (index === 0 ? "" : DIRECTIVES.test(text) ? "...\n" : "---\n") + text)
-    .join("");
-}
-
-const DIRECTIVES = /^(?:[ \t]*(?:#.*)?\r?\n)*%/;
 
 /** `file:line:column` of the value at `path` of a document, or of the closest thing above it that is there. */
 export function placeIn(file: ResourceFile, document: number, path: TreePath): string {
@@ -163,28 +118,15 @@ function treeOf(file: ResourceFile, document: number): Tree {
   return tree;
 }
 
-function valuesOf(text: string): readonly unknown[] {
-  try {
-    return parseResourceFile("", text).values;
-  } catch (error) {
-    if (error instanceof GenerateError) return [];
-    throw error;
-  }
-}
-
-/** The way to the first value that is not as it is wanted. */
-function difference(value: unknown, wanted: unknown): TreePath | undefined {
-  if (isDeepStrictEqual(value, wanted)) return undefined;
-  const steps = Array.isArray(wanted) ? [...wanted.keys()] : isRecord(wanted) ? Object.keys(wanted) : [];
-  for (const step of steps) {
-    const inner = difference(at(value, step), at(wanted, step));
-    if (inner !== undefined) return [step, ...inner];
-  }
-  return [];
-}
-
-function at(value: unknown, step: string | number): unknown {
-  return (Object(value) as Readonly<Record<string | number, unknown>>)[step];
+function faultIn(text: string, { offset, message, want }: YamlFault): Omit<Fault, "where"> {
+  const start = text.lastIndexOf("\n", offset - 1) + 1;
+  const [line = ""] = text.slice(start).split(/\r?\n/, 1);
+  const what = offset < text.length ? quote(line.slice(offset - start)) : "the end";
+  const isTemplate = line.includes("{{") || TEMPLATE.test(text);
+  return {
+    got: `${what}: ${message}`,
+    want: isTemplate ? "no template: render it first, as `helm template` does" : want,
+  };
 }
 
 function malformed(faults: readonly Fault[], cause?: unknown): GenerateError {

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { parseResourceFile, rewriteResourceFile } from "./resource-file.ts";
+import { parseResourceFile } from "./resource-file.ts";
+import { rewriteResourceFile } from "./rewrite-resource.ts";
 
 /**
  * Documents in many styles and with a comment at every place, and changes to them. Whatever is changed: the new text

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { parseResourceFile, rewriteResourceFile } from "./resource-file.ts";
+import { parseResourceFile } from "./resource-file.ts";
+import { rewriteResourceFile } from "./rewrite-resource.ts";
 
 type Change = (value: any) => void; // oxlint-disable-line typescript/no-explicit-any
 
@@ -179,4 +180,85 @@ test("writes out an alias that is to differ from its anchor", () => {
       value.two.a = 3;
     }),
   ).toBe("base: &base\n  a: 1\none:\n  a: 2\ntwo:\n  <<: *base\n  b: 2\n  a: 3\n");
+});
+
+const SHARED = `c:
+  - &base
+    name: a
+    image: &image nginx:1 # one for all
+    resources: &small {memory: 1Gi}
+  - name: b
+    image: *image # the same
+    resources: *small
+  - <<: *base # and more
+    name: c
+`;
+
+test("changes what is shared where it stands, if all are to change", () => {
+  const changed = edit(SHARED, (value) => {
+    for (const item of value.c) item.image = "nginx:2";
+  });
+  expect(changed).toBe(SHARED.replace("nginx:1", "nginx:2"));
+});
+
+test("writes out what is shared where one of them is to change", () => {
+  const one = edit(SHARED, (value) => (value.c[1].image = "nginx:2"));
+  expect(one).toBe(SHARED.replace("*image # the same", "nginx:2 # the same"));
+  const first = edit(SHARED, (value) => (value.c[0].image = "nginx:2"));
+  expect(first).toBe(
+    SHARED.replace("nginx:1", "nginx:2").replace("*image # the", "nginx:1 # the") + "    image: nginx:1\n",
+  );
+});
+
+test("writes out a merge that would bring too much", () => {
+  const changed = edit(SHARED, (value) => (value.c[0].tty = true));
+  expect(changed).toBe(
+    SHARED.replace("1Gi}\n", "1Gi}\n    tty: true\n").replace(
+      "<<: *base # and more",
+      "image: nginx:1\n    resources:\n      memory: 1Gi # and more",
+    ),
+  );
+});
+
+test("writes out an alias whose anchor goes", () => {
+  expect(edit("a:\n  - &x {b: 1}\n  - c\nd: *x # d\n", (value) => value.a.shift())).toBe("a:\n  - c\nd: # d\n  b: 1\n");
+  expect(edit("a: &x\n  b: &y 1\nc: *y\nd: {<<: *x, e: 2}\n", (value) => (value.a = 3))).toBe(
+    "a: 3\nc: 1\nd: {b: 1, e: 2}\n",
+  );
+});
+
+test("takes out what stands in brackets", () => {
+  expect(edit("a: {b: 1, c: 2, d: 3}\n", (value) => delete value.a.b)).toBe("a: {c: 2, d: 3}\n");
+  expect(edit("a: {b: 1, c: 2, d: 3}\n", (value) => delete value.a.d)).toBe("a: {b: 1, c: 2}\n");
+  expect(edit("a: [b, c, {d: 1}]\n", (value) => value.a.splice(0, 2, "e"))).toBe("a: [e, {d: 1}]\n");
+});
+
+test("gives a key in brackets a value that it did not have", () => {
+  expect(edit("a: {b, c: , d}\n", (value) => Object.assign(value.a, { b: 1, c: [2], d: "e, f" }))).toBe(
+    'a: {b: 1, c: [2], d: "e, f"}\n',
+  );
+});
+
+test("keeps items apart whose dashes stand alone", () => {
+  const text = "a:\n-\n  # x\n  name: x\n- # y\n  name: y\n-\n- z\n";
+  expect(
+    edit(text, (value) => {
+      value.a.shift();
+      value.a[1] = { b: 1, c: 2 };
+      value.a.unshift({ name: "w" });
+    }),
+  ).toBe("a:\n- name: w\n- # y\n  name: y\n- b: 1\n  c: 2\n- z\n");
+});
+
+test("drops the tag of a value with the value", () => {
+  expect(edit("a: !!str 1 # b\nc: !d {e: 1}\n", (value) => Object.assign(value, { a: "x", c: 2 }))).toBe(
+    "a: x # b\nc: 2\n",
+  );
+});
+
+test("takes text on several lines for one value", () => {
+  const text = "a: >-\n  b\n\n  c\nd: e\n  f # g\nh: 'i\n  j'\n";
+  expect(edit(text, (value) => Object.assign(value, { a: "x", d: "z", h: "it's", k: "l\nm" }))).toBe(
+    "a: x\nd: z # g\nh: 'it''s'\nk: \"l\\nm\"\n",
+  );
 });

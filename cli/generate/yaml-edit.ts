@@ -75,9 +75,9 @@ class Editor {
       }
     }
     writer.remove(map, gone);
-    const said = Object.assign({}, ...steps.map(({ says }) => says)) as Readonly<Record<string, unknown>>;
+    const said = new Map(steps.flatMap(({ says }) => Object.entries(says)));
     for (const [key, value] of Object.entries(wanted)) {
-      if (!Object.hasOwn(said, key) || !isDeepStrictEqual(said[key], value)) writer.append(map, key, value);
+      if (!said.has(key) || !isDeepStrictEqual(said.get(key), value)) writer.append(map, key, value);
     }
     return true;
   }

@@ -21,8 +21,9 @@ export function styleOf(document: Document.Parsed, edits: TextEdits): Style {
   const indentedSeqs: boolean[] = [];
   visit(document, {
     Map: (_, map) => {
-      // The rest of the document is as its beginning; all of it would be too much of a large one.
-      if (map.flow === true || indents.length > 200) return indents.length > 200 ? visit.BREAK : undefined;
+      if (map.flow === true) return visit.SKIP;
+      // The rest of a large document is as its beginning.
+      if (indents.length > 200) return visit.BREAK;
       const column = edits.column(startOf(map));
       for (const { value } of map.items as YamlPair[]) {
         if (!isCollection(value) || value.flow === true || value.items.length === 0) continue;

@@ -1,0 +1,80 @@
+import { isDeepStrictEqual } from "node:util";
+import { isRecord } from "./align.ts";
+import { GenerateError } from "./error.ts";
+import { LARGEST_FILE } from "./read-text.ts";
+import { parseResourceFile, placeIn, type ResourceFile, type TreePath } from "./resource-file.ts";
+import { editDocument } from "./yaml-edit.ts";
+
+/**
+ * The file's text, changed so that its documents say what is wanted.
+ *
+ * @throws GenerateError uneditable_yaml, unwritable_file
+ */
+export function rewriteResourceFile(file: ResourceFile, wanted: readonly unknown[]): string {
+  const parts = file.documents.map(({ start, end, json }, index) => {
+    const text = file.text.slice(start, end);
+    const value = wanted[index];
+    if (JSON.stringify(value) === json) return text;
+    const edited = editDocument(text, value);
+    const wrong = difference(valuesOf(edited), [value]);
+    if (wrong === undefined) return edited;
+    throw new GenerateError("uneditable_yaml", "the document can't be changed in place", [
+      {
+        where: placeIn(file, index, wrong.slice(1)),
+        got: "a form that Kubernetes files rarely have, of this value or of what is around it",
+        want: "plain block style",
+      },
+    ]);
+  });
+  const [first] = file.documents;
+  const last = file.documents.at(-1);
+  return joined(file.path, [file.text.slice(0, first?.start ?? 0), ...parts, file.text.slice(last?.end ?? 0)]);
+}
+
+/**
+ * One text with the documents of all: a mark between two, and an end where directives come next.
+ *
+ * @throws GenerateError unwritable_file
+ */
+export function joinTexts(path: string, texts: readonly string[]): string {
+  const parts = texts.map((text, index) => {
+    const mark = DIRECTIVES.test(text) ? "...\n" : "---\n";
+    return (index === 0 ? "" : mark) + text.replace(/^\uFEFF/, "").replace(/([^\n])$/, "$1\n");
+  });
+  return joined(path, parts);
+}
+
+const DIRECTIVES = /^\uFEFF?(?:[ \t]*(?:#.*)?\r?\n)*%/;
+
+/** Every pod adds its policy, so that the result may be larger than what can be read again. */
+function joined(path: string, parts: readonly string[]): string {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  if (length <= LARGEST_FILE) return parts.join("");
+  throw new GenerateError("unwritable_file", "a file would be too large", [
+    { where: path, got: `${length} characters`, want: `at most ${LARGEST_FILE}; split it` },
+  ]);
+}
+
+function valuesOf(text: string): readonly unknown[] {
+  try {
+    return parseResourceFile("", text).values;
+  } catch (error) {
+    if (error instanceof GenerateError) return [];
+    throw error;
+  }
+}
+
+/** The way to the first value that is not as it is wanted. */
+function difference(value: unknown, wanted: unknown): TreePath | undefined {
+  if (isDeepStrictEqual(value, wanted)) return undefined;
+  const steps = Array.isArray(wanted) ? [...wanted.keys()] : isRecord(wanted) ? Object.keys(wanted) : [];
+  for (const step of steps) {
+    const inner = difference(at(value, step), at(wanted, step));
+    if (inner !== undefined) return [step, ...inner];
+  }
+  return [];
+}
+
+function at(value: unknown, step: string | number): unknown {
+  return (Object(value) as Readonly<Record<string | number, unknown>>)[step];
+}
