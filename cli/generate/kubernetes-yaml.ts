@@ -71,8 +71,10 @@ export function* composeDocuments(text: string): Generator<Document.Parsed> {
 
 function requireSound<T extends Pick<Document.Parsed, "errors">>(composed: T): T {
   const [first] = composed.errors;
-  if (first !== undefined) throw new YamlFault(first.pos[0], first.message, "YAML as kubectl reads it");
-  return composed;
+  if (first === undefined) return composed;
+  // `a: b` and a deeper `c: d` below it: what is wrong is the second line.
+  const stray = composed.errors.find(({ code }) => code === "MULTILINE_IMPLICIT_KEY");
+  throw new YamlFault(stray?.pos[1] ?? first.pos[0], first.message, "YAML as kubectl reads it");
 }
 
 function scalar(
