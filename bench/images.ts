@@ -5,6 +5,8 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
+import type { BuiltImage } from "../images/build.ts";
+import { blobPath, readManifests } from "../images/oci-layout.ts";
 import { createMesh, writeTlsConfig } from "../test/mesh-certificates.ts";
 import { cpuSeconds, memoryMb, start } from "./mesh/processes.ts";
 import { median } from "./rounds.ts";
@@ -25,19 +27,19 @@ await (await openOrCreateVendor(join(scratch, "vendor"), new Date())).launch(tee
 const mesh = await createMesh();
 const tlsConfig = await writeTlsConfig(mesh, await mesh.issue());
 
-interface Built {
-  readonly reference: string;
-  readonly compressed: Readonly<Record<string, number>>;
-}
-
 try {
   const folder = process.argv[2] ?? join(scratch, "images");
   if (process.argv[2] === undefined) {
     execFileSync("npm", ["run", "images", "--", "--arch", arch, "--out", folder], { cwd: root, stdio: "inherit" });
   }
-  const built = JSON.parse(await readFile(join(folder, "images.json"), "utf8")) as Built[];
-  const initializer = await unpack(folder, "initializer");
-  const meshProxy = await unpack(folder, "mesh-proxy");
+  const built = JSON.parse(await readFile(join(folder, "images.json"), "utf8")) as BuiltImage[];
+  const find = (name: string): BuiltImage => {
+    const image = built.find(({ reference }) => reference.startsWith(`contrast/${name}:`));
+    if (image === undefined) throw new Error(`${folder} has no image ${name}`);
+    return image;
+  };
+  const initializer = await unpack(folder, find("initializer"));
+  const meshProxy = await unpack(folder, find("mesh-proxy"));
   const dialing = await repeat(() => untilItDials(initializer));
   const accepting = await repeat(() => untilItAccepts(meshProxy));
 
@@ -65,18 +67,13 @@ function row(what: string, value: number, bar: string): string {
 }
 
 /** @returns the root file system of an image */
-async function unpack(folder: string, name: string): Promise<string> {
-  const blob = (digest: string): string => join(folder, name, "blobs", ...digest.split(":"));
-  const read = async <T>(file: string): Promise<T> => JSON.parse(await readFile(file, "utf8")) as T;
-  const { manifests } = await read<{ manifests: [{ digest: string }] }>(join(folder, name, "index.json"));
-  const index = await read<{ manifests: { digest: string; platform: { architecture: string } }[] }>(
-    blob(manifests[0].digest),
-  );
-  const own = index.manifests.find(({ platform }) => platform.architecture === arch);
-  const { layers } = await read<{ layers: { digest: string }[] }>(blob(own?.digest ?? ""));
-  const directory = await mkdtemp(join(scratch, `${name}-`));
-  for (const { digest } of layers) {
-    execFileSync("tar", ["-xzf", blob(digest), "-C", directory, "--no-same-owner", "--no-same-permissions"]);
+async function unpack(folder: string, { reference, digest }: BuiltImage): Promise<string> {
+  const layout = join(folder, /\/(.*):/.exec(reference)?.[1] ?? "");
+  const manifests = await readManifests(layout, digest);
+  const directory = await mkdtemp(join(scratch, "image-"));
+  for (const layer of manifests.find(({ architecture }) => architecture === arch)?.layers ?? []) {
+    const archive = blobPath(layout, layer.digest);
+    execFileSync("tar", ["-xzf", archive, "-C", directory, "--no-same-owner", "--no-same-permissions"]);
   }
   return directory;
 }

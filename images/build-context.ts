@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Architecture } from "./architecture.ts";
 import { bundle, copyNative, describePackages } from "./bundle.ts";
 import { BASE_PACKAGES, type Image } from "./catalog.ts";
-import { copyKept, unpackDebian, writeAccounts } from "./debian.ts";
+import { copyKept, type DebianPackage, exists, unpackDebian, writeAccounts } from "./debian.ts";
 import { NODE_INTEGRITY, NODE_VERSION } from "./node-release.ts";
 import { unpackPackage } from "./npm-package.ts";
 import { run, type RunOptions } from "./run.ts";
@@ -26,6 +26,7 @@ export class BuildContext {
   readonly #cache: string;
   readonly #architecture: Architecture;
   readonly #options: RunOptions;
+  #base: readonly DebianPackage[] = [];
 
   /** @param root of the checkout, with dist/ @param work a folder for this architecture */
   constructor(root: string, work: string, architecture: Architecture, options: RunOptions) {
@@ -41,7 +42,7 @@ export class BuildContext {
   async prepare(): Promise<void> {
     const base = join(this.directory, "base");
     await unpackDebian(BASE_PACKAGES, this.#architecture, join(this.#scratch, "base"), this.#options);
-    await copyKept(join(this.#scratch, "base"), base);
+    this.#base = await copyKept(join(this.#scratch, "base"), base);
     await writeAccounts(base);
     await this.#node();
     await normalize(this.directory);
@@ -53,10 +54,9 @@ export class BuildContext {
     const packages = join(this.directory, image.name, "packages");
     const app = join(this.directory, image.name, "app");
     const unpacked = join(this.#scratch, image.packages.join("-"));
-    if (!(await isThere(unpacked))) {
+    if (!(await exists(unpacked))) {
       await unpackDebian([...BASE_PACKAGES, ...image.packages], this.#architecture, unpacked, this.#options);
     }
-    const base = await copyKept(join(this.#scratch, "base"), join(this.#scratch, "listed"));
     const debian = await copyKept(unpacked, packages, join(this.#scratch, "base"));
 
     const bundled = await bundle(this.#root, image.programs, app);
@@ -81,7 +81,7 @@ export class BuildContext {
       await mkdir(volume, { recursive: true });
       await chmod(volume, mode);
     }
-    return bill(image, this.#architecture, { debian: [...base, ...debian], npm: [...bundled, ...native] });
+    return bill(image, this.#architecture, { debian: [...this.#base, ...debian], npm: [...bundled, ...native] });
   }
 
   async #node(): Promise<void> {
@@ -124,11 +124,4 @@ async function normalize(directory: string): Promise<void> {
     const isRun = entry.isDirectory() || ((await lstat(file)).mode & 0o100) !== 0;
     await chmod(file, isRun ? 0o755 : 0o644);
   }
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -1,10 +1,11 @@
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { VERSION } from "../runtime/version.ts";
 import type { Architecture } from "./architecture.ts";
 import { BuildContext } from "./build-context.ts";
 import { Buildah } from "./buildah.ts";
 import type { Image } from "./catalog.ts";
+import { readManifests } from "./oci-layout.ts";
 
 export interface BuildOptions {
   /** The checkout, with dist/. */
@@ -72,22 +73,10 @@ export async function buildImages(options: BuildOptions): Promise<BuiltImage[]> 
   }
 }
 
-interface Descriptor {
-  readonly digest: string;
-  readonly size: number;
-  readonly platform?: { readonly architecture: string };
-}
-
 /** What a registry would send of each architecture. */
 async function sizes(layout: string, digest: string): Promise<Record<string, number>> {
-  const read = async <T>(name: string): Promise<T> => {
-    const [algorithm = "", hex = ""] = name.split(":");
-    return JSON.parse(await readFile(join(layout, "blobs", algorithm, hex), "utf8")) as T;
-  };
-  const { manifests } = await read<{ manifests: readonly Descriptor[] }>(digest);
-  const entries = manifests.map(async (manifest) => {
-    const { layers } = await read<{ layers: readonly Descriptor[] }>(manifest.digest);
-    return [manifest.platform?.architecture ?? "", layers.reduce((sum, { size }) => sum + size, 0)] as const;
-  });
-  return Object.fromEntries(await Promise.all(entries));
+  const manifests = await readManifests(layout, digest);
+  return Object.fromEntries(
+    manifests.map(({ architecture, layers }) => [architecture, layers.reduce((sum, { size }) => sum + size, 0)]),
+  );
 }

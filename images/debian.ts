@@ -93,7 +93,8 @@ export async function writeAccounts(directory: string): Promise<void> {
   for (const [path, text] of Object.entries(files)) await writeFile(join(directory, path), text);
 }
 
-async function exists(path: string): Promise<boolean> {
+/** A link counts, wherever it leads. */
+export async function exists(path: string): Promise<boolean> {
   return lstat(path).then(
     () => true,
     () => false,

@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { VERSION } from "../runtime/version.ts";
 import type { Architecture } from "./architecture.ts";
 import type { NpmPackage } from "./bundle.ts";
@@ -46,9 +46,7 @@ type Entry = ReturnType<typeof entry>;
 export function billOf(component: Bill & { readonly "bom-ref": string }, entries: readonly Entry[]): Bill {
   const sorted = entries.toSorted((a, b) => (a.purl < b.purl ? -1 : 1));
   const unique = sorted.filter(({ purl }, index) => sorted[index - 1]?.purl !== purl);
-  const digest = createHash("sha256")
-    .update(JSON.stringify([component, unique]))
-    .digest("hex");
+  const digest = sha256Hex(Buffer.from(JSON.stringify([component, unique])));
   return {
     bomFormat: "CycloneDX",
     specVersion: "1.6",

@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join, relative } from "node:path";
+import { sha256Hex } from "../bytes/sha256.ts";
 
 /** The SHA-256 of every file below a folder, in the form of `sha256sum --check`. */
 export async function checksums(directory: string): Promise<string> {
@@ -8,10 +8,7 @@ export async function checksums(directory: string): Promise<string> {
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
   const lines: string[] = [];
   for (const file of files.toSorted()) {
-    const digest = createHash("sha256")
-      .update(await readFile(file))
-      .digest("hex");
-    lines.push(`${digest}  ${relative(directory, file)}\n`);
+    lines.push(`${sha256Hex(await readFile(file))}  ${relative(directory, file)}\n`);
   }
   return lines.join("");
 }

@@ -1,6 +1,6 @@
-import { createHash } from "node:crypto";
 import { cp, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { sha256Hex } from "../bytes/sha256.ts";
 import type { BuiltImage } from "../images/build.ts";
 import { VERSION } from "../runtime/version.ts";
 import { IMAGES } from "../images/catalog.ts";
@@ -62,9 +62,7 @@ async function checkLayout(layout: string, digest: string): Promise<void> {
   const names: string[] = await readdir(blobs).catch(() => []);
   if (!names.includes(digest.replace("sha256:", ""))) throw unusable(`no blob ${digest}`, layout);
   for (const name of names) {
-    const got = createHash("sha256")
-      .update(await readFile(join(blobs, name)))
-      .digest("hex");
+    const got = sha256Hex(await readFile(join(blobs, name)));
     if (got !== name) throw unusable(`a blob with the digest ${got}`, join(blobs, name));
   }
 }

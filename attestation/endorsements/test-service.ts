@@ -1,6 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
-import { onTestFinished } from "vitest";
+import { listenOnLoopback } from "../../test/loopback-server.ts";
 import { EndorsementCache } from "./cache.ts";
 import type { Network } from "./fetch.ts";
 
@@ -27,15 +26,7 @@ export async function startService(): Promise<TestService> {
     if (answer === undefined) response.writeHead(404).end();
     else answer(response, request);
   });
-  const closed = new Promise<void>((resolve) => server.once("close", resolve));
-  const close = (): Promise<void> => {
-    server.close();
-    server.closeAllConnections();
-    return closed;
-  };
-  onTestFinished(close);
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
+  const { port, close } = await listenOnLoopback(server);
   return { url: new URL(`http://127.0.0.1:${port}${PREFIX}/`), answers, requests, close };
 }
 

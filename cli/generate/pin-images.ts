@@ -4,10 +4,11 @@ import type { PreparedPod } from "./edit-pods.ts";
 import { INITIALIZER } from "./initializer.ts";
 import { MESH_PROXY } from "./mesh-proxy-container.ts";
 import { ownImageConfig } from "./own-images.ts";
+import { allContainers } from "./pod-spec.ts";
 
 /** The images of all pods, each of them once, but for those that all is known about: ours. */
 export function imagesToResolve(pods: readonly PreparedPod[]): string[] {
-  const containers = pods.flatMap(({ spec }) => [...(spec.initContainers ?? []), ...spec.containers]);
+  const containers = pods.flatMap(({ spec }) => allContainers(spec));
   const unknown = containers.filter(
     ({ name, image }) =>
       ownImageConfig(image) === undefined && !([INITIALIZER, MESH_PROXY].includes(name) && image.includes("@")),
@@ -28,7 +29,7 @@ export function pinImages(
   const all = new Map<string, ResolvedImage>(images);
   const pinned = new Set<string>();
   for (const { spec } of pods) {
-    for (const container of [...(spec.initContainers ?? []), ...spec.containers]) {
+    for (const container of allContainers(spec)) {
       const image = images.get(container.image);
       if (image === undefined) continue;
       const reference = withDigest(container.image, image.digest);

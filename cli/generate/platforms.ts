@@ -1,5 +1,5 @@
-import { createHash } from "node:crypto";
 import { SIMULATED_MEASUREMENT } from "../../attestation/simulated/attester.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Platform } from "./platform-names.ts";
 
 /**
@@ -50,8 +50,6 @@ export function platformFacts(platform: Platform): PlatformFacts {
  */
 export function runtimeClassName(platform: Platform): string {
   const { kind, values } = FACTS[platform];
-  const digest = createHash("sha256")
-    .update(JSON.stringify({ [kind]: [values] }))
-    .digest("hex");
+  const digest = sha256Hex(Buffer.from(JSON.stringify({ [kind]: [values] })));
   return `contrast-cc-${platform}-${digest.slice(0, 8)}`;
 }

@@ -148,3 +148,8 @@ export type Volume = z.infer<typeof volume>;
 export type Action = z.infer<typeof action>;
 export type PodSpec = z.infer<typeof podSpec>;
 export type PodTemplate = z.infer<typeof podTemplateSchema>;
+
+/** Init containers first, as they run. */
+export function allContainers({ initContainers, containers }: PodSpec): Container[] {
+  return [...(initContainers ?? []), ...containers];
+}

@@ -1,6 +1,5 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
-import { onTestFinished } from "vitest";
+import { listenOnLoopback } from "../../test/loopback-server.ts";
 import type { Content, TestImage } from "./test-image.ts";
 
 /** For tests: servers on loopback that answer as a registry, or as a registry should not. */
@@ -24,15 +23,8 @@ export async function startServer(handler: Handler): Promise<TestServer> {
     authorizations.push(request.headers.authorization);
     handler(request, response);
   });
-  const closed = new Promise<void>((resolve) => server.once("close", resolve));
-  const close = (): Promise<void> => {
-    server.close();
-    server.closeAllConnections();
-    return closed;
-  };
-  onTestFinished(close);
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return { host: `127.0.0.1:${(server.address() as AddressInfo).port}`, requests, authorizations, close };
+  const { port, close } = await listenOnLoopback(server);
+  return { host: `127.0.0.1:${port}`, requests, authorizations, close };
 }
 
 /** A registry of the repository `app`. `answers` come before what it would say itself, by `METHOD /path below app`. */

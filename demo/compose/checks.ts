@@ -19,24 +19,22 @@ export async function check({ compose, workspace, webPort, contrast }: Deploymen
   const web = { address: "127.0.0.1", port: webPort, name: "web" };
   await report.outcome("a browser that trusts mesh-ca.pem alone votes", () => votes(outsider, web));
   const emoji = await compose.address("emoji-mesh-proxy");
-  for (const port of [8080, 8801, 9999]) {
-    await report.outcome(`without a client certificate nobody gets to port ${port} of a pod`, async () => {
-      const answer = await get(outsider, { address: emoji, port, name: "emoji", path: "/" }).then(
-        ({ status }) => `HTTP status ${status}`,
-        (error: unknown) => (error as NodeJS.ErrnoException).code ?? String(error),
-      );
-      must(answer === "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED", `it answered ${answer}`);
-      return answer;
-    });
-  }
-  await report.outcome("the ports of a mesh proxy itself refuse who was not redirected", async () => {
-    const answer = await get(outsider, { address: emoji, port: 15007, name: "emoji", path: "/" }).then(
+  const refuses = async (port: number, want: string): Promise<string> => {
+    const answer = await get(outsider, { address: emoji, port, name: "emoji", path: "/" }).then(
       ({ status }) => `HTTP status ${status}`,
       (error: unknown) => (error as NodeJS.ErrnoException).code ?? String(error),
     );
-    must(answer === "ECONNRESET", `it answered ${answer}`);
+    must(answer === want, `it answered ${answer}`);
     return answer;
-  });
+  };
+  for (const port of [8080, 8801, 9999]) {
+    await report.outcome(`without a client certificate nobody gets to port ${port} of a pod`, () =>
+      refuses(port, "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED"),
+    );
+  }
+  await report.outcome("the ports of a mesh proxy itself refuse who was not redirected", () =>
+    refuses(15007, "ECONNRESET"),
+  );
   await report.outcome("a restarted Coordinator is recovered by its seed share owner", async () => {
     await compose.restart("coordinator");
     await contrast("recover");

@@ -1,6 +1,6 @@
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
-import type { EnvironmentVariable } from "../pod-spec.ts";
+import { allContainers, type EnvironmentVariable } from "../pod-spec.ts";
 
 /** Variables whose values are not in the resource: whoever runs the cluster chooses them, and nobody attests them. */
 export function clusterValueFindings({ spec, places }: PreparedPod): Finding[] {
@@ -8,7 +8,7 @@ export function clusterValueFindings({ spec, places }: PreparedPod): Finding[] {
   const add = (where: string, got: string, hint: string): void => {
     findings.push({ severity: "warning", code: "cluster_value", where, got, want: "values in the resource", hint });
   };
-  for (const { name, env, envFrom } of [...(spec.initContainers ?? []), ...spec.containers]) {
+  for (const { name, env, envFrom } of allContainers(spec)) {
     const chosen = (env ?? [])
       .filter(({ valueFrom }) => valueFrom)
       .map((variable) => `${variable.name} (${kindOf(variable)})`);

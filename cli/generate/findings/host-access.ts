@@ -1,5 +1,6 @@
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
+import { allContainers } from "../pod-spec.ts";
 
 /** What is the host's: a confidential VM has no part in it. */
 const NAMESPACES = ["hostNetwork", "hostPID", "hostIPC"] as const;
@@ -12,7 +13,7 @@ export function hostAccessFindings({ spec, places }: PreparedPod): Finding[] {
     got: "true",
     want: `no ${field}: the pod runs in a VM of its own`,
   }));
-  const privileged = [...(spec.initContainers ?? []), ...spec.containers]
+  const privileged = allContainers(spec)
     .filter(({ securityContext }) => securityContext?.privileged === true)
     .map(({ name }): Finding => ({
       severity: "warning",

@@ -3,10 +3,11 @@ import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
 import { ownImageConfig } from "../own-images.ts";
 import { withImageVolumes, withoutCommand, withoutUser } from "../policy/policy.ts";
+import { allContainers } from "../pod-spec.ts";
 
 /** Containers that take from their image what is not known, or what the host can change. */
 export function imageConfigFindings({ spec, places }: PreparedPod, images: ResolvedImages): Finding[] {
-  const containers = [...(spec.initContainers ?? []), ...spec.containers];
+  const containers = allContainers(spec);
   const isKnown = (image: string): boolean => images.has(image) || ownImageConfig(image) !== undefined;
   const unknown = containers.filter(({ image, command }) => !isKnown(image) && (command ?? []).length === 0);
   const lacking = withoutCommand(spec, images).filter((name) => unknown.every((container) => container.name !== name));

@@ -2,6 +2,7 @@ import type { ImageProblem, ImageProblemKind } from "../../images/problem.ts";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
 import { ownImageConfig } from "../own-images.ts";
+import { allContainers } from "../pod-spec.ts";
 
 /** Nobody is to blame: the policy is then as strict as ever, and knows less. */
 const UNASKED: ReadonlySet<ImageProblemKind> = new Set(["unreachable", "not_cached"]);
@@ -14,7 +15,7 @@ const UNASKED: ReadonlySet<ImageProblemKind> = new Set(["unreachable", "not_cach
 export function imageFindings(pods: readonly PreparedPod[], problems: ReadonlyMap<string, ImageProblem>): Finding[] {
   const places = new Map<string, string[]>();
   for (const { spec, places: of } of pods) {
-    for (const { name, image } of [...(spec.initContainers ?? []), ...spec.containers]) {
+    for (const { name, image } of allContainers(spec)) {
       places.set(image, [...(places.get(image) ?? []), of.of(name, "image")]);
     }
   }

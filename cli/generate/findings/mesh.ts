@@ -3,7 +3,7 @@ import { type IngressRule, parseIngressRules } from "../../../mesh-rules/ingress
 import { Malformed } from "../../../runtime/environment.ts";
 import { parsePort } from "../../../runtime/variables.ts";
 import { MESH_PROXY } from "../mesh-proxy-container.ts";
-import type { PodSpec } from "../pod-spec.ts";
+import { allContainers, type PodSpec } from "../pod-spec.ts";
 
 /** What the mesh proxy of a pod does with its ports. */
 export interface Mesh {
@@ -16,8 +16,8 @@ export interface Mesh {
 const NONE: Mesh = { ingress: undefined, egress: [], adminPort: undefined };
 
 /** By the variables of the container, so that it does not matter who has put it there. */
-export function meshOf({ initContainers, containers }: PodSpec): Mesh {
-  const proxy = [...(initContainers ?? []), ...containers].find(({ name }) => name === MESH_PROXY);
+export function meshOf(spec: PodSpec): Mesh {
+  const proxy = allContainers(spec).find(({ name }) => name === MESH_PROXY);
   if (proxy === undefined) return NONE;
   const variables = new Map(proxy.env?.map(({ name, value }) => [name, value ?? undefined]));
   const isBound = variables.get("CONTRAST_INGRESS_MODE") === "bind";

@@ -2,7 +2,7 @@ import type { IngressRule } from "../../../mesh-rules/ingress-rules.ts";
 import { parsePort } from "../../../runtime/variables.ts";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
-import type { Action, Container } from "../pod-spec.ts";
+import { allContainers, type Action, type Container } from "../pod-spec.ts";
 import { meshOf } from "./mesh.ts";
 
 /** What the kubelet connects to a container for, from outside the pod and without a certificate. */
@@ -18,7 +18,7 @@ const ACTIONS = [
 export function probeFindings({ spec, places }: PreparedPod): Finding[] {
   const { ingress, adminPort } = meshOf(spec);
   if (ingress === undefined) return [];
-  return [...(spec.initContainers ?? []), ...spec.containers].flatMap((container) =>
+  return allContainers(spec).flatMap((container) =>
     ACTIONS.flatMap((path): Finding[] => {
       const action = path[0] === "lifecycle" ? container.lifecycle?.[path[1]] : container[path[0]];
       const probe = action ? networkProbe(action) : undefined;

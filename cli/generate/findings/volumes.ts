@@ -5,6 +5,7 @@ import { INITIALIZER } from "../initializer.ts";
 import { CERTIFICATES, sourceOf } from "../inject.ts";
 import { MESH_PROXY } from "../mesh-proxy-container.ts";
 import { placeIn } from "../resource-file.ts";
+import { allContainers } from "../pod-spec.ts";
 
 /** Volumes that are not the VM's own memory, and what is in the way of the one with the certificates. */
 export function volumeFindings(pod: PreparedPod): Finding[] {
@@ -14,7 +15,7 @@ export function volumeFindings(pod: PreparedPod): Finding[] {
 }
 
 function certificateFindings({ spec, places, volumesBefore }: PreparedPod): Finding[] {
-  const containers = [...(spec.initContainers ?? []), ...spec.containers];
+  const containers = allContainers(spec);
   if (!containers.some(({ name }) => name === INITIALIZER || name === MESH_PROXY)) return [];
   const { volume: own, mountPath } = CERTIFICATES;
   const findings = containers.flatMap(({ name, volumeMounts }) =>

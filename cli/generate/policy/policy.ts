@@ -1,6 +1,6 @@
 import type { ImageConfig, ResolvedImages } from "../../images/resolved-image.ts";
 import { ownImageConfig } from "../own-images.ts";
-import type { Container, PodSpec } from "../pod-spec.ts";
+import { allContainers, type Container, type PodSpec } from "../pod-spec.ts";
 import { commandOf } from "./command.ts";
 import { containerEntry, NOTHING_KNOWN, sandboxEntry } from "./container-entry.ts";
 import { formatJson } from "./format.ts";
@@ -67,10 +67,6 @@ function namesOf(pod: PodSpec, isMeant: (container: Container) => boolean): stri
   return allContainers(pod)
     .filter(isMeant)
     .map(({ name }) => name);
-}
-
-function allContainers(pod: PodSpec): Container[] {
-  return [...(pod.initContainers ?? []), ...pod.containers];
 }
 
 function configOf({ image }: Container, images: ResolvedImages): ImageConfig {
