@@ -5,8 +5,8 @@ import { beforeAll, expect, test } from "vitest";
 import { createMesh } from "../test/mesh-certificates.ts";
 import { connectPlain, ending, startProxy, startServer } from "../test/mesh-proxies.ts";
 import { findFastPath } from "./fast-path.ts";
-import { readPublic } from "./pump.ts";
-import { readBy } from "./splice.ts";
+import { publicWay } from "./pump.ts";
+import { carryBy } from "./splice.ts";
 
 /** Both proxies, the application and the clients are in this process: all descriptors are its own. */
 
@@ -14,7 +14,7 @@ const EGRESS = "127.78.0.1";
 const INGRESS = "127.78.0.2";
 const APPLICATION = "127.78.0.3";
 
-beforeAll(async () => readBy((await findFastPath()) ?? readPublic));
+beforeAll(async () => carryBy((await findFastPath()) ?? publicWay));
 
 async function startMesh(application: (socket: Socket) => void): Promise<number> {
   const mesh = await createMesh();

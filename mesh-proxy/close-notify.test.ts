@@ -4,8 +4,8 @@ import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { createMesh, type Mesh, type Workload } from "../test/mesh-certificates.ts";
 import { connectPlain, connectSecurely, ending, freePort, startProxy, startServer } from "../test/mesh-proxies.ts";
 import { findFastPath } from "./fast-path.ts";
-import { readPublic } from "./pump.ts";
-import { readBy } from "./splice.ts";
+import { publicWay } from "./pump.ts";
+import { carryBy } from "./splice.ts";
 
 const PROXY = "127.77.0.1";
 const APPLICATION = "127.77.0.2";
@@ -59,7 +59,7 @@ async function startIngress(port: number): Promise<void> {
 }
 
 describe.each(["the fast path", "the public interface"])("by %s", (way) => {
-  beforeAll(async () => readBy((way === "the fast path" ? await findFastPath() : undefined) ?? readPublic));
+  beforeAll(async () => carryBy((way === "the fast path" ? await findFastPath() : undefined) ?? publicWay));
 
   test.each([10, 5_000_000])(
     "a client's direction that is cut after %i bytes is a reset for the application",

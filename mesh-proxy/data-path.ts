@@ -6,7 +6,7 @@ import { descriptorLimit, Descriptors } from "./descriptors.ts";
 import { findFastPath } from "./fast-path.ts";
 import type { Lookup } from "./names.ts";
 import { Proxy, type Route, routes } from "./proxy.ts";
-import { readBy } from "./splice.ts";
+import { carryBy } from "./splice.ts";
 import type { ThreadShare } from "./threads/share.ts";
 import { createWatch, type Watch } from "./watch.ts";
 
@@ -36,10 +36,10 @@ export function createDataPath(
   return { routes: routes(configuration, { credentials, lookup, now }), watch, proxy };
 }
 
-/** How the connections of this thread are read. @returns whether it is the fast way */
-export async function readFast(): Promise<boolean> {
+/** How the connections of this thread are read and written. @returns whether it is the fast way */
+export async function carryFast(): Promise<boolean> {
   const fastPath = await findFastPath();
-  if (fastPath !== undefined) readBy(fastPath);
+  if (fastPath !== undefined) carryBy(fastPath);
   return fastPath !== undefined;
 }
 

@@ -1,39 +1,137 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { connect, createServer, type Server, Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { connect as connectTls, createServer as createTlsServer } from "node:tls";
-import { PORTION, type Read, type Take } from "./pump.ts";
+import { getSystemErrorName } from "node:util";
+import { type Carrier, MOST_READ, type Way } from "./pump.ts";
 
 /**
- * Reads into one buffer for all connections, where Node allocates a new one for each read. The option `onread` does that
- * for connections that one makes; for accepted ones it has no public form. This file sets what the option sets: two
- * properties that `net.Socket` keeps under symbols, and the buffer of the handle. Everything else, from pausing to the
- * end, stays with `net.Socket`. No other file relies on Node's internals for speed, and this one tries them first.
+ * Reads into one buffer for all connections, where Node allocates a new one for each read, and hands what is written to
+ * the system at once, where Node queues it. This is what `net.Socket` does below its streams (lib/net.js and
+ * lib/internal/stream_base_commons.js of Node): its handle is told where to read to, who gets it, and what to write.
+ * Everything else, from connecting to the end and to errors, stays with `net.Socket`. No other file relies on Node's
+ * internals for speed, and this one tries them first.
  */
 
-interface Handle {
-  useUserBuffer(buffer: Uint8Array): void;
+/** The internal binding `stream_wrap`; DEP0111 names a way to it. */
+interface StreamWrap {
+  readonly WriteWrap: new () => WriteRequest;
+  /** How the last call went. */
+  readonly streamBaseState: Int32Array;
+  /** Places in it. */
+  readonly kReadBytesOrError: number;
+  readonly kLastWriteWasAsync: number;
 }
 
-type Internals = Socket & { readonly _handle?: Handle | null } & Record<symbol, unknown>;
+interface WriteRequest {
+  carrier?: Carrier;
+  sink?: Socket;
+  /** Called where not all was written at once. */
+  oncomplete?: (this: WriteRequest, status: number, handle: Handle, error: Error | undefined) => void;
+}
 
-/** @returns a way to read, or undefined where this Node does not have it, or does not do with it what it should */
-export async function findFastPath(): Promise<Read | undefined> {
-  const symbols = Object.getOwnPropertySymbols(new Socket());
-  const [kBuffer, kCallback] = ["kBuffer", "kBufferCb"].map((name) => symbols.find((it) => it.description === name));
-  if (kBuffer === undefined || kCallback === undefined) return undefined;
+type OnRead = (this: Handle, bytes: ArrayBuffer | undefined) => unknown;
 
-  const shared = Buffer.allocUnsafeSlow(PORTION);
-  const read = (source: Socket, take: Take): void => {
-    const socket = source as Internals;
-    if (socket._handle === null || socket._handle === undefined) return;
-    // What came before, while the other side was being dialed; one call may give a part of it.
-    for (let bytes = readBuffered(source); bytes !== null; bytes = readBuffered(source)) take(bytes);
-    socket[kBuffer] = shared;
-    socket[kCallback] = (length: number) => take(shared.subarray(0, length));
-    socket._handle.useUserBuffer(shared);
+interface Handle {
+  reading: boolean;
+  onread: OnRead;
+  readStart(): number;
+  readStop(): number;
+  useUserBuffer(buffer: Uint8Array): void;
+  /** @returns 0, or the negative number of an error */
+  writeBuffer(request: WriteRequest, bytes: Uint8Array): number;
+  // Of this file.
+  carrier?: Carrier;
+  onEnd?: OnRead;
+}
+
+/** @returns a way to read and write, or undefined where this Node does not have it, or does not do with it what it should */
+export async function findFastPath(): Promise<Way | undefined> {
+  const binding = streamWrap();
+  if (binding === undefined) return undefined;
+  const way = fastWay(binding);
+  return (await proves(way, false)) && (await proves(way, true)) ? way : undefined;
+}
+
+function streamWrap(): StreamWrap | undefined {
+  try {
+    const { binding } = process as { binding?: (name: string) => StreamWrap };
+    return binding?.call(process, "stream_wrap");
+  } catch {
+    return undefined;
+  }
+}
+
+function fastWay({ WriteWrap, streamBaseState, kReadBytesOrError, kLastWriteWasAsync }: StreamWrap): Way {
+  const shared = Buffer.allocUnsafeSlow(MOST_READ);
+  /** Of the beginning of it, by the last bits of their length: small messages are often as long as the one before. */
+  const views = Array.from({ length: 64 }, (_, length) => shared.subarray(0, length));
+  /** The functions are the same for all connections, and a handle knows whose it is: closures would be more to keep. */
+  const onread: OnRead = function (bytes) {
+    const length = streamBaseState[kReadBytesOrError] ?? 0;
+    // Ends and errors go Node's way.
+    if (length <= 0) return this.onEnd?.(bytes);
+    const at = length % views.length;
+    let view = views[at];
+    if (view?.length !== length) views[at] = view = shared.subarray(0, length);
+    this.carrier?.take(view);
+    return undefined;
   };
-  return (await proves(read, false)) && (await proves(read, true)) ? read : undefined;
+  const oncomplete: WriteRequest["oncomplete"] = function (status, _handle, error) {
+    if (this.sink?.destroyed !== false) return;
+    if (status === 0) this.carrier?.written();
+    else this.sink.destroy(error ?? failure(status));
+  };
+  let spare = new WriteWrap();
+  return {
+    begin(source, carrier) {
+      const handle = handleOf(source);
+      if (handle === undefined) return;
+      // What came before, while the other side was being dialed; one call may give a part of it.
+      for (let bytes = readBuffered(source); bytes !== null; bytes = readBuffered(source)) carrier.take(bytes);
+      handle.carrier = carrier;
+      handle.onEnd = handle.onread;
+      handle.onread = onread;
+      handle.useUserBuffer(shared);
+    },
+    stop(source) {
+      const handle = handleOf(source);
+      if (handle === undefined) return;
+      handle.reading = false;
+      handle.readStop();
+    },
+    go(source) {
+      const handle = handleOf(source);
+      if (handle === undefined) return;
+      handle.reading = true;
+      handle.readStart();
+    },
+    write(sink, bytes, carrier) {
+      const handle = handleOf(sink);
+      if (handle === undefined) return false;
+      const request = spare;
+      const status = handle.writeBuffer(request, bytes);
+      if (status === 0 && streamBaseState[kLastWriteWasAsync] === 0) return true;
+      // The request is used up.
+      spare = new WriteWrap();
+      if (status !== 0) {
+        sink.destroy(failure(status));
+        return false;
+      }
+      request.carrier = carrier;
+      request.sink = sink;
+      request.oncomplete = oncomplete;
+      return false;
+    },
+  };
+}
+
+function failure(status: number): Error {
+  return Object.assign(new Error("write failed"), { code: getSystemErrorName(status) });
+}
+
+function handleOf(socket: Socket): Handle | undefined {
+  return (socket as { _handle?: Handle | null })._handle ?? undefined;
 }
 
 function readBuffered(source: Socket): Buffer | null {
@@ -44,11 +142,11 @@ function readBuffered(source: Socket): Buffer | null {
 const TRIAL_MS = 2_000;
 
 /**
- * Whether it reads, on a connection within this process, what was sent before and after it began, stands still when it
- * should, and sees the end.
+ * Whether, on a connection within this process, it writes all that it is given, reads what was sent before and after it
+ * began, stands still when it should, and sees the end.
  */
-async function proves(read: Read, isTls: boolean): Promise<boolean> {
-  const sent = randomBytes(3 * PORTION);
+async function proves(way: Way, isTls: boolean): Promise<boolean> {
+  const sent = randomBytes(3 * MOST_READ);
   const received: Buffer[] = [];
   // An abstract Unix socket: no file, no port, no rule of a firewall.
   const path = `\0contrast-mesh-proxy-${randomUUID()}`;
@@ -69,16 +167,36 @@ async function proves(read: Read, isTls: boolean): Promise<boolean> {
     sockets.push(one);
     const [other] = (await accepted) as [Socket];
     sockets.push(other.on("error", () => {}));
-    one.write(sent.subarray(0, 100));
-    read(other, (bytes) => {
-      received.push(Buffer.from(bytes));
-      other.pause();
-      setImmediate(() => other.resume());
+    await new Promise((resolve) => one.write(sent.subarray(0, 100), resolve));
+    let isStopped = false;
+    let isObeyed = true;
+    way.begin(other, {
+      take(bytes) {
+        // Of TLS, what was decrypted when it was stopped still comes.
+        if (isStopped && !isTls) isObeyed = false;
+        received.push(Buffer.from(bytes));
+        isStopped = true;
+        way.stop(other);
+        setImmediate(() => {
+          isStopped = false;
+          way.go(other);
+        });
+      },
+      written() {},
     });
+    isStopped = false;
     other.resume();
-    one.end(sent.subarray(100));
+    let at = 100;
+    const sender = {
+      take() {},
+      written() {
+        while (at < sent.length) if (!way.write(one, sent.subarray(at, (at += 50_000)), sender)) return;
+        one.end();
+      },
+    };
+    sender.written();
     await once(other, "end", { signal });
-    return Buffer.concat(received).equals(sent);
+    return isObeyed && Buffer.concat(received).equals(sent);
   } catch {
     return false;
   } finally {

@@ -13,8 +13,8 @@ import {
   startServer,
 } from "../test/mesh-proxies.ts";
 import { findFastPath } from "./fast-path.ts";
-import { readPublic } from "./pump.ts";
-import { readBy } from "./splice.ts";
+import { publicWay } from "./pump.ts";
+import { carryBy } from "./splice.ts";
 
 /** A client, its mesh proxy, mutual TLS, the application's mesh proxy, the application. */
 const EGRESS = "127.75.0.1";
@@ -56,7 +56,7 @@ async function ping(socket: Socket): Promise<void> {
 }
 
 describe.each(["the fast path", "the public interface"])("by %s", (way) => {
-  beforeAll(async () => readBy((way === "the fast path" ? await findFastPath() : undefined) ?? readPublic));
+  beforeAll(async () => carryBy((way === "the fast path" ? await findFastPath() : undefined) ?? publicWay));
 
   test("what is sent is echoed", async () => {
     const { port, lines } = await startMesh((socket) => void socket.pipe(socket));

@@ -4,7 +4,7 @@ import type { Admission } from "./admission.ts";
 import { descriptorLimit } from "./descriptors.ts";
 import { addUp, expose, type Family, Histogram, type Labels, type Sample } from "./exposition.ts";
 import type { Legs } from "./leg.ts";
-import type { Carried } from "./splice.ts";
+import type { Carried } from "./pump.ts";
 
 /**
  * What the proxy counts. Labels have few values: names of rules and codes, never anything of a peer's choice.

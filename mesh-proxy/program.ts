@@ -4,7 +4,7 @@ import { type Running, runProgram } from "../runtime/program.ts";
 import type { Logger } from "../runtime/log.ts";
 import type { Admin, AdminPages } from "./admin.ts";
 import { constraints, isTransparent, type MeshProxyConfiguration, variables } from "./configuration.ts";
-import { createDataPath, readFast } from "./data-path.ts";
+import { createDataPath, carryFast } from "./data-path.ts";
 import { healthcheck } from "./healthcheck.ts";
 import { openHealthSocket } from "./health-socket.ts";
 import { LiveCredentials } from "./live-credentials.ts";
@@ -40,7 +40,7 @@ async function run(running: Running<typeof variables>): Promise<number> {
     metrics: async () => watch.metrics.text(await threads?.counted()),
     configuration: () => inEffect(configuration, routes, watch),
   });
-  if (!(await readFast())) {
+  if (!(await carryFast())) {
     log.warn({ hint: "nothing is wrong but the speed" }, "this Node does not read into one buffer: using its own");
   }
   await proxy.open(routes);

@@ -10,107 +10,226 @@ import { TLSSocket } from "node:tls";
  * the event loop; one that is not full is the end of a message, and nothing waits for it.
  */
 
-/** Gets what was read. The bytes stand there only until it returns. */
-export type Take = (bytes: Buffer) => void;
+/** Plain bytes that were taken from one side for the other. Counted as they come, so they stand also where it breaks. */
+export interface Carried {
+  /** From the near leg, the client, to the far one. */
+  up: number;
+  down: number;
+}
 
-/** Begins to read from a socket. */
-export type Read = (source: Socket, take: Take) => void;
+/** What a way of reading and writing tells. */
+export interface Carrier {
+  /** Takes what was read. The bytes stand there only until it returns. */
+  take(bytes: Buffer): void;
+  /** What could not be written at once is written now. */
+  written(): void;
+}
 
-/** By the public interface: Node allocates a new buffer for each read. */
-export const readPublic: Read = (source, take) => void source.on("data", take);
+/** How sockets are read and written. */
+export interface Way {
+  /** Begins to give what is read; also what came before. The socket still stands still. */
+  begin(source: Socket, carrier: Carrier): void;
+  /** Reads no more, but for what is on its way already. */
+  stop(source: Socket): void;
+  /** Reads again. */
+  go(source: Socket): void;
+  /**
+   * @returns whether all is written. If not, the carrier hears when it is; until then the bytes must stay as they are, and
+   *   nothing else be written
+   */
+  write(sink: Socket, bytes: Buffer, carrier: Carrier): boolean;
+}
 
-/** The most that is read, gathered or written at once. */
-export const PORTION = 80 * 1024;
+/** By the public interface: Node allocates a new buffer for each read, and queues each write. */
+export const publicWay: Way = {
+  begin: (source, carrier) => void source.on("data", (bytes: Buffer) => carrier.take(bytes)),
+  stop: (source) => void source.pause(),
+  go: (source) => void source.resume(),
+  write(sink, bytes, carrier) {
+    sink.write(bytes, (error) => {
+      if (error === undefined || error === null) carrier.written();
+    });
+    return false;
+  },
+};
+
+/**
+ * The most that is read of a plain connection at once. With the 22 bytes that TLS 1.3 adds to each of its four records
+ * (RFC 8446 §5.2) it fits into what the kernel sends at once, 64 KiB less headers in whole segments, and so into what
+ * libuv reads at once on the other side. More would be sent, wake the peer, and be read in two pieces.
+ */
+export const MOST_READ = 61 * 1024;
 
 /** RFC 8446 §5.1: the most that a record carries. */
 const FULL_RECORD = 16 * 1024;
 
-/** @param count is told of the bytes as they come */
-export function pump(source: Socket, sink: Socket, read: Read, count: (bytes: number) => void): void {
-  const { take, end } = new Pump(source, sink, count);
-  read(source, take);
+/** What is gathered, and then written at once: as many records as libuv reads at once. */
+export const PORTION = 4 * FULL_RECORD;
+
+export interface PumpOptions {
+  readonly source: Socket;
+  readonly sink: Socket;
+  readonly way: Way;
+  /** Is counted up. */
+  readonly carried: Carried;
+  readonly direction: keyof Carried;
+}
+
+/** Begins to carry what the source gives as soon as it is resumed. It ends the sink after the source's last byte. */
+export function pump(options: PumpOptions): void {
+  const { source } = options;
+  const { end } = new Pump(options);
   if (source.readableEnded) end();
   else source.on("end", end);
 }
 
-class Pump {
+/** Few objects are touched for each message: over many connections, none of them is in the processor's cache. */
+class Pump implements Carrier {
   readonly #source: Socket;
   readonly #sink: Socket;
-  readonly #count: (bytes: number) => void;
+  readonly #way: Way;
+  readonly #carried: Carried;
+  readonly #isUp: boolean;
   /** TLS has encrypted what it is given when the write returns; of a plain connection the kernel may not have taken it. */
   readonly #takesAtOnce: boolean;
+  readonly #comesInRecords: boolean;
+  #isStopped = false;
   #isWriting = false;
-  #isScheduled = false;
-  #portion: Buffer | undefined;
-  #used = 0;
+  #isGathering = false;
+  #isEnding = false;
+  /** On its way. */
+  #sent: Portion | undefined;
+  /** Behind it. */
+  #waiting: Portion | undefined;
 
-  constructor(source: Socket, sink: Socket, count: (bytes: number) => void) {
+  constructor({ source, sink, way, carried, direction }: PumpOptions) {
     this.#source = source;
     this.#sink = sink;
-    this.#count = count;
+    this.#way = way;
+    this.#carried = carried;
+    this.#isUp = direction === "up";
     this.#takesAtOnce = sink instanceof TLSSocket;
+    this.#comesInRecords = source instanceof TLSSocket;
+    // What is in Node's queue comes first.
+    if (sink.writableLength > 0) this.#isWriting = !publicWay.write(sink, Buffer.alloc(0), this);
+    way.begin(source, this);
   }
-
-  readonly take: Take = (bytes) => {
-    this.#count(bytes.length);
-    const isFull = bytes.length === FULL_RECORD;
-    if (this.#takesAtOnce && !isFull && this.#used === 0 && this.#sink.writableLength === 0) {
-      this.#write(bytes, undefined);
-      return;
-    }
-    this.#gather(bytes);
-    if (this.#isWriting) this.#source.pause();
-    else if (!isFull || this.#used + FULL_RECORD > PORTION) this.#flush();
-    else if (!this.#isScheduled) {
-      this.#isScheduled = true;
-      setImmediate(() => this.#endOfTurn());
-    }
-  };
 
   readonly end = (): void => {
-    if (this.#used > 0) this.#flush();
-    this.#sink.end();
+    this.#isEnding = true;
+    if (!this.#isWriting) this.#next();
   };
 
-  #gather(bytes: Buffer): void {
-    let portion = (this.#portion ??= portions.pop() ?? Buffer.allocUnsafeSlow(PORTION));
-    if (portion.length - this.#used < bytes.length) {
-      // What was on its way when the source was paused.
-      portion = Buffer.allocUnsafeSlow(this.#used + bytes.length);
-      this.#portion?.copy(portion, 0, 0, this.#used);
-      this.#portion = portion;
+  take(bytes: Buffer): void {
+    if (this.#isUp) this.#carried.up += bytes.length;
+    else this.#carried.down += bytes.length;
+    const isFullRecord = this.#comesInRecords && bytes.length === FULL_RECORD;
+    if (this.#takesAtOnce && !isFullRecord && this.#waiting === undefined && !this.#isWriting) {
+      this.#send(bytes);
+      // There is more, and libuv would read it now, while this is still on its way.
+      if (bytes.length >= MOST_READ && this.#isWriting) this.#stop();
+      return;
     }
-    bytes.copy(portion, this.#used);
-    this.#used += bytes.length;
+    const waiting = (this.#waiting ??= portions.pop() ?? new Portion());
+    waiting.add(bytes);
+    if (this.#isWriting) this.#stop();
+    else if (!isFullRecord || waiting.length + FULL_RECORD > PORTION) this.#next();
+    else if (!this.#isGathering) {
+      this.#isGathering = true;
+      atEndOfTurn(this.#gathered);
+    }
   }
 
-  #flush(): void {
-    const portion = this.#portion;
-    if (portion === undefined) return;
-    const bytes = portion.subarray(0, this.#used);
-    this.#portion = undefined;
-    this.#used = 0;
-    this.#write(bytes, portion);
-  }
+  readonly #gathered = (): void => {
+    this.#isGathering = false;
+    if (!this.#isWriting && this.#waiting !== undefined) this.#next();
+  };
 
-  /** @param portion free again when the write is done */
-  #write(bytes: Buffer, portion: Buffer | undefined): void {
+  written(): void {
+    this.#isWriting = false;
+    this.#recycle();
     if (this.#sink.destroyed) return;
-    this.#isWriting = true;
-    this.#sink.write(bytes, () => {
-      if (portion?.length === PORTION && portions.length < MOST_SPARE) portions.push(portion);
-      this.#isWriting = false;
-      if (this.#used > 0) this.#flush();
-      if (this.#source.isPaused()) this.#source.resume();
-    });
+    this.#next();
+    if (this.#isStopped) {
+      this.#isStopped = false;
+      this.#way.go(this.#source);
+    }
   }
 
-  #endOfTurn(): void {
-    this.#isScheduled = false;
-    if (this.#used > 0 && !this.#isWriting) this.#flush();
+  /** Sends what waits, or the end. */
+  #next(): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (waiting !== undefined) {
+      this.#sent = waiting;
+      this.#send(waiting.bytes());
+    }
+    if (this.#isEnding && !this.#isWriting) this.#sink.end();
+  }
+
+  #send(bytes: Buffer): void {
+    this.#isWriting = true;
+    if (!this.#way.write(this.#sink, bytes, this)) return;
+    this.#isWriting = false;
+    this.#recycle();
+  }
+
+  #stop(): void {
+    this.#isStopped = true;
+    this.#way.stop(this.#source);
+  }
+
+  #recycle(): void {
+    if (this.#sent?.isRecyclable === true && portions.length < MOST_SPARE) portions.push(this.#sent);
+    this.#sent = undefined;
+  }
+}
+
+/** Bytes that are gathered. */
+class Portion {
+  length = 0;
+  #buffer = Buffer.allocUnsafeSlow(PORTION);
+  #view = this.#buffer;
+
+  add(bytes: Buffer): void {
+    if (this.#buffer.length - this.length < bytes.length) {
+      // What was on its way when the source was stopped.
+      const larger = Buffer.allocUnsafeSlow(this.length + bytes.length);
+      this.#buffer.copy(larger, 0, 0, this.length);
+      this.#buffer = larger;
+    }
+    bytes.copy(this.#buffer, this.length);
+    this.length += bytes.length;
+  }
+
+  /** All of them; it is empty then. */
+  bytes(): Buffer {
+    // Messages of a connection often have the same length.
+    if (this.#view.length !== this.length || this.#view.buffer !== this.#buffer.buffer) {
+      this.#view = this.#buffer.subarray(0, this.length);
+    }
+    this.length = 0;
+    return this.#view;
+  }
+
+  get isRecyclable(): boolean {
+    return this.#buffer.length === PORTION;
   }
 }
 
 /** Portions that nothing is in, for whoever needs one next. */
-const portions: Buffer[] = [];
+const portions: Portion[] = [];
 const MOST_SPARE = 8;
+
+let gathering: (() => void)[] = [];
+
+/** One call of the event loop for all connections. */
+function atEndOfTurn(act: () => void): void {
+  if (gathering.push(act) === 1) setImmediate(endOfTurn);
+}
+
+function endOfTurn(): void {
+  const acts = gathering;
+  gathering = [];
+  for (const act of acts) act();
+}

@@ -6,8 +6,8 @@ import { ending, readAll } from "../test/mesh-proxies.ts";
 import type { MeshProxyError } from "./errors.ts";
 import { plainLeg, reset } from "./leg.ts";
 import { findFastPath } from "./fast-path.ts";
-import { readPublic } from "./pump.ts";
-import { type Carried, readBy, splice } from "./splice.ts";
+import { type Carried, publicWay } from "./pump.ts";
+import { carryBy, splice } from "./splice.ts";
 
 /** The two ends of a TCP connection. */
 async function pair(): Promise<[Socket, Socket]> {
@@ -48,7 +48,7 @@ async function spliced(): Promise<{
 const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 describe.each(["the fast path", "the public interface"])("by %s", (way) => {
-  beforeAll(async () => readBy((way === "the fast path" ? await findFastPath() : undefined) ?? readPublic));
+  beforeAll(async () => carryBy((way === "the fast path" ? await findFastPath() : undefined) ?? publicWay));
 
   test("each direction ends by itself, with all its bytes", async () => {
     const { client, server, end } = await spliced();

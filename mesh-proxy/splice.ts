@@ -1,6 +1,7 @@
+import type { Socket } from "node:net";
 import { MeshProxyError, reason } from "./errors.ts";
 import { type Leg, type Legs, reset } from "./leg.ts";
-import { pump, type Read, readPublic } from "./pump.ts";
+import { type Carried, publicWay, pump, type Way } from "./pump.ts";
 
 /**
  * Joins two connections: what comes in on one goes out on the other, unchanged and in order. Each direction ends by
@@ -9,18 +10,11 @@ import { pump, type Read, readPublic } from "./pump.ts";
  * The end of TCP under TLS without the peer's closing alert is no end: close-notify.ts makes it an error of the stream.
  */
 
-/** Plain bytes that were taken from one side for the other. Counted as they come, so they stand also where it breaks. */
-export interface Carried {
-  /** From the near leg, the client, to the far one. */
-  up: number;
-  down: number;
-}
+let way: Way = publicWay;
 
-let read: Read = readPublic;
-
-/** How connections that are joined from now on are read from. The program says so once, before the first one. */
-export function readBy(way: Read): void {
-  read = way;
+/** How connections that are joined from now on are read and written. The program says so once, before the first one. */
+export function carryBy(other: Way): void {
+  way = other;
 }
 
 /**
@@ -41,7 +35,7 @@ export async function splice({ near, far }: Legs, carried: Carried = { up: 0, do
   const broke = (leg: Leg, other: Leg, side: string, error: Error): void => {
     reset(leg);
     // A peer that said all it had to say and then went away: what it said still has to arrive.
-    if (leg.stream.readableEnded) other.stream.destroySoon();
+    if (leg.stream.readableEnded) destroyWhenWritten(other.stream);
     else reset(other);
     const got = reason(error);
     const code = got.startsWith("ERR_SSL_") ? "tls_alert" : "connection_broken";
@@ -51,9 +45,15 @@ export async function splice({ near, far }: Legs, carried: Carried = { up: 0, do
   join(far, near, "upstream");
   if (near.stream.destroyed) broke(near, far, "client", new Error("closed"));
   if (far.stream.destroyed) broke(far, near, "upstream", new Error("closed"));
-  pump(near.stream, far.stream, read, (bytes) => (carried.up += bytes));
-  pump(far.stream, near.stream, read, (bytes) => (carried.down += bytes));
+  pump({ source: near.stream, sink: far.stream, way, carried, direction: "up" });
+  pump({ source: far.stream, sink: near.stream, way, carried, direction: "down" });
   near.stream.resume();
   far.stream.resume();
   return promise;
+}
+
+/** The pump ends a sink when all is written. */
+function destroyWhenWritten(sink: Socket): void {
+  if (sink.writableFinished) sink.destroy();
+  else sink.once("finish", () => sink.destroy());
 }

@@ -1,7 +1,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { createLogger } from "../../runtime/log.ts";
 import { CurrentCredentials } from "../current-credentials.ts";
-import { createDataPath, readFast } from "../data-path.ts";
+import { createDataPath, carryFast } from "../data-path.ts";
 import { ACCEPTING, type Beginning, fromClone, type Message, type Request } from "./messages.ts";
 
 /**
@@ -18,7 +18,7 @@ const { routes, watch, proxy } = createDataPath(configuration, {
   now: () => new Date(),
   clock: () => performance.now(),
 });
-await readFast();
+await carryFast();
 await proxy.open(
   routes.map((route, index) => {
     const fd = sockets[index];
