@@ -19,7 +19,7 @@ if (major > 24 || (major === 24 && minor >= 12)) {
       isMainThread ? import("../mesh-proxy/program.ts") : import("../mesh-proxy/threads/program.ts"),
     );
   } else {
-    void import("../mesh-proxy/program.ts");
+    void import("../mesh-proxy/young-generation.ts").then(() => import("../mesh-proxy/program.ts"));
   }
 } else {
   process.stderr.write(

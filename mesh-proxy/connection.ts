@@ -10,7 +10,7 @@ import { type MeshProxyCode, MeshProxyError } from "./errors.ts";
 import { type Legs, plainLeg, reset } from "./leg.ts";
 import type { OpenConnection, Outcome, RuleMetrics } from "./metrics.ts";
 import type { Route } from "./proxy.ts";
-import { splice } from "./splice.ts";
+import { Splice } from "./splice.ts";
 import type { Watch } from "./watch.ts";
 
 /** Runs a TLS handshake: when it may, and with an eye on the time it takes. */
@@ -19,109 +19,64 @@ export type RunHandshake = <T>(handshake: () => Promise<T>) => Promise<T>;
 /** What happens to connections all the time, by no fault of the configuration. */
 const EVERYDAY: ReadonlySet<string> = new Set<MeshProxyCode>(["client_gone", "connection_broken"]);
 
-/** The connections of one route, each from its beginning to its end: limited, counted and logged. */
+/** The connections of one route: limited, counted and logged. */
 export class Connections {
-  readonly #route: Route;
+  readonly route: Route;
+  readonly watch: Watch;
   readonly #at: string;
-  readonly #watch: Watch;
   readonly #log: Logger;
   readonly #refusals: RefusalLog;
   readonly #open = new Set<Socket>();
 
   constructor(route: Route, watch: Watch, log: Logger) {
-    this.#route = route;
+    this.route = route;
+    this.watch = watch;
     this.#at = formatEndpoint(route.at);
-    this.#watch = watch;
     this.#log = log;
     this.#refusals = new RefusalLog(log);
     // So that its counters are there, at zero, before the first connection.
     watch.metrics.rule(route.direction, route.ruleOf(route.at.port));
   }
 
-  /** Never throws: no connection may touch another one. */
-  async serve(transport: Socket): Promise<void> {
-    const { direction, ruleOf } = this.#route;
-    const { admission, metrics, clock } = this.#watch;
-    const began = clock();
+  /**
+   * Never throws: no connection may touch another one.
+   *
+   * @param ended called when nothing of it is left
+   */
+  serve(transport: Socket, ended: () => void): void {
+    const { direction, ruleOf } = this.route;
+    const { admission, metrics } = this.watch;
     // Now, because a connection that is gone can't say any more where it came from.
-    const { remoteAddress, remotePort = 0, localAddress = "?", localPort = 0 } = transport;
-    const rule = ruleOf(localPort);
-    const counts = metrics.rule(direction, rule);
+    const { remoteAddress, remotePort = 0, localPort = 0 } = transport;
     const peer = formatEndpoint({ host: remoteAddress ?? "?", port: remotePort });
-    const listener = formatEndpoint({ host: localAddress, port: localPort });
     // Egress has one: the application.
     const source = direction === "ingress" && remoteAddress !== undefined ? sourceOf(remoteAddress) : "";
+    const rule = ruleOf(localPort);
+    const counts = metrics.rule(direction, rule);
     let leave: () => void;
     try {
       leave = admission.enter(direction, this.#at, source);
     } catch (error) {
       reset(plainLeg(transport));
-      counts.end("refused", this.#say(error, peer));
+      counts.end("refused", this.say(error, peer));
+      ended();
       return;
     }
     this.#open.add(transport);
-    const carried = { up: 0, down: 0 };
-    const connection: OpenConnection = { carried };
-    counts.opened(connection);
-    let joined: Joined | undefined;
-    let outcome: Outcome = "completed";
-    let reason: string | null = null;
-    try {
-      const legs = await this.#connect(transport, this.#handshakes(transport, source, counts));
-      connection.legs = legs;
-      if (this.#watch.accessLog !== undefined) joined = describe(legs);
-      await splice(legs, carried);
-    } catch (error) {
-      outcome = connection.legs === undefined ? "refused" : "broken";
-      reason = this.#say(error, peer);
-    }
-    // A peer that does not read may take its time for what is still to be written. That, too, is an open connection.
-    await Promise.all([closed(transport), connection.legs && closed(connection.legs.far.transport)]);
-    this.#open.delete(transport);
-    leave();
-    counts.closed(connection);
-    counts.end(outcome, reason ?? "");
-    this.#watch.accessLog?.write({
-      direction,
-      rule,
-      listener,
-      peer,
-      ...joined,
-      ...carried,
-      durationMs: Math.round(clock() - began),
-      outcome,
-      reason,
+    const connection = new Connection(this, { transport, peer, rule, counts }, () => {
+      this.#open.delete(transport);
+      leave();
+      ended();
     });
+    void connection.begin(source);
   }
 
   resetAll(): void {
     for (const transport of this.#open) reset(plainLeg(transport));
   }
 
-  /** Those of clients take turns; those with upstreams are the proxy's own. */
-  #handshakes(transport: Socket, source: string, counts: RuleMetrics): RunHandshake {
-    const { admission, clock } = this.#watch;
-    const timed = async <T>(handshake: () => Promise<T>): Promise<T> => {
-      const start = clock();
-      const result = await handshake();
-      counts.handshakes.observe((clock() - start) / 1000);
-      return result;
-    };
-    if (this.#route.direction === "egress") return timed;
-    return async (handshake) => admission.handshake(transport, source, async () => timed(handshake));
-  }
-
-  async #connect(transport: Socket, run: RunHandshake): Promise<Legs> {
-    try {
-      return await this.#route.connect(transport, run);
-    } catch (error) {
-      reset(plainLeg(transport));
-      throw error;
-    }
-  }
-
   /** Tells the log. @returns the code */
-  #say(error: unknown, peer: string): string {
+  say(error: unknown, peer: string): string {
     if (!(error instanceof MeshProxyError)) {
       const got = describeError(error);
       this.#log.error({ code: "internal", peer, got }, "a connection ended by a fault of the proxy");
@@ -134,11 +89,107 @@ export class Connections {
   }
 }
 
-async function closed(socket: Socket): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  if (socket.closed) resolve();
-  else socket.once("close", resolve);
-  return promise;
+interface Accepted {
+  readonly transport: Socket;
+  /** For the log. */
+  readonly peer: string;
+  readonly rule: string;
+  readonly counts: RuleMetrics;
+}
+
+/** One connection, from its beginning to its end. What it keeps while it is open, it keeps as often as there are others. */
+class Connection implements OpenConnection {
+  readonly carried = { up: 0, down: 0 };
+  readonly #of: Connections;
+  readonly #accepted: Accepted;
+  readonly #ended: () => void;
+  readonly #began: number;
+  /** For the access log. */
+  readonly #listener: string | undefined;
+  #joined: Joined | undefined;
+  #splice: Splice | undefined;
+
+  constructor(connections: Connections, accepted: Accepted, ended: () => void) {
+    this.#of = connections;
+    this.#accepted = accepted;
+    this.#ended = ended;
+    this.#began = connections.watch.clock();
+    const { localAddress = "?", localPort = 0 } = accepted.transport;
+    if (connections.watch.accessLog !== undefined) {
+      this.#listener = formatEndpoint({ host: localAddress, port: localPort });
+    }
+    accepted.counts.opened(this);
+  }
+
+  get waiting(): number {
+    return this.#splice?.waiting ?? 0;
+  }
+
+  /** @param source who it is counted for */
+  async begin(source: string): Promise<void> {
+    const { transport, peer } = this.#accepted;
+    const { route, watch } = this.#of;
+    try {
+      const legs = await route.connect(transport, this.#handshakes(source));
+      if (watch.accessLog !== undefined) this.#joined = describe(legs);
+      const both = [transport, legs.far.transport];
+      this.#splice = new Splice(legs, {
+        carried: this.carried,
+        ended: (error) => {
+          if (error === undefined) this.#close("completed", null, both);
+          else this.#close("broken", this.#of.say(error, peer), both);
+        },
+      });
+    } catch (error) {
+      reset(plainLeg(transport));
+      this.#close("refused", this.#of.say(error, peer), [transport]);
+    }
+  }
+
+  /** Those of clients take turns; those with upstreams are the proxy's own. */
+  #handshakes(source: string): RunHandshake {
+    const { transport, counts } = this.#accepted;
+    const { route, watch } = this.#of;
+    const timed = async <T>(handshake: () => Promise<T>): Promise<T> => {
+      const start = watch.clock();
+      const result = await handshake();
+      counts.handshakes.observe((watch.clock() - start) / 1000);
+      return result;
+    };
+    if (route.direction === "egress") return timed;
+    return async (handshake) => watch.admission.handshake(transport, source, async () => timed(handshake));
+  }
+
+  /** A peer that does not read may take its time for what is still to be written. That, too, is an open connection. */
+  #close(outcome: Outcome, reason: string | null, sockets: readonly Socket[]): void {
+    let open = sockets.length;
+    const closed = (): void => {
+      if (--open === 0) this.#end(outcome, reason);
+    };
+    for (const socket of sockets) {
+      if (socket.closed) closed();
+      else socket.once("close", closed);
+    }
+  }
+
+  #end(outcome: Outcome, reason: string | null): void {
+    const { rule, peer, counts } = this.#accepted;
+    const { route, watch } = this.#of;
+    counts.closed(this);
+    counts.end(outcome, reason ?? "");
+    watch.accessLog?.write({
+      direction: route.direction,
+      rule,
+      listener: this.#listener ?? "?",
+      peer,
+      ...this.#joined,
+      ...this.carried,
+      durationMs: Math.round(watch.clock() - this.#began),
+      outcome,
+      reason,
+    });
+    this.#ended();
+  }
 }
 
 /** Now, because TLS that has ended can't say any more what it was. */

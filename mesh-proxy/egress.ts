@@ -82,11 +82,12 @@ export class Egress {
       session: resumable?.ticket,
     });
     let certificate: X509Certificate | undefined;
-    stream.on("session", (ticket) => {
+    const remember = (ticket: Buffer): void => {
       // In TLS 1.2 a session may be known to others than the two peers (RFC 7627 §1).
       if (certificate === undefined || stream.getProtocol() === "TLSv1.2") return;
       this.#session = { ticket, context, certificate };
-    });
+    };
+    stream.on("session", remember);
     const where = this.#where;
     try {
       await established(stream, "secureConnect", near, {
@@ -100,7 +101,8 @@ export class Egress {
       // anew, or one full handshake would do for ever.
       const isResumed = stream.isSessionReused();
       const peer = this.#identified(isResumed ? resumable?.certificate : stream.getPeerX509Certificate(), where);
-      if (!isResumed) certificate = peer;
+      if (isResumed) stream.off("session", remember);
+      else certificate = peer;
       return { stream, certificate: peer };
     } catch (error) {
       this.#session = undefined;

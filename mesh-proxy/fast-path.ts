@@ -30,19 +30,14 @@ interface WriteRequest {
   oncomplete?: (this: WriteRequest, status: number, handle: Handle, error: Error | undefined) => void;
 }
 
-type OnRead = (this: Handle, bytes: ArrayBuffer | undefined) => unknown;
-
 interface Handle {
   reading: boolean;
-  onread: OnRead;
+  onread: (this: Handle, bytes: ArrayBuffer | undefined) => unknown;
   readStart(): number;
   readStop(): number;
   useUserBuffer(buffer: Uint8Array): void;
   /** @returns 0, or the negative number of an error */
   writeBuffer(request: WriteRequest, bytes: Uint8Array): number;
-  // Of this file.
-  carrier?: Carrier;
-  onEnd?: OnRead;
 }
 
 /** @returns a way to read and write, or undefined where this Node does not have it, or does not do with it what it should */
@@ -66,16 +61,10 @@ function fastWay({ WriteWrap, streamBaseState, kReadBytesOrError, kLastWriteWasA
   const shared = Buffer.allocUnsafeSlow(MOST_READ);
   /** Of the beginning of it, by the last bits of their length: small messages are often as long as the one before. */
   const views = Array.from({ length: 64 }, (_, length) => shared.subarray(0, length));
-  /** The functions are the same for all connections, and a handle knows whose it is: closures would be more to keep. */
-  const onread: OnRead = function (bytes) {
-    const length = streamBaseState[kReadBytesOrError] ?? 0;
-    // Ends and errors go Node's way.
-    if (length <= 0) return this.onEnd?.(bytes);
+  const view = (length: number): Buffer => {
     const at = length % views.length;
-    let view = views[at];
-    if (view?.length !== length) views[at] = view = shared.subarray(0, length);
-    this.carrier?.take(view);
-    return undefined;
+    const last = views[at];
+    return last?.length === length ? last : (views[at] = shared.subarray(0, length));
   };
   const oncomplete: WriteRequest["oncomplete"] = function (status, _handle, error) {
     if (this.sink?.destroyed !== false) return;
@@ -89,9 +78,14 @@ function fastWay({ WriteWrap, streamBaseState, kReadBytesOrError, kLastWriteWasA
       if (handle === undefined) return;
       // What came before, while the other side was being dialed; one call may give a part of it.
       for (let bytes = readBuffered(source); bytes !== null; bytes = readBuffered(source)) carrier.take(bytes);
-      handle.carrier = carrier;
-      handle.onEnd = handle.onread;
-      handle.onread = onread;
+      const { onread } = handle;
+      handle.onread = function (bytes) {
+        const length = streamBaseState[kReadBytesOrError] ?? 0;
+        // Ends and errors go Node's way.
+        if (length <= 0) return onread.call(this, bytes);
+        carrier.take(view(length));
+        return undefined;
+      };
       handle.useUserBuffer(shared);
     },
     stop(source) {

@@ -3,7 +3,6 @@ import { VERSION } from "../runtime/version.ts";
 import type { Admission } from "./admission.ts";
 import { descriptorLimit } from "./descriptors.ts";
 import { addUp, expose, type Family, Histogram, type Labels, type Sample } from "./exposition.ts";
-import type { Legs } from "./leg.ts";
 import type { Carried } from "./pump.ts";
 
 /**
@@ -22,8 +21,8 @@ const HANDSHAKE_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 
 export interface OpenConnection {
   readonly carried: Carried;
-  /** Once it is joined. */
-  legs?: Legs;
+  /** How many of its bytes wait for peers to take them. */
+  readonly waiting: number;
 }
 
 /** The connections of one rule. */
@@ -68,9 +67,7 @@ export class RuleMetrics {
 
   get bufferedBytes(): number {
     let sum = 0;
-    for (const { legs } of this.#open) {
-      if (legs !== undefined) sum += legs.near.stream.writableLength + legs.far.stream.writableLength;
-    }
+    for (const { waiting } of this.#open) sum += waiting;
     return sum;
   }
 }

@@ -173,7 +173,7 @@ export class Proxy {
       const listener = await Listener.open({
         at: route.at,
         allowHalfOpen: route.allowHalfOpen,
-        accept: (transport) => void this.#serve(connections, transport),
+        accept: (transport) => this.#serve(connections, transport),
         failed: (error) => log.warn({ code: "accept", got: reason(error) }, "can't accept a connection"),
         descriptors: this.#descriptors,
         paused: () => this.#tellOfPause(log),
@@ -243,11 +243,14 @@ export class Proxy {
     return true;
   }
 
-  async #serve(connections: Connections, transport: Socket): Promise<void> {
+  #serve(connections: Connections, transport: Socket): void {
     this.#open++;
-    await connections.serve(transport);
-    if (--this.#open === 0) this.#becameIdle();
+    connections.serve(transport, this.#ended);
   }
+
+  readonly #ended = (): void => {
+    if (--this.#open === 0) this.#becameIdle();
+  };
 }
 
 const RAISE = "raise the limit of open files (RLIMIT_NOFILE), two for each connection, or the number of replicas";

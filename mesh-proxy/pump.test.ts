@@ -6,7 +6,7 @@ import { connect as connectTls, createServer as createTlsServer } from "node:tls
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { readAll } from "../test/mesh-proxies.ts";
 import { findFastPath } from "./fast-path.ts";
-import { PORTION, publicWay, pump, type Way } from "./pump.ts";
+import { PORTION, publicWay, Pump, type Way } from "./pump.ts";
 
 type Kind = "plain" | "TLS";
 
@@ -64,7 +64,7 @@ describe.each(["the fast path", "the public interface"])("by %s", (name) => {
     },
   });
   /** @param count is told of the bytes as they come */
-  const pumping = (source: Socket, sink: Socket, by: Way, count: (bytes: number) => void): void => {
+  const pumping = (source: Socket, sink: Socket, by: Way, count: (bytes: number) => void): Pump => {
     let up = 0;
     const carried = {
       get up() {
@@ -76,7 +76,7 @@ describe.each(["the fast path", "the public interface"])("by %s", (name) => {
       },
       down: 0,
     };
-    pump({ source, sink, way: by, carried, direction: "up" });
+    return new Pump({ source, sink, way: by, carried, direction: "up" });
   };
 
   async function pumped(from: Kind, to: Kind): Promise<Record<"sender" | "source" | "sink" | "receiver", Socket>> {
@@ -165,7 +165,7 @@ describe.each(["the fast path", "the public interface"])("by %s", (name) => {
     const told = ({ length }: Buffer): void => void (overhead += to === "TLS" ? 22 * Math.ceil(length / 16_384) : 0);
     // All that the proxy has read and the kernel has not taken.
     const look = (): void => void (most = Math.max(most, count - (taken() - overhead) + source.readableLength));
-    pumping(source, sink, watched(told), (length) => {
+    const pump = pumping(source, sink, watched(told), (length) => {
       count += length;
       setImmediate(look);
     });
@@ -179,10 +179,13 @@ describe.each(["the fast path", "the public interface"])("by %s", (name) => {
     await stands(() => count);
     expect(count).toBeLessThan(bytes.length);
     expect(most).toBeGreaterThan(0);
+    expect(pump.waiting).toBeGreaterThan(0);
+    expect(pump.waiting).toBeLessThanOrEqual(256 * 1024);
     expect(most).toBeLessThanOrEqual(256 * 1024);
     expect(sha256(await readAll(receiver))).toBe(sha256(bytes));
     expect(most).toBeLessThanOrEqual(256 * 1024);
     expect(count).toBe(bytes.length);
+    expect(pump.waiting).toBe(0);
   });
 });
 

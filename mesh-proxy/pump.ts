@@ -75,16 +75,12 @@ export interface PumpOptions {
   readonly direction: keyof Carried;
 }
 
-/** Begins to carry what the source gives as soon as it is resumed. It ends the sink after the source's last byte. */
-export function pump(options: PumpOptions): void {
-  const { source } = options;
-  const { end } = new Pump(options);
-  if (source.readableEnded) end();
-  else source.on("end", end);
-}
-
-/** Few objects are touched for each message: over many connections, none of them is in the processor's cache. */
-class Pump implements Carrier {
+/**
+ * Carries the bytes of one direction from when its source is resumed, and ends the sink after the last one.
+ *
+ * Few objects are touched for each message: where there are many connections, none of them is in the processor's cache.
+ */
+export class Pump implements Carrier {
   readonly #source: Socket;
   readonly #sink: Socket;
   readonly #way: Way;
@@ -94,13 +90,14 @@ class Pump implements Carrier {
   readonly #takesAtOnce: boolean;
   readonly #comesInRecords: boolean;
   #isStopped = false;
-  #isWriting = false;
   #isGathering = false;
   #isEnding = false;
-  /** On its way. */
+  /** How many bytes are on their way. */
+  #writing = 0;
+  /** What they are in, if it is not the source's. */
   #sent: Portion | undefined;
-  /** Behind it. */
-  #waiting: Portion | undefined;
+  /** Behind them. */
+  #behind: Portion | undefined;
 
   constructor({ source, sink, way, carried, direction }: PumpOptions) {
     this.#source = source;
@@ -111,77 +108,82 @@ class Pump implements Carrier {
     this.#takesAtOnce = sink instanceof TLSSocket;
     this.#comesInRecords = source instanceof TLSSocket;
     // What is in Node's queue comes first.
-    if (sink.writableLength > 0) this.#isWriting = !publicWay.write(sink, Buffer.alloc(0), this);
+    this.#writing = sink.writableLength;
+    if (this.#writing > 0) publicWay.write(sink, Buffer.alloc(0), this);
     way.begin(source, this);
+    if (source.readableEnded) this.#end();
+    else source.on("end", () => this.#end());
   }
 
-  readonly end = (): void => {
-    this.#isEnding = true;
-    if (!this.#isWriting) this.#next();
-  };
+  /** How many bytes wait for the sink to take them. */
+  get waiting(): number {
+    return this.#writing + (this.#behind?.length ?? 0);
+  }
 
   take(bytes: Buffer): void {
     if (this.#isUp) this.#carried.up += bytes.length;
     else this.#carried.down += bytes.length;
     const isFullRecord = this.#comesInRecords && bytes.length === FULL_RECORD;
-    if (this.#takesAtOnce && !isFullRecord && this.#waiting === undefined && !this.#isWriting) {
+    if (this.#takesAtOnce && !isFullRecord && this.#behind === undefined && this.#writing === 0) {
       this.#send(bytes);
       // There is more, and libuv would read it now, while this is still on its way.
-      if (bytes.length >= MOST_READ && this.#isWriting) this.#stop();
+      if (bytes.length === MOST_READ && this.#writing > 0) this.#stop();
       return;
     }
-    const waiting = (this.#waiting ??= portions.pop() ?? new Portion());
-    waiting.add(bytes);
-    if (this.#isWriting) this.#stop();
-    else if (!isFullRecord || waiting.length + FULL_RECORD > PORTION) this.#next();
+    const behind = (this.#behind ??= portions.pop() ?? new Portion());
+    behind.add(bytes);
+    if (this.#writing > 0) this.#stop();
+    else if (!isFullRecord || behind.length + FULL_RECORD > PORTION) this.#next();
     else if (!this.#isGathering) {
       this.#isGathering = true;
-      atEndOfTurn(this.#gathered);
+      atEndOfTurn(this);
     }
   }
 
-  readonly #gathered = (): void => {
+  endOfTurn(): void {
     this.#isGathering = false;
-    if (!this.#isWriting && this.#waiting !== undefined) this.#next();
-  };
+    if (this.#writing === 0 && this.#behind !== undefined) this.#next();
+  }
 
   written(): void {
-    this.#isWriting = false;
-    this.#recycle();
+    this.#isWritten();
     if (this.#sink.destroyed) return;
     this.#next();
-    if (this.#isStopped) {
-      this.#isStopped = false;
-      this.#way.go(this.#source);
-    }
+    if (!this.#isStopped) return;
+    this.#isStopped = false;
+    this.#way.go(this.#source);
   }
 
-  /** Sends what waits, or the end. */
+  #end(): void {
+    this.#isEnding = true;
+    if (this.#writing === 0) this.#next();
+  }
+
+  /** Sends what is behind, or the end. */
   #next(): void {
-    const waiting = this.#waiting;
-    this.#waiting = undefined;
-    if (waiting !== undefined) {
-      this.#sent = waiting;
-      this.#send(waiting.bytes());
+    const behind = this.#behind;
+    this.#behind = undefined;
+    if (behind !== undefined) {
+      this.#sent = behind;
+      this.#send(behind.bytes());
     }
-    if (this.#isEnding && !this.#isWriting) this.#sink.end();
+    if (this.#isEnding && this.#writing === 0) this.#sink.end();
   }
 
   #send(bytes: Buffer): void {
-    this.#isWriting = true;
-    if (!this.#way.write(this.#sink, bytes, this)) return;
-    this.#isWriting = false;
-    this.#recycle();
+    this.#writing = bytes.length;
+    if (this.#way.write(this.#sink, bytes, this)) this.#isWritten();
+  }
+
+  #isWritten(): void {
+    this.#writing = 0;
+    this.#sent?.recycle();
+    this.#sent = undefined;
   }
 
   #stop(): void {
     this.#isStopped = true;
     this.#way.stop(this.#source);
-  }
-
-  #recycle(): void {
-    if (this.#sent?.isRecyclable === true && portions.length < MOST_SPARE) portions.push(this.#sent);
-    this.#sent = undefined;
   }
 }
 
@@ -202,18 +204,19 @@ class Portion {
     this.length += bytes.length;
   }
 
-  /** All of them; it is empty then. */
+  /** All of them. */
   bytes(): Buffer {
     // Messages of a connection often have the same length.
     if (this.#view.length !== this.length || this.#view.buffer !== this.#buffer.buffer) {
       this.#view = this.#buffer.subarray(0, this.length);
     }
-    this.length = 0;
     return this.#view;
   }
 
-  get isRecyclable(): boolean {
-    return this.#buffer.length === PORTION;
+  /** Nothing of it is needed any more. */
+  recycle(): void {
+    this.length = 0;
+    if (this.#buffer.length === PORTION && portions.length < MOST_SPARE) portions.push(this);
   }
 }
 
@@ -221,15 +224,15 @@ class Portion {
 const portions: Portion[] = [];
 const MOST_SPARE = 8;
 
-let gathering: (() => void)[] = [];
+let gathering: Pump[] = [];
 
 /** One call of the event loop for all connections. */
-function atEndOfTurn(act: () => void): void {
-  if (gathering.push(act) === 1) setImmediate(endOfTurn);
+function atEndOfTurn(pump: Pump): void {
+  if (gathering.push(pump) === 1) setImmediate(endOfTurn);
 }
 
 function endOfTurn(): void {
-  const acts = gathering;
+  const pumps = gathering;
   gathering = [];
-  for (const act of acts) act();
+  for (const pump of pumps) pump.endOfTurn();
 }

@@ -4,10 +4,10 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { ending, readAll } from "../test/mesh-proxies.ts";
 import type { MeshProxyError } from "./errors.ts";
-import { plainLeg, reset } from "./leg.ts";
+import { type Legs, plainLeg, reset } from "./leg.ts";
 import { findFastPath } from "./fast-path.ts";
 import { type Carried, publicWay } from "./pump.ts";
-import { carryBy, splice } from "./splice.ts";
+import { carryBy, Splice } from "./splice.ts";
 
 /** The two ends of a TCP connection. */
 async function pair(): Promise<[Socket, Socket]> {
@@ -24,6 +24,14 @@ async function pair(): Promise<[Socket, Socket]> {
     other.destroy();
   });
   return [one, other];
+}
+
+/** @returns when both have ended; throws where one broke */
+async function splice(legs: Legs, carried: Carried = { up: 0, down: 0 }): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const ended = (error?: MeshProxyError): void => (error === undefined ? resolve() : reject(error));
+  expect(new Splice(legs, { carried, ended }).waiting).toBe(0);
+  return promise;
 }
 
 /** Two peers, and the proxy's sockets between them. */
