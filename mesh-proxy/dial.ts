@@ -94,6 +94,7 @@ class Race {
 /** RFC 8305 §4: the families in turn, each in the order of the answer. */
 function interleave(addresses: readonly LookupAddress[]): string[] {
   const [first] = addresses;
+  if (first !== undefined && addresses.length === 1) return [first.address];
   const isPreferred = ({ family }: LookupAddress): boolean => family === first?.family;
   const preferred = addresses.filter(isPreferred);
   const others = addresses.filter((address) => !isPreferred(address));

@@ -1,6 +1,12 @@
 import type { X509Certificate } from "node:crypto";
 import { isIP, type Socket } from "node:net";
-import { connect, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
+import {
+  connect,
+  createSecureContext,
+  type DetailedPeerCertificate,
+  type SecureContext,
+  type TLSSocket,
+} from "node:tls";
 import type { EgressRule } from "../mesh-rules/egress-rules.ts";
 import { formatEndpoint } from "../mesh-rules/endpoint.ts";
 import { carriesSan } from "../mesh-rules/san.ts";
@@ -81,6 +87,8 @@ export class Egress {
       checkServerIdentity: anyName,
       session: resumable?.ticket,
     });
+    // What Node asks for `checkServerIdentity`, and is costly: the whole chain as objects, with three digests of each.
+    stream.getPeerCertificate = noCertificate;
     let certificate: X509Certificate | undefined;
     const remember = (ticket: Buffer): void => {
       // In TLS 1.2 a session may be known to others than the two peers (RFC 7627 §1).
@@ -136,6 +144,8 @@ export class Egress {
 }
 
 const anyName = (): undefined => undefined;
+
+const noCertificate = (): DetailedPeerCertificate => ({}) as DetailedPeerCertificate;
 
 function refusal(error: Error, stream: TLSSocket, where: string): MeshProxyError {
   // Node's types say Error; it is the code of OpenSSL's verification.

@@ -1,3 +1,4 @@
+import { isIPv4 } from "node:net";
 import { socketOctets } from "../bytes/ip-address.ts";
 
 /**
@@ -5,6 +6,7 @@ import { socketOctets } from "../bytes/ip-address.ts";
  * is no identity: many may come from one address.
  */
 export function sourceOf(address: string): string {
-  // Of an IPv4 address this is all.
-  return socketOctets(address).subarray(0, 8).toString("hex");
+  if (isIPv4(address)) return address;
+  const octets = socketOctets(address);
+  return octets.length === 4 ? octets.join(".") : octets.subarray(0, 8).toString("hex");
 }

@@ -26,6 +26,8 @@ export class SharedPlaces {
   readonly #limits: GateLimits;
   readonly #counts: Int32Array;
   readonly #key: string;
+  /** Connections often come from where the one before came from. */
+  #last: { readonly source: string; readonly index: number } | undefined;
 
   constructor(limits: GateLimits, { memory, key }: SharedCounters) {
     this.#limits = limits;
@@ -60,8 +62,11 @@ export class SharedPlaces {
   }
 
   #indexOf(source: string): number {
+    if (this.#last?.source === source) return this.#last.index;
     const digest = hash("sha256", this.#key + source, "buffer");
-    return TOTAL + 1 + (digest.readUInt32LE() % (this.#counts.length - 1));
+    const index = TOTAL + 1 + (digest.readUInt32LE() % (this.#counts.length - 1));
+    this.#last = { source, index };
+    return index;
   }
 
   #increment(index: number, most: number): boolean {
