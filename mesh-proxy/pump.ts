@@ -53,18 +53,18 @@ export const publicWay: Way = {
   },
 };
 
-/**
- * The most that is read of a plain connection at once. With the 22 bytes that TLS 1.3 adds to each of its four records
- * (RFC 8446 §5.2) it fits into what the kernel sends at once, 64 KiB less headers in whole segments, and so into what
- * libuv reads at once on the other side. More would be sent, wake the peer, and be read in two pieces.
- */
-export const MOST_READ = 61 * 1024;
-
 /** RFC 8446 §5.1: the most that a record carries. */
 const FULL_RECORD = 16 * 1024;
 
-/** What is gathered, and then written at once: as many records as libuv reads at once. */
-export const PORTION = 4 * FULL_RECORD;
+/**
+ * The most that is read of a plain connection at once. Each half of it fits, with the 22 bytes that TLS 1.3 adds to each of
+ * its four records (RFC 8446 §5.2), into what the kernel sends at once: 64 KiB less headers, in whole segments. What is a
+ * little more than that is sent, wakes the peer and is read as one piece more.
+ */
+export const MOST_READ = 2 * 61 * 1024;
+
+/** The most that is gathered to be written at once: what libuv reads in two turns. */
+export const PORTION = 8 * FULL_RECORD;
 
 export interface PumpOptions {
   readonly source: Socket;
