@@ -4,9 +4,7 @@ import type { Socket } from "node:net";
 import { beforeAll, expect, test } from "vitest";
 import { createMesh } from "../test/mesh-certificates.ts";
 import { connectPlain, ending, startProxy, startServer } from "../test/mesh-proxies.ts";
-import { findFastPath } from "./fast-path.ts";
-import { publicWay } from "./pump.ts";
-import { carryBy } from "./splice.ts";
+import { carryOver } from "../test/ways.ts";
 
 /** Both proxies, the application and the clients are in this process: all descriptors are its own. */
 
@@ -14,7 +12,7 @@ const EGRESS = "127.78.0.1";
 const INGRESS = "127.78.0.2";
 const APPLICATION = "127.78.0.3";
 
-beforeAll(async () => carryBy((await findFastPath()) ?? publicWay));
+beforeAll(async () => carryOver("the fast path"));
 
 async function startMesh(application: (socket: Socket) => void): Promise<number> {
   const mesh = await createMesh();

@@ -3,9 +3,7 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { createMesh, type Mesh, type Workload } from "../test/mesh-certificates.ts";
 import { connectPlain, connectSecurely, ending, freePort, startProxy, startServer } from "../test/mesh-proxies.ts";
-import { findFastPath } from "./fast-path.ts";
-import { publicWay } from "./pump.ts";
-import { carryBy } from "./splice.ts";
+import { carryOver, WAYS } from "../test/ways.ts";
 
 const PROXY = "127.77.0.1";
 const APPLICATION = "127.77.0.2";
@@ -58,8 +56,8 @@ async function startIngress(port: number): Promise<void> {
   });
 }
 
-describe.each(["the fast path", "the public interface"])("by %s", (way) => {
-  beforeAll(async () => carryBy((way === "the fast path" ? await findFastPath() : undefined) ?? publicWay));
+describe.each(WAYS)("by %s", (way) => {
+  beforeAll(async () => carryOver(way));
 
   test.each([10, 5_000_000])(
     "a client's direction that is cut after %i bytes is a reset for the application",

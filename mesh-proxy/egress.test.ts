@@ -115,37 +115,6 @@ test.each(["web", "WEB", "203.0.113.34", "2001:db8::1", "spiffe://mesh/web"])("t
   expect(await echo(port, "hello")).toBe("hello");
 });
 
-test.each([
-  ["web", ["db", "web.example", "203.0.113.34", "spiffe://mesh/web"]],
-  ["web.example", ["*.example", "web"]],
-  ["203.0.113.34", ["203.0.113.35", "*"]],
-  ["spiffe://mesh/web", ["spiffe://mesh/web2", "*", "x, URI:spiffe://mesh/web, y"]],
-])("the pin %s is not met by %j", async (san, sans) => {
-  const { port, received } = await startUpstream(await mesh.issue({ sans }));
-  const lines = await startEgress(port, { san });
-  const socket = connectPlain(PROXY, port);
-  socket.write("secret");
-  expect(await ending(socket)).toBe("ECONNRESET");
-  expect(refusals(lines)).toMatchObject([
-    { code: "upstream_identity", where: `${UPSTREAM}:${port}`, want: san, listener: `${PROXY}:${port}` },
-  ]);
-  expect(received()).toBe(0);
-});
-
-test.each([
-  ["of another CA by the same name", async () => (await createMesh()).issue(), "CERT_SIGNATURE_FAILURE"],
-  ["that has expired", async () => mesh.issue({ validForMs: -HOUR }), "CERT_HAS_EXPIRED"],
-  ["for clients only", async () => mesh.issue({ usages: ["client"] }), "INVALID_PURPOSE"],
-])("an upstream with a certificate %s is refused with a reset", async (_, issue, got) => {
-  const { port, received } = await startUpstream(await issue());
-  const lines = await startEgress(port);
-  const socket = connectPlain(PROXY, port);
-  socket.write("secret");
-  expect(await ending(socket)).toBe("ECONNRESET");
-  expect(refusals(lines)).toMatchObject([{ code: "upstream_untrusted", got, listener: `${PROXY}:${port}` }]);
-  expect(received()).toBe(0);
-});
-
 test("an upstream that does not listen is a reset, not a clean end", async () => {
   const port = await freePort(UPSTREAM);
   const lines = await startEgress(port);

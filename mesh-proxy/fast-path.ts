@@ -50,11 +50,22 @@ export async function findFastPath(): Promise<Way | undefined> {
 
 function streamWrap(): StreamWrap | undefined {
   try {
-    const { binding } = process as { binding?: (name: string) => StreamWrap };
-    return binding?.call(process, "stream_wrap");
+    const { binding } = process as { binding?: (name: string) => Partial<StreamWrap> };
+    const found = binding?.call(process, "stream_wrap");
+    return found !== undefined && isWhole(found) ? found : undefined;
   } catch {
     return undefined;
   }
+}
+
+function isWhole(binding: Partial<StreamWrap>): binding is StreamWrap {
+  const { WriteWrap, streamBaseState, kReadBytesOrError, kLastWriteWasAsync } = binding;
+  return (
+    typeof WriteWrap === "function" &&
+    streamBaseState instanceof Int32Array &&
+    typeof kReadBytesOrError === "number" &&
+    typeof kLastWriteWasAsync === "number"
+  );
 }
 
 function fastWay({ WriteWrap, streamBaseState, kReadBytesOrError, kLastWriteWasAsync }: StreamWrap): Way {

@@ -89,21 +89,6 @@ test("a client without a certificate is told so by an alert, and the application
   expect(seen()).toBe(0);
 });
 
-test.each([
-  ["of another CA by the same name", async () => (await createMesh()).issue(), "CERT_SIGNATURE_FAILURE"],
-  ["that has expired", async () => mesh.issue({ validForMs: -HOUR }), "CERT_HAS_EXPIRED"],
-  ["for servers only", async () => mesh.issue({ usages: ["server"] }), "INVALID_PURPOSE"],
-])("a client with a certificate %s is refused, and the application never hears of it", async (_, issue, got) => {
-  const { port, lines, seen } = await startIngress();
-  const socket = connectSecurely(mesh, await issue(), at(port));
-  socket.write("hello");
-  // Not a clean end, although the handshake was done for this side.
-  expect(await ending(socket)).toBe("ECONNRESET");
-  await expect.poll(() => refusals(lines)).toHaveLength(1);
-  expect(refusals(lines)[0]).toMatchObject({ code: "client_certificate_untrusted", got });
-  expect(seen()).toBe(0);
-});
-
 test("a client that speaks only TLS 1.2 is refused", async () => {
   const { port, lines } = await startIngress();
   const socket = connectSecurely(mesh, client, { ...at(port), maxVersion: "TLSv1.2" });

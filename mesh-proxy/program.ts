@@ -41,7 +41,10 @@ async function run(running: Running<typeof variables>): Promise<number> {
     configuration: () => inEffect(configuration, routes, watch),
   });
   if (!(await carryFast())) {
-    log.warn({ hint: "nothing is wrong but the speed" }, "this Node does not read into one buffer: using its own");
+    log.warn(
+      { hint: "nothing is wrong but the speed" },
+      "this Node's internals are unknown: bytes go through its streams",
+    );
   }
   await proxy.open(routes);
   if (preparation !== undefined) {

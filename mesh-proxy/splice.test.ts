@@ -3,11 +3,11 @@ import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { ending, readAll } from "../test/mesh-proxies.ts";
+import { carryOver, WAYS } from "../test/ways.ts";
 import type { MeshProxyError } from "./errors.ts";
 import { type Legs, plainLeg, reset } from "./leg.ts";
-import { findFastPath } from "./fast-path.ts";
-import { type Carried, publicWay } from "./pump.ts";
-import { carryBy, Splice } from "./splice.ts";
+import type { Carried } from "./pump.ts";
+import { Splice } from "./splice.ts";
 
 /** The two ends of a TCP connection. */
 async function pair(): Promise<[Socket, Socket]> {
@@ -55,8 +55,8 @@ async function spliced(): Promise<{
 
 const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
-describe.each(["the fast path", "the public interface"])("by %s", (way) => {
-  beforeAll(async () => carryBy((way === "the fast path" ? await findFastPath() : undefined) ?? publicWay));
+describe.each(WAYS)("by %s", (way) => {
+  beforeAll(async () => carryOver(way));
 
   test("each direction ends by itself, with all its bytes", async () => {
     const { client, server, end } = await spliced();

@@ -17,6 +17,7 @@ import { Proxy, routes } from "../mesh-proxy/proxy.ts";
 import { createWatch, type Watch } from "../mesh-proxy/watch.ts";
 import { readEnvironment } from "../runtime/environment.ts";
 import { type Mesh, type Workload, writeTlsConfig } from "./mesh-certificates.ts";
+import { carryAsTheProgram } from "./ways.ts";
 
 /**
  * Mesh proxies, and the applications and clients around them, for tests: real sockets on loopback. Everything is closed
@@ -51,6 +52,7 @@ export async function startLiveProxy(
   environment: Readonly<Record<string, string>>,
   { now = () => new Date(), lookup = lookupByNode }: ProxyOptions = {},
 ): Promise<StartedProxy> {
+  await carryAsTheProgram();
   const configuration = readEnvironment(variables, environment, constraints);
   const folder = await writeTlsConfig(mesh, workload);
   onTestFinished(async () => rm(folder, { recursive: true }));

@@ -1,0 +1,48 @@
+import { createHash, randomBytes } from "node:crypto";
+import { beforeAll, describe, expect, test } from "vitest";
+import { readAll, refusals } from "../mesh-proxies.ts";
+import { carryOver, WAYS } from "../ways.ts";
+import { startThroughMesh } from "./through-mesh.ts";
+
+const SUBNET = "127.83.3";
+
+const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+
+describe.each(WAYS)("by %s", (way) => {
+  beforeAll(async () => carryOver(way));
+
+  test("a client that has ended its direction is still answered, with all bytes", async () => {
+    const request = randomBytes(12_000_000);
+    const response = randomBytes(13_000_000);
+    const received = Promise.withResolvers<string>();
+    const application = (socket: Parameters<typeof readAll>[0]): void => {
+      // It answers only when the client's direction has ended.
+      void readAll(socket).then((bytes) => {
+        received.resolve(sha256(bytes));
+        socket.end(response);
+      });
+    };
+    const { connect, ingress, egress } = await startThroughMesh({ subnet: SUBNET, application });
+    const socket = connect();
+    socket.end(request);
+    expect(sha256(await readAll(socket))).toBe(sha256(response));
+    expect(await received.promise).toBe(sha256(request));
+    expect([...refusals(ingress.lines), ...refusals(egress.lines)]).toEqual([]);
+  });
+
+  test("an application that has ended its direction still receives, all bytes", async () => {
+    const request = randomBytes(12_000_000);
+    const received = Promise.withResolvers<string>();
+    const { connect } = await startThroughMesh({
+      subnet: SUBNET,
+      application: (socket) => {
+        socket.end("go on");
+        void readAll(socket).then((bytes) => received.resolve(sha256(bytes)));
+      },
+    });
+    const socket = connect();
+    expect(String(await readAll(socket))).toBe("go on");
+    socket.end(request);
+    expect(await received.promise).toBe(sha256(request));
+  });
+});

@@ -1,0 +1,30 @@
+import { createHash, randomBytes } from "node:crypto";
+import { beforeAll, describe, expect, test } from "vitest";
+import { readAll } from "../mesh-proxies.ts";
+import { carryOver, WAYS } from "../ways.ts";
+import { startThroughMesh } from "./through-mesh.ts";
+
+const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+
+describe.each(WAYS)("by %s", (way) => {
+  beforeAll(async () => carryOver(way));
+
+  test("a large transfer arrives whole, in either direction", async () => {
+    const request = randomBytes(60_000_000);
+    const response = randomBytes(61_000_001);
+    const received = Promise.withResolvers<string>();
+    const { connect } = await startThroughMesh({
+      subnet: "127.83.1",
+      application: (socket) => {
+        void readAll(socket).then((bytes) => {
+          received.resolve(sha256(bytes));
+          socket.end(response);
+        });
+      },
+    });
+    const socket = connect();
+    socket.end(request);
+    expect(sha256(await readAll(socket))).toBe(sha256(response));
+    expect(await received.promise).toBe(sha256(request));
+  });
+});
