@@ -27,7 +27,9 @@ interface WriteRequest {
   carrier?: Carrier;
   sink?: Socket;
   /** Called where not all was written at once. */
-  oncomplete?: (this: WriteRequest, status: number, handle: Handle, error: Error | undefined) => void;
+  oncomplete?: (this: WriteRequest, status: number) => void;
+  /** What TLS says of a status that is an error. */
+  readonly error?: string;
 }
 
 interface Handle {
@@ -77,10 +79,10 @@ function fastWay({ WriteWrap, streamBaseState, kReadBytesOrError, kLastWriteWasA
     const last = views[at];
     return last?.length === length ? last : (views[at] = shared.subarray(0, length));
   };
-  const oncomplete: WriteRequest["oncomplete"] = function (status, _handle, error) {
+  const oncomplete: WriteRequest["oncomplete"] = function (status) {
     if (this.sink?.destroyed !== false) return;
     if (status === 0) this.carrier?.written();
-    else this.sink.destroy(error ?? failure(status));
+    else this.sink.destroy(failure(status, this.error));
   };
   let spare = new WriteWrap();
   return {
@@ -109,6 +111,7 @@ function fastWay({ WriteWrap, streamBaseState, kReadBytesOrError, kLastWriteWasA
       const handle = handleOf(source);
       if (handle === undefined) return;
       handle.reading = true;
+      // It refuses where it reads already, or has seen the end: there is nothing to do then.
       handle.readStart();
     },
     write(sink, bytes, carrier) {
@@ -131,8 +134,8 @@ function fastWay({ WriteWrap, streamBaseState, kReadBytesOrError, kLastWriteWasA
   };
 }
 
-function failure(status: number): Error {
-  return Object.assign(new Error("write failed"), { code: getSystemErrorName(status) });
+function failure(status: number, message = "write failed"): Error {
+  return Object.assign(new Error(message), { code: getSystemErrorName(status) });
 }
 
 function handleOf(socket: Socket): Handle | undefined {
