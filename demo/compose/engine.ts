@@ -43,10 +43,17 @@ export class Compose {
     }
   }
 
-  /** Starts services, and what they depend on, and waits until they are healthy. @throws ComposeError */
-  async up(...services: string[]): Promise<void> {
-    const { code, errors } = await this.#docker([...this.#project, "up", "--detach", "--wait", ...services]);
+  /**
+   * Starts services, and what they depend on, and waits until they are healthy.
+   *
+   * @param stop ends it, or keeps it from beginning
+   * @throws ComposeError
+   */
+  async up(stop: AbortSignal, ...services: string[]): Promise<void> {
+    stop.throwIfAborted();
+    const { code, errors } = await this.#docker([...this.#project, "up", "--detach", "--wait", ...services], stop);
     if (code === 0) return;
+    stop.throwIfAborted();
     const failed = await this.#failed();
     if (failed !== undefined) {
       const { service, line } = failed;
@@ -123,8 +130,12 @@ export class Compose {
     return new ComposeError("engine_failed", message, { got });
   }
 
-  async #docker(args: readonly string[]): Promise<{ code: number; output: string; errors: string }> {
+  async #docker(
+    args: readonly string[],
+    stop?: AbortSignal,
+  ): Promise<{ code: number; output: string; errors: string }> {
     const child = spawn("docker", args, { env: this.#environment, stdio: ["ignore", "pipe", "pipe"] });
+    stop?.addEventListener("abort", () => child.kill(), { once: true });
     const closed = once(child, "close") as Promise<[number | null]>;
     const missing = new Promise<never>((_resolve, reject) => child.once("error", reject));
     try {

@@ -37,8 +37,12 @@ const report = new Report(
 
 const interrupted = Promise.withResolvers<never>();
 interrupted.promise.catch(() => {});
+const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-  process.on(signal, () => interrupted.reject(new Error("interrupted")));
+  process.on(signal, () => {
+    interrupted.reject(new Error("interrupted"));
+    stop.abort();
+  });
 }
 
 async function main(): Promise<number> {
@@ -54,7 +58,7 @@ async function main(): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  let isUp = false;
+  let started: Promise<void> | undefined;
   try {
     await compose.requireEngine();
     if (flags.down === true) {
@@ -64,13 +68,13 @@ async function main(): Promise<number> {
     }
     if (flags["no-build"] !== true) await run("images/program.ts", "--arch", process.arch, "--load");
     for (const [variable, port] of Object.entries(ports)) await requireFree(variable, port);
-    isUp = true;
-    await Promise.race([start(), interrupted.promise]);
+    started = start();
+    await Promise.race([started, interrupted.promise]);
     if (flags.test !== true) return 0;
     await Promise.race([check(running, report), interrupted.promise]);
   } catch (error) {
     process.stderr.write(`compose: ${describeError(error)}\n`);
-    if (isUp) await compose.down();
+    if (started !== undefined) await takeDown(started);
     return error instanceof CodedError ? 1 : 130;
   }
   await compose.down();
@@ -81,6 +85,14 @@ async function main(): Promise<number> {
   });
   report.progress(`${report.passed} passed, ${report.failed} failed`);
   return report.failed === 0 && report.passed > 0 ? 0 : 1;
+}
+
+/** @param started what starts the deployment: it ends first, or it would go on to start what is being removed */
+async function takeDown(started: Promise<void>): Promise<void> {
+  await started.catch(() => {});
+  await compose.down();
+  // What the engine was still making when it was asked.
+  if ((await compose.leftovers()) !== "") await compose.down();
 }
 
 async function start(): Promise<void> {
@@ -94,11 +106,11 @@ async function start(): Promise<void> {
   }
   // A Coordinator has the volume of this deployment or of none: another one's history would not be ours.
   await compose.down();
-  await compose.up("coordinator");
+  await compose.up(stop.signal, "coordinator");
   report.progress("coordinator runs");
   await contrast("set", "-c", coordinator(), deployment);
   report.progress("contrast set: the manifest is in force");
-  await compose.up();
+  await compose.up(stop.signal);
   report.progress("emoji, voting, web and vote-bot run: Initializers, mesh proxies, applications");
   await contrast("verify", "-c", coordinator());
   report.progress("contrast verify: the Coordinator is the one of the manifest");
