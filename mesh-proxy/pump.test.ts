@@ -1,12 +1,13 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect as connectTls, createServer as createTlsServer } from "node:tls";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { readAll } from "../test/mesh-proxies.ts";
-import { findFastPath } from "./fast-path.ts";
-import { PORTION, publicWay, Pump, type Way } from "./pump.ts";
+import { wayOf, WAYS } from "../test/ways.ts";
+import { PORTION, Pump, type Way } from "./pump.ts";
 
 type Kind = "plain" | "TLS";
 
@@ -38,29 +39,16 @@ async function pair(kind: Kind): Promise<[Socket, Socket]> {
   return [one, other];
 }
 
-const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+describe.each(WAYS)("by %s", (name) => {
+  let way: Way;
+  beforeAll(async () => void (way = await wayOf(name)));
 
-let fastPath: Way | undefined;
-beforeAll(async () => {
-  fastPath = await findFastPath();
-});
-
-test("this Node has the fast path", () => {
-  expect(fastPath).toBeDefined();
-});
-
-describe.each(["the fast path", "the public interface"])("by %s", (name) => {
-  const way = (): Way => {
-    if (name === "the public interface") return publicWay;
-    if (fastPath === undefined) throw new Error("there is no fast path");
-    return fastPath;
-  };
   /** The same way; `told` hears of each write. */
   const watched = (told: (bytes: Buffer) => void): Way => ({
-    ...way(),
+    ...way,
     write(sink, bytes, carrier) {
       told(bytes);
-      return way().write(sink, bytes, carrier);
+      return way.write(sink, bytes, carrier);
     },
   });
   /** @param count is told of the bytes as they come */
@@ -97,9 +85,9 @@ describe.each(["the fast path", "the public interface"])("by %s", (name) => {
     // TLS has decrypted and kept some of them by then.
     await expect.poll(() => from === "plain" || source.readableLength > 0).toBe(true);
     let count = 0;
-    pumping(source, sink, way(), (length) => (count += length));
+    pumping(source, sink, way, (length) => (count += length));
     source.resume();
-    expect(sha256(await readAll(receiver))).toBe(sha256(bytes));
+    expect(sha256Hex(await readAll(receiver))).toBe(sha256Hex(bytes));
     expect(count).toBe(bytes.length);
   });
 
@@ -107,7 +95,7 @@ describe.each(["the fast path", "the public interface"])("by %s", (name) => {
     const sizes = [1, 100, 16_383, 16_384, 16_385, 32_768, PORTION - 1, PORTION, PORTION + 1, 3 * PORTION];
     const one = async (from: Kind, to: Kind): Promise<void> => {
       const { sender, source, sink, receiver } = await pumped(from, to);
-      pumping(source, sink, way(), () => {});
+      pumping(source, sink, way, () => {});
       source.resume();
       const bytes = randomBytes(sizes.reduce((sum, size) => sum + size));
       const all = readAll(receiver);
@@ -117,7 +105,7 @@ describe.each(["the fast path", "the public interface"])("by %s", (name) => {
         await new Promise(setImmediate);
       }
       sender.end();
-      expect(sha256(await all)).toBe(sha256(bytes));
+      expect(sha256Hex(await all)).toBe(sha256Hex(bytes));
     };
     await Promise.all(
       Array.from({ length: 24 }, async (_, i) => one(i % 2 ? "TLS" : "plain", i % 3 ? "TLS" : "plain")),
@@ -182,7 +170,7 @@ describe.each(["the fast path", "the public interface"])("by %s", (name) => {
     expect(pump.waiting).toBeGreaterThan(0);
     expect(pump.waiting).toBeLessThanOrEqual(256 * 1024);
     expect(most).toBeLessThanOrEqual(256 * 1024);
-    expect(sha256(await readAll(receiver))).toBe(sha256(bytes));
+    expect(sha256Hex(await readAll(receiver))).toBe(sha256Hex(bytes));
     expect(most).toBeLessThanOrEqual(256 * 1024);
     expect(count).toBe(bytes.length);
     expect(pump.waiting).toBe(0);

@@ -1,7 +1,8 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { ending, readAll } from "../test/mesh-proxies.ts";
 import { carryOver, WAYS } from "../test/ways.ts";
 import type { MeshProxyError } from "./errors.ts";
@@ -53,8 +54,6 @@ async function spliced(): Promise<{
   return { client, server, near, far, carried, end };
 }
 
-const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
-
 describe.each(WAYS)("by %s", (way) => {
   beforeAll(async () => carryOver(way));
 
@@ -63,10 +62,10 @@ describe.each(WAYS)("by %s", (way) => {
     const request = randomBytes(12_000_000);
     const response = randomBytes(13_000_000);
     client.end(request);
-    expect(sha256(await readAll(server))).toBe(sha256(request));
+    expect(sha256Hex(await readAll(server))).toBe(sha256Hex(request));
     // The client has ended its direction and is still being answered.
     server.end(response);
-    expect(sha256(await readAll(client))).toBe(sha256(response));
+    expect(sha256Hex(await readAll(client))).toBe(sha256Hex(response));
     expect(await end).toBe("clean");
   });
 
@@ -120,7 +119,7 @@ describe.each(WAYS)("by %s", (way) => {
     // The client has not read yet, and writes to a server that is gone.
     client.write("more");
     expect(await end).toBe("connection_broken");
-    expect(sha256(await readAll(client))).toBe(sha256(response));
+    expect(sha256Hex(await readAll(client))).toBe(sha256Hex(response));
   });
 
   test("a connection that is already gone resets the other one", async () => {

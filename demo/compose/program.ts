@@ -35,14 +35,13 @@ const report = new Report(
   () => performance.now() / 1000,
 );
 
-const interrupted = Promise.withResolvers<never>();
-interrupted.promise.catch(() => {});
 const stop = new AbortController();
+const interrupted = new Promise<never>((_resolve, reject) => {
+  stop.signal.addEventListener("abort", () => reject(stop.signal.reason as Error), { once: true });
+});
+interrupted.catch(() => {});
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-  process.on(signal, () => {
-    interrupted.reject(new Error("interrupted"));
-    stop.abort();
-  });
+  process.on(signal, () => stop.abort(new Error("interrupted")));
 }
 
 async function main(): Promise<number> {
@@ -69,9 +68,9 @@ async function main(): Promise<number> {
     if (flags["no-build"] !== true) await run("images/program.ts", "--arch", process.arch, "--load");
     for (const [variable, port] of Object.entries(ports)) await requireFree(variable, port);
     started = start();
-    await Promise.race([started, interrupted.promise]);
+    await Promise.race([started, interrupted]);
     if (flags.test !== true) return 0;
-    await Promise.race([check(running, report), interrupted.promise]);
+    await Promise.race([check(running, report), interrupted]);
   } catch (error) {
     process.stderr.write(`compose: ${describeError(error)}\n`);
     if (started !== undefined) await takeDown(started);
@@ -143,7 +142,7 @@ async function run(program: string, ...args: string[]): Promise<void> {
     cwd: root,
     stdio: ["ignore", "ignore", "inherit"],
   });
-  interrupted.promise.catch(() => child.kill());
+  interrupted.catch(() => child.kill());
   const [code] = (await once(child, "close")) as [number | null];
   if (code !== 0) throw new ComposeError("not_started", `${program} ended with ${code}`, { where: args.at(-1) });
 }

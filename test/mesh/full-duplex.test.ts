@@ -1,10 +1,9 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import { readAll } from "../mesh-proxies.ts";
 import { carryOver, WAYS } from "../ways.ts";
 import { startThroughMesh } from "./through-mesh.ts";
-
-const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 describe.each(WAYS)("by %s", (way) => {
   beforeAll(async () => carryOver(way));
@@ -17,13 +16,13 @@ describe.each(WAYS)("by %s", (way) => {
       subnet: "127.83.2",
       application: (socket) => {
         socket.end(response);
-        void readAll(socket).then((bytes) => received.resolve(sha256(bytes)));
+        void readAll(socket).then((bytes) => received.resolve(sha256Hex(bytes)));
       },
     });
     const socket = connect();
     socket.end(request);
-    expect(sha256(await readAll(socket))).toBe(sha256(response));
-    expect(await received.promise).toBe(sha256(request));
+    expect(sha256Hex(await readAll(socket))).toBe(sha256Hex(response));
+    expect(await received.promise).toBe(sha256Hex(request));
   });
 
   test("what comes back while it is still being sent is the same", async () => {
@@ -34,6 +33,6 @@ describe.each(WAYS)("by %s", (way) => {
     const bytes = randomBytes(20_000_000);
     const socket = connect();
     socket.end(bytes);
-    expect(sha256(await readAll(socket))).toBe(sha256(bytes));
+    expect(sha256Hex(await readAll(socket))).toBe(sha256Hex(bytes));
   });
 });

@@ -1,12 +1,11 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import { readAll, refusals } from "../mesh-proxies.ts";
 import { carryOver, WAYS } from "../ways.ts";
 import { startThroughMesh } from "./through-mesh.ts";
 
 const SUBNET = "127.83.3";
-
-const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 describe.each(WAYS)("by %s", (way) => {
   beforeAll(async () => carryOver(way));
@@ -18,15 +17,15 @@ describe.each(WAYS)("by %s", (way) => {
     const application = (socket: Parameters<typeof readAll>[0]): void => {
       // It answers only when the client's direction has ended.
       void readAll(socket).then((bytes) => {
-        received.resolve(sha256(bytes));
+        received.resolve(sha256Hex(bytes));
         socket.end(response);
       });
     };
     const { connect, ingress, egress } = await startThroughMesh({ subnet: SUBNET, application });
     const socket = connect();
     socket.end(request);
-    expect(sha256(await readAll(socket))).toBe(sha256(response));
-    expect(await received.promise).toBe(sha256(request));
+    expect(sha256Hex(await readAll(socket))).toBe(sha256Hex(response));
+    expect(await received.promise).toBe(sha256Hex(request));
     expect([...refusals(ingress.lines), ...refusals(egress.lines)]).toEqual([]);
   });
 
@@ -37,12 +36,12 @@ describe.each(WAYS)("by %s", (way) => {
       subnet: SUBNET,
       application: (socket) => {
         socket.end("go on");
-        void readAll(socket).then((bytes) => received.resolve(sha256(bytes)));
+        void readAll(socket).then((bytes) => received.resolve(sha256Hex(bytes)));
       },
     });
     const socket = connect();
     expect(String(await readAll(socket))).toBe("go on");
     socket.end(request);
-    expect(await received.promise).toBe(sha256(request));
+    expect(await received.promise).toBe(sha256Hex(request));
   });
 });

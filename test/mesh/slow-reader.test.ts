@@ -1,11 +1,10 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import type { Socket } from "node:net";
 import { beforeAll, describe, expect, test } from "vitest";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import { readAll } from "../mesh-proxies.ts";
 import { carryOver, WAYS } from "../ways.ts";
 import { startThroughMesh } from "./through-mesh.ts";
-
-const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
 
 describe.each(WAYS)("by %s", (way) => {
   beforeAll(async () => carryOver(way));
@@ -27,6 +26,6 @@ describe.each(WAYS)("by %s", (way) => {
     const stands = (): boolean => before === (before = sent);
     await expect.poll(stands, { interval: 500, timeout: 20_000 }).toBe(true);
     expect(sent).toBeLessThan(bytes.length / 2);
-    expect(sha256(await readAll(application))).toBe(sha256(bytes));
+    expect(sha256Hex(await readAll(application))).toBe(sha256Hex(bytes));
   });
 });

@@ -1,6 +1,7 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { expect, test } from "vitest";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import { readAll } from "../mesh-proxies.ts";
 import { startThroughMesh } from "./through-mesh.ts";
 
@@ -20,8 +21,7 @@ test("bytes that are written one by one arrive, in order and all of them", async
     if (i % 100 === 0) await new Promise(setImmediate);
   }
   socket.end();
-  const sha256 = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
-  expect(sha256(await received)).toBe(sha256(sent));
+  expect(sha256Hex(await received)).toBe(sha256Hex(sent));
   const counts = ingress.watch.metrics.rule("ingress", "(none)");
   await expect.poll(() => counts.ended.completed).toBe(1);
   expect([counts.bytes("up"), counts.bytes("down")]).toEqual([BYTES, BYTES]);
