@@ -1,5 +1,6 @@
-// Counts what ran. A skipped test fails the run unless .ci/allowed-skips.json names it with its reason, and the command
-// that it lacks, if it is for lack of one.
+// Counts what ran. A skipped test fails the run unless .ci/allowed-skips.json names it with its reason. A name that ends in
+// * stands for all that begin so, and one that begins with * for all that end so. "lacks" is the command, and "missing"
+// the path beside or in the checkout, for lack of which the test is skipped: where that is there, nothing may be skipped.
 // Usage: node summary.mjs TEST_RESULTS TEST_EXIT_CODE DEMO_OUTPUT DEMO_EXIT_CODE
 import { existsSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -11,10 +12,15 @@ const tests = JSON.parse(readFileSync(resultsFile, "utf8")).testResults.flatMap(
 const count = (status) => tests.filter((test) => test.status === status).length;
 const allowed = JSON.parse(readFileSync(new URL("allowed-skips.json", import.meta.url), "utf8"));
 const isMissing = (command) => !process.env.PATH.split(delimiter).some((folder) => existsSync(join(folder, command)));
+const isNamed = (name, pattern) => {
+  if (pattern.endsWith("*")) return name.startsWith(pattern.slice(0, -1));
+  return pattern.startsWith("*") ? name.endsWith(pattern.slice(1)) : name === pattern;
+};
 const reasonOf = ({ name }) => {
-  if (!Object.hasOwn(allowed, name)) return undefined;
-  const { reason, lacks } = allowed[name];
-  return lacks === undefined || isMissing(lacks) ? reason : undefined;
+  const [, rule] = Object.entries(allowed).find(([pattern]) => isNamed(name, pattern)) ?? [];
+  if (rule?.lacks !== undefined && !isMissing(rule.lacks)) return undefined;
+  if (rule?.missing !== undefined && existsSync(new URL(`../${rule.missing}`, import.meta.url))) return undefined;
+  return rule?.reason;
 };
 const skipped = tests.filter(({ status }) => status !== "passed" && status !== "failed");
 const surprises = skipped.filter((test) => reasonOf(test) === undefined);

@@ -10,17 +10,13 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
-import {
-  type Client,
-  type MethodDefinition,
-  type Server,
-  type ServerUnaryCall,
-  type sendUnaryData,
-  type ServiceError,
-  type StatusObject,
-  Metadata,
-} from "@grpc/grpc-js";
+import { type Client, type MethodDefinition, type ServiceError, Metadata, status } from "@grpc/grpc-js";
+import type { IncomingHttpHeaders } from "node:http2";
+import { decodeBounded } from "./bounded-message.ts";
+import type { Call, Methods } from "./grpc-server.ts";
+import { PERMIT_HEADER } from "./permit.ts";
 import { Refusal } from "./refusal.ts";
+import type { Status } from "./status.ts";
 
 /** Joins grpc-js, which moves bytes, with protobuf-es, which knows the messages. */
 
@@ -29,74 +25,72 @@ export type Handlers<M extends GenServiceMethods> = {
   readonly [K in keyof M]: (
     request: MessageShape<M[K]["input"]>,
     call: CallContext,
-  ) => Promise<MessageInitShape<M[K]["output"]>>;
+  ) => Promise<MessageInitShape<M[K]["output"]> | Encoded>;
 };
 
-/** What a handler may know of its call beside the request. */
-export interface CallContext {
-  /**
-   * Fires when nobody waits for the answer any more: the deadline of the call is over, or its caller is gone. The reason
-   * is a Refusal `deadline_exceeded`. A handler that had to wait for its turn looks at it before it begins.
-   */
-  readonly signal: AbortSignal;
+/** What a handler may know of its call beside the request. One that had to wait for its turn looks before it begins. */
+export type CallContext = Pick<Call, "signal">;
+
+/** A message that was encoded before, for many who ask for the same. */
+export class Encoded {
+  readonly bytes: Uint8Array;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
 }
 
-export type Status = Partial<StatusObject>;
-
-/** Adds a service of unary methods to a server. Every error leaves as the status that `toStatus` makes of it. */
-export function addService<M extends GenServiceMethods>(
-  server: Server,
+/**
+ * Adds a service of unary methods to those that a peer may call.
+ *
+ * @param toStatus every error leaves as the status that this makes of it
+ * @param requireLarge throws the refusal of a caller who may not send a large request; where left out, nobody may
+ */
+export function addMethods<M extends GenServiceMethods>(
+  methods: Methods,
   service: GenService<M>,
   handlers: Handlers<M>,
   toStatus: (error: unknown, method: string) => Status,
+  requireLarge: (method: string, headers: IncomingHttpHeaders) => void = requireSmall,
 ): void {
   const untyped = handlers as Readonly<
     Record<string, (request: unknown, call: CallContext) => Promise<Record<string, unknown>>>
   >;
-  const definitions: Record<string, MethodDefinition<unknown, unknown>> = {};
-  const implementations: Record<
-    string,
-    (call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) => void
-  > = {};
   for (const method of service.methods) {
     const handler = untyped[method.localName];
     if (handler === undefined) throw new Error(`${service.typeName} has no handler for ${method.name}`);
-    // The request is parsed by `answer`: what grpc-js makes of an error in between is no refusal of ours.
-    definitions[method.localName] = { ...definition(service, method), requestDeserialize: (bytes) => bytes };
-    implementations[method.localName] = (call, callback) => {
-      void answer(method, handler, call, toStatus).then(({ error, response }) => callback(error, response));
-    };
+    methods.set(pathOf(service, method), {
+      refuseLarge: (headers) => {
+        try {
+          requireLarge(method.name, headers);
+          return undefined;
+        } catch (error) {
+          return toStatus(error, method.name);
+        }
+      },
+      answer: async (bytes, call) => {
+        try {
+          call.signal.throwIfAborted();
+          const response = await handler(parseRequest(method, bytes), call);
+          const message = response instanceof Encoded ? response.bytes : serialize(method.output)(response);
+          return { status: { code: status.OK }, message };
+        } catch (error) {
+          return { status: toStatus(error, method.name) };
+        }
+      },
+    });
   }
-  server.addService(definitions, implementations);
 }
 
-async function answer(
-  method: DescMethod,
-  handler: (request: unknown, call: CallContext) => Promise<Record<string, unknown>>,
-  call: ServerUnaryCall<unknown, unknown>,
-  toStatus: (error: unknown, method: string) => Status,
-): Promise<{ error: Status | null; response?: unknown }> {
-  const abandoned = new AbortController();
-  const abandon = (): void => abandoned.abort(new Refusal("deadline_exceeded", "nobody waits for the answer any more"));
-  try {
-    if (call.cancelled) abandon();
-    else call.once("cancelled", abandon);
-    abandoned.signal.throwIfAborted();
-    const request = parseRequest(method, call.request as Uint8Array);
-    const response = await handler(request, { signal: abandoned.signal });
-    return { error: null, response: create(method.output, response) };
-  } catch (error) {
-    return { error: toStatus(error, method.name) };
-  } finally {
-    // Every call ends with this event.
-    call.off("cancelled", abandon);
-  }
+/** @throws Refusal `request_too_large` */
+export function requireSmall(method: string): void {
+  throw new Refusal("request_too_large", "the request is larger than any of this method", { where: method });
 }
 
 /** @throws Refusal `malformed_request` */
 function parseRequest(method: DescMethod, bytes: Uint8Array): MessageShape<DescMessage> {
   try {
-    return fromBinary(method.input, bytes);
+    return decodeBounded(method.input, bytes);
   } catch (cause) {
     throw new Refusal("malformed_request", "the request is no message of its method", {
       where: method.input.typeName,
@@ -110,6 +104,7 @@ function parseRequest(method: DescMethod, bytes: Uint8Array): MessageShape<DescM
  * Calls a unary method.
  *
  * @param deadline after which the call fails with DEADLINE_EXCEEDED
+ * @param permit why a large request should be taken
  * @throws ServiceError of grpc-js
  */
 export function callUnary<I extends DescMessage, O extends DescMessage>(
@@ -117,7 +112,10 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
   method: DescMethodUnary<I, O>,
   request: MessageInitShape<I>,
   deadline: Date,
+  permit?: Buffer,
 ): Promise<MessageShape<O>> {
+  const metadata = new Metadata();
+  if (permit !== undefined) metadata.set(PERMIT_HEADER, permit);
   const { path, requestSerialize, responseDeserialize } = definition(method.parent, method);
   return new Promise((resolve, reject) => {
     client.makeUnaryRequest(
@@ -125,7 +123,7 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
       requestSerialize,
       responseDeserialize,
       create(method.input, request),
-      new Metadata(),
+      metadata,
       { deadline },
       (error: ServiceError | null, response?: unknown) => {
         if (error === null) resolve(response as MessageShape<O>);
@@ -138,7 +136,7 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
 /** A method as grpc-js takes it: unary, or with a stream of answers. */
 export function definition(service: DescService, method: DescMethod): MethodDefinition<unknown, unknown> {
   return {
-    path: `/${service.typeName}/${method.name}`,
+    path: pathOf(service, method),
     requestStream: false,
     responseStream: method.methodKind === "server_streaming",
     requestSerialize: serialize(method.input),
@@ -148,6 +146,10 @@ export function definition(service: DescService, method: DescMethod): MethodDefi
   };
 }
 
+export function pathOf(service: DescService, method: DescMethod): string {
+  return `/${service.typeName}/${method.name}`;
+}
+
 function serialize(schema: DescMessage): (message: unknown) => Buffer {
-  return (message) => Buffer.from(toBinary(schema, message as MessageShape<DescMessage>));
+  return (message) => Buffer.from(toBinary(schema, create(schema, message as MessageInitShape<DescMessage>)));
 }

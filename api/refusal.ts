@@ -29,16 +29,34 @@ const OUTCOMES = {
   not_owner: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The caller's key is not in SeedshareOwnerPubKeys: use a seed share owner's key. */
   not_seedshare_owner: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
-  /** The signature over the change is not a workload owner's, or is over another change: sign again. */
+  /** The owner who recovers has pinned no deployment: run `contrast verify` while the Coordinator is active. */
+  not_pinned: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The stored state is not the deployment that an owner knows, or an older state of it: do not recover it. */
+  pin_mismatch: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** A stored change of the manifest lacks an owner's signature: whoever made it up has the seed. */
+  unauthorized_history: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The stored history does not continue the one that is in force, which stays. */
+  another_history: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The signature is not over this change: sign again. */
   bad_signature: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The change has no owner's signature: use the CLI of this version. */
+  signature_missing: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The signature is for another generation of the mesh CA: verify, then sign again. */
+  signature_outdated: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The active manifest names no owner, so nobody may change it: make a new deployment. */
   immutable: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** Somebody else set a manifest in between: look at it, then set again. */
   conflict: { status: status.ABORTED, exit: EXIT.failed, transient: false },
   /** The bytes of the request are not what the method takes: use a client of this version. */
   malformed_request: { status: status.INVALID_ARGUMENT, exit: EXIT.failed, transient: false },
+  /** No request of this kind is so large, or the Coordinator has no memory for it: raise its memory limit. */
+  request_too_large: { status: status.RESOURCE_EXHAUSTED, exit: EXIT.refused, transient: false },
+  /** The history has no room for another manifest: raise the memory limit of the Coordinator. */
+  history_too_large: { status: status.RESOURCE_EXHAUSTED, exit: EXIT.failed, transient: false },
   /** The manifest is malformed: correct it. */
   invalid_manifest: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
+  /** The names of a policy make a certificate chain that no proxy would accept: use fewer, or shorter ones. */
+  certificate_too_long: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
   /** The policies that came along are not those that the manifest lists: run `generate` again. */
   policy_mismatch: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
   /** Seed share owners and their threshold can't change: keep those of the first manifest. */
@@ -51,6 +69,14 @@ const OUTCOMES = {
   overloaded: { status: status.RESOURCE_EXHAUSTED, exit: EXIT.failed, transient: true },
   /** The Coordinator's clock lies outside the validity of its CA: correct the clock, or set the manifest again. */
   clock_out_of_range: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** The Coordinator's clock says a time before its program was built: correct the clock. */
+  clock_before_build: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** It says a time before a vendor signed what the Coordinator has verified: correct the clock. */
+  clock_before_vendor: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** It says a time before the manifest was made: correct the clock, there or where the manifest was made. */
+  clock_before_manifest: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** The Coordinator was given collateral of before Intel's latest evaluation: look at CONTRAST_COLLATERAL_PROXY. */
+  collateral_superseded: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
   /** Whoever asked no longer waits for the answer, so nothing was done. */
   deadline_exceeded: { status: status.DEADLINE_EXCEEDED, exit: EXIT.failed, transient: true },
   /** A record was written by a version of the Coordinator that this one does not know: run that one, or a later one. */

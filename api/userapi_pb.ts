@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file userapi.proto.
  */
 export const file_userapi: GenFile = /*@__PURE__*/
-  fileDesc("Cg11c2VyYXBpLnByb3RvEgd1c2VyYXBpIrABChJTZXRNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwSEAoIcG9saWNpZXMYAiADKAwSHgoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAxIAIgBARIyCglzaWduYXR1cmUYBCABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlSAGIAQFCFAoSX2xhdGVzdF90cmFuc2l0aW9uQgwKCl9zaWduYXR1cmUiOgoRTWFuaWZlc3RTaWduYXR1cmUSEgoKcHVibGljX2tleRgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwihgEKE1NldE1hbmlmZXN0UmVzcG9uc2USFAoMcm9vdF9jYV9jZXJ0GAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIZChFsYXRlc3RfdHJhbnNpdGlvbhgDIAEoDBIoCgtzZWVkX3NoYXJlcxgEIAEoCzITLnVzZXJhcGkuU2VlZFNoYXJlcyJRCgpTZWVkU2hhcmVzEgwKBHNhbHQYASABKAwSIgoGc2hhcmVzGAIgAygLMhIudXNlcmFwaS5TZWVkU2hhcmUSEQoJdGhyZXNob2xkGAMgASgNIjcKCVNlZWRTaGFyZRISCgpwdWJsaWNfa2V5GAEgASgMEhYKDmVuY3J5cHRlZF9zZWVkGAIgASgMIhUKE0dldE1hbmlmZXN0c1JlcXVlc3QiqAEKFEdldE1hbmlmZXN0c1Jlc3BvbnNlEigKB2hpc3RvcnkYASADKAsyFy51c2VyYXBpLk1hbmlmZXN0UmVjb3JkEhAKCHBvbGljaWVzGAIgAygMEhQKDHJvb3RfY2FfY2VydBgDIAEoCRIUCgxtZXNoX2NhX2NlcnQYBCABKAkSKAoLc2VlZF9zaGFyZXMYBSABKAsyEy51c2VyYXBpLlNlZWRTaGFyZXMiNgoOTWFuaWZlc3RSZWNvcmQSEAoIbWFuaWZlc3QYASABKAwSEgoKdHJhbnNpdGlvbhgCIAEoDCI7Cg5SZWNvdmVyUmVxdWVzdBIMCgRzZWVkGAEgASgMEgwKBHNhbHQYAiABKAwSDQoFZm9yY2UYAyABKAgiZwoPUmVjb3ZlclJlc3BvbnNlEhYKDm1pc3Npbmdfc2hhcmVzGAMgASgNEhQKDHJvb3RfY2FfY2VydBgBIAEoCRIUCgxtZXNoX2NhX2NlcnQYAiABKAkSEAoIbWFuaWZlc3QYBCABKAwy3gEKB1VzZXJBUEkSSAoLU2V0TWFuaWZlc3QSGy51c2VyYXBpLlNldE1hbmlmZXN0UmVxdWVzdBocLnVzZXJhcGkuU2V0TWFuaWZlc3RSZXNwb25zZRJLCgxHZXRNYW5pZmVzdHMSHC51c2VyYXBpLkdldE1hbmlmZXN0c1JlcXVlc3QaHS51c2VyYXBpLkdldE1hbmlmZXN0c1Jlc3BvbnNlEjwKB1JlY292ZXISFy51c2VyYXBpLlJlY292ZXJSZXF1ZXN0GhgudXNlcmFwaS5SZWNvdmVyUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("Cg11c2VyYXBpLnByb3RvEgd1c2VyYXBpIskBChJTZXRNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwSEAoIcG9saWNpZXMYAiADKAwSHgoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAxIAIgBARIyCglzaWduYXR1cmUYBCABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlSAGIAQESFwoPc2lnbmVkX21lc2hfa2V5GAUgASgMQhQKEl9sYXRlc3RfdHJhbnNpdGlvbkIMCgpfc2lnbmF0dXJlIjoKEU1hbmlmZXN0U2lnbmF0dXJlEhIKCnB1YmxpY19rZXkYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMInQKEVNldE1hbmlmZXN0UGVybWl0EhcKD21hbmlmZXN0X2RpZ2VzdBgBIAEoDBItCglzaWduYXR1cmUYAiABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEhcKD3NpZ25lZF9tZXNoX2tleRgDIAEoDCKhAQoTU2V0TWFuaWZlc3RSZXNwb25zZRIUCgxyb290X2NhX2NlcnQYASABKAkSFAoMbWVzaF9jYV9jZXJ0GAIgASgJEhkKEWxhdGVzdF90cmFuc2l0aW9uGAMgASgMEigKC3NlZWRfc2hhcmVzGAQgASgLMhMudXNlcmFwaS5TZWVkU2hhcmVzEhkKEXRyYW5zaXRpb25fcmVjb3JkGAUgASgMIlEKClNlZWRTaGFyZXMSDAoEc2FsdBgBIAEoDBIiCgZzaGFyZXMYAiADKAsyEi51c2VyYXBpLlNlZWRTaGFyZRIRCgl0aHJlc2hvbGQYAyABKA0iNwoJU2VlZFNoYXJlEhIKCnB1YmxpY19rZXkYASABKAwSFgoOZW5jcnlwdGVkX3NlZWQYAiABKAwiFQoTR2V0TWFuaWZlc3RzUmVxdWVzdCKoAQoUR2V0TWFuaWZlc3RzUmVzcG9uc2USKAoHaGlzdG9yeRgBIAMoCzIXLnVzZXJhcGkuTWFuaWZlc3RSZWNvcmQSEAoIcG9saWNpZXMYAiADKAwSFAoMcm9vdF9jYV9jZXJ0GAMgASgJEhQKDG1lc2hfY2FfY2VydBgEIAEoCRIoCgtzZWVkX3NoYXJlcxgFIAEoCzITLnVzZXJhcGkuU2VlZFNoYXJlcyJRCg5NYW5pZmVzdFJlY29yZBIQCghtYW5pZmVzdBgBIAEoDBISCgp0cmFuc2l0aW9uGAIgASgMEhkKEXRyYW5zaXRpb25fcmVjb3JkGAMgASgMInUKDlJlY292ZXJSZXF1ZXN0EgwKBHNlZWQYBCABKAwSDAoEc2FsdBgCIAEoDBINCgVmb3JjZRgDIAEoCBIZChFwaW5uZWRfdHJhbnNpdGlvbhgFIAEoDBIXCg9waW5uZWRfcm9vdF9rZXkYBiABKAxKBAgBEAIiZwoPUmVjb3ZlclJlc3BvbnNlEhYKDm1pc3Npbmdfc2hhcmVzGAMgASgNEhQKDHJvb3RfY2FfY2VydBgBIAEoCRIUCgxtZXNoX2NhX2NlcnQYAiABKAkSEAoIbWFuaWZlc3QYBCABKAwy3gEKB1VzZXJBUEkSSAoLU2V0TWFuaWZlc3QSGy51c2VyYXBpLlNldE1hbmlmZXN0UmVxdWVzdBocLnVzZXJhcGkuU2V0TWFuaWZlc3RSZXNwb25zZRJLCgxHZXRNYW5pZmVzdHMSHC51c2VyYXBpLkdldE1hbmlmZXN0c1JlcXVlc3QaHS51c2VyYXBpLkdldE1hbmlmZXN0c1Jlc3BvbnNlEjwKB1JlY292ZXISFy51c2VyYXBpLlJlY292ZXJSZXF1ZXN0GhgudXNlcmFwaS5SZWNvdmVyUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message userapi.SetManifestRequest
@@ -40,11 +40,18 @@ export type SetManifestRequest = Message<"userapi.SetManifestRequest"> & {
   latestTransition?: Uint8Array | undefined;
 
   /**
-   * A workload owner's signature over this change, in place of a connection made with the owner's key.
+   * A workload owner's signature over this change. Every set needs one but the first, which needs nobody's leave.
    *
    * @generated from field: optional userapi.ManifestSignature signature = 4;
    */
   signature?: ManifestSignature | undefined;
+
+  /**
+   * The mesh CA that the signature names: SHA-256 of its SubjectPublicKeyInfo. Empty: the carrier does not know.
+   *
+   * @generated from field: bytes signed_mesh_key = 5;
+   */
+  signedMeshKey: Uint8Array;
 };
 
 /**
@@ -66,7 +73,8 @@ export type ManifestSignature = Message<"userapi.ManifestSignature"> & {
   publicKey: Uint8Array;
 
   /**
-   * ECDSA with SHA-256, DER, over "contrast-transition-v1" ‖ 0x00 ‖ SHA-256 of the manifest ‖ latest transition.
+   * ECDSA with SHA-256, DER, over "contrast-transition-v2" ‖ 0x00 ‖ SHA-256 of the manifest ‖ latest transition
+   * ‖ SHA-256 of the mesh CA's SubjectPublicKeyInfo.
    *
    * @generated from field: bytes signature = 2;
    */
@@ -79,6 +87,40 @@ export type ManifestSignature = Message<"userapi.ManifestSignature"> & {
  */
 export const ManifestSignatureSchema: GenMessage<ManifestSignature> = /*@__PURE__*/
   messageDesc(file_userapi, 1);
+
+/**
+ * Goes with SetManifest in the metadata `contrast-permit-bin`, so that the Coordinator knows who allows the change before
+ * it takes the manifest and its policies. An owner's connection needs none.
+ *
+ * @generated from message userapi.SetManifestPermit
+ */
+export type SetManifestPermit = Message<"userapi.SetManifestPermit"> & {
+  /**
+   * SHA-256 of the manifest.
+   *
+   * @generated from field: bytes manifest_digest = 1;
+   */
+  manifestDigest: Uint8Array;
+
+  /**
+   * As in the request.
+   *
+   * @generated from field: userapi.ManifestSignature signature = 2;
+   */
+  signature?: ManifestSignature | undefined;
+
+  /**
+   * @generated from field: bytes signed_mesh_key = 3;
+   */
+  signedMeshKey: Uint8Array;
+};
+
+/**
+ * Describes the message userapi.SetManifestPermit.
+ * Use `create(SetManifestPermitSchema)` to create a new message.
+ */
+export const SetManifestPermitSchema: GenMessage<SetManifestPermit> = /*@__PURE__*/
+  messageDesc(file_userapi, 2);
 
 /**
  * @generated from message userapi.SetManifestResponse
@@ -103,6 +145,13 @@ export type SetManifestResponse = Message<"userapi.SetManifestResponse"> & {
    * @generated from field: userapi.SeedShares seed_shares = 4;
    */
   seedShares?: SeedShares | undefined;
+
+  /**
+   * The transition itself: latest_transition is its SHA-256.
+   *
+   * @generated from field: bytes transition_record = 5;
+   */
+  transitionRecord: Uint8Array;
 };
 
 /**
@@ -110,7 +159,7 @@ export type SetManifestResponse = Message<"userapi.SetManifestResponse"> & {
  * Use `create(SetManifestResponseSchema)` to create a new message.
  */
 export const SetManifestResponseSchema: GenMessage<SetManifestResponse> = /*@__PURE__*/
-  messageDesc(file_userapi, 2);
+  messageDesc(file_userapi, 3);
 
 /**
  * Who can recover the Coordinator. Every share is encrypted, so anybody may see them. They are made once, by the first
@@ -144,7 +193,7 @@ export type SeedShares = Message<"userapi.SeedShares"> & {
  * Use `create(SeedSharesSchema)` to create a new message.
  */
 export const SeedSharesSchema: GenMessage<SeedShares> = /*@__PURE__*/
-  messageDesc(file_userapi, 3);
+  messageDesc(file_userapi, 4);
 
 /**
  * @generated from message userapi.SeedShare
@@ -170,7 +219,7 @@ export type SeedShare = Message<"userapi.SeedShare"> & {
  * Use `create(SeedShareSchema)` to create a new message.
  */
 export const SeedShareSchema: GenMessage<SeedShare> = /*@__PURE__*/
-  messageDesc(file_userapi, 4);
+  messageDesc(file_userapi, 5);
 
 /**
  * @generated from message userapi.GetManifestsRequest
@@ -183,7 +232,7 @@ export type GetManifestsRequest = Message<"userapi.GetManifestsRequest"> & {
  * Use `create(GetManifestsRequestSchema)` to create a new message.
  */
 export const GetManifestsRequestSchema: GenMessage<GetManifestsRequest> = /*@__PURE__*/
-  messageDesc(file_userapi, 5);
+  messageDesc(file_userapi, 6);
 
 /**
  * @generated from message userapi.GetManifestsResponse
@@ -224,7 +273,7 @@ export type GetManifestsResponse = Message<"userapi.GetManifestsResponse"> & {
  * Use `create(GetManifestsResponseSchema)` to create a new message.
  */
 export const GetManifestsResponseSchema: GenMessage<GetManifestsResponse> = /*@__PURE__*/
-  messageDesc(file_userapi, 6);
+  messageDesc(file_userapi, 7);
 
 /**
  * @generated from message userapi.ManifestRecord
@@ -241,6 +290,13 @@ export type ManifestRecord = Message<"userapi.ManifestRecord"> & {
    * @generated from field: bytes transition = 2;
    */
   transition: Uint8Array;
+
+  /**
+   * That transition: the form is in manifest/transition.ts. It has the signatures of the owners who allowed it.
+   *
+   * @generated from field: bytes transition_record = 3;
+   */
+  transitionRecord: Uint8Array;
 };
 
 /**
@@ -248,7 +304,7 @@ export type ManifestRecord = Message<"userapi.ManifestRecord"> & {
  * Use `create(ManifestRecordSchema)` to create a new message.
  */
 export const ManifestRecordSchema: GenMessage<ManifestRecord> = /*@__PURE__*/
-  messageDesc(file_userapi, 7);
+  messageDesc(file_userapi, 8);
 
 /**
  * Only for a seed share owner: the connection must be made with the owner's key.
@@ -259,7 +315,7 @@ export type RecoverRequest = Message<"userapi.RecoverRequest"> & {
   /**
    * The seed (32 bytes) or this owner's share of it, decrypted. Secret.
    *
-   * @generated from field: bytes seed = 1;
+   * @generated from field: bytes seed = 4;
    */
   seed: Uint8Array;
 
@@ -276,6 +332,21 @@ export type RecoverRequest = Message<"userapi.RecoverRequest"> & {
    * @generated from field: bool force = 3;
    */
   force: boolean;
+
+  /**
+   * The latest transition that this owner knows from an attested, active Coordinator: SHA-256. The stored history has to
+   * contain it.
+   *
+   * @generated from field: bytes pinned_transition = 5;
+   */
+  pinnedTransition: Uint8Array;
+
+  /**
+   * From the same: SHA-256 of the SubjectPublicKeyInfo of the root CA. The seed has to give this key.
+   *
+   * @generated from field: bytes pinned_root_key = 6;
+   */
+  pinnedRootKey: Uint8Array;
 };
 
 /**
@@ -283,7 +354,7 @@ export type RecoverRequest = Message<"userapi.RecoverRequest"> & {
  * Use `create(RecoverRequestSchema)` to create a new message.
  */
 export const RecoverRequestSchema: GenMessage<RecoverRequest> = /*@__PURE__*/
-  messageDesc(file_userapi, 8);
+  messageDesc(file_userapi, 9);
 
 /**
  * @generated from message userapi.RecoverResponse
@@ -319,7 +390,7 @@ export type RecoverResponse = Message<"userapi.RecoverResponse"> & {
  * Use `create(RecoverResponseSchema)` to create a new message.
  */
 export const RecoverResponseSchema: GenMessage<RecoverResponse> = /*@__PURE__*/
-  messageDesc(file_userapi, 9);
+  messageDesc(file_userapi, 10);
 
 /**
  * @generated from service userapi.UserAPI

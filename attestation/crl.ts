@@ -1,6 +1,7 @@
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { TAG } from "../pki/der.ts";
-import { type Extensions, readExtensions, readSigned, refusing, type Signed } from "./x509.ts";
+import { refusing } from "./malformed.ts";
+import { type ParsedExtensions, readExtensions, readSigned, type Signed } from "./x509.ts";
 
 /** A certificate revocation list, version 2 (RFC 5280 §5), parsed to the last byte. Nothing is verified here. */
 export interface RevocationList extends Signed {
@@ -16,8 +17,9 @@ export interface RevocationList extends Signed {
 export function parseRevocationList(der: Uint8Array): RevocationList {
   return refusing("malformed_crl", () =>
     readSigned(der, "CertificateList", (tbs, algorithm) => {
+      const { offset } = tbs;
       const version = tbs.byte("version");
-      if (version !== 1) throw new MalformedBytes("version", 0, `${version}`, "1 (v2)");
+      if (version !== 1) throw new MalformedBytes("version", offset, `${version}`, "1 (v2)");
       algorithm(tbs);
       const { encoding: issuer } = tbs.element(TAG.sequence, "issuer");
       const thisUpdate = tbs.time("thisUpdate");
@@ -42,8 +44,8 @@ export function parseRevocationList(der: Uint8Array): RevocationList {
 }
 
 /** A critical extension changes what the list means: a delta or an indirect list must not pass for a complete one. */
-function refuseCritical(extensions: Extensions): void {
-  for (const [id, { critical }] of extensions) {
-    if (critical) throw new MalformedBytes(id, 0, "a critical extension that is not known", "none");
+function refuseCritical(extensions: ParsedExtensions): void {
+  for (const [id, { critical, offset }] of extensions) {
+    if (critical) throw new MalformedBytes(id, offset, "a critical extension that is not known", "none");
   }
 }

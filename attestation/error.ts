@@ -42,6 +42,14 @@ export type EvidenceCode =
   | "collateral_signature"
   /** The TCB info or QE identity is not valid yet or no more: check the clock, then fetch it anew. */
   | "collateral_expired"
+  /** Intel has evaluated platforms anew, and the TCB info or QE identity is of before: fetch it anew. */
+  | "collateral_superseded"
+  /** The clock says a time before this program was built: correct the clock. */
+  | "clock_before_build"
+  /** The clock says a time before a vendor signed what this process has verified: correct the clock. */
+  | "clock_before_vendor"
+  /** The clock says a time before the manifest was made: correct the clock, here or where it was made. */
+  | "clock_before_manifest"
   /** The TCB info is for another family of platforms. Fetch the one of the PCK certificate's FMSPC. */
   | "fmspc_mismatch"
   /** The platform is older than every TCB level that Intel knows: the host has to update its firmware. */
@@ -50,8 +58,15 @@ export type EvidenceCode =
   | "tcb_revoked"
   /** Intel knows weaknesses of the platform's TCB level: update or configure the host, or allow the status by name. */
   | "tcb_status"
+  /** Intel judged the platform by an older assessment than the manifest asks for: fetch the collateral anew. */
+  | "tcb_evaluation_too_old"
   /** The report names another kind of key than the certificate's, or none. Send the certificate of that kind. */
   | "signing_key_mismatch"
+  /**
+   * The manifest does not trust this kind of key, or not this cloud's. Use a machine that signs with the right one; a
+   * VLEK speaks for all machines of a cloud, so name it in the manifest only if that is meant.
+   */
+  | "signing_key_not_allowed"
   /** The certificate belongs to another chip, or the host masks the chip's identity. Send the right certificate. */
   | "chip_id_mismatch"
   /** The certificate is for another TCB than the report's: fetch the certificate of REPORTED_TCB. */
@@ -72,14 +87,30 @@ export type EvidenceCode =
   | "debug_allowed"
   /** The guest policy permits what the manifest does not, or lacks what it asks for. */
   | "guest_policy_mismatch"
+  /** The VM was launched with other TDATTRIBUTES than the manifest trusts: launch it with those, or name them. */
+  | "td_attributes_mismatch"
+  /** Another service TD is bound to the VM than the manifest names, or the quote can't say which. Launch it without. */
+  | "service_td_mismatch"
+  /** MROWNER or MROWNERCONFIG is another than the manifest names; zero, if it names none. Launch the VM with that. */
+  | "td_owner_mismatch"
   /** The VM was launched with other CPU features than the manifest trusts. */
   | "xfam_mismatch"
   /** The VM was launched with something else than a policy hash. Launch it with the hash of its policy. */
   | "config_id_malformed"
   /** The platform has on what the manifest does not permit, or off what it asks for. */
   | "platform_info_mismatch"
+  /** The firmware lacks a mitigation that the manifest asks for, or can't say. Update it, then launch the VM anew. */
+  | "mitigation_missing"
   /** The manifest lists the chips it trusts, and this is none of them. */
   | "chip_not_allowed"
+  /** The manifest lists the machines it trusts by their PIID, and this is none of them, or has none. */
+  | "piid_not_allowed"
+  /** The manifest asks for cryptographic integrity of memory, and the machine has none. Use another machine. */
+  | "memory_integrity_missing"
+  /** The manifest asks for SMT to be off, and Intel's certificate does not say so. Turn it off, register the host anew. */
+  | "smt_enabled"
+  /** The manifest asks for a machine to which no CPU package can be added, and Intel's certificate does not say so. */
+  | "dynamic_platform"
   /** The report was asked for by less privileged software than the guest's firmware level. */
   | "vmpl_mismatch"
   /** There is no TEE to collect evidence from: fix what is named. */

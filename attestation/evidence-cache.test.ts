@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { encodeInteger, encodeSequence, encodeTime } from "../pki/der-writer.ts";
 import { EvidenceError } from "./error.ts";
+import { flipped } from "./test-refusal.ts";
 import { EvidenceCache } from "./evidence-cache.ts";
 import type { SnpEvidence, TdxCollateral, TdxEvidence } from "./evidence.ts";
 import { amdSigner, encodeName, encodeSigned } from "./simulated/certificates.ts";
@@ -46,6 +47,19 @@ describe("the cache", () => {
     buffer.write("other");
     expect(parsing(cache, first, buffer)).not.toBe(value);
     expect(parsing(cache, first, Buffer.from("bytes"))).toBe(value);
+  });
+
+  test("remembers what a verification in several steps has parsed when it says that it succeeded, and not before", () => {
+    const cache = new EvidenceCache();
+    const bytes = Buffer.from("bytes");
+    const abandoned = cache.begin();
+    const value = abandoned.parse(first, bytes);
+    expect(abandoned.parse(first, bytes)).toBe(value);
+    const reading = cache.begin();
+    const other = reading.parse(first, bytes);
+    expect(other).not.toBe(value);
+    reading.keep();
+    expect(cache.begin().parse(first, bytes)).toBe(other);
   });
 
   test("remembers nothing of a verification that fails", () => {
@@ -225,9 +239,3 @@ describe("TDX evidence that was verified before", () => {
     );
   });
 });
-
-function flipped(bytes: Buffer, bit: number): Buffer {
-  const changed = Buffer.from(bytes);
-  changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7));
-  return changed;
-}

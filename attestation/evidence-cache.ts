@@ -28,18 +28,30 @@ export class EvidenceCache {
    * @param verify must throw what it refuses, and be done when it returns
    */
   remembering<T>(verify: (parse: Parse) => T): T {
-    const fresh: Entry[] = [];
-    const result = verify((parser, bytes) => {
-      const checksum = crc32(bytes.subarray(0, HEAD_SIZE));
-      const known = this.#find(checksum, parser, bytes);
-      // The same parser makes the same of the same bytes.
-      if (known !== undefined) return known.value as ReturnType<typeof parser>;
-      const value = parser(bytes);
-      fresh.push({ checksum, parser, bytes: Buffer.from(bytes), value });
-      return value;
-    });
-    for (const entry of fresh) this.#add(entry);
+    const reading = this.begin();
+    const result = verify(reading.parse);
+    reading.keep();
     return result;
+  }
+
+  /** The same for a verification in several steps: `keep` is for the last one, when nothing can be refused any more. */
+  begin(): Reading {
+    const fresh: Entry[] = [];
+    return {
+      parse: (parser, bytes) => {
+        const checksum = crc32(bytes.subarray(0, HEAD_SIZE));
+        const isIt = (entry: Entry): boolean => entry.parser === parser && entry.bytes.equals(bytes);
+        const known = this.#find(checksum, parser, bytes) ?? fresh.find(isIt);
+        // The same parser makes the same of the same bytes.
+        if (known !== undefined) return known.value as ReturnType<typeof parser>;
+        const value = parser(bytes);
+        fresh.push({ checksum, parser, bytes: Buffer.from(bytes), value });
+        return value;
+      },
+      keep: () => {
+        for (const entry of fresh.splice(0)) this.#add(entry);
+      },
+    };
   }
 
   /** Parses bytes, or finds what verified evidence left of them. Leaves nothing behind. */
@@ -74,6 +86,13 @@ export class EvidenceCache {
 
 /** Parses bytes, or finds what the same parser made of the same bytes. */
 export type Parse = <T extends object>(parser: (bytes: Buffer) => T, bytes: Buffer) => T;
+
+/** What one verification parses. */
+export interface Reading {
+  readonly parse: Parse;
+  /** Remembers it for the next ones. */
+  readonly keep: () => void;
+}
 
 /** Without a cache. */
 export const parseAnew: Parse = (parser, bytes) => parser(bytes);

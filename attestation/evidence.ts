@@ -33,6 +33,9 @@ export interface TdxCollateral {
 
 export type Evidence = SnpEvidence | TdxEvidence;
 
+/** The kinds of TEE whose evidence can be verified. The software TEE makes evidence of the kind that it imitates. */
+export type TeeKind = Evidence["kind"];
+
 /** Collects the evidence of the VM that this program runs in. */
 export interface Attester<E extends Evidence = Evidence> {
   /** The reason why its evidence proves nothing, or undefined. */

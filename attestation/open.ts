@@ -4,12 +4,13 @@ import type { Network } from "./endorsements/fetch.ts";
 import { openHardwareAttester } from "./collect/detect.ts";
 import type { Attester } from "./evidence.ts";
 import { openSimulatedAttester } from "./simulated/attester.ts";
+import { TEE_KINDS } from "./tees.ts";
 
-/** The variables by which a program finds its TEE (design §2), and what has to hold between them. */
+/** The variables by which a program finds its TEE (docs/design.md §2), and what has to hold between them. */
 export const teeVariables = {
-  CONTRAST_TEE: oneOf(["auto", "snp", "tdx", "simulated"], "auto", "which TEE this VM has"),
+  CONTRAST_TEE: oneOf(["auto", ...TEE_KINDS, "simulated"], "auto", "the TEE of this VM"),
   CONTRAST_SEV_GUEST_DEVICE: path("/dev/sev-guest", "the device of SEV-SNP, for kernels without configfs-tsm"),
-  CONTRAST_TSM_REPORT_DIR: path("/sys/kernel/config/tsm/report", "configfs-tsm's directory of reports"),
+  CONTRAST_TSM_REPORT_DIR: path("/sys/kernel/config/tsm/report", "configfs-tsm's folder for reports"),
   CONTRAST_SIMULATED_TEE_DIR: path(undefined, "keys and identity of the software TEE"),
   CONTRAST_ALLOW_INSECURE: onlyIfOne("1 allows the software TEE, which proves nothing"),
 } as const;

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import { quote } from "../runtime/environment.ts";
+import { quote } from "../runtime/fault.ts";
 import { EvidenceError } from "./error.ts";
-import { oncePer } from "./once.ts";
+import { memoize } from "./memoize.ts";
 import { type Certificate, isCa, keyUsage, OID, type Signed } from "./x509.ts";
 
 /**
@@ -61,7 +61,7 @@ export function findPinned(
 }
 
 /** What a key is pinned by: lower-case hex of the SHA-256 of the SubjectPublicKeyInfo. */
-export const digestOf = oncePer(({ spki }: Certificate) => createHash("sha256").update(spki).digest("hex"));
+export const digestOf = memoize(({ spki }: Certificate) => createHash("sha256").update(spki).digest("hex"));
 
 export function isIssuedBy(certificate: Certificate, issuer: Certificate, isSignedBy: IsSignedBy): boolean {
   return certificate.issuer.equals(issuer.subject) && isSignedBy(certificate, issuer, certificate.commonName);

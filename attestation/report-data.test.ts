@@ -62,6 +62,8 @@ test("claims are flat and readable", () => {
     measurement: "3e".repeat(48),
     hostData: "40".repeat(32),
     chipId: "c1".repeat(64),
+    signingKey: "VCEK",
+    cspId: "",
     reportedTcb: "bootloader 4, tee 0, snp 24, microcode 219",
     vmpl: 0,
     debug: false,

@@ -1,7 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { EvidenceError } from "./error.ts";
-import type { VerifiedSnpReport } from "./snp/verify.ts";
-import type { VerifiedTdxQuote } from "./tdx/verify.ts";
 
 /** What binds evidence to one TLS connection, one key and one direction. */
 
@@ -25,11 +23,11 @@ export function channelReportData(role: "client" | "server", exporter: Buffer, s
 }
 
 /**
+ * @param evidence also where only its signature was verified so far: then nothing more needs to be done for it
  * @param expected 64 bytes
  * @throws EvidenceError report_data_mismatch
  */
-export function checkReportData(verified: VerifiedSnpReport | VerifiedTdxQuote, expected: Buffer): void {
-  const { reportData } = verified.kind === "snp" ? verified.report : verified.quote.body;
+export function checkReportData({ reportData }: { readonly reportData: Buffer }, expected: Buffer): void {
   if (expected.length === reportData.length && timingSafeEqual(expected, reportData)) return;
   throw new EvidenceError("report_data_mismatch", "the evidence was made for something else", {
     where: "REPORT_DATA",

@@ -1,6 +1,7 @@
 import type { RevocationList } from "./crl.ts";
 import { EvidenceError } from "./error.ts";
 import type { IsSignedBy } from "./path.ts";
+import type { SignedTime } from "./signed-time.ts";
 import { type Certificate, keyUsage } from "./x509.ts";
 
 /** cRLSign in the first byte of KeyUsage (RFC 5280 §4.2.1.3). */
@@ -10,6 +11,7 @@ const CRL_SIGN = 0x02;
  * Checks a revocation list, and that certificates are not on it. A list names certificates by serial number, and serial
  * numbers are the issuer's own: `certificates` are those that the signer of the list has issued.
  *
+ * @returns when the list was signed
  * @throws EvidenceError malformed_crl, crl_expired, certificate_algorithm, certificate_revoked
  */
 export function checkNotRevoked(
@@ -18,7 +20,7 @@ export function checkNotRevoked(
   issuer: Certificate,
   isSignedBy: IsSignedBy,
   at: Date,
-): void {
+): SignedTime {
   const what = `revocation list of ${issuer.commonName}`;
   if (!list.issuer.equals(issuer.subject) || (keyUsage(issuer) & CRL_SIGN) === 0 || !isSignedBy(list, issuer, what)) {
     throw new EvidenceError("malformed_crl", "the revocation list is not signed by the issuer of the certificates", {
@@ -45,4 +47,5 @@ export function checkNotRevoked(
       hint: "the host has to update its firmware and certificates",
     });
   }
+  return { what: `thisUpdate of the ${what}`, time: list.thisUpdate };
 }

@@ -43,14 +43,17 @@ function extension(id: string, critical?: number): Buffer {
 }
 
 test("a certificate is parsed", () => {
-  const parsed = parseCertificate(
-    certificate({ extensions: extensions(extension("1.2.4"), extension("1.2.5", 0xff)) }),
-  );
+  const der = certificate({ extensions: extensions(extension("1.2.4"), extension("1.2.5", 0xff)) });
+  const parsed = parseCertificate(der);
+  const place = (...parts: Parameters<typeof extension>): object => {
+    const offset = der.indexOf(extension(...parts));
+    return { offset, valueOffset: offset + extension(...parts).length - 1 };
+  };
   expect(parsed).toMatchObject({ commonName: "subject", notBefore: TIME, notAfter: TIME });
   expect([parsed.serial.toString("hex"), parsed.signature.toString("hex")]).toEqual(["07", "0102"]);
   expect([...parsed.extensions]).toEqual([
-    ["1.2.4", { critical: false, value: Buffer.of(5) }],
-    ["1.2.5", { critical: true, value: Buffer.of(5) }],
+    ["1.2.4", { critical: false, value: Buffer.of(5), ...place("1.2.4") }],
+    ["1.2.5", { critical: true, value: Buffer.of(5), ...place("1.2.5", 0xff) }],
   ]);
 });
 

@@ -1,8 +1,9 @@
 import { createPublicKey, type KeyObject } from "node:crypto";
 import { MalformedBytes } from "../bytes/cursor.ts";
-import { type DerReader, readDer, TAG } from "../pki/der.ts";
+import { type DerReader, type Element, readDer, TAG } from "../pki/der.ts";
 import { EvidenceError } from "./error.ts";
-import { oncePer } from "./once.ts";
+import { refusing } from "./malformed.ts";
+import { memoize } from "./memoize.ts";
 
 /**
  * Parses X.509 v3 certificates (RFC 5280 §4) to the last byte. There is one parser, so that no two parts of the program
@@ -26,6 +27,14 @@ export interface Extension {
 /** Dotted object identifier to extension. */
 export type Extensions = ReadonlyMap<string, Extension>;
 
+/** An extension that was read. Offsets count from the start of the certificate or list. */
+export interface ParsedExtension extends Extension {
+  readonly offset: number;
+  readonly valueOffset: number;
+}
+
+export type ParsedExtensions = ReadonlyMap<string, ParsedExtension>;
+
 export interface Certificate extends Signed {
   /** Equal serial numbers have equal bytes. */
   readonly serial: Buffer;
@@ -38,7 +47,9 @@ export interface Certificate extends Signed {
   readonly notAfter: Date;
   /** SubjectPublicKeyInfo, DER. */
   readonly spki: Buffer;
-  readonly extensions: Extensions;
+  readonly extensions: ParsedExtensions;
+  /** Where the list of them begins, in the certificate. */
+  readonly extensionsOffset: number;
 }
 
 export const OID = { commonName: "2.5.4.3", keyUsage: "2.5.29.15", basicConstraints: "2.5.29.19" } as const;
@@ -48,8 +59,9 @@ export function parseCertificate(der: Uint8Array): Certificate {
   return refusing("malformed_certificate", () =>
     readSigned(der, "Certificate", (tbs, algorithm) => {
       tbs.nested(TAG.context(0), "version", (version) => {
+        const { offset } = version;
         const number = version.byte("version");
-        if (number !== 2) throw new MalformedBytes("version", 0, `${number}`, "2 (v3)");
+        if (number !== 2) throw new MalformedBytes("version", offset, `${number}`, "2 (v3)");
       });
       const serial = tbs.integer("serialNumber");
       algorithm(tbs);
@@ -58,10 +70,21 @@ export function parseCertificate(der: Uint8Array): Certificate {
         validity.time("notBefore"),
         validity.time("notAfter"),
       ]);
-      const { encoding: subject } = tbs.element(TAG.sequence, "subject");
+      const subject = tbs.element(TAG.sequence, "subject");
       const { encoding: spki } = tbs.element(TAG.sequence, "subjectPublicKeyInfo");
+      const extensionsOffset = tbs.offset;
       const extensions = tbs.nested(TAG.context(3), "extensions", (wrapper) => readExtensions(wrapper, "extensions"));
-      return { serial, issuer, subject, commonName: commonName(subject), notBefore, notAfter, spki, extensions };
+      return {
+        serial,
+        issuer,
+        subject: subject.encoding,
+        commonName: commonName(subject),
+        notBefore,
+        notAfter,
+        spki,
+        extensions,
+        extensionsOffset,
+      };
     }),
   );
 }
@@ -74,46 +97,54 @@ export function readSigned<T>(
 ): T & Signed {
   return readDer(der, what, (outer) =>
     outer.sequence(what, (envelope) => {
-      const { content, encoding: tbs } = envelope.element(TAG.sequence, `tbs${what}`);
-      const { encoding: signatureAlgorithm } = envelope.element(TAG.sequence, "signatureAlgorithm");
-      const body = readDer(content, `tbs${what}`, (reader) =>
+      const { offset } = envelope;
+      let signed: { readonly algorithm: Buffer; readonly offset: number } | undefined;
+      const body = envelope.sequence(`tbs${what}`, (reader) =>
         readBody(reader, (at) => {
-          const { encoding } = at.element(TAG.sequence, "signature");
-          // Only the inner one is signed: an attacker could name a weaker algorithm in the outer one.
-          if (!encoding.equals(signatureAlgorithm)) {
-            throw new MalformedBytes("signature", 0, encoding.toString("hex"), signatureAlgorithm.toString("hex"));
-          }
+          signed = { offset: at.offset, algorithm: at.element(TAG.sequence, "signature").encoding };
         }),
       );
+      const tbs = envelope.since(offset);
+      const { encoding: signatureAlgorithm } = envelope.element(TAG.sequence, "signatureAlgorithm");
+      // Only the inner one is signed: an attacker could name a weaker algorithm in the outer one.
+      if (signed?.algorithm.equals(signatureAlgorithm) !== true) {
+        const got = signed?.algorithm.toString("hex") ?? "nothing";
+        throw new MalformedBytes("signature", signed?.offset ?? offset, got, signatureAlgorithm.toString("hex"));
+      }
       return { ...body, tbs, signatureAlgorithm, signature: envelope.bitString("signatureValue", true) };
     }),
   );
 }
 
 /** Extensions ::= SEQUENCE OF { extnID, critical DEFAULT FALSE, extnValue }, each identifier once. */
-export function readExtensions(der: DerReader, field: string): Extensions {
-  const extensions = new Map<string, Extension>();
-  for (const { id, critical, value } of der.many(TAG.sequence, field, readExtension)) {
+export function readExtensions(der: DerReader, field: string): ParsedExtensions {
+  const extensions = new Map<string, ParsedExtension>();
+  for (const { id, ...extension } of der.many(TAG.sequence, field, readExtension)) {
     // Of two, one reader would take the first and another the last.
-    if (extensions.has(id)) throw new MalformedBytes(field, 0, `two extensions ${id}`, "one");
-    extensions.set(id, { critical, value });
+    if (extensions.has(id)) throw new MalformedBytes(field, extension.offset, `two extensions ${id}`, "one");
+    extensions.set(id, extension);
   }
   return extensions;
 }
 
-function readExtension(der: DerReader): Extension & { readonly id: string } {
+function readExtension(der: DerReader): ParsedExtension & { readonly id: string } {
+  const { offset } = der;
   return der.sequence("Extension", (extension) => {
     const id = extension.oid("extnID");
+    const at = extension.offset;
     const critical = extension.next === TAG.boolean;
     // DER leaves out a value that is the default.
-    if (critical && !extension.boolean("critical")) throw new MalformedBytes("critical", 0, "FALSE", "TRUE or nothing");
-    return { id, critical, value: extension.octetString("extnValue") };
+    if (critical && !extension.boolean("critical")) {
+      throw new MalformedBytes("critical", at, "FALSE", "TRUE or nothing");
+    }
+    const value = extension.octetString("extnValue");
+    return { id, critical, value, offset, valueOffset: extension.offset - value.length };
   });
 }
 
 /** Name ::= SEQUENCE OF SET OF { type, value }. */
-function commonName(name: Buffer): string {
-  const attributes = readDer(name, "subject", (der) =>
+function commonName({ encoding, offset }: Element): string {
+  const read = (der: DerReader) =>
     der.many(TAG.sequence, "subject", (rdns) =>
       rdns.many(TAG.set, "RelativeDistinguishedName", (rdn) =>
         rdn.sequence("AttributeTypeAndValue", (attribute) => {
@@ -122,15 +153,15 @@ function commonName(name: Buffer): string {
           return { type, value };
         }),
       ),
-    ),
-  ).flat();
+    );
+  const attributes = readDer(encoding, "subject", read, offset).flat();
   const names = attributes.filter(({ type }) => type === OID.commonName);
-  if (names.length > 1) throw new MalformedBytes("subject", 0, `${names.length} common names`, "one");
+  if (names.length > 1) throw new MalformedBytes("subject", offset, `${names.length} common names`, "one");
   return names[0]?.value ?? "";
 }
 
 /** Whether basicConstraints says that it is a CA's (RFC 5280 §4.2.1.9). */
-export const isCa = oncePer((certificate: Certificate): boolean =>
+export const isCa = memoize((certificate: Certificate): boolean =>
   readKnown(certificate, OID.basicConstraints, false, (der) =>
     der.sequence("basicConstraints", (constraints) => {
       const ca = constraints.next === TAG.boolean && constraints.boolean("cA");
@@ -141,18 +172,18 @@ export const isCa = oncePer((certificate: Certificate): boolean =>
 );
 
 /** The first byte of keyUsage (RFC 5280 §4.2.1.3), digitalSignature highest; 0 where the certificate has none. */
-export const keyUsage = oncePer((certificate: Certificate): number =>
+export const keyUsage = memoize((certificate: Certificate): number =>
   readKnown(certificate, OID.keyUsage, 0, (der) => der.bitString("keyUsage", false)[0] ?? 0),
 );
 
 function readKnown<T>(certificate: Certificate, id: string, absent: T, read: (der: DerReader) => T): T {
   const extension = certificate.extensions.get(id);
   if (extension === undefined) return absent;
-  return refusing("malformed_certificate", () => readDer(extension.value, id, read));
+  return refusing("malformed_certificate", () => readDer(extension.value, id, read, extension.valueOffset));
 }
 
 /** @throws EvidenceError malformed_certificate */
-export const publicKeyOf = oncePer((certificate: Certificate): KeyObject => {
+export const publicKeyOf = memoize((certificate: Certificate): KeyObject => {
   try {
     return createPublicKey({ key: certificate.spki, format: "der", type: "spki" });
   } catch (cause) {
@@ -164,23 +195,3 @@ export const publicKeyOf = oncePer((certificate: Certificate): KeyObject => {
     });
   }
 });
-
-/** Runs a parser and turns its refusal into one with the given code. */
-export function refusing<T>(code: "malformed_certificate" | "malformed_crl" | "malformed_report", parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    if (!(error instanceof MalformedBytes)) throw error;
-    const { field, offset, got, want } = error;
-    throw new EvidenceError(
-      code,
-      `the bytes at offset 0x${offset.toString(16)} are not what their specification says`,
-      { where: shorten(field), got: shorten(got), want },
-    );
-  }
-}
-
-/** A peer chooses these bytes, and up to a mebibyte of them: they must not fill the log. */
-function shorten(text: string): string {
-  return text.length > 120 ? `${text.slice(0, 117)}...` : text;
-}

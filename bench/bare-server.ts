@@ -1,6 +1,6 @@
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { createServer } from "node:tls";
-import { addService } from "../api/grpc.ts";
+import { addService } from "../demo/apps/add-service.ts";
 import { MeshAPI } from "../api/meshapi_pb.ts";
 import type { TlsIdentity } from "../channel/tls.ts";
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
 import type { BuiltImage } from "../images/build.ts";
 import { blobPath, readManifests } from "../images/oci-layout.ts";
-import { createMesh, writeTlsConfig } from "../test/mesh-certificates.ts";
+import { createMesh, writeTlsConfig } from "../pki/test-mesh.ts";
 import { cpuSeconds, memoryMb, start } from "./mesh/processes.ts";
 import { median } from "./rounds.ts";
 

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { connect } from "node:tls";
 import { ChannelCredentials, Client } from "@grpc/grpc-js";
 import { callUnary } from "../api/grpc.ts";
@@ -14,7 +15,6 @@ import { ChannelClient } from "../channel/client.ts";
 import { selfSigned, type TlsIdentity } from "../channel/tls.ts";
 import { enroll } from "../initializer/enroll.ts";
 import { generateEcKey } from "../pki/keys.ts";
-import { startProgram } from "../test/programs.ts";
 
 /** The servers that are measured, as processes of their own, and their clients in this one. */
 export interface MeasuredServer {
@@ -71,14 +71,24 @@ export async function startCoordinator(directory: string): Promise<MeasuredServe
   const hashes = policies.map((policy) => createHash("sha256").update(policy).digest());
   const vendor = await openOrCreateVendor(join(directory, "vendor"), now());
   for (const [index, hostData] of hashes.entries()) await vendor.launch(join(directory, `vm${index}`), { hostData });
-  const { child, line } = startProgram([...process.execArgv, "coordinator/main.ts"], {
+  const program = join(import.meta.dirname, "../coordinator/main.ts");
+  const environment = {
+    PATH: process.env["PATH"],
     CONTRAST_TEE: "simulated",
     CONTRAST_ALLOW_INSECURE: "1",
     CONTRAST_SIMULATED_TEE_DIR: join(directory, "vm0"),
     CONTRAST_STATE_DIR: join(directory, "state"),
     CONTRAST_LISTEN_ADDRESS: address,
+  };
+  const child = spawn(process.execPath, [...process.execArgv, program], {
+    env: environment,
+    stdio: ["ignore", "ignore", "pipe"],
   });
-  await line("ready");
+  const ready = Promise.withResolvers<void>();
+  createInterface({ input: child.stderr })
+    .on("line", (line) => line.includes('"ready"') && ready.resolve())
+    .once("close", () => ready.reject(new Error("the Coordinator ended")));
+  await ready.promise;
 
   const [coordinator = "", web = ""] = hashes.map((hash) => hash.toString("hex"));
   const entry = (role: string, SANs: string[]) => ({ SANs, WorkloadSecretID: "", Role: role });
@@ -90,8 +100,8 @@ export async function startCoordinator(directory: string): Promise<MeasuredServe
       SeedshareOwnerPubKeys: [],
     }),
   );
-  const identity = await selfSigned(await generateEcKey("P-256"), now());
-  const client = new ChannelClient({ target: `${address}:1313`, identity, handshakeMs: 5000 });
+  const owner = await generateEcKey("P-256");
+  const client = new ChannelClient({ target: `${address}:1313`, keys: owner, handshakeMs: 5000 });
   await client.call(UserAPI.method.setManifest, { manifest, policies }, new Date(now().getTime() + 10_000));
   client.close();
 

@@ -4,18 +4,26 @@
  */
 export class Cursor {
   #bytes: Buffer;
+  /** Where `#bytes` begins in the structure that offsets count from. */
+  readonly #base: number;
   #offset: number;
   #end: number;
 
-  /** Takes a copy: what was parsed does not change when the caller reuses its buffer. */
-  constructor(bytes: Uint8Array, offset = 0) {
+  /**
+   * Takes a copy: what was parsed does not change when the caller reuses its buffer.
+   *
+   * @param offset where in `bytes` the reading begins
+   * @param base where `bytes` begins in the structure around it, from whose start offsets count
+   */
+  constructor(bytes: Uint8Array, offset = 0, base = 0) {
     this.#bytes = Buffer.from(bytes);
+    this.#base = base;
     this.#offset = offset;
     this.#end = this.#bytes.length;
   }
 
   get offset(): number {
-    return this.#offset;
+    return this.#base + this.#offset;
   }
 
   /** The next byte, or undefined at the end. */
@@ -25,7 +33,7 @@ export class Cursor {
 
   /** What was read from `start` on. */
   since(start: number): Buffer {
-    return this.#bytes.subarray(start, this.#offset);
+    return this.#bytes.subarray(start - this.#base, this.#offset);
   }
 
   u8(field: string): number {
@@ -57,13 +65,13 @@ export class Cursor {
   zeros(length: number, field: string): void {
     const end = this.#offset + length;
     for (let at = this.#advance(length, field); at < end; at++) {
-      if (this.#bytes[at] !== 0) throw new MalformedBytes(field, at, "a byte that is not zero", "zero");
+      if (this.#bytes[at] !== 0) throw new MalformedBytes(field, this.#base + at, "a byte that is not zero", "zero");
     }
   }
 
   /** The next `length` bytes, to be read on their own. Offsets stay those of the structure around them. */
   inner(length: number, field: string): Cursor {
-    const inner = new Cursor(Buffer.alloc(0));
+    const inner = new Cursor(Buffer.alloc(0), 0, this.#base);
     inner.#bytes = this.#bytes;
     inner.#offset = this.#advance(length, field);
     inner.#end = this.#offset;
@@ -73,14 +81,14 @@ export class Cursor {
   /** The structure must end here. */
   end(field: string): void {
     const rest = this.#end - this.#offset;
-    if (rest > 0) throw new MalformedBytes(field, this.#offset, `${rest} more bytes`, "the end");
+    if (rest > 0) throw new MalformedBytes(field, this.offset, `${rest} more bytes`, "the end");
   }
 
   /** @returns where the next `length` bytes start */
   #advance(length: number, field: string): number {
     const start = this.#offset;
     const rest = this.#end - start;
-    if (length > rest) throw new MalformedBytes(field, start, `${rest} bytes`, `${length} bytes`);
+    if (length > rest) throw new MalformedBytes(field, this.offset, `${rest} bytes`, `${length} bytes`);
     this.#offset = start + length;
     return start;
   }

@@ -1,33 +1,40 @@
 import { create } from "@bufbuild/protobuf";
 import { createPublicKey, generateKeyPairSync, randomBytes } from "node:crypto";
+import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { connect as tcpConnect, createServer as createTcpServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { connect as tlsConnect, createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type ClientHello, ClientHelloSchema, ServerHelloSchema, SnpEvidenceSchema } from "../api/channel_pb.ts";
-import { addService } from "../api/grpc.ts";
+import { addMethods } from "../api/grpc.ts";
+import type { Methods } from "../api/grpc-server.ts";
 import { MeshAPI } from "../api/meshapi_pb.ts";
 import type { Attester, SnpEvidence } from "../attestation/evidence.ts";
 import { openSimulatedAttester } from "../attestation/simulated/attester.ts";
-import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
+import { openTestVendor } from "../attestation/simulated/test-vendor.ts";
+import type { SimulatedVendor } from "../attestation/simulated/vendor.ts";
 import { checkReportData } from "../attestation/report-data.ts";
 import { simulatedRoots } from "../attestation/snp/roots.ts";
 import { verifySnp } from "../attestation/snp/verify.ts";
 import { policyHash } from "../attestation/policy-hash.ts";
-import { generateEcKey, keyPairOf, spkiDigest } from "../pki/keys.ts";
+import { generateEcKey, type KeyPair, keyPairOf, spki, spkiDigest } from "../pki/keys.ts";
 import { describeError } from "../runtime/errors.ts";
+import { Budget, budgetLimits } from "../runtime/budget.ts";
+import { KeyedSemaphore } from "../runtime/keyed-semaphore.ts";
 import { createLogger } from "../runtime/log.ts";
 import { ChannelClient } from "./client.ts";
+import { proveClientKey } from "./client-key.ts";
 import { ChannelError, RemoteError } from "./error.ts";
 import type { Appraiser } from "./exchange.ts";
 import { MAX_MESSAGE, readMessage, writeMessage } from "./framing.ts";
 import type { ChannelLimits } from "./limits.ts";
 import { toStatus } from "./rejection.ts";
 import { type ChannelServer, listen } from "./server.ts";
-import { ALPN, selfSigned, startTls, type TlsIdentity } from "./tls.ts";
+import { ALPN, exporterOf, selfSigned, startTls, type TlsIdentity } from "./tls.ts";
 
 /** Real TLS on loopback, real reports of the software TEE, real deadlines. */
 
@@ -43,7 +50,7 @@ const hostData = [Buffer.alloc(32, 1), Buffer.alloc(32, 2)];
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "channel-test-"));
-  vendor = await openOrCreateVendor(join(directory, "vendor"), new Date());
+  vendor = await openTestVendor(join(directory, "vendor"), new Date());
   for (const [index, data] of hostData.entries()) {
     await vendor.launch(join(directory, `vm${index}`), { hostData: data });
     vms.push(await openSimulatedAttester(join(directory, `vm${index}`)));
@@ -78,23 +85,29 @@ async function start(changes: {
     identity: await identity(),
     attester: vm(0),
     appraise: changes.appraise ?? appraise,
-    serve: (grpc: Parameters<typeof addService>[0], peer: string) =>
-      addService(grpc, MeshAPI, { newMeshCert: async () => ({ certChain: peer }) }, toStatus),
+    serve: (methods: Methods, peer: string) =>
+      addMethods(methods, MeshAPI, { newMeshCert: async () => ({ certChain: peer }) }, toStatus),
+    requests: new Budget(budgetLimits(2 ** 20)),
+    turns: new KeyedSemaphore({ total: 1, perPeer: 1, waiting: { total: 500, perPeer: 500 } }),
     log,
     limits: {
       handshakeMs: HANDSHAKE_MS,
+      requestMs: 2000,
       idleMs: 30_000,
       ageMs: 60_000,
-      messageBytes: 65_536,
+      patienceMs: 1000,
+      helloBytes: MAX_MESSAGE,
       connections: { total: 200, perPeer: 200 },
-      handshakes: { total: 200, perPeer: 200 },
-      largeMessages: { total: 2, perPeer: 1, waiting: { total: 200, perPeer: 200 } },
+      places: { total: 200, perPeer: 200 },
+      reserved: { total: 4, perPeer: 1 },
       appraisals: { total: 20, perPeer: 20, waiting: { total: 200, perPeer: 200 } },
       ...changes.limits,
     },
   };
   return listen(options, 0, ADDRESS);
 }
+
+const throwAway = (): Promise<KeyPair> => generateEcKey("P-256");
 
 async function identity(): Promise<TlsIdentity> {
   return selfSigned(await generateEcKey("P-256"), new Date());
@@ -104,11 +117,11 @@ async function call(
   port: number,
   attester?: Attester,
   appraiseServer?: Appraiser<string>,
-  own?: TlsIdentity,
+  own?: KeyPair,
 ): Promise<[string, string?]> {
   const client = new ChannelClient({
     target: `${ADDRESS}:${port}`,
-    identity: own ?? (await identity()),
+    keys: own ?? (await throwAway()),
     attester,
     appraiseServer,
     handshakeMs: 5000,
@@ -121,19 +134,18 @@ async function call(
   }
 }
 
-async function rawTls(port: number, own: TlsIdentity): Promise<TLSSocket> {
+async function rawTls(port: number): Promise<TLSSocket> {
   const socket = tcpConnect(port, ADDRESS);
   await once(socket, "connect");
-  const tls = await startTls(socket, own, AbortSignal.timeout(5000));
-  tls.on("error", () => undefined);
-  return tls;
+  return startTls(socket, AbortSignal.timeout(5000));
 }
 
-/** Shows a hello as it is and gives the code of the refusal, or "accepted". */
-async function show(port: number, own: TlsIdentity, hello: ClientHello): Promise<string> {
-  const tls = await rawTls(port, own);
+/** Shows a hello, with the own key proven for this connection, and gives the code of the refusal, or "accepted". */
+async function show(port: number, own: KeyPair | undefined, hello: ClientHello): Promise<string> {
+  const tls = await rawTls(port);
   try {
-    await writeMessage(tls, ClientHelloSchema, hello);
+    const key = own === undefined ? {} : proveClientKey(own, exporterOf(tls));
+    await writeMessage(tls, ClientHelloSchema, create(ClientHelloSchema, { ...hello, ...key }));
     const { answer } = await readMessage(tls, ServerHelloSchema);
     return answer.case === "rejected" ? answer.value.code : String(answer.case);
   } finally {
@@ -143,12 +155,7 @@ async function show(port: number, own: TlsIdentity, hello: ClientHello): Promise
 
 /** Listens as a Coordinator would, and gives the first hello that somebody sends. */
 async function eavesdrop(): Promise<{ port: number; hello: Promise<ClientHello>; close: () => void }> {
-  const trap = createTlsServer({
-    ...(await identity()),
-    ALPNProtocols: [ALPN],
-    requestCert: true,
-    rejectUnauthorized: false,
-  });
+  const trap = createTlsServer({ ...(await identity()), ALPNProtocols: [ALPN] });
   const hello = new Promise<ClientHello>((resolve, reject) => {
     trap.on("secureConnection", (socket: TLSSocket) => {
       socket.on("error", () => undefined);
@@ -161,12 +168,12 @@ async function eavesdrop(): Promise<{ port: number; hello: Promise<ClientHello>;
 }
 
 /** The evidence that a VM showed somebody else, under a key that the thief has stolen too. */
-async function steal(): Promise<{ hello: ClientHello; key: TlsIdentity }> {
+async function steal(): Promise<{ hello: ClientHello; key: KeyPair }> {
   const trap = await eavesdrop();
-  const key = await identity();
+  const key = await throwAway();
   const client = new ChannelClient({
     target: `${ADDRESS}:${trap.port}`,
-    identity: key,
+    keys: key,
     attester: vm(1),
     handshakeMs: 1000,
   });
@@ -197,7 +204,7 @@ test.each([
   ["RSA-3072", "rsa", { modulusLength: 3072 }],
 ] as const)("an owner's key of %s proves who connects", async (_name, type, options) => {
   const { privateKey } = generateKeyPairSync(type as "rsa", options as { modulusLength: number });
-  const own = await selfSigned(keyPairOf(privateKey), new Date());
+  const own = keyPairOf(privateKey);
   const seen = await start({ appraise: async ({ publicKey }) => spkiDigest(publicKey).toString("hex") });
   expect(await call(seen.port, vm(1), appraise, own)).toEqual([
     spkiDigest(createPublicKey(privateKey)).toString("hex"),
@@ -229,16 +236,11 @@ test("evidence of one connection is refused on another, even with the same key",
 
 test("stolen evidence is refused under the thief's own key", async () => {
   const { hello } = await steal();
-  expect(await show(server.port, await identity(), hello)).toBe("report_data_mismatch");
+  expect(await show(server.port, await throwAway(), hello)).toBe("report_data_mismatch");
 });
 
 test("a client's evidence reflected by the server is refused", async () => {
-  const mirror = createTlsServer({
-    ...(await identity()),
-    ALPNProtocols: [ALPN],
-    requestCert: true,
-    rejectUnauthorized: false,
-  });
+  const mirror = createTlsServer({ ...(await identity()), ALPNProtocols: [ALPN] });
   mirror.on("secureConnection", (socket: TLSSocket) => {
     socket.on("error", () => undefined);
     void readMessage(socket, ClientHelloSchema).then(({ evidence }) => {
@@ -254,11 +256,12 @@ test("a client's evidence reflected by the server is refused", async () => {
 });
 
 test("evidence with a changed bit is refused with its own code", async () => {
-  const tls = await rawTls(server.port, await identity());
+  const tls = await rawTls(server.port);
   const evidence = await vm(1).collect(randomBytes(64));
   evidence.report.writeUInt8(evidence.report.readUInt8(0x90) ^ 1, 0x90);
   const value = create(SnpEvidenceSchema, { report: evidence.report, certificates: [...evidence.certificates] });
-  const hello = create(ClientHelloSchema, { evidence: { kind: { case: "snp", value } } });
+  const key = proveClientKey(await throwAway(), exporterOf(tls));
+  const hello = create(ClientHelloSchema, { evidence: { kind: { case: "snp", value } }, ...key });
   await writeMessage(tls, ClientHelloSchema, hello);
   const { answer } = await readMessage(tls, ServerHelloSchema);
   expect(answer).toMatchObject({ case: "rejected", value: { code: "report_signature", field: "SIGNATURE" } });
@@ -266,7 +269,7 @@ test("evidence with a changed bit is refused with its own code", async () => {
 });
 
 test("too long a message is refused before it is read", async () => {
-  const tls = await rawTls(server.port, await identity());
+  const tls = await rawTls(server.port);
   const length = Buffer.alloc(4);
   length.writeUInt32BE(MAX_MESSAGE + 1);
   tls.write(length);
@@ -276,19 +279,30 @@ test("too long a message is refused before it is read", async () => {
 });
 
 test("a message that is none is refused", async () => {
-  const tls = await rawTls(server.port, await identity());
+  const tls = await rawTls(server.port);
   tls.write(Buffer.from([0, 0, 0, 3, 0xff, 0xff, 0xff]));
   const { answer } = await readMessage(tls, ServerHelloSchema);
   expect(answer).toMatchObject({ case: "rejected", value: { code: "malformed_message" } });
   tls.destroy();
 });
 
-test("a peer without a certificate is refused", async () => {
-  const tls = tlsConnect({ host: ADDRESS, port: server.port, ALPNProtocols: [ALPN], rejectUnauthorized: false });
-  await once(tls, "secureConnect");
-  const { answer } = await readMessage(tls, ServerHelloSchema);
-  expect(answer).toMatchObject({ case: "rejected", value: { code: "tls_handshake" } });
-  tls.destroy();
+test("no client is asked for a certificate, and one that has not proven its key is refused", async () => {
+  const args = ["s_client", "-connect", `${ADDRESS}:${server.port}`, "-alpn", ALPN, "-tls1_3", "-msg"];
+  const run = promisify(execFile)("openssl", args);
+  run.child.stdin?.end();
+  const { stdout } = await run;
+  expect(stdout).toContain("EncryptedExtensions");
+  expect(stdout).not.toContain("CertificateRequest");
+
+  const [own, other] = [await throwAway(), await throwAway()];
+  const none = create(ClientHelloSchema, {});
+  expect(await show(server.port, undefined, none)).toBe("client_key");
+  expect(await show(server.port, own, none)).toBe("accepted");
+  const { publicKey, signature } = proveClientKey(own, randomBytes(64));
+  // Of another connection, and of another key.
+  expect(await show(server.port, undefined, create(ClientHelloSchema, { publicKey, signature }))).toBe("client_key");
+  const stolen = create(ClientHelloSchema, { publicKey: spki(other.publicKey), signature });
+  expect(await show(server.port, undefined, stolen)).toBe("client_key");
 });
 
 test.each([
@@ -323,8 +337,8 @@ async function closedAfter(socket: Socket, begin: number): Promise<number> {
 test("silent, slow and garbage peers are closed by the deadline, and others are served meanwhile", async () => {
   const begin = Date.now();
   const silentTcp = connectTcp(server.port);
-  const silentTls = await rawTls(server.port, await identity());
-  const slow = await rawTls(server.port, await identity());
+  const silentTls = await rawTls(server.port);
+  const slow = await rawTls(server.port);
   slow.write(Buffer.from([0, 0, 1, 0]));
   const drip = setInterval(() => slow.write(Buffer.of(0)), 100);
   // The beginning of a ClientHello that announces more than ever comes (RFC 8446 §5.1).
@@ -347,7 +361,7 @@ test("a client gives up on a server that says nothing", async () => {
   const mute = createTcpServer(() => undefined).listen(0, ADDRESS);
   await once(mute, "listening");
   const { port } = mute.address() as AddressInfo;
-  const client = new ChannelClient({ target: `${ADDRESS}:${port}`, identity: await identity(), handshakeMs: 300 });
+  const client = new ChannelClient({ target: `${ADDRESS}:${port}`, keys: await throwAway(), handshakeMs: 300 });
   expect(await codeOf(client.call(MeshAPI.method.newMeshCert, {}, new Date(Date.now() + 5000)))).toBe("timeout");
   client.close();
   mute.close();
@@ -357,7 +371,7 @@ test("a client that is closed leaves no connection behind, not even one that is 
   const mute = createTcpServer().listen(0, ADDRESS);
   await once(mute, "listening");
   const { port } = mute.address() as AddressInfo;
-  const client = new ChannelClient({ target: `${ADDRESS}:${port}`, identity: await identity(), handshakeMs: 600_000 });
+  const client = new ChannelClient({ target: `${ADDRESS}:${port}`, keys: await throwAway(), handshakeMs: 600_000 });
   const [[socket]] = await Promise.all([
     once(mute, "connection") as Promise<[Socket]>,
     codeOf(client.call(MeshAPI.method.newMeshCert, {}, new Date(Date.now() + 1000))),
@@ -383,7 +397,7 @@ test("nobody at the address is `unreachable`, and garbage from a server `tls_han
 
 test("beyond the limit of connections the newest is closed at once, and room is made again", async () => {
   const small = await start({ limits: { connections: { total: 1, perPeer: 1 } } });
-  const first = await rawTls(small.port, await identity());
+  const first = await rawTls(small.port);
   const second = connectTcp(small.port);
   await closedAfter(second, 0);
   first.destroy();
@@ -412,10 +426,36 @@ test("no connection is resumed, whatever of an earlier one a client shows", asyn
 
 test("an idle connection is closed", async () => {
   const impatient = await start({ limits: { idleMs: 200 } });
-  const tls = await rawTls(impatient.port, await identity());
-  await writeMessage(tls, ClientHelloSchema, create(ClientHelloSchema, {}));
+  const tls = await rawTls(impatient.port);
+  const key = proveClientKey(await throwAway(), exporterOf(tls));
+  await writeMessage(tls, ClientHelloSchema, create(ClientHelloSchema, key));
   await readMessage(tls, ServerHelloSchema);
   const life = await closedAfter(tls, Date.now());
   expect(life).toBeLessThan(5000);
   await impatient.close(0);
+});
+
+test("a client takes no larger answer than it has asked for, however the server came to it", async () => {
+  const wordy = await start({ appraise: async () => "x".repeat(300 * 1024) });
+  const keys = await throwAway();
+  const target = `${ADDRESS}:${wordy.port}`;
+  const client = new ChannelClient({ target, keys, handshakeMs: 5000, answerBytes: 256 * 1024 });
+  const call = client.call(MeshAPI.method.newMeshCert, {}, new Date(Date.now() + 10_000));
+  await expect(call).rejects.toMatchObject({ code: "malformed_message" });
+  client.close();
+  await wordy.close(0);
+});
+
+test("a client takes no longer a first answer than there is, from whoever answers", async () => {
+  const liar = createTlsServer({ ...(await identity()), ALPNProtocols: [ALPN] });
+  liar.on("secureConnection", (socket: TLSSocket) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32BE(MAX_MESSAGE + 1);
+    socket.on("error", () => undefined).write(length);
+  });
+  liar.listen(0, ADDRESS);
+  await once(liar, "listening");
+  const { port } = liar.address() as AddressInfo;
+  await expect(call(port)).rejects.toMatchObject({ code: "message_too_large" });
+  liar.close();
 });

@@ -9,18 +9,24 @@ import {
 } from "@grpc/grpc-js";
 import type { Socket } from "node:net";
 import { callUnary } from "../api/grpc.ts";
+import type { KeyPair } from "../pki/keys.ts";
 import { ChannelError } from "./error.ts";
 import { type Offer, startExchange } from "./exchange.ts";
 import { fromStatus } from "./rejection.ts";
-import { startTls, type TlsIdentity } from "./tls.ts";
+import { startTls } from "./tls.ts";
 
 export interface ChannelClientOptions<P> extends Offer<P> {
   /** `host:port`, IPv6 in brackets. */
   readonly target: string;
-  readonly identity: TlsIdentity;
+  /** Who the client is; a throw-away key where it does not matter. */
+  readonly keys: KeyPair;
   /** For connecting and the exchange, in milliseconds. */
   readonly handshakeMs: number;
+  /** The largest answer that is taken, in bytes; the history of a large deployment where left out. */
+  readonly answerBytes?: number;
 }
+
+const HISTORY = 256 * 1024 * 1024;
 
 /** One attested connection to a Coordinator. It connects with the first call and is not renewed after it broke. */
 export class ChannelClient<P> {
@@ -37,7 +43,7 @@ export class ChannelClient<P> {
       "grpc.service_config_disable_resolution": 1,
       "grpc.enable_retries": 0,
       "grpc.enable_channelz": 0,
-      "grpc.max_receive_message_length": 256 * 1024 * 1024,
+      "grpc.max_receive_message_length": options.answerBytes ?? HISTORY,
     });
   }
 
@@ -47,6 +53,7 @@ export class ChannelClient<P> {
   }
 
   /**
+   * @param permit why the server should take a large request
    * @throws RemoteError where the server refuses, ChannelError where there is no connection, and whatever
    *   `appraiseServer` throws
    */
@@ -54,9 +61,10 @@ export class ChannelClient<P> {
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
     deadline: Date,
+    permit?: Buffer,
   ): Promise<MessageShape<O>> {
     try {
-      return await callUnary(this.#client, method, request, deadline);
+      return await callUnary(this.#client, method, request, deadline, permit);
     } catch (error) {
       if (this.#credentials.failure !== undefined) throw this.#credentials.failure;
       throw this.#explain(error as ServiceError);
@@ -139,9 +147,8 @@ class AttestedCredentials<P> extends ChannelCredentials {
     };
     deadline.addEventListener("abort", tooLate);
     try {
-      const tls = await startTls(socket, this.#options.identity, deadline);
-      tls.on("error", () => undefined);
-      this.server = await startExchange(tls, this.#options.identity, this.#options);
+      const tls = await startTls(socket, deadline);
+      this.server = await startExchange(tls, this.#options.keys, this.#options);
       return { socket: tls, secure: true };
     } catch (error) {
       socket.destroy();

@@ -9,6 +9,7 @@ import { CodedError, type Details } from "../runtime/errors.ts";
  * - `closed`: the peer went away in the middle; try again later
  * - `message_too_large`, `malformed_message`: the peer does not speak this protocol; stop
  * - `address_unavailable`: this program can't listen there; stop what does, or choose another address
+ * - `client_key`: the client's key is of a kind that is not taken, or it has not proven to have it; use another key
  * - `evidence_missing`: the peer was asked for evidence and has none; stop
  */
 export type ChannelCode =
@@ -19,6 +20,7 @@ export type ChannelCode =
   | "message_too_large"
   | "malformed_message"
   | "address_unavailable"
+  | "client_key"
   | "evidence_missing";
 
 export class ChannelError extends CodedError<ChannelCode> {}

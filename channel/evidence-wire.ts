@@ -8,23 +8,36 @@ import {
   type TdxEvidence as WireTdx,
   TdxEvidenceSchema,
 } from "../api/channel_pb.ts";
-import type { Evidence, SnpEvidence, TdxCollateral, TdxEvidence } from "../attestation/evidence.ts";
+import type { Evidence, SnpEvidence, TdxCollateral, TdxEvidence, TeeKind } from "../attestation/evidence.ts";
+import type { EvidenceOf } from "../attestation/tee.ts";
 
-/** Evidence as it travels, and back. Nothing is looked into. */
+/** Evidence as it travels, and back. Nothing is looked into, and nothing copied: its bytes stay those of the message. */
 
-export function toWire(evidence: Evidence): WireEvidence {
-  const kind =
-    evidence.kind === "snp"
-      ? ({ case: "snp", value: snpToWire(evidence) } as const)
-      : ({ case: "tdx", value: tdxToWire(evidence) } as const);
-  return create(EvidenceSchema, { kind });
+type Wire = WireEvidence["kind"];
+
+const TO_WIRE: { readonly [K in TeeKind]: (evidence: EvidenceOf<K>) => Wire } = {
+  snp: (evidence) => ({ case: "snp", value: snpToWire(evidence) }),
+  tdx: (evidence) => ({ case: "tdx", value: tdxToWire(evidence) }),
+};
+
+export function toWire<K extends TeeKind>(evidence: EvidenceOf<K>): WireEvidence {
+  return create(EvidenceSchema, { kind: TO_WIRE[evidence.kind](evidence) });
 }
 
 /** @returns undefined where there is none, or one of a kind that this version does not know */
 export function fromWire(wire: WireEvidence | undefined): Evidence | undefined {
-  if (wire?.kind.case === "snp") return snpFromWire(wire.kind.value);
-  if (wire?.kind.case === "tdx") return tdxFromWire(wire.kind.value);
-  return undefined;
+  const kind: Wire = wire?.kind ?? { case: undefined };
+  switch (kind.case) {
+    case "snp":
+      return snpFromWire(kind.value);
+    case "tdx":
+      return tdxFromWire(kind.value);
+    case undefined:
+      return undefined;
+    default:
+      kind satisfies never;
+      return undefined;
+  }
 }
 
 function snpToWire({ report, certificates, crl }: SnpEvidence): WireSnp {
@@ -34,9 +47,9 @@ function snpToWire({ report, certificates, crl }: SnpEvidence): WireSnp {
 function snpFromWire({ report, certificates, crl }: WireSnp): SnpEvidence {
   return {
     kind: "snp",
-    report: Buffer.from(report),
-    certificates: certificates.map((der) => Buffer.from(der)),
-    ...(crl === undefined ? {} : { crl: Buffer.from(crl) }),
+    report: view(report),
+    certificates: certificates.map((der) => view(der)),
+    ...(crl === undefined ? {} : { crl: view(crl) }),
   };
 }
 
@@ -47,17 +60,21 @@ function tdxToWire({ quote, collateral }: TdxEvidence): WireTdx {
 function tdxFromWire({ quote, collateral }: WireTdx): TdxEvidence {
   return {
     kind: "tdx",
-    quote: Buffer.from(quote),
+    quote: view(quote),
     ...(collateral === undefined ? {} : { collateral: collateralFromWire(collateral) }),
   };
 }
 
 function collateralFromWire({ tcbInfo, qeIdentity, signingChain, pckCrl, rootCrl }: WireCollateral): TdxCollateral {
   return {
-    tcbInfo: Buffer.from(tcbInfo),
-    qeIdentity: Buffer.from(qeIdentity),
-    signingChain: Buffer.from(signingChain),
-    pckCrl: Buffer.from(pckCrl),
-    rootCrl: Buffer.from(rootCrl),
+    tcbInfo: view(tcbInfo),
+    qeIdentity: view(qeIdentity),
+    signingChain: view(signingChain),
+    pckCrl: view(pckCrl),
+    rootCrl: view(rootCrl),
   };
+}
+
+function view({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
 }

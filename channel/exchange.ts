@@ -6,21 +6,24 @@ import type { Attester, Evidence } from "../attestation/evidence.ts";
 import { channelReportData } from "../attestation/report-data.ts";
 import { ChannelError } from "./error.ts";
 import { fromWire, toWire } from "./evidence-wire.ts";
+import { type KeyPair, spkiDigest } from "../pki/keys.ts";
+import { proveClientKey, verifyClientKey } from "./client-key.ts";
 import { readMessage, writeMessage } from "./framing.ts";
 import { fromRejected, toRejected } from "./rejection.ts";
-import { bindingOf, peerAddress, type TlsIdentity } from "./tls.ts";
+import { exporterOf, peerAddress, serverKeyOf, type TlsIdentity } from "./tls.ts";
 import { whileConnected } from "./while-connected.ts";
 
 /**
- * The one exchange of evidence after the TLS handshake (design §4). Evidence binds the exporter of this connection and
- * the key of the one who shows it, so that it is worth nothing on any other connection or in the other direction.
+ * The one exchange of evidence after the TLS handshake (docs/design.md §4). Evidence binds the exporter of this
+ * connection and the key of the one who shows it, so that it is worth nothing on any other connection or in the other
+ * direction.
  */
 
 /** What a peer shows, not verified yet. */
 export interface Claimant {
   /** Address and port that it connected from, or was connected to. */
   readonly address: string;
-  /** The key of its TLS certificate; that it holds the private half is proven by the handshake. */
+  /** A server's is that of its TLS certificate, a client's that of its hello; that it holds the private half is proven. */
   readonly publicKey: KeyObject;
   /** Absent where the peer did not show any. */
   readonly evidence: Evidence | undefined;
@@ -39,29 +42,31 @@ export interface Reception<P> {
   readonly identity: TlsIdentity;
   readonly attester: Attester;
   readonly appraise: Appraiser<P>;
-  /** Waits until there is room for a message of so many bytes. */
-  readonly makeRoom: (length: number) => Promise<void>;
-  /** Waits until it is this peer's turn to be appraised. */
+  /** How long a hello may be, in bytes. */
+  readonly helloBytes: number;
+  /** Waits until it is this peer's turn to be appraised. Until then nothing that it says is verified. */
   readonly awaitTurn: () => Promise<void>;
 }
 
 /** The server's side. A refusal is told to the client before it is thrown. */
 export async function answerExchange<P>(socket: TLSSocket, reception: Reception<P>): Promise<P> {
-  const { identity, attester, appraise, makeRoom, awaitTurn } = reception;
+  const { identity, attester, appraise, awaitTurn } = reception;
   try {
-    const binding = bindingOf(socket, identity);
-    const hello = await readMessage(socket, ClientHelloSchema, makeRoom);
+    const exporter = exporterOf(socket);
+    const hello = await readMessage(socket, ClientHelloSchema, reception.helloBytes);
     await awaitTurn();
+    const [clientKey, signature] = [Buffer.from(hello.publicKey), Buffer.from(hello.signature)];
+    const publicKey = verifyClientKey({ publicKey: clientKey, signature }, exporter);
     const claimant = {
       address: peerAddress(socket),
-      publicKey: binding.peerPublicKey,
+      publicKey,
       evidence: fromWire(hello.evidence),
-      reportData: channelReportData("client", binding.exporter, binding.peerKey),
+      reportData: channelReportData("client", exporter, spkiDigest(publicKey)),
     };
     const { peer, evidence } = await whileConnected(socket, async (abandoned) => ({
       peer: await appraise(claimant, abandoned),
       evidence: hello.wantsServerEvidence
-        ? toWire(await attester.collect(channelReportData("server", binding.exporter, binding.ownKey)))
+        ? toWire(await attester.collect(channelReportData("server", exporter, identity.keyDigest)))
         : undefined,
     }));
     const accepted = { case: "accepted", value: evidence === undefined ? {} : { evidence } } as const;
@@ -86,19 +91,18 @@ export interface Offer<P> {
 /**
  * The client's side.
  *
+ * @param keys who the client is
  * @returns what `appraiseServer` made of the server; undefined where the server was not asked
  * @throws RemoteError where the server refuses
  */
-export async function startExchange<P>(
-  socket: TLSSocket,
-  identity: TlsIdentity,
-  offer: Offer<P>,
-): Promise<P | undefined> {
-  const binding = bindingOf(socket, identity);
-  const evidence = await offer.attester?.collect(channelReportData("client", binding.exporter, binding.ownKey));
+export async function startExchange<P>(socket: TLSSocket, keys: KeyPair, offer: Offer<P>): Promise<P | undefined> {
+  const exporter = exporterOf(socket);
+  const serverKey = serverKeyOf(socket);
+  const evidence = await offer.attester?.collect(channelReportData("client", exporter, spkiDigest(keys.publicKey)));
   const hello = create(ClientHelloSchema, {
     ...(evidence === undefined ? {} : { evidence: toWire(evidence) }),
     wantsServerEvidence: offer.appraiseServer !== undefined,
+    ...proveClientKey(keys, exporter),
   });
   await writeMessage(socket, ClientHelloSchema, hello);
   const { answer } = await readMessage(socket, ServerHelloSchema);
@@ -108,8 +112,8 @@ export async function startExchange<P>(
   }
   return offer.appraiseServer?.({
     address: peerAddress(socket),
-    publicKey: binding.peerPublicKey,
+    publicKey: serverKey,
     evidence: fromWire(answer.value.evidence),
-    reportData: channelReportData("server", binding.exporter, binding.peerKey),
+    reportData: channelReportData("server", exporter, spkiDigest(serverKey)),
   });
 }

@@ -1,7 +1,7 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { type Rejected, RejectedSchema } from "../api/channel_pb.ts";
-import type { Status } from "../api/grpc.ts";
+import type { Status } from "../api/status.ts";
 import { outcomeOf, Refusal } from "../api/refusal.ts";
 import { CodedError } from "../runtime/errors.ts";
 import { RemoteError } from "./error.ts";

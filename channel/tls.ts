@@ -6,7 +6,10 @@ import { issueLeaf } from "../pki/certificate.ts";
 import { type KeyPair, privateKeyPem, spkiDigest } from "../pki/keys.ts";
 import { ChannelError } from "./error.ts";
 
-/** The TLS layer of the attested channel: TLS 1.3 only, self-signed certificates that carry no meaning but their key. */
+/**
+ * The TLS layer of the attested channel: TLS 1.3 only. The server's certificate is self-signed and carries no meaning but
+ * its key; the client shows none (channel/client-key.ts).
+ */
 
 /** The protocol inside (RFC 7301): a client of anything else is refused by an alert and not by its own garbage. */
 export const ALPN = "contrast-attestation-v1";
@@ -23,10 +26,7 @@ export interface TlsIdentity {
   readonly keyDigest: Buffer;
 }
 
-/**
- * A certificate that says nothing but its key, ECDSA or RSA. Nobody checks its dates; they are wide so that nobody has
- * to.
- */
+/** A certificate that says nothing but its key. Nobody checks its dates; they are wide so that nobody has to. */
 export async function selfSigned(keys: KeyPair, now: Date): Promise<TlsIdentity> {
   const subject = "contrast";
   const cert = issueLeaf({
@@ -40,27 +40,14 @@ export async function selfSigned(keys: KeyPair, now: Date): Promise<TlsIdentity>
   return { key: privateKeyPem(keys.privateKey), cert, keyDigest: spkiDigest(keys.publicKey) };
 }
 
-/** What both ends know of one connection and nobody knows of another. */
-export interface Binding {
-  /** RFC 8446 §7.5, 64 bytes. */
-  readonly exporter: Buffer;
-  /** SHA-256 of the SubjectPublicKeyInfo of this side and of the other. */
-  readonly ownKey: Buffer;
-  readonly peerKey: Buffer;
-  readonly peerPublicKey: KeyObject;
-}
-
 /**
- * Reads the binding of a connection whose handshake is complete.
+ * What both ends know of one connection and nobody knows of another: RFC 8446 §7.5, 64 bytes. The server's certificate is
+ * part of what it is made from.
  *
- * @param own the identity that this side showed in it
- * @throws ChannelError `tls_handshake` where the peer showed no certificate or did not agree on the protocol
+ * @param socket its handshake is complete
+ * @throws ChannelError `tls_handshake` where the peer did not agree on the protocol
  */
-export function bindingOf(socket: TLSSocket, own: TlsIdentity): Binding {
-  const peer = socket.getPeerX509Certificate()?.publicKey;
-  if (peer === undefined) {
-    throw new ChannelError("tls_handshake", "the peer showed no certificate", { want: "a self-signed one" });
-  }
+export function exporterOf(socket: TLSSocket): Buffer {
   if (socket.alpnProtocol !== ALPN) {
     throw new ChannelError("tls_handshake", "the peer speaks another protocol", {
       where: "ALPN",
@@ -68,26 +55,28 @@ export function bindingOf(socket: TLSSocket, own: TlsIdentity): Binding {
       want: ALPN,
     });
   }
-  return {
-    exporter: socket.exportKeyingMaterial(EXPORTER_LENGTH, EXPORTER_LABEL, Buffer.alloc(0)),
-    ownKey: own.keyDigest,
-    peerKey: spkiDigest(peer),
-    peerPublicKey: peer,
-  };
+  return socket.exportKeyingMaterial(EXPORTER_LENGTH, EXPORTER_LABEL, Buffer.alloc(0));
 }
 
-/** Completes a TLS handshake as the client over a connected socket. */
-export async function startTls(socket: Socket, identity: TlsIdentity, deadline: AbortSignal): Promise<TLSSocket> {
+/** @throws ChannelError `tls_handshake` where the server showed no certificate */
+export function serverKeyOf(socket: TLSSocket): KeyObject {
+  const key = socket.getPeerX509Certificate()?.publicKey;
+  if (key !== undefined) return key;
+  throw new ChannelError("tls_handshake", "the server showed no certificate", { want: "a self-signed one" });
+}
+
+/** Completes a TLS handshake as the client over a connected socket. Errors that come later end the connection, no more. */
+export async function startTls(socket: Socket, deadline: AbortSignal): Promise<TLSSocket> {
   const tls = connect({
     socket,
-    key: identity.key,
-    cert: identity.cert,
     ALPNProtocols: [ALPN],
     minVersion: "TLSv1.3",
     maxVersion: "TLSv1.3",
     // The certificate is self-signed by design. What it is worth is decided by the evidence that binds its key.
     rejectUnauthorized: false,
   });
+  // Now, because what follows the handshake in the same piece may be an error already when this function returns.
+  tls.on("error", () => undefined);
   const where = `${socket.remoteAddress ?? "?"} port ${socket.remotePort ?? "?"}`;
   try {
     await once(tls, "secureConnect", { signal: deadline });

@@ -1,9 +1,10 @@
 import { isAbsolute, join } from "node:path";
 import type { Command, Option } from "commander";
-import { ConfigurationError, type Fault, Malformed, oneEditApart, quote } from "../runtime/environment.ts";
+import { ConfigurationError, Malformed } from "../runtime/environment.ts";
+import { type Fault, oneEditApart, quote } from "../runtime/fault.ts";
 import { faultOf, isList, placeholderOf, settableOptions, valueKind } from "./option-value.ts";
 import { isTable, parseTomlFile } from "./toml-file.ts";
-import { readIfPresent } from "./workspace.ts";
+import { readIfPresent } from "./workspace/workspace.ts";
 
 /**
  * `contrast.toml` of the workspace: what options are where neither a flag nor the environment says otherwise. A key is

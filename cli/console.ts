@@ -1,4 +1,4 @@
-import type { GlobalOptions } from "./commands/tree.ts";
+import type { GlobalOptions } from "./commands.ts";
 import { NO_PROGRESS, type Progress, StatusLine } from "./progress.ts";
 
 /** What is known of a standard stream. The last three only where it is a terminal. */

@@ -1,21 +1,26 @@
-import type { Evidence } from "../attestation/evidence.ts";
+import type { Clock } from "../attestation/clock.ts";
+import type { ChipVendors } from "../attestation/endorsements/vendors.ts";
 import { CodedError } from "../runtime/errors.ts";
-import { printable, printableLines } from "./evidence/print.ts";
-import type { Resolution } from "./images/resolve.ts";
+import { printable, printableLines } from "./print.ts";
+import type { Resolution } from "../registry/resolve.ts";
 import type { Progress } from "./progress.ts";
 
 /** What every command works with. Results go to `out`, talk goes to `talk`: standard output and standard error. */
 export interface Context {
-  /** Where the workspace files are (design §8). */
+  /** Where the workspace files are (docs/design.md §8). */
   readonly workspace: string;
   readonly format: "text" | "json";
   /** The user accepts a software TEE. */
   readonly insecure: boolean;
   readonly now: () => Date;
-  /** Adds to evidence what its sender lacked, from the vendors. */
-  readonly complete: (evidence: Evidence) => Promise<Evidence>;
+  /** For whatever is decided by time. */
+  readonly clock: Clock;
+  /** Who is asked for what the sender of evidence lacked. */
+  readonly vendors: ChipVendors;
   /** What the registries of these images, or with `offline` the cache, say about them. */
   readonly resolveImages: (references: readonly string[], offline: boolean) => Promise<Resolution>;
+  /** Standard input. */
+  readonly input: () => AsyncIterable<Uint8Array>;
   readonly out: (text: string) => void;
   readonly talk: (line: string) => void;
   /** As `talk`, for what nobody should miss. */
@@ -28,6 +33,8 @@ export interface Context {
  * - `unreadable_file`, `unwritable_file`: correct the path or its permissions
  * - `malformed_file`: the file is not what the option needs
  * - `another_deployment`: the workspace knows another root CA: find out who replaced the deployment
+ * - `pin_mismatch`: the history lacks a transition that the workspace knows: find out who took back or made up what
+ * - `not_pinned`: the workspace knows no deployment: run `contrast verify` while the Coordinator is active
  * - `manifest_mismatch`: the Coordinator enforces another manifest than the one at hand
  * - `policy_mismatch`: the files were changed after `generate`: run it again
  * - `not_a_coordinator`: what answered is attested and has no right to be the Coordinator
@@ -40,6 +47,8 @@ export type CliCode =
   | "unwritable_file"
   | "malformed_file"
   | "another_deployment"
+  | "pin_mismatch"
+  | "not_pinned"
   | "manifest_mismatch"
   | "policy_mismatch"
   | "not_a_coordinator"

@@ -1,8 +1,8 @@
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { completeEvidence } from "../attestation/complete.ts";
 import { ChannelClient, type ChannelClientOptions } from "../channel/client.ts";
 import { ChannelError } from "../channel/error.ts";
 import type { Appraiser } from "../channel/exchange.ts";
-import { selfSigned } from "../channel/tls.ts";
 import { admit, type VerifiedClaimant, verifyClaimant } from "../manifest/appraise.ts";
 import { type Manifest } from "../manifest/manifest.ts";
 import { generateEcKey, type KeyPair } from "../pki/keys.ts";
@@ -25,10 +25,11 @@ export class Coordinator extends ChannelClient<VerifiedClaimant> {
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
     deadline: Date,
+    permit?: Buffer,
   ): Promise<MessageShape<O>> {
     const waiting = this.#wait();
     try {
-      return await super.call(method, request, deadline);
+      return await super.call(method, request, deadline, permit);
     } finally {
       waiting.end();
     }
@@ -50,7 +51,7 @@ export async function connect(
   requireInsecureFlag(context, manifest);
   const options = {
     target,
-    identity: await selfSigned(keys ?? (await generateEcKey("P-256")), context.now()),
+    keys: keys ?? (await generateEcKey("P-256")),
     appraiseServer: appraiseCoordinator(context, manifest),
     handshakeMs: HANDSHAKE_MS,
   };
@@ -64,8 +65,11 @@ export function callDeadline(context: Context): Date {
 function appraiseCoordinator(context: Context, manifest: Manifest): Appraiser<VerifiedClaimant> {
   return async ({ evidence, reportData }) => {
     if (evidence === undefined) throw new ChannelError("evidence_missing", "the server showed no evidence");
-    const options = { allowInsecure: context.insecure, at: context.now(), complete: context.complete };
-    const verified = await verifyClaimant({ evidence, reportData }, manifest, options);
+    const { insecure: allowInsecure, clock, vendors } = context;
+    // A Coordinator brings the certificate of its chip along, unless it could not get it.
+    const whole = await completeEvidence(evidence, vendors);
+    const options = { allowInsecure, clock, vendors };
+    const verified = await verifyClaimant({ evidence: whole, reportData }, manifest, options);
     const policy = admit(verified, manifest);
     if (policy.role !== "coordinator") {
       throw new CliError("not_a_coordinator", "the server is a workload of the manifest and not its Coordinator", {

@@ -3,19 +3,20 @@ import { EvidenceError } from "../attestation/error.ts";
 import { EndorsementError } from "../attestation/endorsements/error.ts";
 import { ChannelError, RemoteError } from "../channel/error.ts";
 import { ManifestError } from "../manifest/error.ts";
+import { HistoryError } from "../manifest/history.ts";
 import { ConfigurationError } from "../runtime/environment.ts";
 import { CodedError } from "../runtime/errors.ts";
 import { EXIT } from "../runtime/exit.ts";
 import { CliError } from "./context.ts";
-import { GenerateError } from "./generate/error.ts";
+import { ResourceError } from "../kubernetes/error.ts";
 
-/** The exit code of an error (design §8): the one table for everything that a command can throw. */
+/** The exit code of an error (docs/design.md §8): the one table for everything that a command can throw. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof ChannelError) return error.code === "evidence_missing" ? EXIT.refused : EXIT.unreachable;
   // A code that this version does not know was still a refusal.
   if (error instanceof RemoteError) return outcomeOf(error.code)?.exit ?? EXIT.refused;
-  if (error instanceof EvidenceError) return EXIT.refused;
-  if (error instanceof ManifestError || error instanceof GenerateError) return EXIT.usage;
+  if (error instanceof EvidenceError || error instanceof HistoryError) return EXIT.refused;
+  if (error instanceof ManifestError || error instanceof ResourceError) return EXIT.usage;
   if (error instanceof ConfigurationError) return EXIT.usage;
   if (error instanceof EndorsementError) return error.code === "vendor_unreachable" ? EXIT.unreachable : EXIT.failed;
   if (error instanceof CliError) return CLI_EXIT[error.code];
@@ -28,6 +29,8 @@ const CLI_EXIT: Readonly<Record<CliError["code"], number>> = {
   unwritable_file: EXIT.failed,
   malformed_file: EXIT.usage,
   another_deployment: EXIT.refused,
+  pin_mismatch: EXIT.refused,
+  not_pinned: EXIT.refused,
   manifest_mismatch: EXIT.refused,
   policy_mismatch: EXIT.usage,
   not_a_coordinator: EXIT.refused,

@@ -1,5 +1,5 @@
 import { VERSION } from "../runtime/version.ts";
-import { ownImage } from "./generate/own-images.ts";
+import { ownImage } from "../policy/own-images.ts";
 import { PLATFORMS } from "./generate/platform-names.ts";
 import { runtimeClassName } from "./generate/platforms.ts";
 

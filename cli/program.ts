@@ -2,14 +2,16 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CommanderError } from "commander";
-import type { Evidence } from "../attestation/evidence.ts";
+import { Clock } from "../attestation/clock.ts";
+import type { ChipVendors } from "../attestation/endorsements/vendors.ts";
+import { buildTime } from "../runtime/build-time.ts";
 import { describeError } from "../runtime/errors.ts";
 import { EXIT } from "../runtime/exit.ts";
-import { commandTree, type GlobalOptions, VERSION_ASKED } from "./commands/tree.ts";
+import { commandTree, type GlobalOptions, VERSION_ASKED } from "./commands.ts";
 import { Console } from "./console.ts";
 import type { Context } from "./context.ts";
-import { printableLines } from "./evidence/print.ts";
-import type { Resolution } from "./images/resolve.ts";
+import { printableLines } from "./print.ts";
+import type { Resolution } from "../registry/resolve.ts";
 
 /** The command line: reads it, runs one command, maps what it throws to an exit code. Heavy parts load when needed. */
 
@@ -81,55 +83,71 @@ async function run(args: readonly string[]): Promise<void> {
 function context(): Context {
   const options = program.opts<GlobalOptions>();
   const isQuiet = options.logLevel === "warn" || options.logLevel === "error";
-  const context: Context = {
-    workspace: options.workspaceDir,
+  const workspace = options.workspaceDir;
+  const warn = (line: string): void => void (options.logLevel === "error" || talk.say(line));
+  const progress: Context["progress"] = (label) => talk.progress(label, options);
+  return {
+    workspace,
     format: options.output,
     insecure: options.insecure === true,
     now,
-    complete: (evidence) => complete(evidence, context),
-    resolveImages: (references, offline) => resolveImages(references, offline, context),
+    clock: new Clock({ now, built: buildTime }),
+    vendors: vendors({ workspace, warn, progress }),
+    resolveImages: (references, offline) => resolveImages(references, offline, { warn, progress }),
+    input: () => process.stdin,
     out: talk.out,
     talk: (line) => void (isQuiet || talk.say(line)),
-    warn: (line) => void (options.logLevel === "error" || talk.say(line)),
-    progress: (label) => talk.progress(label, options),
+    warn,
+    progress,
   };
-  return context;
 }
 
 /** What vendors say is kept in the workspace: the next command may find no network. */
-async function complete(evidence: Evidence, { workspace, warn, progress }: Context): Promise<Evidence> {
-  const [{ completeEvidence }, { EndorsementCache }, { endorsementVariables }, { readEnvironment }] = await Promise.all(
-    [
-      import("../attestation/endorsements/complete.ts"),
-      import("../attestation/endorsements/cache.ts"),
-      import("../attestation/endorsements/proxy.ts"),
-      import("../runtime/environment.ts"),
-    ],
-  );
-  const cache = new EndorsementCache({
-    network: { fetch, now, random: Math.random, sleep },
-    directory: join(workspace, ".endorsements"),
-    proxy: readEnvironment(endorsementVariables, process.env).CONTRAST_COLLATERAL_PROXY,
-    onWarning: (message, url, error) => warn(`warning: ${message} (${url.href}): ${describeError(error)}`),
-  });
-  const asking = progress("asking the vendor of the CPU for certificates and revocation lists");
-  try {
-    return await completeEvidence(evidence, cache);
-  } finally {
-    asking.end();
-  }
+function vendors({ workspace, warn, progress }: Pick<Context, "workspace" | "warn" | "progress">): ChipVendors {
+  let opened: Promise<ChipVendors> | undefined;
+  const open = async (): Promise<ChipVendors> => {
+    const [{ vendorsThrough }, { EndorsementCache }, { endorsementVariables }, { readEnvironment }] = await Promise.all(
+      [
+        import("../attestation/endorsements/vendors.ts"),
+        import("../attestation/endorsements/cache.ts"),
+        import("../attestation/endorsements/proxy.ts"),
+        import("../runtime/environment.ts"),
+      ],
+    );
+    const cache = new EndorsementCache({
+      network: { fetch, now, random: Math.random, sleep },
+      directory: join(workspace, ".endorsements"),
+      proxy: readEnvironment(endorsementVariables, process.env).CONTRAST_COLLATERAL_PROXY,
+      onWarning: (message, url, error) => warn(`warning: ${message} (${url.href}): ${describeError(error)}`),
+    });
+    return vendorsThrough(cache);
+  };
+  const ask = async <T>(question: (asked: ChipVendors) => Promise<T>): Promise<T> => {
+    const asking = progress("asking the vendor of the CPU for certificates and revocation lists");
+    try {
+      return await question(await (opened ??= open()));
+    } finally {
+      asking.end();
+    }
+  };
+  return {
+    withVcek: (evidence, use) => ask((asked) => asked.withVcek(evidence, use)),
+    issuers: (kind, product) => ask((asked) => asked.issuers(kind, product)),
+    snpCrl: (kind, product) => ask((asked) => asked.snpCrl(kind, product)),
+    tdxCollateral: (platform, use) => ask((asked) => asked.tdxCollateral(platform, use)),
+  };
 }
 
 /** With the credentials of docker and podman; what registries say is kept in the user's cache. */
 async function resolveImages(
   references: readonly string[],
   offline: boolean,
-  { warn, progress }: Context,
+  { warn, progress }: Pick<Context, "warn" | "progress">,
 ): Promise<Resolution> {
   const [images, { defaultCacheDirectory }, { localCredentials }] = await Promise.all([
-    import("./images/resolve.ts"),
-    import("./images/cache.ts"),
-    import("./images/local-credentials.ts"),
+    import("../registry/resolve.ts"),
+    import("../registry/cache.ts"),
+    import("../registry/local-credentials.ts"),
   ]);
   const asking = progress("asking registries about images");
   try {

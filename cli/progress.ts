@@ -1,4 +1,4 @@
-import { printable } from "./evidence/print.ts";
+import { printable } from "./print.ts";
 
 /** What is shown of something that takes long, until it ends. */
 export interface Progress {

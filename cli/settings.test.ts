@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeEach, expect, test } from "vitest";
 import { ConfigurationError } from "../runtime/environment.ts";
-import { commandTree } from "./commands/tree.ts";
+import { commandTree } from "./commands.ts";
 import { applySettings } from "./settings.ts";
 
 /** Where values of options come from, and how that is refused. */

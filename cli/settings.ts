@@ -1,10 +1,10 @@
 import type { Command, Option } from "commander";
 import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
 import { type Environment, Malformed, readEnvironment, type Variable } from "../runtime/environment.ts";
-import type { GlobalOptions } from "./commands/tree.ts";
+import type { GlobalOptions } from "./commands.ts";
 import { readConfigFile, type Setting } from "./config-file.ts";
 import { faultOf, isList, settableOptions, valueKind, variableName } from "./option-value.ts";
-import { requireWorkspace } from "./workspace.ts";
+import { requireWorkspace } from "./workspace/workspace.ts";
 
 /**
  * Where the values of options come from: flag > environment > contrast.toml > default. This is done when the flags of

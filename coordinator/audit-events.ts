@@ -1,3 +1,5 @@
+import type { TeeKind } from "../attestation/evidence.ts";
+
 /**
  * Every event of the audit log, and its fields. Names and fields are stable: programs read them. A change of this file is
  * a change of docs/observability.md, which a test compares with it. Nothing secret has a place in any of them.
@@ -40,7 +42,7 @@ interface CertificateIssued extends Peer, InForce {
   readonly certificate: string;
   readonly policy: string;
   readonly names: readonly string[];
-  readonly tee: "snp" | "tdx";
+  readonly tee: TeeKind;
   /** What the CPU says it is: CHIP_ID (SNP) or PPID (TDX). */
   readonly chip: string;
 }
@@ -68,7 +70,7 @@ interface RefusalsSuppressed {
 
 interface ManifestSet extends Peer, InForce {
   readonly event: "manifest_set";
-  /** Digest of the workload owner's key that allowed it, by the connection or by a signature. Not of the first set. */
+  /** Digest of the key of the workload owner who signed it. Not of the first set. */
   readonly owner?: string;
   /** Of the transition that brought it into force. */
   readonly transition: string;
@@ -84,8 +86,6 @@ interface ShareAccepted extends Peer {
 interface Recovered extends Peer, InForce {
   readonly event: "recovered";
 }
-
-export type Refused = ConnectionRefused | RequestRefused;
 
 /** Whoever keeps count of what happens. Recording never fails and never waits. */
 export interface Audit {

@@ -16,7 +16,7 @@ export interface AuditSink {
 
 export const auditVariables = {
   CONTRAST_AUDIT_LOG: {
-    help: "where the audit log goes: stdout, off, or an absolute path to append to",
+    help: "destination of the audit log: stdout, off, or an absolute path to append to",
     unset: "stdout",
     parse(text) {
       if (text !== "stdout" && text !== "off" && (!isAbsolute(text) || text.includes("\0"))) {
@@ -66,7 +66,7 @@ class Losses {
     this.#onFailure();
     if (this.#lost === 0) {
       const fields = { destination: this.#destination, got: describeError(error) };
-      this.#log.error(fields, "the audit log can't be written: lines are lost until it can");
+      this.#log.error(fields, "the audit log can't be written: lines are lost");
     }
     this.#lost += 1;
   }

@@ -1,8 +1,8 @@
 import { hash } from "node:crypto";
 import { CodedError, describeError } from "../runtime/errors.ts";
+import { RateLimit } from "../runtime/rate-limit.ts";
 import type { Audit, AuditEvent, InForce } from "./audit-events.ts";
 import type { AuditSink } from "./audit-sink.ts";
-import { RefusalLimit } from "./refusal-limit.ts";
 import type { StateGuard } from "./state-guard.ts";
 
 /**
@@ -22,17 +22,24 @@ export interface AuditLogOptions {
 
 export class AuditLog implements Audit {
   readonly #options: AuditLogOptions;
-  readonly #refusals: RefusalLimit;
+  readonly #refusals: RateLimit;
   #lines = 0;
 
   constructor(options: AuditLogOptions) {
     this.#options = options;
-    this.#refusals = new RefusalLimit(options.windowMs, (event) => this.#write(event));
+    this.#refusals = new RateLimit({
+      windowMs: options.windowMs,
+      lines: 5,
+      // A window has at most 6 × 101 lines: of each address five, and the one that counts the others.
+      keys: 100,
+      onSuppressed: (address, codes) => this.#write({ event: "refusals_suppressed", address, codes }),
+    });
   }
 
   record(event: AuditEvent): void {
-    if ((event.event === "connection_refused" || event.event === "request_refused") && !this.#refusals.allows(event)) {
-      return;
+    if (event.event === "connection_refused" || event.event === "request_refused") {
+      const address = event.peer.slice(0, event.peer.lastIndexOf(":"));
+      if (!this.#refusals.allows(address, event.code)) return;
     }
     this.#write(event);
   }

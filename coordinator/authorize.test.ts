@@ -1,10 +1,11 @@
-import { createHash, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
+import { createHash, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { expect, test } from "vitest";
-import { changeToSign } from "../manifest/change.ts";
+import type { Change } from "../manifest/change.ts";
+import type { ChangeSignature } from "../manifest/change-signature.ts";
 import { type Manifest, parseManifest } from "../manifest/manifest.ts";
 import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
-import { type Change, requireSeedshareOwner, requireWorkloadOwner } from "./authorize.ts";
-import { manifestOf, seedshareOwners } from "./test-deployment.ts";
+import { requireSeedshareOwner, requireWorkloadOwner } from "./authorize.ts";
+import { manifestOf, seedshareOwners, signedBy } from "./test-deployment.ts";
 
 const ec = (namedCurve: string): KeyPair => generateKeyPairSync("ec", { namedCurve });
 const keys = {
@@ -20,15 +21,24 @@ const digest = (key: KeyObject): string => spkiDigest(key).toString("hex");
 const active: Manifest = parseManifest(
   manifestOf({ owners: Object.values(keys).map(({ publicKey }) => digest(publicKey)) }),
 );
-const change: Change = { manifest: manifestOf({ names: ["www"] }), previous: Buffer.alloc(32, 0x33) };
+const change: Change = {
+  manifest: manifestOf({ names: ["www"] }),
+  previous: Buffer.alloc(32, 0x33),
+  meshKey: Buffer.alloc(32, 0x44),
+};
 const stranger = "b".repeat(64);
 
-function signed(pair: KeyPair, over: Change = change) {
-  const algorithm = pair.privateKey.asymmetricKeyType === "ed25519" ? null : "sha256";
-  return {
-    publicKey: spki(pair.publicKey),
-    signature: sign(algorithm, changeToSign(over.manifest, over.previous), pair.privateKey),
-  };
+const signed = (pair: KeyPair): ChangeSignature => signedBy(pair, change);
+
+/** On the connection of this caller, for what the Coordinator says the change is. */
+function requireOwner(
+  manifest: Manifest,
+  caller: string,
+  asked: Change,
+  signature: ChangeSignature | undefined,
+  signedMeshKey?: Uint8Array,
+): string {
+  return requireWorkloadOwner(manifest, caller, { change: asked, signature, signedMeshKey });
 }
 
 function codeOf(action: () => unknown): unknown {
@@ -41,12 +51,12 @@ function codeOf(action: () => unknown): unknown {
 
 test.each(["P-256", "P-384", "P-521"] as const)("an owner's signature with %s stands for the owner", (curve) => {
   const key = digest(keys[curve].publicKey);
-  expect(requireWorkloadOwner(active, stranger, change, signed(keys[curve]))).toBe(key);
-  expect(requireWorkloadOwner(active, key, change, undefined)).toBe(key);
+  expect(requireOwner(active, stranger, change, signed(keys[curve]))).toBe(key);
+  expect(codeOf(() => requireOwner(active, key, change, undefined))).toBe("signature_missing");
 });
 
 test.each(["secp256k1", "RSA", "Ed25519"] as const)("a signature with a key of kind %s is refused", (kind) => {
-  expect(codeOf(() => requireWorkloadOwner(active, stranger, change, signed(keys[kind])))).toBe("bad_signature");
+  expect(codeOf(() => requireOwner(active, stranger, change, signed(keys[kind])))).toBe("bad_signature");
 });
 
 test("a signature over another manifest or of another position is refused", () => {
@@ -57,24 +67,37 @@ test("a signature over another manifest or of another position is refused", () =
     for (const other of [
       { ...change, previous: flip(change.previous, bit) },
       { ...change, manifest: flip(change.manifest, bit) },
+      { ...change, meshKey: flip(change.meshKey, bit) },
     ]) {
-      expect(codeOf(() => requireWorkloadOwner(active, stranger, other, signature))).toBe("bad_signature");
+      expect(codeOf(() => requireOwner(active, stranger, other, signature))).toBe("bad_signature");
     }
   }
+});
+
+/** Two Coordinators that were recovered from one state share history and seed; each has made a mesh CA of its own. */
+test("a signature that was made for another mesh CA is refused, and whoever knows that is told", () => {
+  const here = { ...change, meshKey: Buffer.alloc(32, 0x45) };
+  const signature = signed(keys["P-256"]);
+  expect(codeOf(() => requireOwner(active, stranger, here, signature))).toBe("bad_signature");
+  expect(codeOf(() => requireOwner(active, stranger, here, signature, change.meshKey))).toBe("signature_outdated");
+  // What is said of a signature decides nothing.
+  expect(codeOf(() => requireOwner(active, stranger, here, signature, here.meshKey))).toBe("bad_signature");
+  const good = signedBy(keys["P-256"], here);
+  expect(requireOwner(active, stranger, here, good, change.meshKey)).toBe(digest(keys["P-256"].publicKey));
 });
 
 test("a signature or a key with any bit changed is refused, even on an owner's connection", () => {
   const { publicKey, signature } = signed(keys["P-256"]);
   const owner = digest(keys["P-256"].publicKey);
-  const flip = (bytes: Buffer, bit: number): Buffer =>
+  const flip = (bytes: Uint8Array, bit: number): Buffer =>
     Buffer.from(bytes.map((byte, at) => (at === bit >> 3 ? byte ^ (1 << (bit & 7)) : byte)));
   for (let bit = 0; bit < signature.length * 8; bit++) {
     const changed = { publicKey, signature: flip(signature, bit) };
-    expect(codeOf(() => requireWorkloadOwner(active, owner, change, changed))).toBe("bad_signature");
+    expect(codeOf(() => requireOwner(active, owner, change, changed))).toBe("bad_signature");
   }
   for (let bit = 0; bit < publicKey.length * 8; bit++) {
     const changed = { publicKey: flip(publicKey, bit), signature };
-    expect(codeOf(() => requireWorkloadOwner(active, owner, change, changed))).toBe("not_owner");
+    expect(codeOf(() => requireOwner(active, owner, change, changed))).toBe("not_owner");
   }
   for (const changed of [
     { publicKey, signature: signature.subarray(1) },
@@ -82,7 +105,7 @@ test("a signature or a key with any bit changed is refused, even on an owner's c
     { publicKey, signature: Buffer.alloc(0) },
     { publicKey, signature: signed(keys["P-384"]).signature },
   ]) {
-    expect(codeOf(() => requireWorkloadOwner(active, owner, change, changed))).toBe("bad_signature");
+    expect(codeOf(() => requireOwner(active, owner, change, changed))).toBe("bad_signature");
   }
 });
 
@@ -91,18 +114,18 @@ test("a digest of an owner that is no key's is refused when it signs", () => {
   const owners = [createHash("sha256").update(garbage).digest("hex")];
   const manifest = { ...active, workloadOwnerKeyDigests: owners };
   const { signature } = signed(keys["P-256"]);
-  expect(codeOf(() => requireWorkloadOwner(manifest, stranger, change, { publicKey: garbage, signature }))).toBe(
+  expect(codeOf(() => requireOwner(manifest, stranger, change, { publicKey: garbage, signature }))).toBe(
     "bad_signature",
   );
 });
 
 test("the owners of the active manifest decide, and where there are none nobody does", () => {
   const outsider = ec("P-256");
-  expect(codeOf(() => requireWorkloadOwner(active, stranger, change, signed(outsider)))).toBe("not_owner");
-  expect(codeOf(() => requireWorkloadOwner(active, stranger, change, undefined))).toBe("not_owner");
+  expect(codeOf(() => requireOwner(active, stranger, change, signed(outsider)))).toBe("not_owner");
+  expect(codeOf(() => requireOwner(active, stranger, change, undefined))).toBe("not_owner");
   const immutable = { ...active, workloadOwnerKeyDigests: [] };
-  expect(codeOf(() => requireWorkloadOwner(immutable, stranger, change, signed(keys["P-256"])))).toBe("immutable");
-  expect(codeOf(() => requireWorkloadOwner(immutable, stranger, change, undefined))).toBe("immutable");
+  expect(codeOf(() => requireOwner(immutable, stranger, change, signed(keys["P-256"])))).toBe("immutable");
+  expect(codeOf(() => requireOwner(immutable, stranger, change, undefined))).toBe("immutable");
 });
 
 test("seed share owners are those whose whole keys the manifest names", () => {

@@ -1,83 +1,85 @@
-import { createPublicKey, type KeyObject, verify } from "node:crypto";
 import { Refusal } from "../api/refusal.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
-import { changeToSign } from "../manifest/change.ts";
+import type { Change, ChangeAhead } from "../manifest/change.ts";
+import { type ChangeSignature, faultOfChange } from "../manifest/change-signature.ts";
 import type { Manifest } from "../manifest/manifest.ts";
+import type { Transition } from "../manifest/transition.ts";
 import type { SeedShares } from "./seed-shares.ts";
 
 /** Who may change the manifest, and who may recover: the two questions about people, each answered by one function. */
 
-/** What a workload owner allows by signature, so that the owner's key need not be at hand when it is done. */
-export interface Change {
-  /** The bytes of the new manifest. */
-  readonly manifest: Uint8Array;
-  /** SHA-256 of the latest transition: what the change follows. */
-  readonly previous: Uint8Array;
+export interface SignedChange {
+  readonly change: Change | ChangeAhead;
+  readonly signature: ChangeSignature | undefined;
+  /** The mesh CA key that the signature is said to be over; undefined: nobody says. */
+  readonly signedMeshKey: Uint8Array | undefined;
 }
-
-export interface ChangeSignature {
-  /** DER SubjectPublicKeyInfo. */
-  readonly publicKey: Uint8Array;
-  /** ECDSA with SHA-256, DER (SEC 1 §C.5). */
-  readonly signature: Uint8Array;
-}
-
-/** P-256, P-384 and P-521, by OpenSSL's names. */
-const CURVES = new Set<string | undefined>(["prime256v1", "secp384r1", "secp521r1"]);
 
 /**
- * The owner either made the connection or signed this very change. Where there is a signature, it alone decides: whose
- * connection carries it says nothing.
+ * The owner signed this very change, for this generation of this Coordinator. Whose connection carries it says nothing:
+ * what an owner allowed has to stand in the history for all who read it later, and a connection leaves nothing to read.
  *
  * @param active the manifest whose owners are asked; those that the new manifest names have no say
- * @param callerKey SHA-256 of the connection's SubjectPublicKeyInfo, hex
+ * @param callerKey SHA-256 of the connection's SubjectPublicKeyInfo, hex: so that who is no owner is told so
  * @returns SHA-256 of the owner's SubjectPublicKeyInfo, hex
- * @throws Refusal `immutable`, `not_owner`, `bad_signature`
+ * @throws Refusal `immutable`, `not_owner`, `signature_missing`, `signature_outdated`, `bad_signature`
  */
 export function requireWorkloadOwner(
   active: Manifest,
   callerKey: string,
-  change: Change,
-  signed: ChangeSignature | undefined,
+  { change, signature, signedMeshKey }: SignedChange,
 ): string {
+  const owners = active.workloadOwnerKeyDigests;
+  const key = signature === undefined ? callerKey : sha256Hex(signature.publicKey);
+  requireOwnerKey(active, key, signature === undefined ? "caller's" : "signature's");
+  const fault = faultOfChange(owners, change, signature === undefined ? [] : [signature]);
+  if (signature === undefined) {
+    throw new Refusal("signature_missing", "a change of the manifest needs a signature of a workload owner", {
+      where: `the request of the workload owner ${key}`,
+      want: "ECDSA with SHA-256 over the change: a connection that an owner made does not stand for it",
+      hint: "use the `contrast` of this version",
+    });
+  }
+  if (fault === undefined) return key;
+  const meshKey = hex(change.meshKey);
+  if (signedMeshKey !== undefined && hex(signedMeshKey) !== meshKey) {
+    throw new Refusal("signature_outdated", "the signature is for another generation of the mesh CA", {
+      where: `the signature of the workload owner ${key}`,
+      got: `the mesh CA key ${hex(signedMeshKey)}`,
+      want: meshKey,
+      hint: "every set and every recovery make a new mesh CA: run `contrast verify`, then `contrast sign` again",
+    });
+  }
+  throw new Refusal("bad_signature", "the signature is not over this change", {
+    where: `the signature of the workload owner ${key}`,
+    want:
+      `ECDSA with SHA-256 over this manifest, after the transition ${hex(change.previous)}, ` +
+      `with the mesh CA key ${meshKey}`,
+    hint:
+      "a signature is good until the next set or recovery: run `contrast verify`, look at what changed, " +
+      "then `contrast sign` again",
+  });
+}
+
+/**
+ * @param key SHA-256 of a SubjectPublicKeyInfo, hex
+ * @param whose for people
+ * @throws Refusal `immutable`, `not_owner`
+ */
+export function requireOwnerKey(active: Manifest, key: string, whose: "caller's" | "signature's"): void {
   const owners = active.workloadOwnerKeyDigests;
   if (owners.length === 0) {
     throw new Refusal("immutable", "the active manifest names no workload owner, so nobody may replace it", {
       where: "$.WorkloadOwnerKeyDigests",
     });
   }
-  const key = signed === undefined ? callerKey : sha256Hex(signed.publicKey);
-  if (!owners.includes(key)) {
-    throw new Refusal(
-      "not_owner",
-      `the ${signed === undefined ? "caller's" : "signature's"} key is not a workload owner's`,
-      {
-        where: "$.WorkloadOwnerKeyDigests of the active manifest",
-        got: key,
-        want: owners.join(" or "),
-        hint: "use --workload-owner-key with an owner's key",
-      },
-    );
-  }
-  if (signed !== undefined && !signs(signed, change)) {
-    throw new Refusal("bad_signature", "the signature is not by this key over this change", {
-      where: `the signature of the workload owner ${key}`,
-      want: `ECDSA with SHA-256 over this manifest, after the transition ${Buffer.from(change.previous).toString("hex")}`,
-      hint: "run `contrast verify`, look at what changed, then `contrast sign` again",
-    });
-  }
-  return key;
-}
-
-function signs({ publicKey, signature }: ChangeSignature, { manifest, previous }: Change): boolean {
-  let key: KeyObject;
-  try {
-    key = createPublicKey({ key: Buffer.from(publicKey), type: "spki", format: "der" });
-  } catch {
-    return false;
-  }
-  const isEc = key.asymmetricKeyType === "ec" && CURVES.has(key.asymmetricKeyDetails?.namedCurve);
-  return isEc && verify("sha256", changeToSign(manifest, previous), { key, dsaEncoding: "der" }, signature);
+  if (owners.includes(key)) return;
+  throw new Refusal("not_owner", `the ${whose} key is not a workload owner's`, {
+    where: "$.WorkloadOwnerKeyDigests of the active manifest",
+    got: key,
+    want: owners.join(" or "),
+    hint: "use --workload-owner-key with an owner's key; the workspace's own is workload-owner.pem",
+  });
 }
 
 /**
@@ -119,4 +121,66 @@ export function requireSharesOf(stored: Manifest, { threshold, shares }: SeedSha
     want: `${stored.seedshareThreshold} of ${owners.size}, the manifest's owners`,
     hint: "restore the state directory from a backup",
   });
+}
+
+/** What an owner who recovers knows of the deployment, from an attested and active Coordinator. */
+export interface Pins {
+  /** SHA-256 of a transition. */
+  readonly transition: Uint8Array;
+  /** SHA-256 of the root CA's SubjectPublicKeyInfo. */
+  readonly rootKey: Uint8Array;
+}
+
+/**
+ * The stored history is the one that the owner knows, or goes on from there. Everything else of it is a host's word. A
+ * host and one owner can make a whole history of their own, with the other owners' own shares in its records, and a seed
+ * that they know. They can't put into it a transition that names other seed shares and another root CA key.
+ *
+ * @param history oldest first
+ * @throws Refusal `not_pinned`, `pin_mismatch`
+ */
+export function requirePinnedHistory(history: readonly Transition[], pins: Pins): void {
+  if (pins.transition.length !== 32 || pins.rootKey.length !== 32) {
+    throw new Refusal("not_pinned", "the request does not say which deployment the owner knows", {
+      got: `a transition of ${pins.transition.length} bytes, a root CA key of ${pins.rootKey.length}`,
+      want: "32 bytes each",
+      hint: "an owner has to run `contrast verify` while the Coordinator is active, and recover from that workspace",
+    });
+  }
+  const pinned = history.find(({ digest }) => digest === hex(pins.transition));
+  if (pinned === undefined) {
+    throw new Refusal("pin_mismatch", "the stored history lacks the transition that this owner has pinned", {
+      where: `transition ${hex(pins.transition)}`,
+      got: `${history.length} others, the latest ${history.at(-1)?.digest}`,
+      hint: "the state is another deployment's, or older than this owner's last `contrast verify`: do not recover it",
+    });
+  }
+  if (pinned.rootKey === hex(pins.rootKey)) return;
+  throw new Refusal("pin_mismatch", "the stored history has another root CA key than this owner has pinned", {
+    where: `transition ${pinned.digest}, root CA key`,
+    got: pinned.rootKey,
+    want: hex(pins.rootKey),
+    hint: "the pins are of two deployments: run `contrast verify` while the Coordinator is active",
+  });
+}
+
+/**
+ * What an active Coordinator is told to read again continues what it has. It knows better than the disk, which is the
+ * host's, and better than who has the seed alone, which a seed share owner may.
+ *
+ * @param known SHA-256 of the transition that is in force, hex
+ * @throws Refusal `another_history`
+ */
+export function requireContinuation(history: readonly Transition[], known: string): void {
+  if (history.some(({ digest }) => digest === known)) return;
+  throw new Refusal("another_history", "the stored history does not continue the one that is in force", {
+    where: "latest",
+    got: history.at(-1)?.digest,
+    want: `one that contains ${known}`,
+    hint: "somebody replaced the state; what is in force stays. To go back on purpose, restart the Coordinator",
+  });
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
 }

@@ -3,18 +3,20 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { spki } from "../pki/keys.ts";
+import { spki, spkiDigest } from "../pki/keys.ts";
 import { decryptShare } from "../pki/seed-share.ts";
 import { FileStore } from "./file-store.ts";
 import { type RecoverRequest, StateGuard } from "./state-guard.ts";
 import { RECORD_KINDS, type RecordKind } from "./store.ts";
+import { changeAfter, signedBy } from "./test-deployment.ts";
 
 /**
  * Every byte of every file of a state is changed, and every file is cut at every length. Whoever reads the file is
  * refused and told its name: through the store, by a Coordinator that serves the history, and by one that is to recover.
  */
 
-const owner = "a".repeat(64);
+const ownerKeys = generateKeyPairSync("ec", { namedCurve: "P-256" });
+const owner = spkiDigest(ownerKeys.publicKey).toString("hex");
 const seedshareOwner = generateKeyPairSync("rsa", { modulusLength: 2048 });
 const now = (): Date => new Date("2026-06-01T00:00:00Z");
 
@@ -52,16 +54,23 @@ async function set(name: string): Promise<RecoverRequest> {
     WorkloadOwnerKeyDigests: [owner],
     SeedshareOwnerPubKeys: [spki(seedshareOwner.publicKey).toString("hex")],
   };
+  const bytes = Buffer.from(JSON.stringify(manifest));
+  const change = active.phase === "active" ? changeAfter(active.active(), bytes) : undefined;
   const { snapshot } = await active.set({
-    manifest: Buffer.from(JSON.stringify(manifest)),
+    manifest: bytes,
     policies: [policy],
     callerKey: owner,
     latestTransition: undefined,
-    signature: undefined,
+    signature: change && signedBy(ownerKeys, change),
+    signedMeshKey: undefined,
   });
   const { salt, shares } = snapshot.seedShares;
+  const pins = {
+    transition: Buffer.from(snapshot.latest.transition, "hex"),
+    rootKey: spkiDigest(snapshot.seed.rootKey.publicKey),
+  };
   const share = decryptShare(shares[0]?.encryptedSeed ?? Buffer.alloc(0), seedshareOwner.privateKey);
-  return { share, salt, callerSpki: spki(seedshareOwner.publicKey), force: false };
+  return { share, salt, callerSpki: spki(seedshareOwner.publicKey), pins, force: false };
 }
 
 function* damages(bytes: Buffer): Generator<readonly [what: string, Buffer]> {
@@ -81,7 +90,8 @@ function readers(kind: string, digest: string): (() => Promise<unknown>)[] {
   const history = (): Promise<unknown> => active.history();
   if (kind === "transitions") return [get, history, recover];
   if (kind === "seedshares") return [get, recover];
-  return digest === active.active().manifestDigest ? [get, history, recover] : [get, history];
+  // Who recovers reads every manifest: each says who may replace it.
+  return kind === "manifests" ? [get, history, recover] : [get, history];
 }
 
 async function files(): Promise<string[]> {
@@ -119,6 +129,6 @@ test(
     }
     expect(restarted.phase).toBe("recovery");
     await recover();
-    expect((await restarted.history()).records).toHaveLength(2);
+    expect((await restarted.history()).steps).toHaveLength(2);
   },
 );

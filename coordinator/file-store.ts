@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { Refusal } from "../api/refusal.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { makeDirectory, replaceFile, syncDirectory } from "../runtime/files.ts";
-import { Turns } from "../runtime/turns.ts";
+import { SerialQueue } from "../runtime/serial-queue.ts";
 import { damaged, decodeRecord, encodeRecord } from "./record.ts";
 import { type Holder, lockState, type StateLock } from "./state-lock.ts";
 import { RECORD_KINDS, type RecordKind, type Store } from "./store.ts";
@@ -22,7 +22,7 @@ export class FileStore implements Store {
   /** The pointer as it was last read or written here. */
   #seen: string | undefined;
   /** The pointer is read and written by one at a time, so that a move of our own is not taken for somebody else's. */
-  readonly #turns = new Turns();
+  readonly #queue = new SerialQueue();
 
   private constructor(directory: string, lock: StateLock) {
     this.#directory = directory;
@@ -65,7 +65,7 @@ export class FileStore implements Store {
   }
 
   latest(): Promise<Buffer | undefined> {
-    return this.#turns.take(async () => {
+    return this.#queue.run(async () => {
       const latest = await this.#readLatest();
       this.#seen = textOf(latest);
       return latest;
@@ -73,7 +73,7 @@ export class FileStore implements Store {
   }
 
   compareAndSwapLatest(expected: Buffer | undefined, next: Buffer): Promise<void> {
-    return this.#turns.take(async () => {
+    return this.#queue.run(async () => {
       if (textOf(await this.#readLatest()) !== textOf(expected)) {
         throw new Refusal("conflict", "the latest transition changed in between", { where: "latest" });
       }
@@ -93,7 +93,7 @@ export class FileStore implements Store {
       told = difference;
       timer.refresh();
     };
-    const timer = setTimeout(() => void this.#turns.take(look), WATCH_MS).unref();
+    const timer = setTimeout(() => void this.#queue.run(look), WATCH_MS).unref();
     return () => clearTimeout(timer);
   }
 

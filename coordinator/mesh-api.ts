@@ -1,19 +1,22 @@
 import type { KeyObject } from "node:crypto";
-import type { Server } from "@grpc/grpc-js";
-import { addService } from "../api/grpc.ts";
+import { addMethods } from "../api/grpc.ts";
+import type { Methods } from "../api/grpc-server.ts";
 import { MeshAPI } from "../api/meshapi_pb.ts";
 import { Refusal } from "../api/refusal.ts";
+import type { Clock } from "../attestation/clock.ts";
+import type { Vendors } from "../attestation/endorsements/vendors.ts";
+import { chipOf, claimExtensions } from "../attestation/claims.ts";
 import type { EvidenceCache } from "../attestation/evidence-cache.ts";
 import type { Appraiser } from "../channel/exchange.ts";
 import { toStatus } from "../channel/rejection.ts";
-import { admit, type AppraiseOptions, verifyClaimant, type VerifiedClaimant } from "../manifest/appraise.ts";
+import { admit, verifyClaimant, type VerifiedClaimant } from "../manifest/appraise.ts";
 import { spkiDigest } from "../pki/keys.ts";
 import { describeError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";
 import { fingerprint, inForce, reasonOf } from "./audit.ts";
 import type { Audit } from "./audit-events.ts";
 import { issueChain } from "./authority.ts";
-import { claimExtensions } from "./claim-extensions.ts";
+
 import type { Metrics } from "./metrics.ts";
 import type { StateGuard } from "./state-guard.ts";
 
@@ -29,22 +32,22 @@ export interface Workload {
 export interface MeshApiOptions {
   readonly guard: StateGuard;
   readonly allowInsecure: boolean;
-  readonly complete: AppraiseOptions["complete"];
+  readonly vendors: Vendors;
   readonly cache: EvidenceCache;
   readonly metrics: Metrics;
   readonly audit: Audit;
   readonly log: Logger;
-  readonly now: () => Date;
+  readonly clock: Clock;
 }
 
 export function appraiseWorkload({
   guard,
   allowInsecure,
-  complete,
+  vendors,
   cache,
   metrics,
   audit,
-  now,
+  clock,
 }: MeshApiOptions): Appraiser<Workload> {
   return async ({ address, evidence, reportData, publicKey }, abandoned) => {
     const { manifest, manifestDigest, generation } = guard.active();
@@ -55,7 +58,7 @@ export function appraiseWorkload({
           "the mesh API is for confidential VMs, and the client showed no evidence",
         );
       }
-      const options = { allowInsecure, at: now(), complete: unlessAbandoned(complete, abandoned), cache };
+      const options = { allowInsecure, clock, vendors, cache, abandoned };
       const verified = await metrics.timeVerification(() =>
         verifyClaimant({ evidence, reportData }, manifest, options),
       );
@@ -77,20 +80,11 @@ export function appraiseWorkload({
   };
 }
 
-/** A vendor may take its time, and the peer may be gone when it has answered: then nothing is verified. */
-function unlessAbandoned(complete: AppraiseOptions["complete"], abandoned?: AbortSignal): typeof complete {
-  return async (evidence) => {
-    const whole = await complete(evidence);
-    abandoned?.throwIfAborted();
-    return whole;
-  };
-}
-
-export function serveMeshApi(server: Server, workload: Workload, options: MeshApiOptions): void {
+export function serveMeshApi(methods: Methods, workload: Workload, options: MeshApiOptions): void {
   const { guard, log, metrics, audit } = options;
   const { policyHash } = workload.verified;
   const handlers = metrics.instrument(MeshAPI, { newMeshCert: () => newMeshCert(workload, options) });
-  addService(server, MeshAPI, handlers, (error, method) => {
+  addMethods(methods, MeshAPI, handlers, (error, method) => {
     log.warn({ policy: policyHash }, `no certificate: ${describeError(error)}`);
     audit.record({
       event: "request_refused",
@@ -106,13 +100,13 @@ export function serveMeshApi(server: Server, workload: Workload, options: MeshAp
   });
 }
 
-async function newMeshCert({ address, publicKey, verified }: Workload, { guard, audit, log, now }: MeshApiOptions) {
+async function newMeshCert({ address, publicKey, verified }: Workload, { guard, audit, log, clock }: MeshApiOptions) {
   // The manifest may have changed since the connection was made: the snapshot of this instant decides, alone.
   const snapshot = guard.active();
   const policy = admit(verified, snapshot.manifest);
   const { claims } = verified;
   const leaf = { publicKey, names: policy.sans, extensions: claimExtensions(claims) };
-  const certChain = issueChain(snapshot.authority, leaf, now());
+  const certChain = issueChain(snapshot.authority, leaf, clock.now(snapshot.manifest));
   const issued = {
     policy: verified.policyHash,
     names: policy.sans.map((name) => name.value),
@@ -126,7 +120,7 @@ async function newMeshCert({ address, publicKey, verified }: Workload, { guard, 
     peer: address,
     certificate: fingerprint(certChain),
     tee: claims.tee,
-    chip: claims.tee === "snp" ? claims.chipId : claims.ppid,
+    chip: chipOf(claims),
     ...issued,
   });
   const secret =

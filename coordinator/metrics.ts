@@ -6,11 +6,12 @@ import { toStatus } from "../channel/rejection.ts";
 import type { ChannelObserver } from "../channel/server.ts";
 import { VERSION } from "../runtime/version.ts";
 import type { Audit, AuditEvent } from "./audit-events.ts";
+import type { Authority } from "./authority.ts";
 import type { Snapshot, State } from "./state-guard.ts";
 
 /**
- * The metrics of design §7, in the names and labels that go-grpc-prometheus made usual, and what else an operator needs.
- * What is an event of the audit log is counted by that event, so that log and metrics can't disagree.
+ * The metrics of docs/design.md §7, in the names and labels that go-grpc-prometheus made usual, and what else an
+ * operator needs. What is an event of the audit log is counted by that event, so that log and metrics can't disagree.
  * docs/observability.md explains each; a test compares.
  */
 type Api = "user" | "mesh";
@@ -18,7 +19,9 @@ type Api = "user" | "mesh";
 /** The part of StateGuard that is looked at, at every scrape. */
 export interface ObservedState {
   readonly phase: State["phase"];
-  active(): Pick<Snapshot, "generation"> & { readonly authority: Pick<Snapshot["authority"], "validity"> };
+  active(): Pick<Snapshot, "generation"> & {
+    readonly authority: Pick<Authority, "validity" | "certificateLifetimeMs">;
+  };
 }
 
 const PHASES = ["empty", "recovery", "active"] as const satisfies readonly State["phase"][];
@@ -26,18 +29,18 @@ const PHASES = ["empty", "recovery", "active"] as const satisfies readonly State
 export class Metrics implements Audit {
   readonly registry = new Registry();
   readonly #now: () => Date;
-  readonly #handled = this.#counter("contrast_grpc_server_handled_total", "Calls that were answered, by status.", [
+  readonly #handled = this.#counter("contrast_grpc_server_handled_total", "Completed calls, by status.", [
     "grpc_service",
     "grpc_method",
     "grpc_code",
   ]);
-  readonly #handling = this.#histogram("contrast_grpc_server_handling_seconds", "How long calls took.", [
+  readonly #handling = this.#histogram("contrast_grpc_server_handling_seconds", "Duration of calls.", [
     "grpc_service",
     "grpc_method",
   ]);
   readonly #verification = this.#histogram(
     "contrast_meshapi_evidence_verification_seconds",
-    "How long it took to verify evidence, and to fetch from the vendor what it lacked.",
+    "Duration of the verification of evidence, including requests to the vendor.",
   );
   readonly #attestationFailures = this.#counter(
     "contrast_meshapi_attestation_failures_total",
@@ -45,23 +48,23 @@ export class Metrics implements Audit {
   );
   readonly #certificates = this.#counter(
     "contrast_meshapi_certificates_total",
-    "Requests for a certificate: issued, or the code of the refusal.",
+    "Requests for a certificate, by result: issued, or the code of the refusal.",
     ["result"],
   );
-  readonly #connectionsOpen = this.#gauge("contrast_connections_open", "Connections that are open.", ["api"]);
+  readonly #connectionsOpen = this.#gauge("contrast_connections_open", "Open connections.", ["api"]);
   readonly #connectionsRefused = this.#counter(
     "contrast_connections_refused_total",
     "Connections that were refused before a call, by the code of the refusal.",
     ["api", "reason"],
   );
-  readonly #recoveries = this.#counter("contrast_coordinator_recoveries_total", "Recoveries that succeeded.");
+  readonly #recoveries = this.#counter("contrast_coordinator_recoveries_total", "Successful recoveries.");
   readonly #manifestSet = this.#gauge(
     "contrast_coordinator_manifest_set_timestamp_seconds",
-    "When this process last set a manifest; 0: never.",
+    "Time when this process last set a manifest; 0: never.",
   );
   readonly #auditFailures = this.#counter(
     "contrast_audit_write_failures_total",
-    "Lines of the audit log that were lost because they could not be written.",
+    "Lost lines of the audit log, which could not be written.",
   );
 
   constructor(state: ObservedState, now: () => Date) {
@@ -73,22 +76,33 @@ export class Metrics implements Audit {
     );
     const snapshot = (): ReturnType<ObservedState["active"]> | undefined =>
       state.phase === "active" ? state.active() : undefined;
-    this.#gauge("contrast_coordinator_state", "1 for the state that the Coordinator is in.", ["phase"], (gauge) => {
-      for (const phase of PHASES) gauge.set({ phase }, Number(phase === state.phase));
-    });
+    this.#gauge(
+      "contrast_coordinator_state",
+      "1 for the current state of the Coordinator, 0 for the others.",
+      ["phase"],
+      (gauge) => {
+        for (const phase of PHASES) gauge.set({ phase }, Number(phase === state.phase));
+      },
+    );
     this.#gauge(
       "contrast_coordinator_manifest_generation",
-      "How many manifests the history has; 0: none is in force.",
+      "Number of manifests in the history; 0: none is in force.",
       [],
       (gauge) => gauge.set(snapshot()?.generation ?? 0),
     );
     this.#gauge(
       "contrast_coordinator_mesh_ca_expiry_timestamp_seconds",
-      "When the mesh CA ends to be valid; 0: there is none.",
+      "Time when the mesh CA expires; 0: there is none.",
       [],
       (gauge) => {
         gauge.set((snapshot()?.authority.validity.notAfter.getTime() ?? 0) / 1000);
       },
+    );
+    this.#gauge(
+      "contrast_coordinator_certificate_lifetime_seconds",
+      "Lifetime of the certificates of workloads; 0: no manifest is in force.",
+      [],
+      (gauge) => gauge.set((snapshot()?.authority.certificateLifetimeMs ?? 0) / 1000),
     );
   }
 

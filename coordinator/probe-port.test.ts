@@ -13,7 +13,7 @@ import {
   type HealthCheckResponseSchema,
 } from "../api/health_pb.ts";
 import { createLogger } from "../runtime/log.ts";
-import { serveHealth } from "./health.ts";
+import { healthMethods } from "./health.ts";
 import { Metrics, type ObservedState } from "./metrics.ts";
 import { listenForProbes, type ProbeLimits, type ProbePort } from "./probe-port.ts";
 import { createProbes } from "./probes.ts";
@@ -31,7 +31,8 @@ class Phase {
   readonly listeners = new Set<() => void>();
 
   active(): ReturnType<ObservedState["active"]> {
-    return { generation: 3, authority: { validity: { notBefore: new Date(0), notAfter: new Date("2036-01-01") } } };
+    const validity = { notBefore: new Date(0), notAfter: new Date("2036-01-01") };
+    return { generation: 3, authority: { validity, certificateLifetimeMs: 3_600_000 } };
   }
 
   onChange(listener: () => void): () => void {
@@ -55,7 +56,7 @@ async function start(changes: Partial<ProbeLimits> = {}): Promise<{ port: ProbeP
   const limits = { connections: 16, requestMs: 5000, idleMs: 5000, ageMs: 60_000, ...changes };
   const metrics = new Metrics(state, () => new Date());
   const http = createProbes(state, metrics.registry, log);
-  const port = await listenForProbes({ http, serve: (server) => serveHealth(server, state), limits }, 0, ADDRESS);
+  const port = await listenForProbes({ http, methods: healthMethods(state), limits, log }, 0, ADDRESS);
   ends.push(() => port.close());
   return { port, state, url: `http://${ADDRESS}:${port.port}` };
 }
@@ -78,8 +79,8 @@ function watch(asker: Client, service: string): ClientReadableStream<MessageShap
   return call as ClientReadableStream<MessageShape<typeof HealthCheckResponseSchema>>;
 }
 
-async function open(port: ProbePort): Promise<Socket> {
-  const socket = connect({ port: port.port, host: ADDRESS });
+async function open(port: ProbePort, localAddress?: string): Promise<Socket> {
+  const socket = connect({ port: port.port, host: ADDRESS, localAddress });
   socket.on("error", () => undefined);
   ends.push(() => socket.destroy());
   await once(socket, "connect");
@@ -138,6 +139,7 @@ test("HTTP/1.1 has its probes and metrics on the same port", async () => {
   expect(metrics).toMatch(/^contrast_coordinator_state\{phase="active"\} 1$/m);
   expect(metrics).toMatch(/^contrast_coordinator_state\{phase="empty"\} 0$/m);
   expect(metrics).toMatch(/^contrast_coordinator_manifest_generation 3$/m);
+  expect(metrics).toMatch(/^contrast_coordinator_certificate_lifetime_seconds 3600$/m);
   expect(metrics).toMatch(/^contrast_coordinator_mesh_ca_expiry_timestamp_seconds 2082758400$/m);
   expect((await fetch(`${url}/probe/readiness`, { method: "POST" })).status).toBe(405);
   expect((await fetch(`${url}/other`)).status).toBe(404);
@@ -208,4 +210,16 @@ test("idle connections make way for a probe", async () => {
   for (const socket of idle) socket.resume();
   expect((await fetch(`${url}/probe/liveness`)).status).toBe(200);
   await expect.poll(() => idle.filter((socket) => !socket.destroyed).length).toBe(3);
+});
+
+test("a flood of connections from one address takes no place from a probe of another", async () => {
+  const { port } = await start({ connections: 8 });
+  const probe = await open(port, "127.91.0.2");
+  const answered = everything(probe);
+  probe.write("GET /probe/liveness HTTP/1.1\r\n");
+  const flood = await Promise.all(Array.from({ length: 50 }, () => open(port, "127.91.0.3")));
+  for (const socket of flood) socket.resume();
+  await expect.poll(() => flood.filter((socket) => !socket.destroyed).length).toBe(7);
+  probe.write("host: a\r\n\r\n");
+  expect(await answered).toMatch(/^HTTP\/1\.1 200/);
 });

@@ -1,8 +1,14 @@
-import { Server, ServerCredentials } from "@grpc/grpc-js";
-import type { Server as HttpServer } from "node:http";
-import { type AddressInfo, createServer, type Socket } from "node:net";
+import type { Socket } from "node:net";
+import { type Methods, serveCalls } from "../api/grpc-server.ts";
+import { toStatus } from "../channel/rejection.ts";
 import { cannotListen } from "../channel/error.ts";
+import { peerAddress } from "../channel/tls.ts";
+import { answerOne, type HttpRequest, type HttpResponse } from "../runtime/http-request.ts";
+import { listenOnMany } from "../runtime/listeners.ts";
+import type { Logger } from "../runtime/log.ts";
 import { NewestConnections } from "../runtime/newest-connections.ts";
+import { RefusalLog } from "../runtime/refusal-log.ts";
+import { sourceOf } from "../runtime/source.ts";
 
 /**
  * One plain-text port for two protocols: HTTP/1.1 for probes and metrics, HTTP/2 without TLS for gRPC health checks. A
@@ -12,6 +18,9 @@ import { NewestConnections } from "../runtime/newest-connections.ts";
  * and where there are too many connections the oldest one goes: idle peers can't keep the kubelet out.
  */
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+
+/** Of the head of a request of HTTP/1.1. */
+const MOST_BYTES = 4096;
 
 export interface ProbeLimits {
   readonly connections: number;
@@ -28,62 +37,61 @@ export interface ProbePort {
 }
 
 export interface ProbePortOptions {
-  readonly http: HttpServer;
-  /** Adds the services for HTTP/2. */
-  readonly serve: (server: Server) => void;
+  /** Answers requests of HTTP/1.1. */
+  readonly http: (request: HttpRequest) => Promise<HttpResponse>;
+  /** What may be called over HTTP/2. */
+  readonly methods: Methods;
   readonly limits: ProbeLimits;
+  readonly log: Logger;
 }
 
 /** @throws ChannelError `address_unavailable` */
 export async function listenForProbes(
-  { http, serve, limits }: ProbePortOptions,
+  { http, methods, limits, log }: ProbePortOptions,
   port: number,
   address: string | undefined,
 ): Promise<ProbePort> {
-  const grpc = new Server({
-    "grpc.max_connection_idle_ms": limits.idleMs,
-    "grpc.max_connection_age_ms": limits.ageMs,
-    "grpc.max_connection_age_grace_ms": limits.requestMs,
-    "grpc.max_receive_message_length": 4096,
-    "grpc.max_concurrent_streams": 4,
-    // For each connection, in MB; without it grpc-js takes all there is.
-    "grpc-node.max_session_memory": 1,
-    "grpc.enable_channelz": 0,
-  });
-  serve(grpc);
-  const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
+  const calls = { ...limits, toStatus, requestBytes: 0, reserve: () => undefined };
+  const refusals = new RefusalLog(log);
   const open = new NewestConnections(limits.connections, limits.requestMs);
-  // Half open: a peer that has sent its request and says so still waits for the answer.
-  const listener = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+  const accept = (socket: Socket): void => {
     const liftTimeLimit = open.add(socket);
+    // Now, because a connection that is gone can't say any more where it came from.
+    const peer = peerAddress(socket);
+    const source = socket.remoteAddress === undefined ? "?" : sourceOf(socket.remoteAddress);
     // Without a listener an error of one connection would end the process.
     socket.on("error", () => undefined);
-    readProtocol(socket, (isHttp2) => {
+    readProtocol(socket, (isHttp2, seen) => {
       if (isHttp2) {
         liftTimeLimit();
-        injector.injectConnection(socket);
+        socket.unshift(seen);
+        serveCalls(socket, methods, calls);
       } else {
-        http.emit("connection", socket);
+        answerOne(socket, {
+          seen,
+          mostBytes: MOST_BYTES,
+          answer: http,
+          refused: (reason) => refusals.write({ code: "malformed_request", peer, source }, reason),
+        });
       }
     });
-  });
-  await new Promise<void>((resolve, reject) => {
-    // Not once: whatever happens later to a single connection must not end the process.
-    listener.on("error", (cause) => reject(cannotListen(port, address, cause)));
-    listener.listen({ port, host: address }, resolve);
+  };
+  // Half open: a peer that has sent its request and says so still waits for the answer.
+  const options = { allowHalfOpen: true, noDelay: true };
+  const listeners = await listenOnMany({ port, host: address }, options, accept).catch((cause: unknown) => {
+    throw cannotListen(port, address, cause);
   });
   return {
-    port: (listener.address() as AddressInfo).port,
+    port: listeners.port,
     close() {
-      listener.close();
+      void listeners.close();
       open.destroyAll();
-      grpc.forceShutdown();
     },
   };
 }
 
-/** Looks at the first bytes, up to those that decide, and puts them back. */
-function readProtocol(socket: Socket, decided: (isHttp2: boolean) => void): void {
+/** Looks at the first bytes, up to those that decide. */
+function readProtocol(socket: Socket, decided: (isHttp2: boolean, seen: Buffer) => void): void {
   let seen = Buffer.alloc(0);
   const look = (): void => {
     const chunk = socket.read() as Buffer | null;
@@ -93,8 +101,7 @@ function readProtocol(socket: Socket, decided: (isHttp2: boolean) => void): void
     if (isPreface && seen.length < PREFACE.length) return;
     socket.off("readable", look);
     socket.off("end", end);
-    socket.unshift(seen);
-    decided(isPreface);
+    decided(isPreface, seen);
   };
   const end = (): void => void socket.destroy();
   socket.on("readable", look);

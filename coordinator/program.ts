@@ -1,31 +1,37 @@
-import type { Server } from "@grpc/grpc-js";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { Clock } from "../attestation/clock.ts";
+import { withEndorsement } from "../attestation/collect/with-endorsement.ts";
 import { EndorsementCache } from "../attestation/endorsements/cache.ts";
-import { completeEvidence } from "../attestation/endorsements/complete.ts";
 import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
+import { vendorsThrough } from "../attestation/endorsements/vendors.ts";
 import { EvidenceCache } from "../attestation/evidence-cache.ts";
-import type { Evidence } from "../attestation/evidence.ts";
 import { insecureReason, openAttester, teeConstraints, teeVariables } from "../attestation/open.ts";
 import { listen } from "../channel/server.ts";
 import { selfSigned } from "../channel/tls.ts";
 import { generateEcKey } from "../pki/keys.ts";
+import { buildTime } from "../runtime/build-time.ts";
 import { describeError } from "../runtime/errors.ts";
+import { Budget } from "../runtime/budget.ts";
 import { EXIT } from "../runtime/exit.ts";
+import { KeyedSemaphore } from "../runtime/keyed-semaphore.ts";
+import { memoryLimit, memoryLimitVariable, system } from "../runtime/memory-limit.ts";
 import { type Running, runProgram } from "../runtime/program.ts";
 import { ipAddress, oneOf, path } from "../runtime/variables.ts";
 import { VERSION } from "../runtime/version.ts";
 import { AuditLog } from "./audit.ts";
 import type { Audit } from "./audit-events.ts";
 import { auditVariables, openAuditSink } from "./audit-sink.ts";
+import { EncodedHistory } from "./encoded-history.ts";
 import { FileStore } from "./file-store.ts";
-import { serveHealth } from "./health.ts";
-import { MESH_LIMITS, PROBE_LIMITS, USER_LIMITS } from "./limits.ts";
+import { healthMethods } from "./health.ts";
+import { coordinatorLimits, LEAST_BYTES } from "./limits.ts";
 import { appraiseWorkload, serveMeshApi } from "./mesh-api.ts";
 import { Metrics } from "./metrics.ts";
+import { ownerAccount } from "./owner-places.ts";
 import { listenForProbes } from "./probe-port.ts";
 import { createProbes } from "./probes.ts";
 import { StateGuard } from "./state-guard.ts";
@@ -42,9 +48,10 @@ const AUDIT_WINDOW_MS = 60_000;
 const GRACE_MS = 5000;
 
 const variables = {
-  CONTRAST_STATE_DIR: path("/var/lib/contrast", "where the history is kept"),
-  CONTRAST_STATE_STORE: oneOf(["file"], "file", "how the history is kept"),
+  CONTRAST_STATE_DIR: path("/var/lib/contrast", "the folder of the history"),
+  CONTRAST_STATE_STORE: oneOf(["file"], "file", "how the history is stored"),
   CONTRAST_LISTEN_ADDRESS: ipAddress(undefined, "the address of all ports (default: every address)"),
+  CONTRAST_MEMORY_LIMIT: memoryLimitVariable,
   ...auditVariables,
   ...endorsementVariables,
   ...teeVariables,
@@ -53,7 +60,7 @@ const variables = {
 await runProgram(
   {
     name: "coordinator",
-    summary: "attests workloads against the manifest and is their certificate authority",
+    summary: "attests workloads against the manifest, and issues their certificates",
     variables,
     constraints: teeConstraints,
     insecure: insecureReason,
@@ -65,14 +72,22 @@ await runProgram(
 async function run({ configuration, log, stop }: Running<typeof variables>): Promise<number> {
   const now = (): Date => new Date();
   const allowInsecure = configuration.CONTRAST_ALLOW_INSECURE;
+  const built = buildTime();
+  const clock = new Clock({ now, built: () => built });
+  clock.now();
   const network = { fetch, now, random: Math.random, sleep: delay };
-  const attester = await openAttester(configuration, network);
+  const tee = await openAttester(configuration, network);
   const holder = { pid: process.pid, host: hostname(), since: now() };
   const store = await FileStore.open(configuration.CONTRAST_STATE_DIR, holder);
-  const guard = await StateGuard.load({ store, allowInsecure, now, random: randomBytes });
+  const guard = await StateGuard.load({
+    store,
+    allowInsecure,
+    now: (manifest) => clock.now(manifest),
+    random: randomBytes,
+  });
   store.watch(() => {
     const hint = "restore backups while the Coordinator is stopped";
-    log.error({ hint }, "somebody else changed the history on the disk: the manifest in force stays, set is refused");
+    log.error({ hint }, "another process changed the history on disk: the manifest in force stays, set is refused");
   });
   const identity = await selfSigned(await generateEcKey("P-256"), now());
   const address = configuration.CONTRAST_LISTEN_ADDRESS;
@@ -98,41 +113,59 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     proxy: configuration.CONTRAST_COLLATERAL_PROXY,
     onWarning: (message, url, error) => log.warn({ url: url.href }, `${message}: ${describeError(error)}`),
   });
-  const complete = (evidence: Evidence): Promise<Evidence> => completeEvidence(evidence, endorsements);
-  const mesh = { guard, allowInsecure, complete, cache: new EvidenceCache(), metrics, audit, now, log };
+  const vendors = vendorsThrough(endorsements);
+  const attester = withEndorsement(tee, vendors, { hurry: true }, (error) => {
+    // Whoever verifies this Coordinator can ask for it himself.
+    log.warn({ code: error.code }, `the certificate of this chip is not available: ${describeError(error)}`);
+  });
+  const mesh = { guard, allowInsecure, vendors, cache: new EvidenceCache(), metrics, audit, clock, log };
   audit.record({ event: "coordinator_started", version: VERSION, phase: guard.phase });
+  const memory = configuration.CONTRAST_MEMORY_LIMIT ?? memoryLimit(system);
+  if (memory < LEAST_BYTES) {
+    log.warn({ memory, want: LEAST_BYTES }, "little memory: a flood of connections can end this process");
+  }
+  const limits = coordinatorLimits(memory);
+  const history = new EncodedHistory(guard, limits.historyBytes);
+  const shared = {
+    identity,
+    attester,
+    log,
+    requests: new Budget(limits.requests),
+    turns: new KeyedSemaphore(limits.turns),
+  };
   const servers = [
     await listen(
       {
-        identity,
-        attester,
-        log,
-        limits: USER_LIMITS,
+        ...shared,
+        limits: limits.user,
         observer: metrics.connections("user"),
         appraise: appraiseUser,
-        serve: (server, user) => serveUserApi(server, user, { guard, metrics, audit, log }),
+        serve: (methods, user) => serveUserApi(methods, user, { guard, history, metrics, audit, log }),
+        accountOf: (user) => ownerAccount(guard, user),
       },
       USER_API_PORT,
       address,
     ),
     await listen(
       {
-        identity,
-        attester,
-        log,
-        limits: MESH_LIMITS,
+        ...shared,
+        limits: limits.mesh,
         observer: metrics.connections("mesh"),
         appraise: appraiseWorkload(mesh),
-        serve: (server, workload) => serveMeshApi(server, workload, mesh),
+        serve: (methods, workload) => serveMeshApi(methods, workload, mesh),
       },
       MESH_API_PORT,
       address,
     ),
   ];
   const http = createProbes(guard, metrics.registry, log);
-  const serve = (server: Server): void => serveHealth(server, guard);
-  const probes = await listenForProbes({ http, serve, limits: PROBE_LIMITS }, PROBE_PORT, address);
-  log.info({ state: guard.phase, userApi: USER_API_PORT, meshApi: MESH_API_PORT, probes: PROBE_PORT }, "ready");
+  const health = healthMethods(guard);
+  const probes = await listenForProbes({ http, methods: health, limits: limits.probes, log }, PROBE_PORT, address);
+  const ports = { userApi: USER_API_PORT, meshApi: MESH_API_PORT, probes: PROBE_PORT };
+  if (built === undefined)
+    log.warn("the build time of this program is unknown: it can't detect a clock before the build");
+  const hint = { empty: "run contrast set", recovery: "run contrast recover", active: undefined }[guard.phase];
+  log.info({ state: guard.phase, hint, built: built?.toISOString(), ...ports, memory }, "ready");
 
   if (!stop.aborted) await once(stop, "abort");
   log.info("stopping");

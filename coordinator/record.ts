@@ -1,6 +1,6 @@
 import { Refusal } from "../api/refusal.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
-import { quote } from "../runtime/environment.ts";
+import { quote } from "../runtime/fault.ts";
 import type { RecordKind } from "./store.ts";
 
 /**

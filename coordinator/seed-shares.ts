@@ -1,9 +1,10 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { Refusal } from "../api/refusal.ts";
 import { Cursor, MalformedBytes } from "../bytes/cursor.ts";
-import { encryptShare, splitSeed } from "../pki/seed-share.ts";
+import { u32be } from "../bytes/numbers.ts";
+import { combineShares, encryptShare, MalformedShares, requireShareForm, splitSeed } from "../pki/seed-share.ts";
 import type { Secret } from "../runtime/secret.ts";
-import { SALT_LENGTH } from "./seed.ts";
+import { SALT_LENGTH, SeedEngine } from "./seed.ts";
 
 /**
  * Who can bring the seed back, and with what. Made once, by the first set, and part of every transition since.
@@ -89,23 +90,40 @@ export function parseSeedShares(bytes: Uint8Array): SeedShares {
  */
 export function requireShareOf(shares: SeedShares, ownerSpki: Buffer, share: Secret, salt: Uint8Array): void {
   const owner = shares.shares.find(({ publicKey }) => publicKey.equals(ownerSpki));
+  const fault = formFault(() => requireShareForm(share, shares.threshold));
   const isRight =
+    fault === undefined &&
     owner !== undefined &&
     shares.salt.equals(salt) &&
     (owner.digest === undefined || timingSafeEqual(owner.digest, sha256(share.reveal())));
   if (isRight) return;
   throw new Refusal("wrong_seed", "the share or its salt is not the one that was made for this owner", {
     where: `the seed share owner ${sha256(ownerSpki).toString("hex")}`,
-    hint: "use the seed-shares.json that was written when the first manifest of this deployment was set",
+    got: fault?.message,
+    hint: "run `contrast verify` while the Coordinator is active: it writes the seed shares of this deployment",
   });
+}
+
+/** @param given as many as the threshold says @throws Refusal `wrong_seed` */
+export async function openSeed({ threshold, salt }: SeedShares, given: readonly Secret[]): Promise<SeedEngine> {
+  try {
+    return new SeedEngine(await combineShares(given, threshold), salt);
+  } catch (error) {
+    if (!(error instanceof MalformedShares)) throw error;
+    throw new Refusal("wrong_seed", "the shares do not make a seed together", { got: error.message });
+  }
+}
+
+function formFault(check: () => void): MalformedShares | undefined {
+  try {
+    check();
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof MalformedShares)) throw error;
+    return error;
+  }
 }
 
 function sha256(bytes: Uint8Array): Buffer {
   return createHash("sha256").update(bytes).digest();
-}
-
-function u32be(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32BE(value);
-  return bytes;
 }

@@ -1,12 +1,12 @@
 import { deriveBytes, deriveP384Key } from "../pki/derive.ts";
 import type { KeyPair } from "../pki/keys.ts";
+import { SEED_LENGTH } from "../pki/seed-share.ts";
 import { Secret } from "../runtime/secret.ts";
 
 /**
- * The seed from which everything that must survive an update and a recovery is derived (design §7). The texts below
- * are part of every deployment's state: changing one changes keys and secrets that exist.
+ * The seed from which everything that must survive an update and a recovery is derived (docs/design.md §7). The texts
+ * below are part of every deployment's state: changing one changes keys and secrets that exist.
  */
-export const SEED_LENGTH = 32;
 export const SALT_LENGTH = 32;
 
 export class SeedEngine {

@@ -3,23 +3,39 @@ import { Refusal } from "../api/refusal.ts";
 import { policyHash } from "../manifest/initdata.ts";
 import { ManifestError } from "../manifest/error.ts";
 import { type Manifest, parseManifest } from "../manifest/manifest.ts";
-import { combineShares } from "../pki/seed-share.ts";
+import { longChains } from "../manifest/certificate-size.ts";
+import type { ChangeSignature } from "../manifest/change-signature.ts";
+import { HistoryCheck, HistoryError, type Step } from "../manifest/history.ts";
+import type { Transition } from "../manifest/transition.ts";
+import { generateEcKey, type KeyPair, spkiDigest } from "../pki/keys.ts";
+import { SEED_LENGTH } from "../pki/seed-share.ts";
 import { Secret } from "../runtime/secret.ts";
-import { Turns } from "../runtime/turns.ts";
+import { SerialQueue } from "../runtime/serial-queue.ts";
 import { type Authority, createAuthority } from "./authority.ts";
-import { type ChangeSignature, requireSeedshareOwner, requireSharesOf, requireWorkloadOwner } from "./authorize.ts";
+import {
+  type Pins,
+  requireContinuation,
+  requirePinnedHistory,
+  requireSeedshareOwner,
+  requireSharesOf,
+  requireWorkloadOwner,
+} from "./authorize.ts";
 import {
   advance,
+  type Latest,
   type LatestInsecure,
   readLatestInsecure,
   readSeedShares,
+  readSteps,
+  readTransition,
   readTransitions,
   storeSeedShares,
   verifyLatest,
 } from "./history.ts";
-import { makeSeedShares, requireShareOf, type SeedShares } from "./seed-shares.ts";
-import { SALT_LENGTH, SEED_LENGTH, SeedEngine } from "./seed.ts";
+import { makeSeedShares, openSeed, requireShareOf, type SeedShares } from "./seed-shares.ts";
+import { SALT_LENGTH, SeedEngine } from "./seed.ts";
 import type { Store } from "./store.ts";
+import { ownersOf, readOwnersInsecure } from "./stored-owners.ts";
 
 /**
  * Guards the state of the Coordinator. The state is an immutable snapshot; `set` and `recover` make a new one and
@@ -39,7 +55,7 @@ export interface Snapshot {
   readonly manifest: Manifest;
   /** SHA-256 of the manifest's bytes, hex. */
   readonly manifestDigest: string;
-  readonly latest: LatestInsecure;
+  readonly latest: Latest;
   readonly seed: SeedEngine;
   readonly seedShares: SeedShares;
   readonly authority: Authority;
@@ -54,11 +70,16 @@ export interface SetRequest {
   readonly latestTransition: Uint8Array | undefined;
   /** SHA-256 of the caller's SubjectPublicKeyInfo, hex. */
   readonly callerKey: string;
-  readonly signature?: ChangeSignature | undefined;
+  /** Undefined: nobody's, which is enough for the first set. */
+  readonly signature: ChangeSignature | undefined;
+  /** The mesh CA key that the signature is said to be over; undefined: nobody says. */
+  readonly signedMeshKey: Uint8Array | undefined;
 }
 
 export interface SetResult {
   readonly snapshot: Snapshot;
+  /** The transition that was made, as it is stored. */
+  readonly record: Buffer;
   /** SHA-256 of the key of the workload owner who allowed it, hex; undefined: the first set needs nobody's leave. */
   readonly owner: string | undefined;
 }
@@ -69,6 +90,8 @@ export interface RecoverRequest {
   readonly salt: Uint8Array;
   /** The caller's SubjectPublicKeyInfo, DER. */
   readonly callerSpki: Buffer;
+  /** What the caller knows of the deployment. */
+  readonly pins: Pins;
   /** Also where nothing needs to be recovered. */
   readonly force: boolean;
 }
@@ -80,7 +103,8 @@ export interface RecoverResult {
 }
 
 export interface History {
-  readonly records: readonly { readonly manifest: Buffer; readonly transition: string }[];
+  /** Oldest first. */
+  readonly steps: readonly Step[];
   readonly policies: readonly Buffer[];
   readonly seedShares: SeedShares;
   readonly authority: Authority;
@@ -90,13 +114,14 @@ export interface StateGuardOptions {
   readonly store: Store;
   /** Whether a manifest may trust a software TEE. */
   readonly allowInsecure: boolean;
-  readonly now: () => Date;
+  /** For whatever is issued by a manifest. @throws EvidenceError where the clock can't be right */
+  readonly now: (manifest: Manifest) => Date;
   readonly random: (length: number) => Buffer;
 }
 
 /** The shares that were given so far to recover the history with this pointer. By owner: an owner counts once. */
 interface Pending {
-  readonly latest: LatestInsecure;
+  readonly pointer: LatestInsecure;
   readonly shares: ReadonlyMap<string, Secret>;
   readonly missing: number;
 }
@@ -105,17 +130,22 @@ export class StateGuard {
   readonly #options: StateGuardOptions;
   readonly #listeners = new Set<() => void>();
   #state: State;
+  #owners: ReadonlySet<string>;
   #pending: Pending | undefined;
-  readonly #turns = new Turns();
+  readonly #queue = new SerialQueue();
 
-  private constructor(options: StateGuardOptions, state: State) {
+  private constructor(options: StateGuardOptions, state: State, owners: ReadonlySet<string>) {
     this.#options = options;
     this.#state = state;
+    this.#owners = owners;
   }
 
   static async load(options: StateGuardOptions): Promise<StateGuard> {
     const latest = await readLatestInsecure(options.store);
-    return new StateGuard(options, { phase: latest === undefined ? "empty" : "recovery" });
+    if (latest === undefined) return new StateGuard(options, { phase: "empty" }, new Set());
+    // A state of another version is refused at the start, when who started this one is there to see it.
+    await readTransition(options.store, latest.transition);
+    return new StateGuard(options, { phase: "recovery" }, await readOwnersInsecure(options.store, latest));
   }
 
   get phase(): State["phase"] {
@@ -125,6 +155,14 @@ export class StateGuard {
   /** How many more shares it takes to recover; undefined until the first was given. */
   get missingShares(): number | undefined {
     return this.#pending?.missing;
+  }
+
+  /**
+   * SHA-256, hex, of the keys of all owners. In recovery they are those of the stored manifest, which nobody has verified:
+   * they may say who is let in first, and nothing else.
+   */
+  get ownersInsecure(): ReadonlySet<string> {
+    return this.#owners;
   }
 
   /** Calls back after every change of state. @returns what ends that */
@@ -152,7 +190,10 @@ export class StateGuard {
     return this.#inTurn(() => this.#set(request), abandoned);
   }
 
-  /** @throws Refusal `not_seedshare_owner`, `wrong_seed` and others; state and shares given are then as before */
+  /**
+   * @throws Refusal `not_seedshare_owner`, `pin_mismatch`, `wrong_seed` and others; the state is then as before, and so
+   *   are the shares that were given, unless they turned out together to be of another history
+   */
   recover(request: RecoverRequest, abandoned?: AbortSignal): Promise<RecoverResult> {
     return this.#inTurn(() => this.#recover(request), abandoned);
   }
@@ -160,81 +201,101 @@ export class StateGuard {
   async history(): Promise<History> {
     const { store } = this.#options;
     const { latest, seedShares, authority } = this.active();
-    const transitions = await readTransitions(store, latest.transition);
-    const records = await Promise.all(
-      transitions.map(async ({ digest, manifest }) => ({
-        manifest: await store.get("manifests", manifest),
-        transition: digest,
-      })),
-    );
-    const digests = new Set(records.flatMap(({ manifest }) => [...parseManifest(manifest).policies.keys()]));
+    const steps = await readSteps(store, latest.transition);
+    const digests = new Set(steps.flatMap(({ manifest }) => [...parseManifest(manifest).policies.keys()]));
     const policies = await Promise.all([...digests].map((digest) => store.get("policies", digest)));
-    return { records, policies, seedShares, authority };
+    return { steps, policies, seedShares, authority };
   }
 
   async #set(request: SetRequest): Promise<SetResult> {
     const { store, now, random } = this.#options;
     const before = this.#state.phase === "empty" ? undefined : this.active();
-    const owner = before === undefined ? undefined : requireOwner(before, request);
     requireLatest(before?.latest, request.latestTransition);
+    const owner = before === undefined ? undefined : requireLeave(before, request);
     const manifest = this.#parse(request.manifest);
     requireSamePolicies(manifest, request.policies);
+    requireShortChains(manifest);
     if (before !== undefined) requireSameSeedshareOwners(before.manifest, manifest);
+    const at = now(manifest);
 
     const { seed, seedShares } = before ?? (await createSeed(manifest, random));
-    const authority = await createAuthority(seed.rootKey, now());
+    const meshKey = await generateEcKey("P-256");
     for (const policy of request.policies) await store.put("policies", policy);
     const manifestDigest = await store.put("manifests", request.manifest);
-    const digests = { manifest: manifestDigest, seedShares: await storeSeedShares(store, seedShares) };
-    const latest = await advance(store, before?.latest, digests, seed.historyKey.privateKey);
+    const step = {
+      manifest: manifestDigest,
+      seedShares: await storeSeedShares(store, seedShares),
+      rootKey: keyDigest(seed.rootKey),
+      meshKey: before && keyDigest(before.authority.meshKey),
+      // Nobody was asked for leave by the first set, so nobody's is stored.
+      signatures: before === undefined || request.signature === undefined ? [] : [request.signature],
+    };
+    const { latest, record } = await advance(store, before?.latest, step, seed.historyKey.privateKey);
 
     const generation = (before?.generation ?? 0) + 1;
+    // Not earlier, and nothing is waited for from here on: the generation before issues nothing after this one began.
+    const began = unlessRefused(() => now(manifest), at);
+    const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, began);
     const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
-    this.#enter({ phase: "active", snapshot });
-    return { snapshot, owner };
+    this.#enter(snapshot);
+    return { snapshot, record, owner };
   }
 
-  async #recover({ share, salt, callerSpki, force }: RecoverRequest): Promise<RecoverResult> {
+  async #recover({ share, salt, callerSpki, pins, force }: RecoverRequest): Promise<RecoverResult> {
     const { store, now } = this.#options;
-    if (this.#state.phase === "active" && !force) {
+    const active = this.#state.phase === "active" ? this.#state.snapshot : undefined;
+    if (active !== undefined && !force) {
       throw new Refusal("not_in_recovery", "the Coordinator has its secrets: there is nothing to recover", {
         hint: "with --force it reads the stored state again",
       });
     }
     // Everything is read once: what decides who may recover is the very manifest that the signature covers, by the
     // digests from the pointer down.
-    const latest = await readLatestInsecure(store);
-    if (latest === undefined) {
+    const pointer = await readLatestInsecure(store);
+    if (pointer === undefined) {
       throw new Refusal("no_manifest", "the Coordinator has no manifest, so there is nothing to recover");
     }
-    const transitions = await readTransitions(store, latest.transition);
-    const { manifest: manifestDigest = "", seedShares: sharesDigest = "" } = transitions.at(-1) ?? {};
-    const manifestBytes = await store.get("manifests", manifestDigest);
+    const history = await readTransitions(store, pointer.transition);
+    const transition = history.at(-1);
+    if (transition === undefined) throw new Error("a history has a transition");
+    const manifestBytes = await store.get("manifests", transition.manifest);
     const manifest = this.#parse(manifestBytes);
+    // Before the share is taken: with a wrong clock it would be lost.
+    const at = now(manifest);
     requireSeedshareOwner(manifest, callerSpki);
-    const seedShares = await readSeedShares(store, sharesDigest);
+    requirePinnedHistory(history, pins);
+    if (active !== undefined) requireContinuation(history, active.latest.transition);
+    await requireAllowed(store, history);
+    const seedShares = await readSeedShares(store, transition.seedShares);
     requireSharesOf(manifest, seedShares);
     requireShareOf(seedShares, callerSpki, share, salt);
 
-    const given = this.#pending?.latest.raw.equals(latest.raw) === true ? this.#pending.shares : [];
+    const given = this.#pending?.pointer.raw.equals(pointer.raw) === true ? this.#pending.shares : [];
     const shares = new Map([...given, [callerSpki.toString("hex"), share]]);
     const missingShares = seedShares.threshold - shares.size;
     if (missingShares > 0) {
-      this.#pending = { latest, shares, missing: missingShares };
+      this.#pending = { pointer, shares, missing: missingShares };
       return { missingShares, recovered: undefined };
     }
-    const seed = openSeed(await combineShares([...shares.values()]), salt);
-    verifyLatest(latest, seed.historyKey.publicKey);
+    // Each share is the one of its owner, by the records of this history. If they come to another seed than its own, then
+    // the history is made up, and shares that were given to it are good for nothing.
+    this.#pending = undefined;
+    const seed = await openSeed(seedShares, [...shares.values()]);
+    const latest = verifyLatest(pointer, seed.historyKey.publicKey);
+    requireRootKey(seed, transition.rootKey);
 
-    const authority = await createAuthority(seed.rootKey, now());
-    const generation = transitions.length;
+    const meshKey = await generateEcKey("P-256");
+    const generation = history.length;
+    const manifestDigest = transition.manifest;
+    const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, at);
     const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
-    this.#enter({ phase: "active", snapshot });
+    this.#enter(snapshot);
     return { missingShares, recovered: { snapshot, manifest: manifestBytes } };
   }
 
-  #enter(state: State): void {
-    this.#state = state;
+  #enter(snapshot: Snapshot): void {
+    this.#state = { phase: "active", snapshot };
+    this.#owners = ownersOf(snapshot.manifest);
     this.#pending = undefined;
     for (const listener of this.#listeners) listener();
   }
@@ -257,11 +318,30 @@ export class StateGuard {
   }
 
   #inTurn<T>(change: () => Promise<T>, abandoned: AbortSignal | undefined): Promise<T> {
-    return this.#turns.take(() => {
+    return this.#queue.run(() => {
       abandoned?.throwIfAborted();
       return change();
     });
   }
+}
+
+/** The clock, or the time before, where the clock was set back in between: what is stored can't be refused any more. */
+function unlessRefused(now: () => Date, before: Date): Date {
+  try {
+    return now();
+  } catch {
+    return before;
+  }
+}
+
+function authorityOf(
+  { manifest, manifestDigest, seed, generation }: Omit<Snapshot, "latest" | "seedShares" | "authority">,
+  meshKey: KeyPair,
+  now: Date,
+): Authority {
+  const { certificateLifetimeMs } = manifest;
+  const mesh = { number: generation, manifest: manifestDigest };
+  return createAuthority({ rootKey: seed.rootKey, meshKey, generation: mesh, certificateLifetimeMs }, now);
 }
 
 async function createSeed(
@@ -273,22 +353,54 @@ async function createSeed(
   return { seed: new SeedEngine(seed, salt), seedShares };
 }
 
-/** @throws Refusal `wrong_seed` */
-function openSeed(seed: Secret, salt: Uint8Array): SeedEngine {
-  const { length } = seed.reveal();
-  if (length === SEED_LENGTH) return new SeedEngine(seed, salt);
-  throw new Refusal("wrong_seed", "the seed has the wrong length", {
-    got: `${length} bytes`,
-    want: `${SEED_LENGTH} bytes`,
+/**
+ * Every owner who gave a share has pinned the root CA key that the history names, and so this seed is the one that all
+ * of them mean.
+ *
+ * @throws Refusal `pin_mismatch`
+ */
+function requireRootKey(seed: SeedEngine, pinned: string): void {
+  const rootKey = keyDigest(seed.rootKey);
+  if (rootKey === pinned) return;
+  throw new Refusal("pin_mismatch", "the seed gives another root CA key than the owners have pinned", {
+    got: rootKey,
+    want: pinned,
+    hint: "the state was made up, or the seed share is another deployment's: do not recover it",
   });
 }
 
-function requireOwner(active: Snapshot, { manifest, callerKey, signature }: SetRequest): string {
-  const change = { manifest, previous: Buffer.from(active.latest.transition, "hex") };
-  return requireWorkloadOwner(active.manifest, callerKey, change, signature);
+/**
+ * Workload owners signed every change of this history.
+ *
+ * @param history oldest first
+ * @throws Refusal `unauthorized_history`, `damaged_state`
+ */
+async function requireAllowed(store: Store, history: readonly Transition[]): Promise<void> {
+  const check = new HistoryCheck();
+  try {
+    for (const transition of history) {
+      check.next({ transition, manifest: await store.get("manifests", transition.manifest) });
+    }
+  } catch (error) {
+    if (!(error instanceof HistoryError)) throw error;
+    const { message, where, got, want, hint } = error;
+    const code = error.code === "unauthorized_history" ? error.code : "damaged_state";
+    throw new Refusal(code, message, { where, got, want, hint, cause: error });
+  }
 }
 
-function requireLatest(latest: LatestInsecure | undefined, expected: Uint8Array | undefined): void {
+/** @throws what `requireWorkloadOwner` throws */
+function requireLeave(active: Snapshot, { manifest, callerKey, signature, signedMeshKey }: SetRequest): string {
+  const previous = Buffer.from(active.latest.transition, "hex");
+  const change = { manifest, previous, meshKey: spkiDigest(active.authority.meshKey.publicKey) };
+  return requireWorkloadOwner(active.manifest, callerKey, { change, signature, signedMeshKey });
+}
+
+function keyDigest({ publicKey }: KeyPair): string {
+  return spkiDigest(publicKey).toString("hex");
+}
+
+function requireLatest(latest: Latest | undefined, expected: Uint8Array | undefined): void {
   if (expected === undefined) return;
   const actual = Buffer.from(latest?.transition ?? "0".repeat(64), "hex");
   if (expected.length === actual.length && timingSafeEqual(expected, actual)) return;
@@ -309,6 +421,16 @@ function requireSamePolicies(manifest: Manifest, policies: readonly Uint8Array[]
     got: extra ?? `no policy ${missing}`,
     want: "exactly the listed ones",
     hint: "run `contrast generate` again",
+  });
+}
+
+/** Those of a stored manifest may be longer: an earlier version set it, and it has to be recovered all the same. */
+function requireShortChains({ policies }: Manifest): void {
+  const [fault] = longChains(policies);
+  if (fault === undefined) return;
+  throw new Refusal("certificate_too_long", "the names of a policy make its certificates longer than a peer accepts", {
+    ...fault,
+    hint: "give the policy fewer or shorter SANs",
   });
 }
 

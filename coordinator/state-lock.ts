@@ -3,7 +3,7 @@ import { constants as system } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { Refusal } from "../api/refusal.ts";
-import { quote } from "../runtime/environment.ts";
+import { quote } from "../runtime/fault.ts";
 
 /**
  * One process at a time has the state directory: it holds flock(2) on the file `lock`. The kernel frees it when the

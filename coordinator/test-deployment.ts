@@ -1,18 +1,21 @@
-import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
+import { createHash, generateKeyPairSync, randomBytes, sign } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type KeyPair, spki } from "../pki/keys.ts";
+import { type Change, changeToSign } from "../manifest/change.ts";
+import type { ChangeSignature } from "../manifest/change-signature.ts";
+import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { decryptShare } from "../pki/seed-share.ts";
 import type { Secret } from "../runtime/secret.ts";
 import { FileStore } from "./file-store.ts";
 import type { SeedShares } from "./seed-shares.ts";
-import { type RecoverRequest, type SetRequest, StateGuard } from "./state-guard.ts";
+import { type RecoverRequest, type SetRequest, type Snapshot, StateGuard } from "./state-guard.ts";
 
 /** For tests: a state in a directory of its own, real keys of owners, and what they ask of a Coordinator. */
 
 export const policy = Buffer.from("the policy of a pod");
-export const owner = "a".repeat(64);
+export const ownerKeys: KeyPair = generateKeyPairSync("ec", { namedCurve: "P-256" });
+export const owner = spkiDigest(ownerKeys.publicKey).toString("hex");
 export const seedshareOwners: readonly KeyPair[] = [1, 2, 3].map(() =>
   generateKeyPairSync("rsa", { modulusLength: 2048 }),
 );
@@ -47,6 +50,7 @@ interface ManifestChanges {
   readonly seedshareOwners?: readonly KeyPair[];
   readonly threshold?: number;
   readonly names?: readonly string[];
+  readonly certificateLifetime?: string | undefined;
 }
 
 export function manifestOf(changes: ManifestChanges = {}): Buffer {
@@ -59,32 +63,51 @@ export function manifestOf(changes: ManifestChanges = {}): Buffer {
     WorkloadOwnerKeyDigests: owners,
     SeedshareOwnerPubKeys: shareOwners.map(({ publicKey }) => spki(publicKey).toString("hex")),
     ...(threshold === undefined ? {} : { SeedshareThreshold: threshold }),
+    CertificateLifetime: changes.certificateLifetime,
   };
   return Buffer.from(JSON.stringify(document));
 }
 
-/** A set by the owner, but for the changes. */
-export function setRequest(changes: Partial<SetRequest> & ManifestChanges = {}): SetRequest {
+/** A set by the owner, but for the changes. @param after what the owner signs for; undefined: it is the first set */
+export function setRequest(changes: Partial<SetRequest> & ManifestChanges = {}, after?: StateGuard): SetRequest {
+  const manifest = changes.manifest ?? manifestOf(changes);
+  const signed = after && changeAfter(after.active(), manifest);
   return {
-    manifest: changes.manifest ?? manifestOf(changes),
+    manifest,
     policies: changes.policies ?? [policy],
     latestTransition: changes.latestTransition,
     callerKey: changes.callerKey ?? owner,
-    signature: changes.signature,
+    signature: "signature" in changes ? changes.signature : signed && signedBy(ownerKeys, signed),
+    signedMeshKey: "signedMeshKey" in changes ? changes.signedMeshKey : signed?.meshKey,
   };
 }
 
-/** What this owner recovers with, on a connection of the owner's. */
+export function changeAfter(
+  { latest, authority }: Snapshot,
+  manifest: Uint8Array,
+): Change & { readonly meshKey: Buffer } {
+  const previous = Buffer.from(latest.transition, "hex");
+  return { manifest, previous, meshKey: spkiDigest(authority.meshKey.publicKey) };
+}
+
+export function signedBy({ privateKey, publicKey }: KeyPair, change: Change): ChangeSignature {
+  const algorithm = privateKey.asymmetricKeyType === "ed25519" ? null : "sha256";
+  return { publicKey: spki(publicKey), signature: sign(algorithm, changeToSign(change), privateKey) };
+}
+
+/** What this owner recovers with, on a connection of the owner's, who has pinned this snapshot. */
 export function recoverRequest(
-  shares: SeedShares,
+  known: Snapshot,
   keys = seedshareOwners[0],
   changes: Partial<RecoverRequest> = {},
 ): RecoverRequest {
   if (keys === undefined) throw new Error("no such owner");
+  const { seedShares, latest, seed } = known;
   return {
-    share: shareOf(shares, keys),
-    salt: shares.salt,
+    share: shareOf(seedShares, keys),
+    salt: seedShares.salt,
     callerSpki: spki(keys.publicKey),
+    pins: { transition: Buffer.from(latest.transition, "hex"), rootKey: spkiDigest(seed.rootKey.publicKey) },
     force: false,
     ...changes,
   };

@@ -1,7 +1,7 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { Server } from "@grpc/grpc-js";
-import { addService } from "../api/grpc.ts";
-import { type SeedSharesSchema, UserAPI } from "../api/userapi_pb.ts";
+import { addMethods, requireSmall } from "../api/grpc.ts";
+import type { Methods } from "../api/grpc-server.ts";
+import type { Status } from "../api/status.ts";
+import { UserAPI } from "../api/userapi_pb.ts";
 import type { Appraiser } from "../channel/exchange.ts";
 import { toStatus } from "../channel/rejection.ts";
 import { spki, spkiDigest } from "../pki/keys.ts";
@@ -10,23 +10,19 @@ import type { Logger } from "../runtime/log.ts";
 import { Secret } from "../runtime/secret.ts";
 import { inForce, reasonOf } from "./audit.ts";
 import type { Audit } from "./audit-events.ts";
+import { type EncodedHistory, toMessage } from "./encoded-history.ts";
 import type { Metrics } from "./metrics.ts";
-import type { SeedShares } from "./seed-shares.ts";
+import { requireMaySetManifest } from "./set-permit.ts";
+import { requireAnyOwner } from "./owner-places.ts";
 import type { StateGuard } from "./state-guard.ts";
+import type { User } from "./user.ts";
 
 /** The API for people: workload owners set manifests, data owners read the history, seed share owners recover. */
 
-/** Whoever connects. All that is known is the key that the connection was made with. */
-export interface User {
-  readonly address: string;
-  /** SubjectPublicKeyInfo, DER. */
-  readonly spki: Buffer;
-  /** SHA-256 of it, hex. */
-  readonly key: string;
-}
-
 export interface UserApiOptions {
   readonly guard: StateGuard;
+  /** What is answered to whoever asks for the history. */
+  readonly history: EncodedHistory;
   readonly metrics: Metrics;
   readonly audit: Audit;
   readonly log: Logger;
@@ -38,12 +34,21 @@ export const appraiseUser: Appraiser<User> = async ({ address, publicKey }) => (
   key: spkiDigest(publicKey).toString("hex"),
 });
 
-export function serveUserApi(server: Server, user: User, { guard, metrics, audit, log }: UserApiOptions): void {
+export function serveUserApi(methods: Methods, user: User, options: UserApiOptions): void {
+  const { guard, history, metrics, audit, log } = options;
   const who = { peer: user.address, key: user.key };
   const handlers = metrics.instrument(UserAPI, {
-    async setManifest({ manifest, policies, latestTransition, signature }, { signal }) {
-      const request = { manifest, policies, latestTransition, signature, callerKey: user.key };
-      const { snapshot, owner } = await guard.set(request, signal);
+    async setManifest({ manifest, policies, latestTransition, signature, signedMeshKey }, { signal }) {
+      await history.requireRoomFor([manifest, ...policies]);
+      const request = {
+        manifest,
+        policies,
+        latestTransition,
+        signature,
+        signedMeshKey: signedMeshKey.length === 0 ? undefined : signedMeshKey,
+        callerKey: user.key,
+      };
+      const { snapshot, record, owner } = await guard.set(request, signal);
       const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
       log.info({ manifest: manifestDigest, generation, by: owner ?? user.key }, "manifest set");
       const set = { manifest: manifestDigest, generation, transition: latest.transition };
@@ -53,20 +58,14 @@ export function serveUserApi(server: Server, user: User, { guard, metrics, audit
         meshCaCert: authority.meshCa,
         latestTransition: Buffer.from(latest.transition, "hex"),
         seedShares: toMessage(seedShares),
+        transitionRecord: record,
       };
     },
-    async getManifests() {
-      const { records, policies, seedShares, authority } = await guard.history();
-      return {
-        history: records.map(({ manifest, transition }) => ({ manifest, transition: Buffer.from(transition, "hex") })),
-        policies: [...policies],
-        rootCaCert: authority.rootCa,
-        meshCaCert: authority.meshCa,
-        seedShares: toMessage(seedShares),
-      };
-    },
-    async recover({ seed, salt, force }, { signal }) {
-      const request = { share: new Secret(seed), salt, callerSpki: user.spki, force };
+    getManifests: () => history.read(),
+    async recover({ seed, salt, force, pinnedTransition, pinnedRootKey }, { signal }) {
+      if (force || guard.phase === "recovery") requireAnyOwner(guard, user);
+      const pins = { transition: pinnedTransition, rootKey: pinnedRootKey };
+      const request = { share: new Secret(seed), salt, callerSpki: user.spki, pins, force };
       const { missingShares, recovered } = await guard.recover(request, signal);
       if (recovered === undefined) {
         log.info({ missing: missingShares, by: user.key }, "seed share accepted");
@@ -80,13 +79,13 @@ export function serveUserApi(server: Server, user: User, { guard, metrics, audit
       return { missingShares, rootCaCert: authority.rootCa, meshCaCert: authority.meshCa, manifest };
     },
   });
-  addService(server, UserAPI, handlers, (error, method) => {
+  const refuse = (error: unknown, method: string): Status => {
     log.warn({ by: user.key }, `request refused: ${describeError(error)}`);
     audit.record({ event: "request_refused", api: "user", method, ...who, ...inForce(guard), ...reasonOf(error) });
     return toStatus(error);
+  };
+  addMethods(methods, UserAPI, handlers, refuse, (method, headers) => {
+    if (method === UserAPI.method.setManifest.name) requireMaySetManifest(guard, user.key, headers);
+    else requireSmall(method);
   });
-}
-
-function toMessage({ salt, threshold, shares }: SeedShares): MessageInitShape<typeof SeedSharesSchema> {
-  return { salt, threshold, shares: shares.map(({ publicKey, encryptedSeed }) => ({ publicKey, encryptedSeed })) };
 }

@@ -1,5 +1,6 @@
 import { cp, mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { AddressBlock } from "./address-block.ts";
 import type { Pod } from "./pods.ts";
 import { lastLines, type Processes, type Running } from "./processes.ts";
 
@@ -14,10 +15,10 @@ export interface ClusterOptions {
   /** Where `generate` made the software TEEs. */
   readonly simulatedTees: string;
   readonly processes: Processes;
+  readonly addresses: AddressBlock;
   readonly pods: readonly Pod[];
 }
 
-export const COORDINATOR_ADDRESS = "127.85.0.1";
 const READY_MS = 20_000;
 
 export class Cluster {
@@ -28,9 +29,18 @@ export class Cluster {
     this.#options = options;
   }
 
+  get coordinator(): string {
+    return this.#options.addresses.coordinator;
+  }
+
+  /** Where somebody listens that is not part of the deployment. */
+  get stranger(): string {
+    return this.#options.addresses.stranger;
+  }
+
   /** Where the world reaches a pod: its mesh proxy listens there. */
   address(pod: string): string {
-    return `127.85.${this.#index(pod)}.1`;
+    return this.#options.addresses.pod(this.#index(pod));
   }
 
   volume(pod: string): string {
@@ -45,7 +55,7 @@ export class Cluster {
   async startCoordinator(): Promise<Running> {
     const { processes, directory, simulatedTees } = this.#options;
     const coordinator = processes.start("coordinator", ["coordinator/main.ts"], {
-      CONTRAST_LISTEN_ADDRESS: COORDINATOR_ADDRESS,
+      CONTRAST_LISTEN_ADDRESS: this.coordinator,
       CONTRAST_STATE_DIR: join(directory, "coordinator-state"),
       CONTRAST_TEE: "simulated",
       CONTRAST_ALLOW_INSECURE: "1",
@@ -65,7 +75,7 @@ export class Cluster {
 
     const running: Running[] = [];
     this.#running.set(name, running);
-    const target = `127.85.${this.#index(name)}.2`;
+    const target = this.#options.addresses.application(this.#index(name));
     if (pod.proxy !== undefined) {
       const proxy = processes.start(`${name}-mesh-proxy`, ["--import", "./demo/cluster-dns.ts", "mesh-proxy/main.ts"], {
         ...pod.proxy.env,
@@ -80,7 +90,7 @@ export class Cluster {
     const program = [...pod.application.command, ...pod.application.args].find((word) => word.endsWith(".js"));
     if (program === undefined) throw new Error(`${name}: no program in its command`);
     const application = processes.start(`${name}-application`, [program.replace(/\.js$/, ".ts")], {
-      ...pod.application.env,
+      ...this.#environment(pod),
       LISTEN_ADDRESS: target,
       CONTRAST_LOG_FORMAT: "json",
     });
@@ -112,7 +122,9 @@ export class Cluster {
     const tee = changes.tee ?? join(this.#options.simulatedTees, pod.name);
     return this.#options.processes.start(`${pod.name}-initializer`, ["initializer/main.ts"], {
       ...pod.initializer?.env,
-      COORDINATOR_HOST: changes.coordinator ?? COORDINATOR_ADDRESS,
+      // The loopback interface is everybody's here, and nobody's to filter.
+      CONTRAST_INGRESS_MODE: "bind",
+      COORDINATOR_HOST: changes.coordinator ?? this.coordinator,
       CONTRAST_TLS_CONFIG_DIR: changes.volume,
       CONTRAST_SIMULATED_TEE_DIR: tee,
       CONTRAST_TIMEOUT: changes.timeout ?? "20s",
@@ -131,6 +143,16 @@ export class Cluster {
       CONTRAST_INGRESS_TARGET: target,
       ...(others.length > 0 ? { CONTRAST_INGRESS_PORTS: others.join(",") } : {}),
     };
+  }
+
+  /** There is no kube-proxy here, and no mount: an application is told the address of a pod, and the volume's path. */
+  #environment(pod: Pod): Record<string, string> {
+    const changed = Object.entries(pod.application.env).map(([name, value]): [string, string] => {
+      const to = this.#options.pods.find(({ services }) => services.has(value));
+      if (to !== undefined) return [name, `${this.address(to.name)}:${to.services.get(value)}`];
+      return [name, value.replace(/^\/tls-config(?=\/)/, this.volume(pod.name))];
+    });
+    return Object.fromEntries(changed);
   }
 
   #services(): string {

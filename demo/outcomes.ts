@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
 import { encodeInitdata, policyHash, regoOf } from "../manifest/initdata.ts";
 import { type Browser, get, type Url } from "./browser.ts";
-import { type Cluster, COORDINATOR_ADDRESS } from "./cluster.ts";
+import type { Cluster } from "./cluster.ts";
 import type { Pod } from "./pods.ts";
 import { lastLines } from "./processes.ts";
 import { must } from "./report.ts";
@@ -90,7 +90,7 @@ export async function changedPodIsRefused(
 
 /** Real evidence of a real workload, shown by somebody else on another connection. */
 export async function relayIsRefused(cluster: Cluster, pod: Pod, directory: string): Promise<string> {
-  const { address, evidence, close } = await trap();
+  const { address, evidence, close } = await trap(cluster.stranger);
   const volume = join(directory, "pods", "robbed", "tls-config");
   const victim = cluster.startInitializer(
     { ...pod, name: "robbed" },
@@ -99,7 +99,7 @@ export async function relayIsRefused(cluster: Cluster, pod: Pod, directory: stri
   try {
     const stolen = await evidence;
     must(stolen.evidence !== undefined, "the trap caught no evidence");
-    const code = await relay(stolen, COORDINATOR_ADDRESS, MESH_API_PORT);
+    const code = await relay(stolen, cluster.coordinator, MESH_API_PORT);
     must(code === "report_data_mismatch", `the Coordinator answered ${code ?? "with its trust"}`);
     return `the Coordinator answers ${code}`;
   } finally {

@@ -22,10 +22,10 @@ export class Processes {
    * @param name of the log file
    */
   start(name: string, args: readonly string[], env: Readonly<Record<string, string>>): Running {
-    const child = spawn(process.execPath, args, {
+    const child = spawn(process.execPath, ["--import", "./demo/end-with-demo.ts", ...args], {
       cwd: this.#root,
       // The logs' place marks the processes of this run for whoever looks for leftovers.
-      env: { PATH: process.env["PATH"] ?? "", DEMO_LOGS: this.#logs, ...env },
+      env: { PATH: process.env["PATH"] ?? "", DEMO_LOGS: this.#logs, DEMO_PID: String(process.pid), ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
     const log = this.log(name);

@@ -3,18 +3,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
-import { Cluster, COORDINATOR_ADDRESS } from "./cluster.ts";
+import { AddressBlock } from "./address-block.ts";
+import { Cluster } from "./cluster.ts";
 import { changedPodIsRefused, isRefused, relayIsRefused, votes } from "./outcomes.ts";
 import { type Pod, readPods } from "./pods.ts";
 import { lastLines, Processes } from "./processes.ts";
 import { must, Report } from "./report.ts";
+import { Starter } from "./starter.ts";
 
 /** The whole system on this machine: see the README. Exits 0 only if every promise was kept. */
 const HELP = `Usage: npm run demo [-- --keep]
 
 Runs the emojivoto deployment with a software TEE on this machine, shows what the mesh refuses, and cleans up.
 
-  --keep  leave it running until Ctrl-C, and print the URL of web
+  --keep  leave it running until Ctrl-C or the end of the shell, and print the URL of web
   --help  print this
 `;
 
@@ -35,6 +37,12 @@ const interrupted = Promise.withResolvers<never>();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => interrupted.reject(new Error("interrupted")));
 }
+const starter = new Starter(process.pid, process.ppid);
+setInterval(() => {
+  if (starter.isGone) interrupted.reject(new Error("interrupted"));
+}, 500).unref();
+// Of a terminal that is gone: what is left to say is for nobody.
+process.stdout.on("error", () => undefined);
 process.on("exit", () => processes.killAll());
 
 try {
@@ -53,30 +61,34 @@ if (process.exitCode === undefined) {
 }
 
 async function show(): Promise<void> {
+  const addresses = await AddressBlock.take();
   const deployment = join(directory, "deployment");
   await cp(join(root, "demo/deployment"), deployment, { recursive: true });
+  const files = (await readdir(deployment)).map((file) => join(deployment, file));
+  for (const file of files) await writeFile(file, addresses.moveEgress(await readFile(file, "utf8")));
   report.progress("contrast generate: makes keys, policies and the manifest");
   await contrast("generate", "--offline", "--reference-values", "simulated", deployment);
 
-  const files = (await readdir(deployment)).map((file) => join(deployment, file));
   const pods: Pod[] = (await Promise.all(files.map((file) => readPods(file)))).flat();
-  const cluster = new Cluster({ root, directory, simulatedTees: join(workspace, "simulated-tee"), processes, pods });
+  const simulatedTees = join(workspace, "simulated-tee");
+  const cluster = new Cluster({ root, directory, simulatedTees, processes, addresses, pods });
   const find = (name: string): Pod => {
     const pod = pods.find((candidate) => candidate.name === name);
     must(pod !== undefined, `the deployment has no pod ${name}`);
     return pod;
   };
   await cluster.startCoordinator();
-  report.progress(`coordinator runs at ${COORDINATOR_ADDRESS}`);
-  await contrast("set", "-c", `${COORDINATOR_ADDRESS}:1313`, deployment);
+  report.progress(`coordinator runs at ${cluster.coordinator}`);
+  await contrast("set", "-c", `${cluster.coordinator}:1313`, deployment);
   report.progress("contrast set: the manifest is in force");
   for (const name of WORKLOADS) {
     await cluster.startPod(name);
-    report.progress(`${name} runs at ${cluster.address(name)}: Initializer, mesh proxy, application`);
+    const proxy = find(name).proxy === undefined ? "" : " mesh proxy,";
+    report.progress(`${name} runs at ${cluster.address(name)}: Initializer,${proxy} application`);
   }
 
   report.progress("contrast verify");
-  await contrast("verify", "-c", `${COORDINATOR_ADDRESS}:1313`);
+  await contrast("verify", "-c", `${cluster.coordinator}:1313`);
   const outsider = { ca: await meshCa() };
   const web = { address: cluster.address("web"), port: 8080 };
   await report.outcome("a browser that trusts mesh-ca.pem alone votes", () => votes(outsider, { ...web, name: "web" }));
@@ -92,18 +104,18 @@ async function show(): Promise<void> {
 
   const old = await cluster.stealVolume("web");
   await addName(find("web"), web.address);
-  await contrast("set", "-c", `${COORDINATOR_ADDRESS}:1313`, deployment);
+  await contrast("set", "-c", `${cluster.coordinator}:1313`, deployment);
   report.progress(`contrast set: web may also be called ${web.address}, and the mesh has a new CA`);
   for (const name of WORKLOADS) await cluster.restartPod(name);
   report.progress("all pods restarted");
-  await contrast("verify", "-c", `${COORDINATOR_ADDRESS}:1313`);
+  await contrast("verify", "-c", `${cluster.coordinator}:1313`);
   const renewed = { ca: await meshCa() };
   const thief = {
     ...renewed,
     key: await readFile(join(old, "key.pem"), "utf8"),
     cert: await readFile(join(old, "certChain.pem"), "utf8"),
   };
-  await report.outcome("a certificate of before is refused", () =>
+  await report.outcome("a certificate issued before the change is rejected", () =>
     isRefused(thief, cluster, "emoji", ["client_certificate_untrusted"]),
   );
   await report.outcome("restarted pods work, now by IP address", () => votes(renewed, web));

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { PassThrough } from "node:stream";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ClientHelloSchema, ServerHelloSchema } from "../api/channel_pb.ts";
+import { MalformedBytes } from "../bytes/cursor.ts";
 import { parseCertificateTable } from "../attestation/collect/certificate-table.ts";
 import { CERTIFICATE_GUIDS, encodeCertificateTable } from "../attestation/collect/test-certificate-table.ts";
 import { parseRevocationList } from "../attestation/crl.ts";
@@ -22,6 +23,7 @@ import { ManifestError } from "../manifest/error.ts";
 import { encodeInitdata, fromAnnotation, regoOf, toAnnotation } from "../manifest/initdata.ts";
 import { parseJson } from "../manifest/json.ts";
 import { parseManifest } from "../manifest/manifest.ts";
+import { encodeTransition, parseTransition } from "../manifest/transition.ts";
 import { parseEgressRules, printEgressRules } from "../mesh-rules/egress-rules.ts";
 import { parseIngressRules, printIngressRules } from "../mesh-rules/ingress-rules.ts";
 import { Malformed } from "../runtime/environment.ts";
@@ -104,6 +106,12 @@ export async function parserTargets(): Promise<readonly Target[]> {
       },
     },
     {
+      name: "transition",
+      seeds: [encodeTransition(TRANSITION), encodeTransition({ ...TRANSITION, ...LATER })],
+      refusals: [MalformedBytes],
+      run: (input) => requireEqual("encodes to other bytes", encodeTransition(parseTransition(input)), input),
+    },
+    {
       name: "channel framing",
       seeds: [...machines.slice(0, 1), ...platforms.slice(0, 1)].map((shown) => {
         const hello = create(ClientHelloSchema, { evidence: toWire(shown), wantsServerEvidence: true });
@@ -117,6 +125,20 @@ export async function parserTargets(): Promise<readonly Target[]> {
     },
   ];
 }
+
+const TRANSITION = {
+  manifest: "a1".repeat(32),
+  previous: undefined,
+  seedShares: "a2".repeat(32),
+  rootKey: "a3".repeat(32),
+  meshKey: undefined,
+  signatures: [],
+};
+const LATER = {
+  previous: "a4".repeat(32),
+  meshKey: "a5".repeat(32),
+  signatures: [1, 2].map((byte) => ({ publicKey: Buffer.alloc(91, byte), signature: Buffer.alloc(71, byte) })),
+};
 
 function evidence(name: string, seeds: readonly Buffer[], run: (input: Buffer) => unknown): Target {
   return { name, seeds, refusals: [EvidenceError], run };

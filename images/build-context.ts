@@ -74,13 +74,11 @@ export class BuildContext {
       [...bundled, ...native].map((it) => it.name),
       app,
     );
-    await mkdir(join(this.directory, image.name, "volumes"), { recursive: true });
+    const volumes = join(this.directory, image.name, "volumes");
+    // With the folders that they are in, whose modes must not be of this process's umask.
+    for (const path of ["", ...Object.keys(image.volumes)]) await mkdir(join(volumes, path), { recursive: true });
     await normalize(join(this.directory, image.name));
-    for (const [path, mode] of Object.entries(image.volumes)) {
-      const volume = join(this.directory, image.name, "volumes", path);
-      await mkdir(volume, { recursive: true });
-      await chmod(volume, mode);
-    }
+    for (const [path, mode] of Object.entries(image.volumes)) await chmod(join(volumes, path), mode);
     return bill(image, this.#architecture, { debian: [...this.#base, ...debian], npm: [...bundled, ...native] });
   }
 

@@ -24,7 +24,7 @@ export const IMAGES: readonly Image[] = [
     title: "Contrast Initializer",
     description: "Proves to the Coordinator what its pod is, and gets its certificates",
     programs: ["initializer/main.js"],
-    // It lifts the default deny of a guest image where no mesh proxy does.
+    // It closes the pod's ports, or lifts the default deny of a guest image where nothing is to guard them.
     packages: [NODE_NEEDS, "iptables"],
     // As an emptyDir of Kubernetes: for whoever runs the Initializer.
     volumes: { "tls-config": 0o1777 },

@@ -1,3 +1,4 @@
+import { EndorsementError } from "../attestation/endorsements/error.ts";
 import { EvidenceError } from "../attestation/error.ts";
 import { ChannelError, RemoteError } from "../channel/error.ts";
 import { backoff } from "../runtime/backoff.ts";
@@ -20,7 +21,7 @@ export interface Patience {
 
 const MAX_REQUESTED_WAIT = 60_000;
 
-type Obstacle = ChannelError | RemoteError | EvidenceError;
+type Obstacle = ChannelError | RemoteError | EvidenceError | EndorsementError;
 
 /** Waiting ended without success; `cause` is what stood in the way last. */
 export class GaveUp extends CodedError<"gave_up"> {}
@@ -30,7 +31,8 @@ export async function persist<T>(attempt: () => Promise<T>, { log, stop, random,
   const stopped = new Promise<never>((_resolve, reject) => {
     const giveUp = (): void => {
       const cause = obstacle ?? new ChannelError("timeout", "no answer in time");
-      reject(new GaveUp("gave_up", `stopped waiting: ${describeError(cause)}`, { cause }));
+      const { code, message, where, got, want, hint } = cause;
+      reject(new GaveUp("gave_up", `stopped waiting: ${code}: ${message}`, { where, got, want, hint, cause }));
     };
     if (stop.aborted) giveUp();
     else stop.addEventListener("abort", giveUp, { once: true });
@@ -56,5 +58,6 @@ function requestedWait(obstacle: Obstacle): number {
 function isTransient(error: unknown): error is Obstacle {
   if (error instanceof RemoteError) return error.transient;
   if (error instanceof EvidenceError) return error.code === "tee_busy";
+  if (error instanceof EndorsementError) return error.code === "vendor_unreachable";
   return error instanceof ChannelError && ["unreachable", "timeout", "closed", "tls_handshake"].includes(error.code);
 }

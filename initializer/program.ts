@@ -1,15 +1,23 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { withEndorsement } from "../attestation/collect/with-endorsement.ts";
+import { EndorsementCache } from "../attestation/endorsements/cache.ts";
+import { EndorsementError } from "../attestation/endorsements/error.ts";
+import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
+import { vendorsThrough } from "../attestation/endorsements/vendors.ts";
 import { insecureReason, openAttester, teeConstraints, teeVariables } from "../attestation/open.ts";
 import { outcomeOf } from "../api/refusal.ts";
 import { ChannelError, RemoteError } from "../channel/error.ts";
+import { openPorts, ingressVariables } from "../mesh-rules/ingress-variables.ts";
 import { liftDefaultDeny } from "../netfilter/default-deny.ts";
 import { generateEcKey } from "../pki/keys.ts";
-import { Malformed, type Variable } from "../runtime/environment.ts";
-import { CodedError, describeError } from "../runtime/errors.ts";
+import { ConfigurationError, Malformed, type Variable } from "../runtime/environment.ts";
+import { describeError } from "../runtime/errors.ts";
 import { EXIT } from "../runtime/exit.ts";
+import { logFailure } from "../runtime/failure.ts";
 import { type Running, runProgram } from "../runtime/program.ts";
 import { duration, onlyIfOne, path } from "../runtime/variables.ts";
 import { coordinatorHost } from "./address.ts";
+import { closePorts } from "./close-ports.ts";
 import { enroll, filesOf } from "./enroll.ts";
 import { GaveUp, persist } from "./persist.ts";
 import { publish } from "./publish.ts";
@@ -24,14 +32,20 @@ const keyMode: Variable<number> = {
   },
 };
 
+const INGRESS = Object.keys(ingressVariables) as (keyof typeof ingressVariables)[];
+
 const now = (): Date => new Date();
 
 const variables = {
   COORDINATOR_HOST: coordinatorHost,
-  CONTRAST_TLS_CONFIG_DIR: path("/tls-config", "where certificates and keys are written"),
-  CONTRAST_TIMEOUT: duration(undefined, "give up after this long, like 5m (default: never)"),
+  CONTRAST_TLS_CONFIG_DIR: path("/tls-config", "the folder for certificates and keys"),
+  CONTRAST_TIMEOUT: duration(undefined, "give up after this time, like 5m (default: never)"),
   CONTRAST_KEY_MODE: keyMode,
-  CONTRAST_LIFT_DEFAULT_DENY: onlyIfOne("1: nothing guards the pod's ports, so let the world in when all is written"),
+  ...ingressVariables,
+  CONTRAST_LIFT_DEFAULT_DENY: onlyIfOne(
+    "1: remove the guest's default deny when all files are written; the pod's ports are then open",
+  ),
+  ...endorsementVariables,
   ...teeVariables,
 } as const;
 
@@ -47,12 +61,39 @@ await runProgram(
         faults: ({ COORDINATOR_HOST: host }) =>
           host === "" ? [{ where: "COORDINATOR_HOST", got: "nothing", want: "the Coordinator's host" }] : [],
       },
+      {
+        about: ["CONTRAST_LIFT_DEFAULT_DENY", ...INGRESS],
+        faults: ({ CONTRAST_LIFT_DEFAULT_DENY: lifts, ...ingress }) =>
+          lifts && openPorts(ingress) !== undefined
+            ? [
+                {
+                  where: "CONTRAST_LIFT_DEFAULT_DENY",
+                  got: '"1"',
+                  want: "it unset where CONTRAST_INGRESS_PROXY_CONFIG is set",
+                },
+              ]
+            : [],
+      },
     ],
     insecure: insecureReason,
     run,
     commands: {
+      "static-rules": {
+        help: "closes all ports of the pod except those with #true in CONTRAST_INGRESS_PROXY_CONFIG; gets no certificates",
+        async run({ configuration, log }) {
+          const open = openPorts(configuration);
+          if (open === undefined) {
+            const where = "CONTRAST_INGRESS_PROXY_CONFIG, CONTRAST_INGRESS_MODE";
+            const faults = [{ where, got: "no ingress to filter", want: "rules, and not mode bind" }];
+            logFailure(log, new ConfigurationError(faults));
+            return EXIT.usage;
+          }
+          await closePorts(open, process.env, log);
+          return EXIT.done;
+        },
+      },
       "lift-default-deny": {
-        help: "lets the world into a pod that needs no certificates, such as the Coordinator's: no mesh proxy guards it",
+        help: "removes the guest's default deny, for a pod without certificates and without static rules",
         async run({ log }) {
           await liftDefaultDeny(process.env, log);
           return EXIT.done;
@@ -68,9 +109,24 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const timeout = configuration.CONTRAST_TIMEOUT;
   const timeUp = timeout === undefined ? stop : AbortSignal.any([stop, AbortSignal.timeout(timeout)]);
   try {
-    const attester = await openAttester(configuration, { fetch, now, random: Math.random, sleep: delay });
+    // Before anything else: whoever has certificates is a pod that nobody got into before.
+    const open = openPorts(configuration);
+    if (open !== undefined) await closePorts(open, process.env, log);
+    const network = { fetch, now, random: Math.random, sleep: delay };
+    const endorsements = new EndorsementCache({
+      network,
+      // It lives for minutes: what it asked for is kept from one try to the next.
+      directory: undefined,
+      proxy: configuration.CONTRAST_COLLATERAL_PROXY,
+      onWarning: (message, url, error) => log.warn({ url: url.href }, `${message}: ${describeError(error)}`),
+    });
+    const tee = await openAttester(configuration, network);
+    const attester = withEndorsement(tee, vendorsThrough(endorsements), {}, (error) => {
+      // The Coordinator asks nobody for it.
+      throw error;
+    });
     const keys = await generateEcKey("P-256");
-    log.info({ coordinator: target, tee: configuration.CONTRAST_TEE }, "asking for certificates");
+    log.info({ coordinator: target, tee: configuration.CONTRAST_TEE }, "requesting certificates");
     const response = await persist(() => enroll(target, attester, keys, now), {
       log,
       stop: timeUp,
@@ -84,19 +140,15 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     if (configuration.CONTRAST_LIFT_DEFAULT_DENY) await liftDefaultDeny(process.env, log);
     return EXIT.done;
   } catch (error) {
-    log.fatal(codeOf(error), describeError(error));
+    logFailure(log, error);
     return exitCode(error);
   }
 }
 
-function codeOf(error: unknown): { code?: string } {
-  return error instanceof CodedError ? { code: error.code } : {};
-}
-
-/** 3: refused for good. 4 and 5: time was up while the Coordinator was unreachable, or not ready. */
+/** 3: refused for good. 4 and 5: time was up while the Coordinator or a vendor was unreachable, or the former not ready. */
 function exitCode(error: unknown): number {
   const reason = error instanceof GaveUp ? error.cause : error;
   if (reason instanceof RemoteError) return outcomeOf(reason.code)?.exit ?? EXIT.refused;
-  if (reason instanceof ChannelError) return EXIT.unreachable;
+  if (reason instanceof ChannelError || reason instanceof EndorsementError) return EXIT.unreachable;
   return EXIT.failed;
 }

@@ -4,7 +4,14 @@
  */
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 if (major > 24 || (major === 24 && minor >= 12)) {
-  void import("../coordinator/program.ts");
+  void import("../coordinator/program.ts").catch((error) => {
+    process.stderr.write(
+      "coordinator: load: the program can't be loaded: " +
+        String(error).replace(/\s+/g, " ").slice(0, 1000) +
+        "; it is not complete: pull its image again, or run npm ci\n",
+    );
+    process.exit(1);
+  });
 } else {
   process.stderr.write(
     "contrast: needs Node 24.12 or later, and this is " +

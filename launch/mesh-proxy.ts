@@ -7,19 +7,21 @@ if (major > 24 || (major === 24 && minor >= 12)) {
   const [command, argument] = process.argv.slice(2);
   if (command === "healthcheck" && (argument === undefined || argument === "wait")) {
     // A probe runs often: it does not load the program.
-    void import("../mesh-proxy/healthcheck.ts")
+    void import("../mesh-proxy/observe/healthcheck.ts")
       .then(({ healthcheck, waitUntilReady }) => (argument === "wait" ? waitUntilReady : healthcheck)(process.env))
       .then(({ code, text }) => {
         process.stdout.write(text + "\n");
         process.exitCode = code;
       });
-  } else if (process.argv.length === 3 && process.argv[2] === "thread") {
-    // What the program calls the threads that it starts; nobody else may.
-    void import("node:worker_threads").then(({ isMainThread }) =>
-      isMainThread ? import("../mesh-proxy/program.ts") : import("../mesh-proxy/threads/program.ts"),
-    );
   } else {
-    void import("../mesh-proxy/young-generation.ts").then(() => import("../mesh-proxy/program.ts"));
+    void import("../mesh-proxy/program.ts").catch((error) => {
+      process.stderr.write(
+        "mesh-proxy: load: the program can't be loaded: " +
+          String(error).replace(/\s+/g, " ").slice(0, 1000) +
+          "; it is not complete: pull its image again, or run npm ci\n",
+      );
+      process.exit(1);
+    });
   }
 } else {
   process.stderr.write(

@@ -3,10 +3,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Evidence, SnpEvidence } from "../attestation/evidence.ts";
+import { Clock } from "../attestation/clock.ts";
+import { NO_VENDORS } from "../attestation/endorsements/test-vendors.ts";
+import type { SnpEvidence } from "../attestation/evidence.ts";
 import { openSimulatedAttester, SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
 import type { IdBlock } from "../attestation/simulated/identity.ts";
-import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
+import { openTestVendor } from "../attestation/simulated/test-vendor.ts";
+import type { SimulatedVendor } from "../attestation/simulated/vendor.ts";
 import { createTestVendor, makeEvidence, NOW, TEE_TCB_SVN, type TestVendor } from "../attestation/tdx/test-vendor.ts";
 import { verifyTdx } from "../attestation/tdx/verify.ts";
 import { admit, matchReferenceValues, policyOf, verifyClaimant } from "./appraise.ts";
@@ -15,8 +18,8 @@ import { type Manifest, parseManifest } from "./manifest.ts";
 const hostData = Buffer.alloc(32, 0x40);
 const reportData = randomBytes(64);
 const at = new Date();
-const complete = async (whole: Evidence): Promise<Evidence> => whole;
-const trusting = { allowInsecure: true, at, complete };
+const clock = new Clock({ now: () => at, built: () => undefined });
+const trusting = { allowInsecure: true, clock, vendors: NO_VENDORS };
 
 let directory: string;
 let vendor: SimulatedVendor;
@@ -26,7 +29,7 @@ let intel: TestVendor;
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), "appraise-test-"));
-  vendor = await openOrCreateVendor(join(directory, "vendor"), at);
+  vendor = await openTestVendor(join(directory, "vendor"), at);
   rootDigest = vendor.rootDigest;
   await vendor.launch(join(directory, "vm"), { hostData });
   evidence = await (await openSimulatedAttester(join(directory, "vm"))).collect(reportData);
@@ -67,7 +70,7 @@ test("a VM with a listed policy and matching reference values is granted its nam
 test("the software TEE is believed only where both the manifest and the program say so", async () => {
   const listed = manifest({ insecure: [simulated()] });
   const verify = (values: Manifest, allowInsecure: boolean) =>
-    verifyClaimant({ evidence, reportData }, values, { allowInsecure, at, complete });
+    verifyClaimant({ evidence, reportData }, values, { ...trusting, allowInsecure });
   await expect(verify(listed, false)).rejects.toThrow(refusal("untrusted_root"));
   await expect(verify(manifest({ tdx: [tdx] }), true)).rejects.toThrow(refusal("untrusted_root"));
 });

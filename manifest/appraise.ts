@@ -1,28 +1,26 @@
 import { Refusal } from "../api/refusal.ts";
 import { type Claims, claims } from "../attestation/claims.ts";
+import type { Clock } from "../attestation/clock.ts";
+import type { Vendors } from "../attestation/endorsements/vendors.ts";
 import { EvidenceError } from "../attestation/error.ts";
-import type { Evidence, SnpEvidence } from "../attestation/evidence.ts";
+import type { TeeKind } from "../attestation/evidence.ts";
 import type { EvidenceCache } from "../attestation/evidence-cache.ts";
-import { digestOf } from "../attestation/path.ts";
-import { policyHash } from "../attestation/policy-hash.ts";
+import { policyField, policyHash } from "../attestation/policy-hash.ts";
 import { checkReportData } from "../attestation/report-data.ts";
-import { AMD_ROOTS, simulatedRoots } from "../attestation/snp/roots.ts";
+import { AMD_ROOTS } from "../attestation/snp/roots.ts";
 import { validateSimulated, validateSnp } from "../attestation/snp/validate.ts";
-import { type VerifiedSnpReport, verifySnp } from "../attestation/snp/verify.ts";
 import { INTEL_ROOTS } from "../attestation/tdx/roots.ts";
 import { validateTdx } from "../attestation/tdx/validate.ts";
-import { type VerifiedTdxQuote, verifyTdx } from "../attestation/tdx/verify.ts";
-import { parseCertificate } from "../attestation/x509.ts";
+import type { BoundEvidence, VerifiedEvidence, VerifiedOf } from "../attestation/tee.ts";
+import { verifyEvidence, verifySimulated } from "../attestation/verify.ts";
 import type { Manifest, PolicyEntry } from "./manifest.ts";
+import type { ReferenceValues } from "./reference-values.ts";
 
 /**
  * Decides about a peer by a manifest, in two steps. `verifyClaimant`: is the evidence real, and made for this very
  * connection? `admit`: does this manifest list what it says? The second step is cheap, so that it can be taken anew
  * whenever the manifest may have changed.
  */
-
-/** Evidence up to the vendor's root, of either kind. */
-export type VerifiedEvidence = VerifiedSnpReport | VerifiedTdxQuote;
 
 /** Evidence that is real and was made for the connection it came on. Only `verifyClaimant` makes one. */
 class Verified {
@@ -51,48 +49,44 @@ export type VerifiedClaimant = Verified;
 export interface AppraiseOptions {
   /** Whether the software TEEs that the manifest names may be believed. */
   readonly allowInsecure: boolean;
-  readonly at: Date;
-  /** Adds what the peer did not send along: certificates, revocation lists, collateral. Nothing of it is trusted. */
-  readonly complete: (evidence: Evidence) => Promise<Evidence>;
+  readonly clock: Clock;
+  /** Who is asked for what the peer did not send along. Nothing of it is trusted. */
+  readonly vendors: Vendors;
   /** What earlier verifications parsed, for whoever verifies often. */
   readonly cache?: EvidenceCache | undefined;
+  /** Fires when the peer does not wait for the outcome any more. */
+  readonly abandoned?: AbortSignal | undefined;
 }
 
 /**
  * @param claimant what the peer showed, and the report data that binds evidence to this connection
- * @throws EvidenceError
+ * @throws EvidenceError, EndorsementError
  */
 export async function verifyClaimant(
-  claimant: { readonly evidence: Evidence; readonly reportData: Buffer },
+  claimant: BoundEvidence,
   manifest: Manifest,
   options: AppraiseOptions,
 ): Promise<VerifiedClaimant> {
-  const simulated = options.allowInsecure ? manifest.referenceValues.insecure : [];
-  const roots = new Set(simulated.map(({ rootDigest }) => rootDigest));
-  const verified = await verifyEvidence(claimant.evidence, roots, options);
+  const verified = await verifyWithin(claimant, manifest, options);
   checkReportData(verified, claimant.reportData);
   return new Verified(verified);
 }
 
-async function verifyEvidence(
-  evidence: Evidence,
-  roots: ReadonlySet<string>,
-  { at, complete, cache }: AppraiseOptions,
+async function verifyWithin(
+  { evidence, reportData }: BoundEvidence,
+  manifest: Manifest,
+  { allowInsecure, clock, ...others }: AppraiseOptions,
 ): Promise<VerifiedEvidence> {
+  const now = (): Date => clock.now(manifest);
+  const at = now();
+  const simulated = allowInsecure ? manifest.referenceValues.insecure : [];
+  const roots = new Set(simulated.map(({ rootDigest }) => rootDigest));
   // No vendor knows a software TEE. Evidence that brings its root along is verified under such roots alone, or a real
   // chip could get around the vendor's revocation list by adding one.
-  if (evidence.kind === "snp" && bringsRoot(evidence, roots, cache)) {
-    return verifySnp(evidence, { trustAnchors: simulatedRoots([...roots]), at, cache });
-  }
-  const whole = await complete(evidence);
-  return whole.kind === "snp"
-    ? verifySnp(whole, { trustAnchors: AMD_ROOTS, at, crl: whole.crl, cache })
-    : verifyTdx(whole, { trustAnchors: INTEL_ROOTS, at, cache });
-}
-
-function bringsRoot({ certificates }: SnpEvidence, roots: ReadonlySet<string>, cache?: EvidenceCache): boolean {
-  const parse = (der: Buffer) => cache?.recall(parseCertificate, der) ?? parseCertificate(der);
-  return roots.size > 0 && certificates.some((der) => roots.has(digestOf(parse(der))));
+  const bySoftware = verifySimulated(evidence, roots, { at, cache: others.cache });
+  if (bySoftware !== undefined) return bySoftware;
+  const anchors = { snpAnchors: AMD_ROOTS, tdxAnchors: INTEL_ROOTS };
+  return verifyEvidence({ evidence, reportData }, { ...anchors, ...others, now, highWater: clock.highWater });
 }
 
 /**
@@ -110,7 +104,7 @@ export function policyOf(verified: VerifiedEvidence, manifest: Manifest): Policy
   const policy = manifest.policies.get(hash);
   if (policy !== undefined) return policy;
   throw new Refusal("policy_not_allowed", "the manifest does not list the policy of this pod", {
-    where: verified.kind === "snp" ? "HOST_DATA" : "MRCONFIGID",
+    where: policyField(verified.kind),
     got: hash,
     want: "a hash of $.Policies",
     hint: "run `contrast generate` and `contrast set` again if the pod was changed on purpose",
@@ -144,16 +138,25 @@ export function matchReferenceValues(verified: VerifiedEvidence, manifest: Manif
   });
 }
 
-/** The comparisons with each set of this kind of TEE. */
-function attempts(
-  verified: VerifiedEvidence,
-  { referenceValues }: Manifest,
-): readonly { readonly path: string; readonly validate: () => void }[] {
-  const each = <T>(kind: "snp" | "tdx" | "insecure", sets: readonly T[], validate: (set: T) => void) =>
-    sets.map((set, index) => ({ path: `$.ReferenceValues.${kind}[${index}]`, validate: () => validate(set) }));
-  if (verified.kind === "tdx") return each("tdx", referenceValues.tdx, (set) => validateTdx(verified, set));
-  return [
-    ...each("snp", referenceValues.snp, (set) => validateSnp(verified, set)),
-    ...each("insecure", referenceValues.insecure, (set) => validateSimulated(verified, set)),
-  ];
+interface Attempt {
+  /** JSON path of the set. */
+  readonly path: string;
+  readonly validate: () => void;
+}
+
+/** The comparisons with each set that evidence of a kind may match. */
+const ATTEMPTS: { readonly [K in TeeKind]: (verified: VerifiedOf<K>, sets: ReferenceValues) => readonly Attempt[] } = {
+  snp: (verified, { snp, insecure }) => [
+    ...each("snp", snp, (set) => validateSnp(verified, set)),
+    ...each("insecure", insecure, (set) => validateSimulated(verified, set)),
+  ],
+  tdx: (verified, { tdx }) => each("tdx", tdx, (set) => validateTdx(verified, set)),
+};
+
+function each<T>(key: keyof ReferenceValues, sets: readonly T[], validate: (set: T) => void): readonly Attempt[] {
+  return sets.map((set, index) => ({ path: `$.ReferenceValues.${key}[${index}]`, validate: () => validate(set) }));
+}
+
+function attempts<K extends TeeKind>(verified: VerifiedOf<K>, { referenceValues }: Manifest): readonly Attempt[] {
+  return ATTEMPTS[verified.kind](verified, referenceValues);
 }

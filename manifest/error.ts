@@ -1,4 +1,4 @@
-import type { Fault } from "../runtime/environment.ts";
+import type { Fault } from "../runtime/fault.ts";
 import { CodedError } from "../runtime/errors.ts";
 
 /** Why a manifest or an initdata document was refused; all of them: correct the named places and try again. */
@@ -9,6 +9,8 @@ export type ManifestCode =
   | "duplicate_key"
   /** The JSON is not a manifest: unknown or missing keys, wrong lengths, odd hex, unusable names. */
   | "invalid_manifest"
+  /** The names of a policy make a certificate chain that no proxy would accept: use fewer, or shorter ones. */
+  | "certificate_too_long"
   /** The bytes are not an initdata document, or the annotation does not hold one. */
   | "malformed_initdata";
 

@@ -1,7 +1,7 @@
 import { constants, gunzipSync, gzipSync } from "node:zlib";
 import { parse } from "smol-toml";
 import { sha256Hex } from "../bytes/sha256.ts";
-import { quote } from "../runtime/environment.ts";
+import { quote } from "../runtime/fault.ts";
 import { ManifestError } from "./error.ts";
 import { decodeText, LARGEST_FILE } from "./text.ts";
 

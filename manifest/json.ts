@@ -1,4 +1,4 @@
-import { type Fault, quote } from "../runtime/environment.ts";
+import { type Fault, quote } from "../runtime/fault.ts";
 import { ManifestError } from "./error.ts";
 import { decodeText, placeAt } from "./text.ts";
 

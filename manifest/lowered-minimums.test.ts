@@ -16,11 +16,13 @@ interface SnpChanges {
   readonly ProductName?: string;
   readonly tcb?: Readonly<Record<string, number>>;
   readonly GuestPolicy?: object;
+  readonly MinimumMitigationVector?: number;
 }
 
-function snp(image: object, { ProductName = "Milan", tcb = {}, GuestPolicy = {} }: SnpChanges = {}): object {
+function snp(image: object, changes: SnpChanges = {}): object {
+  const { ProductName = "Milan", tcb = {}, GuestPolicy = {}, ...others } = changes;
   const MinimumTCB = { BootloaderVersion: 4, TEEVersion: 1, SNPVersion: 8, MicrocodeVersion: 115, ...tcb };
-  return { ProductName, ...image, MinimumTCB, GuestPolicy };
+  return { ProductName, ...image, MinimumTCB, GuestPolicy, ...others };
 }
 
 const insecure = (image: object, root = "66"): object => ({ RootDigest: root.repeat(32), ...image });
@@ -70,6 +72,20 @@ describe("SNP", () => {
       snp: [snp(MEASURED, { ProductName: "Turin", tcb: { FMCVersion } })],
     });
     expect(lowered(turin(1), turin(0))).toEqual(["snp[0].MinimumTCB.FMCVersion 1 -> 0"]);
+  });
+
+  test("mitigations, bit by bit", () => {
+    const asking = (...vectors: number[]): object => ({
+      snp: vectors.map((MinimumMitigationVector) => snp(MEASURED, { MinimumMitigationVector })),
+    });
+    expect(lowered(asking(0b101), asking(0b100))).toEqual(["snp[0].MinimumMitigationVector 5 -> 4"]);
+    expect(lowered(asking(0b101), asking(0b1000))).toEqual(["snp[0].MinimumMitigationVector 5 -> 8"]);
+    expect(lowered(asking(0b101), asking(0b111))).toEqual([]);
+    // Bits beyond those that JavaScript's own operators know.
+    expect(lowered(asking(2 ** 52), asking(1))).toEqual([`snp[0].MinimumMitigationVector ${2 ** 52} -> 1`]);
+    // Without it, reports that have no vectors pass again.
+    expect(lowered(asking(0), { snp: [snp(MEASURED)] })).toEqual(["snp[0].MinimumMitigationVector 0 -> none"]);
+    expect(lowered({ snp: [snp(MEASURED)] }, asking(0))).toEqual([]);
   });
 
   test("the ABI version of the guest policy, which is one number in two keys", () => {
@@ -166,6 +182,16 @@ describe("TDX", () => {
   test("of another image is compared with what TDX was asked for", () => {
     const after = tdx({ MrTd: "34".repeat(48), MinimumTeeTcbSvn: "01".repeat(16) });
     expect(lowered({ tdx: [tdx()] }, { tdx: [after] })).toHaveLength(1);
+  });
+
+  test("the number of Intel's assessment", () => {
+    const number = (...numbers: number[]): object => ({
+      tdx: numbers.map((MinimumTCBEvaluationDataNumber) => tdx({ MinimumTCBEvaluationDataNumber })),
+    });
+    expect(lowered(number(18), number(17))).toEqual(["tdx[0].MinimumTCBEvaluationDataNumber 18 -> 17"]);
+    expect(lowered(number(18), { tdx: [tdx()] })).toEqual(["tdx[0].MinimumTCBEvaluationDataNumber 18 -> 0"]);
+    expect(lowered(number(18), number(19))).toEqual([]);
+    expect(lowered({ tdx: [tdx()] }, number(0))).toEqual([]);
   });
 
   test("a TCB status that is newly allowed counts", () => {

@@ -3,6 +3,7 @@ import { TCB_PARTS, type TcbPart } from "../attestation/snp/tcb.ts";
 import type { SimulatedReferenceValues, SnpReferenceValues } from "../attestation/snp/validate.ts";
 import type { TdxReferenceValues } from "../attestation/tdx/validate.ts";
 import type { Manifest } from "./manifest.ts";
+import { REFERENCE_VALUE_KEYS, type ReferenceValues, type ReferenceValueOf } from "./reference-values.ts";
 
 /**
  * Which versions a new manifest accepts that the one before refused: somebody may be taking a deployment back to
@@ -14,13 +15,17 @@ import type { Manifest } from "./manifest.ts";
  */
 export function loweredMinimums(before: Manifest, after: Manifest): readonly LoweredMinimum[] {
   const [old, now] = [before.referenceValues, after.referenceValues];
-  return [
-    ...now.snp.flatMap((set, index) => compare(set, `$.ReferenceValues.snp[${index}]`, old.snp, SNP)),
-    ...now.tdx.flatMap((set, index) => compare(set, `$.ReferenceValues.tdx[${index}]`, old.tdx, TDX)),
-    ...now.insecure.flatMap((set, index) =>
-      compare(set, `$.ReferenceValues.insecure[${index}]`, old.insecure, SIMULATED),
-    ),
-  ];
+  return REFERENCE_VALUE_KEYS.flatMap((key) => loweredIn(key, old, now));
+}
+
+function loweredIn<K extends keyof ReferenceValues>(
+  key: K,
+  before: Pick<ReferenceValues, K>,
+  after: Pick<ReferenceValues, K>,
+): readonly LoweredMinimum[] {
+  return after[key].flatMap((set, index) =>
+    compare<ReferenceValueOf<K>>(set, `$.ReferenceValues.${key}[${index}]`, before[key], KINDS[key]),
+  );
 }
 
 /** One minimum that fell. */
@@ -89,6 +94,7 @@ const SNP: Kind<SnpReferenceValues> = {
       number(`MinimumTCB.${TCB_KEYS[part]}`, before.minimumTcb[part] ?? 0, after.minimumTcb[part] ?? 0),
     ),
     ...loweredAbi(before, after),
+    ...fewerMitigations(before, after),
   ],
   image: (before, after) => loweredSvn(before.image, after.image),
 };
@@ -106,8 +112,22 @@ const TDX: Kind<TdxReferenceValues> = {
     [before.mrSeam, before.mrTd, ...before.rtmrs].every((digest, index) =>
       [after.mrSeam, after.mrTd, ...after.rtmrs][index]?.equals(digest),
     ),
-  platform: (before, after) => [...loweredTeeTcb(before, after), ...moreTcbStatuses(before, after)],
+  platform: (before, after) => [
+    ...loweredTeeTcb(before, after),
+    ...moreTcbStatuses(before, after),
+    ...number(
+      "MinimumTCBEvaluationDataNumber",
+      before.minimumTcbEvaluationDataNumber ?? 0,
+      after.minimumTcbEvaluationDataNumber ?? 0,
+    ),
+  ],
   image: () => [],
+};
+
+const KINDS: { readonly [K in keyof ReferenceValues]: Kind<ReferenceValueOf<K>> } = {
+  snp: SNP,
+  tdx: TDX,
+  insecure: SIMULATED,
 };
 
 /** The ABI version of the guest policy is one number in two keys. */
@@ -117,6 +137,15 @@ function loweredAbi(before: SnpReferenceValues, after: SnpReferenceValues): read
   const [[major, minor], [newMajor, newMinor]] = [abi(before), abi(after)];
   const by = (major - newMajor) * 256 + minor - newMinor;
   return by > 0 ? [{ where: "GuestPolicy", from: `ABI ${major}.${minor}`, to: `ABI ${newMajor}.${newMinor}`, by }] : [];
+}
+
+/** Bits that are not asked for any more. That the vector is not looked at any more lets older reports in, too. */
+function fewerMitigations(before: SnpReferenceValues, after: SnpReferenceValues): readonly Fall[] {
+  const [old, now] = [before.minimumMitigationVector, after.minimumMitigationVector];
+  if (old === undefined) return [];
+  const gone = BigInt(old) & ~BigInt(now ?? 0);
+  const by = gone.toString(2).replaceAll("0", "").length + (now === undefined ? 1 : 0);
+  return by > 0 ? [{ where: "MinimumMitigationVector", from: `${old}`, to: `${now ?? "none"}`, by }] : [];
 }
 
 /** Whether an image can satisfy both. */

@@ -1,7 +1,10 @@
 import { generateKeyPairSync } from "node:crypto";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { TAG } from "../pki/der.ts";
+import { encodeBitString, encodeDer, encodeOid, encodeSequence } from "../pki/der-writer.ts";
 import { ManifestError } from "./error.ts";
+import { pathText } from "./json.ts";
 import { parseManifest } from "./manifest.ts";
 
 const HASH = "ab".repeat(32);
@@ -17,6 +20,14 @@ function spkiHex(type: "rsa" | "rsa-pss" | "ec", bits = 2048): string {
 
 const RSA = spkiHex("rsa");
 
+/** A key that takes long to verify by: so many bytes of modulus and exponent. */
+function hugeRsa(modulusBytes: number, exponentBytes: number): string {
+  const integer = (length: number): Buffer => encodeDer(TAG.integer, Buffer.of(0), Buffer.alloc(length, 0xff));
+  const algorithm = encodeSequence(encodeOid("1.2.840.113549.1.1.1"), encodeDer(TAG.null));
+  const key = encodeSequence(integer(modulusBytes), integer(exponentBytes));
+  return encodeSequence(algorithm, encodeBitString(key)).toString("hex");
+}
+
 const MANIFEST = {
   Policies: {
     [HASH]: { SANs: ["web", "*", "203.0.113.34", "spiffe://example.org/web"], WorkloadSecretID: "web", Role: "" },
@@ -27,7 +38,9 @@ const MANIFEST = {
       {
         ProductName: "Milan",
         TrustedMeasurement: "11".repeat(48),
+        SigningKey: "VCEK",
         MinimumTCB: { BootloaderVersion: 3, TEEVersion: 0, SNPVersion: 8, MicrocodeVersion: 115 },
+        MinimumMitigationVector: 5,
         GuestPolicy: { ABIMinor: 31, SMT: true, Debug: false },
         PlatformInfo: { SMTEnabled: true },
         AllowedChipIDs: ["22".repeat(64)],
@@ -39,7 +52,16 @@ const MANIFEST = {
         MrSeam: "44".repeat(48),
         Rtmrs: ["50", "51", "52", "53"].map((byte) => byte.repeat(48)),
         Xfam: "e742060000000000",
+        TdAttributes: "0000005000000080",
+        MrOwner: "54".repeat(48),
+        MrOwnerConfig: "55".repeat(48),
+        MrServiceTd: "56".repeat(48),
         MinimumTeeTcbSvn: "02".repeat(16),
+        MinimumTCBEvaluationDataNumber: 18,
+        AllowedPIIDs: ["57".repeat(16)],
+        MemoryIntegrity: true,
+        SMTDisabled: true,
+        StaticPlatform: true,
       },
     ],
     insecure: [{ RootDigest: "66".repeat(32), TrustedMeasurement: "77".repeat(48) }],
@@ -92,6 +114,8 @@ test("reads a manifest", () => {
       {
         productName: "Milan",
         image: { kind: "measured", measurement: Buffer.alloc(48, 0x11) },
+        signingKey: { kind: "vcek" },
+        minimumMitigationVector: 5,
         minimumTcb: { bootloader: 3, tee: 0, snp: 8, microcode: 115, fmc: undefined },
         guestPolicy: { ABIMinor: 31, SMT: true, Debug: false },
         platformInfo: { SMTEnabled: true },
@@ -104,13 +128,27 @@ test("reads a manifest", () => {
         mrSeam: Buffer.alloc(48, 0x44),
         rtmrs: [0x50, 0x51, 0x52, 0x53].map((byte) => Buffer.alloc(48, byte)),
         xfam: Buffer.from("e742060000000000", "hex"),
+        tdAttributes: Buffer.from("0000005000000080", "hex"),
+        mrOwner: Buffer.alloc(48, 0x54),
+        mrOwnerConfig: Buffer.alloc(48, 0x55),
+        mrServiceTd: Buffer.alloc(48, 0x56),
         minimumTeeTcbSvn: Buffer.alloc(16, 2),
+        minimumTcbEvaluationDataNumber: 18,
+        allowedPiids: [Buffer.alloc(16, 0x57)],
+        memoryIntegrity: true,
+        smtDisabled: true,
+        staticPlatform: true,
       },
     ],
     insecure: [{ rootDigest: "66".repeat(32), image: { kind: "measured", measurement: Buffer.alloc(48, 0x77) } }],
   });
   expect(manifest.workloadOwnerKeyDigests).toEqual(["88".repeat(32)]);
   expect(manifest.seedshareOwnerPubKeys).toEqual([Buffer.from(RSA, "hex")]);
+});
+
+test("certificates live a year, or as long as the manifest says", () => {
+  expect(parseManifest(Buffer.from(JSON.stringify(MANIFEST))).certificateLifetimeMs).toBe(365 * 24 * 3_600_000);
+  expect(parseManifest(changed(["CertificateLifetime"], "1h30m")).certificateLifetimeMs).toBe(5_400_000);
 });
 
 test("needs one kind of reference values only, and no owners", () => {
@@ -138,6 +176,50 @@ test("takes Turin with the version of its FMC", () => {
   expect(referenceValues.snp[0]).toMatchObject({ minimumTcb: { fmc: 1 }, allowedChipIds: [], guestPolicy: undefined });
 });
 
+test("takes the key of a cloud with its name, and for no chips", () => {
+  const [first] = MANIFEST.ReferenceValues.snp;
+  const vlek = { ...first, SigningKey: "VLEK", CSPID: "cloud.example", AllowedChipIDs: [] };
+  expect(parseManifest(changed(["ReferenceValues", "snp", 0], vlek)).referenceValues.snp[0]).toMatchObject({
+    signingKey: { kind: "vlek", cspId: "cloud.example" },
+  });
+  const { SigningKey: _, ...without } = first ?? { SigningKey: "" };
+  expect(parseManifest(changed(["ReferenceValues", "snp", 0], without)).referenceValues.snp[0]).toMatchObject({
+    signingKey: { kind: "vcek" },
+  });
+  const where = (set: object): string[] =>
+    refusal(changed(["ReferenceValues", "snp", 0], set)).faults.map((fault) => fault.where);
+  const path = "$.ReferenceValues.snp[0]";
+  expect(where({ ...vlek, CSPID: undefined })).toEqual([`${path}.CSPID`]);
+  expect(where({ ...vlek, AllowedChipIDs: ["22".repeat(64)] })).toEqual([`${path}.AllowedChipIDs`]);
+  expect(where({ ...vlek, CSPID: undefined, AllowedChipIDs: ["22".repeat(64)] })).toHaveLength(2);
+  expect(where({ ...vlek, SigningKey: "VCEK" })).toEqual([`${path}.CSPID`]);
+  expect(where({ ...vlek, SigningKey: undefined })).toEqual([`${path}.CSPID`]);
+  for (const CSPID of ["", "a\nb", "é", "a".repeat(256), 7]) {
+    expect(where({ ...vlek, CSPID })).toEqual([`${path}.CSPID`]);
+  }
+});
+
+test("asks for nothing that is left out", () => {
+  const { MrTd, MrSeam, Rtmrs, Xfam, MinimumTeeTcbSvn } = MANIFEST.ReferenceValues.tdx[0] ?? {};
+  const least = { MrTd, MrSeam, Rtmrs, Xfam, MinimumTeeTcbSvn };
+  const [values] = parseManifest(changed(["ReferenceValues", "tdx"], [least])).referenceValues.tdx;
+  const given = Object.entries(values ?? {}).filter(([, value]) => value !== undefined);
+  expect(given.map(([key]) => key)).toEqual(["mrTd", "mrSeam", "rtmrs", "xfam", "minimumTeeTcbSvn", "allowedPiids"]);
+  expect(values?.allowedPiids).toEqual([]);
+});
+
+test("takes no attribute of a TD that never passes", () => {
+  const path = ["ReferenceValues", "tdx", 0, "TdAttributes"];
+  for (let bit = 0; bit < 64; bit++) {
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigUInt64LE(1n << BigInt(bit));
+    const manifest = changed(path, bytes.toString("hex"));
+    // The group TUD, and MIGRATABLE.
+    if (bit < 8 || bit === 29) expect(refusal(manifest).faults.map(({ where }) => where)).toEqual([pathText(path)]);
+    else expect(() => parseManifest(manifest)).not.toThrow();
+  }
+});
+
 test.for([
   ["a typing error in a key", ["PoliciesX"], {}, "$.PoliciesX"],
   ["an unknown key of a policy", ["Policies", HASH, "sans"], [], `$.Policies["${HASH}"].sans`],
@@ -148,6 +230,8 @@ test.for([
     "$.ReferenceValues.snp[0].GuestPolicy.Smt",
   ],
   ["an unknown kind of TEE", ["ReferenceValues", "sgx"], [], "$.ReferenceValues.sgx"],
+  ["a certificate lifetime that is a number", ["CertificateLifetime"], 3600, "$.CertificateLifetime"],
+  ["a certificate lifetime of two years", ["CertificateLifetime"], "17520h", "$.CertificateLifetime"],
   ["no policies", ["Policies"], undefined, "$.Policies"],
   ["policies in a list", ["Policies"], [], "$.Policies"],
   ["a policy that is null", ["Policies", HASH], null, `$.Policies["${HASH}"]`],
@@ -256,6 +340,49 @@ test.for([
   ["an empty RTMR", ["ReferenceValues", "tdx", 0, "Rtmrs", 3], "", "$.ReferenceValues.tdx[0].Rtmrs[3]"],
   ["no MrSeam", ["ReferenceValues", "tdx", 0, "MrSeam"], undefined, "$.ReferenceValues.tdx[0].MrSeam"],
   ["a long XFAM", ["ReferenceValues", "tdx", 0, "Xfam"], "00".repeat(9), "$.ReferenceValues.tdx[0].Xfam"],
+  ["another signing key", ["ReferenceValues", "snp", 0, "SigningKey"], "vcek", "$.ReferenceValues.snp[0].SigningKey"],
+  ["the name of a cloud alone", ["ReferenceValues", "snp", 0, "CSPID"], "a.example", "$.ReferenceValues.snp[0].CSPID"],
+  ...[-1, 1.5, "5", "0x5", 2 ** 53, null, true].map(
+    (vector) =>
+      [
+        `a mitigation vector of ${JSON.stringify(vector)}`,
+        ["ReferenceValues", "snp", 0, "MinimumMitigationVector"],
+        vector,
+        "$.ReferenceValues.snp[0].MinimumMitigationVector",
+      ] as const,
+  ),
+  ...(
+    [
+      ["TdAttributes", "00"],
+      ["TdAttributes", 0],
+      ["TdAttributes", ""],
+      ["MrOwner", "00".repeat(47)],
+      ["MrOwnerConfig", "00".repeat(49)],
+      ["MrServiceTd", ""],
+      ["MinimumTCBEvaluationDataNumber", -1],
+      ["MinimumTCBEvaluationDataNumber", "18"],
+      ["MinimumTCBEvaluationDataNumber", 18.5],
+      ["MinimumTCBEvaluationDataNumber", 2 ** 32],
+      ["AllowedPIIDs", "57".repeat(16)],
+      ["MemoryIntegrity", 1],
+      ["SMTDisabled", "true"],
+      ["StaticPlatform", null],
+    ] as const
+  ).map(
+    ([key, value]) =>
+      [
+        `${key} of ${JSON.stringify(value)}`,
+        ["ReferenceValues", "tdx", 0, key],
+        value,
+        `$.ReferenceValues.tdx[0].${key}`,
+      ] as const,
+  ),
+  [
+    "a short PIID",
+    ["ReferenceValues", "tdx", 0, "AllowedPIIDs", 0],
+    "57".repeat(15),
+    "$.ReferenceValues.tdx[0].AllowedPIIDs[0]",
+  ],
   ["a short SVN", ["ReferenceValues", "tdx", 0, "MinimumTeeTcbSvn"], "02", "$.ReferenceValues.tdx[0].MinimumTeeTcbSvn"],
   [
     "a short root digest",
@@ -272,6 +399,8 @@ test.for([
     spkiHex("rsa-pss"),
     "$.SeedshareOwnerPubKeys[0]",
   ],
+  ["a share owner's long key", ["SeedshareOwnerPubKeys", 0], hugeRsa(1025, 3), "$.SeedshareOwnerPubKeys[0]"],
+  ["a share owner's huge exponent", ["SeedshareOwnerPubKeys", 0], hugeRsa(256, 200), "$.SeedshareOwnerPubKeys[0]"],
   ["a share owner's short key", ["SeedshareOwnerPubKeys", 0], spkiHex("rsa", 1024), "$.SeedshareOwnerPubKeys[0]"],
   ["bytes behind a share owner's key", ["SeedshareOwnerPubKeys", 0], `${RSA}00`, "$.SeedshareOwnerPubKeys[0]"],
   ["a share owner's key cut off", ["SeedshareOwnerPubKeys", 0], RSA.slice(0, -2), "$.SeedshareOwnerPubKeys[0]"],
@@ -375,4 +504,34 @@ test("never fails otherwise, whatever byte is changed", () => {
     }),
     { numRuns: 1000 },
   );
+});
+
+test("NotBefore is a time in UTC, and each time has one form", () => {
+  const parse = (text: unknown): Date | undefined => parseManifest(changed(["NotBefore"], text)).notBefore;
+  expect(parse("2026-05-04T03:02:01Z")).toEqual(new Date("2026-05-04T03:02:01Z"));
+  expect(parse("2028-02-29T23:59:59Z")).toEqual(new Date("2028-02-29T23:59:59Z"));
+  expect(parse(undefined)).toBeUndefined();
+  for (const wrong of [
+    "",
+    "2026-05-04",
+    "2026-05-04T03:02Z",
+    "2026-05-04T03:02:01",
+    "2026-05-04T03:02:01.000Z",
+    "2026-05-04T03:02:01+00:00",
+    "2026-05-04t03:02:01z",
+    "2026-05-04 03:02:01Z",
+    " 2026-05-04T03:02:01Z",
+    "2026-05-04T03:02:01Z\n",
+    "2026-02-29T00:00:00Z",
+    "2026-04-31T00:00:00Z",
+    "2026-05-04T24:00:00Z",
+    "2026-06-30T23:59:60Z",
+    "+02026-05-04T03:02:01Z",
+    1777863721,
+    null,
+  ]) {
+    expect(() => parse(wrong), String(wrong)).toThrow(
+      expect.objectContaining({ code: "invalid_manifest", where: "$.NotBefore" }),
+    );
+  }
 });

@@ -1,15 +1,17 @@
 import { createPublicKey } from "node:crypto";
 import { z } from "zod";
-import { type Fault, quote } from "../runtime/environment.ts";
+import { type Fault, quote } from "../runtime/fault.ts";
+import { certificateLifetime, DEFAULT_CERTIFICATE_LIFETIME } from "./certificate-lifetime.ts";
 import { ManifestError } from "./error.ts";
 import { pathText, readJson } from "./json.ts";
 import { type ReferenceValues, referenceValuesSchema } from "./reference-values.ts";
+import { isUsableRsa } from "../pki/keys.ts";
 import { parseSan, type San } from "./san.ts";
 import { faultsOf, list, record, text } from "./schema.ts";
 
 /**
- * The manifest (design §6): which policies may run, on which platforms, and who may change that. Parsing is strict, for
- * whoever reads the manifest has attested the deployment: nothing in it may be ignored or mean two things.
+ * The manifest (docs/design.md §6): which policies may run, on which platforms, and who may change that. Parsing is
+ * strict, for whoever reads the manifest has attested the deployment: nothing in it may be ignored or mean two things.
  */
 export interface Manifest {
   /** By the hash of the policy's document, 64 lower-case hexadecimal digits. */
@@ -22,6 +24,10 @@ export interface Manifest {
   readonly seedshareOwnerPubKeys: readonly Buffer[];
   /** How many of them it takes to recover the Coordinator: 1 to their number, at most 255. */
   readonly seedshareThreshold: number;
+  /** When the manifest was made: a clock that says an earlier time is wrong. */
+  readonly notBefore: Date | undefined;
+  /** How long a workload's certificate and the intermediate CA of its chain live: an hour to a year. */
+  readonly certificateLifetimeMs: number;
 }
 
 /** What a pod with this policy is granted. */
@@ -35,11 +41,22 @@ export interface PolicyEntry {
 const HASH = /^[0-9a-f]{64}$/;
 const WANT_HASH = "64 lower-case hexadecimal digits";
 const WANT_SAN = "an IP address, a URI with a scheme, or a DNS name";
-const WANT_RSA = "hex of the DER SubjectPublicKeyInfo of an RSA key of at least 2048 bits";
+const WANT_RSA =
+  "hex of the DER SubjectPublicKeyInfo of an RSA key of 2048 to 8192 bits, with an exponent of at most 32";
 
 /** Shamir's polynomials over GF(2^8) have 255 places to take a share from. */
 const MOST_SHARES = 255;
 const WANT_THRESHOLD = "a whole number from 1 to the number of $.SeedshareOwnerPubKeys";
+
+const WANT_TIME = "a time in UTC with seconds, like 2026-05-04T03:02:01Z";
+
+/** RFC 3339 with one form for one time: UTC, seconds, no fractions, no leap second. */
+const time = z
+  .string({ error: WANT_TIME })
+  .refine((text) => /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text) && encodeTime(new Date(text)) === text, {
+    error: WANT_TIME,
+  })
+  .transform((text) => new Date(text));
 
 const hash = z.string({ error: WANT_HASH }).regex(HASH, { error: WANT_HASH });
 
@@ -64,13 +81,16 @@ const policyEntry = record({
   return { sans: SANs, workloadSecretId: WorkloadSecretID || undefined, role: Role || undefined };
 });
 
-const schema = record({
+/** The keys and their order, for whoever writes one. */
+export const manifestSchema = record({
   // The keys are checked apart: zod passes over a key `__proto__`.
   Policies: z.record(z.string(), policyEntry, { error: "an object with policy hashes" }),
   ReferenceValues: referenceValuesSchema,
   WorkloadOwnerKeyDigests: list(hash),
   SeedshareOwnerPubKeys: list(seedshareOwner),
   SeedshareThreshold: z.int({ error: WANT_THRESHOLD }).min(1, { error: WANT_THRESHOLD }).optional(),
+  NotBefore: time.optional(),
+  CertificateLifetime: certificateLifetime.optional(),
 }).superRefine(({ SeedshareOwnerPubKeys: owners, SeedshareThreshold: threshold = 1 }, context) => {
   const fault = (path: (string | number)[], message: string): void => {
     context.addIssue({ code: "custom", path, message });
@@ -92,7 +112,7 @@ const schema = record({
  */
 export function parseManifest(bytes: Uint8Array): Manifest {
   const { value, duplicates } = readJson(bytes);
-  const { data, error } = schema.safeParse(value);
+  const { data, error } = manifestSchema.safeParse(value);
   const faults = [...duplicates, ...policyKeyFaults(value), ...(error === undefined ? [] : faultsOf(error, value))];
   if (data === undefined || faults.length > 0) {
     const code = duplicates.length > 0 ? "duplicate_key" : "invalid_manifest";
@@ -104,7 +124,14 @@ export function parseManifest(bytes: Uint8Array): Manifest {
     workloadOwnerKeyDigests: data.WorkloadOwnerKeyDigests,
     seedshareOwnerPubKeys: data.SeedshareOwnerPubKeys,
     seedshareThreshold: data.SeedshareThreshold ?? 1,
+    notBefore: data.NotBefore,
+    certificateLifetimeMs: data.CertificateLifetime ?? certificateLifetime.parse(DEFAULT_CERTIFICATE_LIFETIME),
   };
+}
+
+/** A time as the manifest has it: in UTC, the second that it lies in. @returns what is no time where it is none */
+export function encodeTime(time: Date): string {
+  return Number.isNaN(time.getTime()) ? "" : time.toISOString().replace(/\.\d{3}Z$/, "Z");
 }
 
 function policyKeyFaults(value: unknown): Fault[] {
@@ -120,8 +147,7 @@ function isRsaSpki(der: Buffer, hex: string): boolean {
   if (der.toString("hex") !== hex.toLowerCase()) return false;
   try {
     const key = createPublicKey({ key: der, format: "der", type: "spki" });
-    const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
-    return key.asymmetricKeyType === "rsa" && bits >= 2048 && key.export({ format: "der", type: "spki" }).equals(der);
+    return isUsableRsa(key) && key.export({ format: "der", type: "spki" }).equals(der);
   } catch {
     return false;
   }

@@ -2,23 +2,26 @@ import { z } from "zod";
 import { GUEST_POLICY, PLATFORM_INFO } from "../attestation/snp/flags.ts";
 import { SNP_PRODUCTS } from "../attestation/snp/product.ts";
 import type { SimulatedReferenceValues, SnpReferenceValues } from "../attestation/snp/validate.ts";
+import { MIGRATABLE, TUD } from "../attestation/tdx/attributes.ts";
 import { ALLOWABLE_TCB_STATUSES } from "../attestation/tdx/tcb-status.ts";
 import type { TdxReferenceValues } from "../attestation/tdx/validate.ts";
-import { byte, digest384, flag, hexBytes, list, record } from "./schema.ts";
+import { byte, digest384, flag, hexBytes, list, record, u32, u53 } from "./schema.ts";
+import { SIGNING_KEY_KEYS, signingKey } from "./signing-key.ts";
 import { IMAGE_KEYS, trustedImage } from "./trusted-image.ts";
 
 /**
- * What a VM may look like, by kind of TEE (design §6). The names of the flags are those of go-sev-guest's SnpPolicy and
- * SnpPlatformInfo. A placeholder that nobody filled in has the wrong length or type, so it never matches anything.
+ * What a VM may look like, by kind of TEE (docs/design.md §6). The names of the flags are those of go-sev-guest's
+ * SnpPolicy and SnpPlatformInfo. A placeholder that nobody filled in has the wrong length or type, so it never matches
+ * anything.
  */
 export interface ReferenceValues {
   readonly snp: readonly SnpReferenceValues[];
   readonly tdx: readonly TdxReferenceValues[];
-  readonly insecure: readonly InsecureReferenceValues[];
+  /** The software TEE. Its evidence proves nothing, so it stands apart from all others. */
+  readonly insecure: readonly SimulatedReferenceValues[];
 }
 
-/** The software TEE. Its evidence proves nothing, so it stands apart from all others. */
-export type InsecureReferenceValues = SimulatedReferenceValues;
+export type ReferenceValueOf<K extends keyof ReferenceValues> = ReferenceValues[K][number];
 
 const minimumTcb = record({
   BootloaderVersion: byte,
@@ -37,7 +40,9 @@ const minimumTcb = record({
 const snp = record({
   ProductName: z.enum(SNP_PRODUCTS, { error: SNP_PRODUCTS.join(" or ") }),
   ...IMAGE_KEYS,
+  ...SIGNING_KEY_KEYS,
   MinimumTCB: minimumTcb,
+  MinimumMitigationVector: u53.optional(),
   GuestPolicy: record({ ABIMajor: byte.optional(), ABIMinor: byte.optional(), ...flags(GUEST_POLICY) }).optional(),
   PlatformInfo: record(flags(PLATFORM_INFO)).optional(),
   AllowedChipIDs: list(hexBytes(64)).optional(),
@@ -50,43 +55,76 @@ const snp = record({
   .transform((values, context): SnpReferenceValues => ({
     productName: values.ProductName,
     image: trustedImage(values, context),
+    signingKey: signingKey(values, context),
     minimumTcb: values.MinimumTCB,
+    minimumMitigationVector: values.MinimumMitigationVector,
     guestPolicy: values.GuestPolicy,
     platformInfo: values.PlatformInfo,
     allowedChipIds: values.AllowedChipIDs ?? [],
   }));
+
+/** What never passes must not look as if it could be asked for. */
+const tdAttributes = hexBytes(8).refine((bytes) => (bytes.readBigUInt64LE() & (TUD | MIGRATABLE)) === 0n, {
+  error: "16 hexadecimal digits without a bit of the group TUD (the first byte) and without MIGRATABLE (bit 29)",
+});
 
 const tdx = record({
   MrTd: digest384,
   MrSeam: digest384,
   Rtmrs: list(digest384).length(4, { error: "a list of 4" }),
   Xfam: hexBytes(8),
+  TdAttributes: tdAttributes.optional(),
+  MrOwner: digest384.optional(),
+  MrOwnerConfig: digest384.optional(),
+  MrServiceTd: digest384.optional(),
   MinimumTeeTcbSvn: hexBytes(16),
   AllowedTcbStatuses: list(z.enum(ALLOWABLE_TCB_STATUSES, { error: ALLOWABLE_TCB_STATUSES.join(" or ") })).optional(),
+  MinimumTCBEvaluationDataNumber: u32.optional(),
+  AllowedPIIDs: list(hexBytes(16)).optional(),
+  MemoryIntegrity: flag.optional(),
+  SMTDisabled: flag.optional(),
+  StaticPlatform: flag.optional(),
 }).transform((values): TdxReferenceValues => ({
   mrTd: values.MrTd,
   mrSeam: values.MrSeam,
   rtmrs: values.Rtmrs,
   xfam: values.Xfam,
+  tdAttributes: values.TdAttributes,
+  mrOwner: values.MrOwner,
+  mrOwnerConfig: values.MrOwnerConfig,
+  mrServiceTd: values.MrServiceTd,
   minimumTeeTcbSvn: values.MinimumTeeTcbSvn,
   allowedTcbStatuses: values.AllowedTcbStatuses,
+  minimumTcbEvaluationDataNumber: values.MinimumTCBEvaluationDataNumber,
+  allowedPiids: values.AllowedPIIDs ?? [],
+  memoryIntegrity: values.MemoryIntegrity,
+  smtDisabled: values.SMTDisabled,
+  staticPlatform: values.StaticPlatform,
 }));
 
-const insecure = record({ RootDigest: hexBytes(32), ...IMAGE_KEYS }).transform(
-  (values, context): InsecureReferenceValues => ({
+const simulated = record({ RootDigest: hexBytes(32), ...IMAGE_KEYS }).transform(
+  (values, context): SimulatedReferenceValues => ({
     rootDigest: values.RootDigest.toString("hex"),
     image: trustedImage(values, context),
   }),
 );
 
-export const referenceValuesSchema = record({
+const SETS = {
   snp: list(snp).default([]),
   tdx: list(tdx).default([]),
-  insecure: list(insecure).default([]),
-}).refine(({ snp, tdx, insecure }) => snp.length + tdx.length + insecure.length > 0, {
-  // Nothing would match, ever: a manifest that nobody finished.
-  error: "at least one set under snp, tdx or insecure",
-});
+  insecure: list(simulated).default([]),
+} satisfies Readonly<Record<keyof ReferenceValues, z.ZodType>>;
+
+/** The keys, in the order in which they are written. */
+export const REFERENCE_VALUE_KEYS = Object.keys(SETS) as readonly (keyof ReferenceValues)[];
+
+export const referenceValuesSchema = record(SETS).refine(
+  (sets) => Object.values(sets).some(({ length }) => length > 0),
+  {
+    // Nothing would match, ever: a manifest that nobody finished.
+    error: "at least one set under snp, tdx or insecure",
+  },
+);
 
 function flags<F extends object>(names: F): { readonly [Name in keyof F]: z.ZodOptional<typeof flag> } {
   const entries = Object.keys(names).map((name) => [name, flag.optional()]);

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { fromHex } from "../bytes/hex.ts";
-import { type Fault, quote } from "../runtime/environment.ts";
+import { type Fault, quote } from "../runtime/fault.ts";
 import { type JsonPath, pathText } from "./json.ts";
 
 /** The parts of the manifest's schema. The message of each is what would be right, so that a fault can say it. */
@@ -26,6 +26,10 @@ export const byte = ranged(0, 255);
 /** An unsigned integer of four bytes. */
 export const u32 = ranged(0, 0xffff_ffff);
 
+const safe = `a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`;
+/** An unsigned integer of 53 bits: larger ones are read as others than are written. */
+export const u53 = z.int({ error: safe }).min(0, { error: safe });
+
 function ranged(low: number, high: number): z.ZodNumber {
   const error = `a whole number from ${low} to ${high}`;
   return z.int({ error }).min(low, { error }).max(high, { error });
@@ -41,6 +45,38 @@ export function hexBytes(length: number): z.ZodType<Buffer> {
 }
 
 export const digest384 = hexBytes(48);
+
+/** A value of JSON of the same form: what texts say is open. */
+export type Written<T> = T extends string
+  ? string
+  : T extends readonly (infer Item)[]
+    ? readonly Written<Item>[]
+    : T extends object
+      ? { readonly [Key in keyof T]: Written<T[Key]> }
+      : T;
+
+/**
+ * The schema of what a schema reads, as long as it is being written: the same keys and types, and texts that may say
+ * anything. Checks of a whole object are left out.
+ */
+export function written<S extends z.ZodType>(schema: S): z.ZodType<Written<z.input<S>>>;
+export function written(schema: z.ZodType): z.ZodType {
+  if (schema instanceof z.ZodPipe) return written(schema.in as z.ZodType);
+  if (schema instanceof z.ZodOptional) return written(schema.unwrap() as z.ZodType).optional();
+  if (schema instanceof z.ZodArray) return list(written(schema.element as z.ZodType));
+  if (schema instanceof z.ZodObject) return record(mapValues(schema.shape as Shape, (value) => written(value)));
+  if (schema instanceof z.ZodRecord) {
+    return schema.clone({ ...schema.def, valueType: written(schema.valueType as z.ZodType) });
+  }
+  if (schema instanceof z.ZodString || schema instanceof z.ZodEnum) return text;
+  return schema;
+}
+
+type Shape = Readonly<Record<string, z.ZodType>>;
+
+export function mapValues(shape: Shape, map: (schema: z.ZodType, key: string) => z.ZodType): Record<string, z.ZodType> {
+  return Object.fromEntries(Object.entries(shape).map(([key, schema]) => [key, map(schema, key)]));
+}
 
 /**
  * What zod found wrong with `value`, one fault for each place.

@@ -1,10 +1,9 @@
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import type { Socket } from "node:net";
-import { beforeAll, expect, test } from "vitest";
-import { createMesh } from "../test/mesh-certificates.ts";
-import { connectPlain, ending, startProxy, startServer } from "../test/mesh-proxies.ts";
-import { carryOver } from "../test/ways.ts";
+import { expect, test } from "vitest";
+import { createMesh } from "../pki/test-mesh.ts";
+import { bindIngress, connectPlain, ending, startProxy, startServer } from "../test/mesh-proxies.ts";
 
 /** Both proxies, the application and the clients are in this process: all descriptors are its own. */
 
@@ -12,18 +11,10 @@ const EGRESS = "127.78.0.1";
 const INGRESS = "127.78.0.2";
 const APPLICATION = "127.78.0.3";
 
-beforeAll(async () => carryOver("the fast path"));
-
 async function startMesh(application: (socket: Socket) => void): Promise<number> {
   const mesh = await createMesh();
   const port = await startServer(APPLICATION, application);
-  await startProxy(mesh, await mesh.issue({ sans: ["server"] }), {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: INGRESS,
-    CONTRAST_INGRESS_TARGET: APPLICATION,
-    CONTRAST_INGRESS_PORTS: `${port}`,
-  });
+  await startProxy(mesh, await mesh.issue({ sans: ["server"] }), { ...bindIngress(INGRESS, APPLICATION, port) });
   await startProxy(mesh, await mesh.issue({ sans: ["client"] }), {
     CONTRAST_EGRESS_PROXY_CONFIG: `app#${EGRESS}:${port}#${INGRESS}:${port}#server`,
   });

@@ -1,24 +1,21 @@
 import { isIPv6, SocketAddress } from "node:net";
-import { type Configuration, type Constraint, type Fault, Malformed, quote } from "../runtime/environment.ts";
+import { type Configuration, type Constraint, Malformed } from "../runtime/environment.ts";
+import { type Fault, quote } from "../runtime/fault.ts";
 import { duration, ipAddress, oneOf, parsePort, path } from "../runtime/variables.ts";
 import { type EgressRule, parseEgressRules } from "../mesh-rules/egress-rules.ts";
 import { PORT } from "../mesh-rules/entries.ts";
 import { type IngressAllow, parseIngressAllow } from "../mesh-rules/ingress-allow.ts";
-import { type IngressRule, parseIngressRules } from "../mesh-rules/ingress-rules.ts";
-import { limitVariables } from "./limits.ts";
-import { workersVariable } from "./threads/event-loops.ts";
+import type { IngressRule } from "../mesh-rules/ingress-rules.ts";
+import { ingressVariables } from "../mesh-rules/ingress-variables.ts";
+import { limitVariables } from "./limits/limits.ts";
 import { parseSockets, type TransparentSocket } from "./transparent/sockets.ts";
 
-/** The variables of the mesh proxy (design §2), and what has to hold between them. */
+/** The variables of the mesh proxy (docs/design.md §2), and what has to hold between them. */
 export const variables = {
   CONTRAST_TLS_CONFIG_DIR: path("/tls-config", "the folder with certChain.pem, key.pem and mesh-ca.pem"),
-  CONTRAST_INGRESS_PROXY_CONFIG: {
-    help: "ingress rules; unset: ingress is not touched; empty: every port needs a client certificate",
-    unset: undefined as readonly IngressRule[] | undefined,
-    parse: parseIngressRules,
-  },
+  CONTRAST_INGRESS_PROXY_CONFIG: ingressVariables.CONTRAST_INGRESS_PROXY_CONFIG,
   CONTRAST_EGRESS_PROXY_CONFIG: { help: "egress rules", unset: [] as readonly EgressRule[], parse: parseEgressRules },
-  CONTRAST_INGRESS_MODE: oneOf(["transparent", "bind"], "transparent", "how ingress connections get here"),
+  CONTRAST_INGRESS_MODE: ingressVariables.CONTRAST_INGRESS_MODE,
   CONTRAST_INGRESS_BIND: ipAddress(undefined, "mode bind: the address to listen on"),
   CONTRAST_INGRESS_TARGET: ipAddress(undefined, "mode bind: the address that the application listens on"),
   CONTRAST_INGRESS_PORTS: {
@@ -27,12 +24,12 @@ export const variables = {
     parse: parsePorts,
   },
   CONTRAST_INGRESS_SOCKETS: {
-    help: "mode transparent: the program sets this for itself",
+    help: "mode transparent: internal, set by the program itself",
     unset: undefined as readonly TransparentSocket[] | undefined,
     parse: parseSockets,
   },
   CONTRAST_INGRESS_ALLOW: {
-    help: "the names that may connect to a port, as 8080=web,vote-bot, joined by ##; without: the whole mesh",
+    help: "the names that may connect to a port, like 8080=web,vote-bot, joined by ##; unset: the whole mesh",
     unset: [] as readonly IngressAllow[],
     parse: parseIngressAllow,
   },
@@ -41,19 +38,10 @@ export const variables = {
     unset: [] as readonly number[],
     parse: parsePorts,
   },
-  CONTRAST_TLS_MIN: oneOf(["1.2", "1.3"], "1.3", "the oldest version of TLS to speak"),
-  CONTRAST_DRAIN_TIMEOUT: duration(25_000, "how long connections may go on after the signal to stop (default: 25s)"),
-  CONTRAST_WORKERS: workersVariable,
-  CONTRAST_ADMIN_PORT: {
-    help: "the port of /healthz, /readyz, /metrics and /config; unset: none",
-    unset: undefined as number | undefined,
-    parse(text: string) {
-      const port = parsePort(text);
-      if (port === undefined) throw Malformed.text(text, PORT);
-      return port;
-    },
-  },
-  CONTRAST_ACCESS_LOG: oneOf(["0", "1"], "0", "1: a line of JSON on standard output for each connection"),
+  CONTRAST_TLS_MIN: oneOf(["1.2", "1.3"], "1.3", "the lowest TLS version to accept"),
+  CONTRAST_DRAIN_TIMEOUT: duration(25_000, "how long connections may continue after the signal to stop (default: 25s)"),
+  CONTRAST_ADMIN_PORT: ingressVariables.CONTRAST_ADMIN_PORT,
+  CONTRAST_ACCESS_LOG: oneOf(["0", "1"], "0", "1: one line of JSON on standard output for each connection"),
   ...limitVariables,
 };
 

@@ -1,41 +1,49 @@
 import type { Socket } from "node:net";
 import { type CipherNameAndProtocol, TLSSocket } from "node:tls";
-import { RefusalLog } from "../runtime/refusal-log.ts";
+import { type Refusal, RefusalLog } from "../runtime/refusal-log.ts";
 import { sourceOf } from "../runtime/source.ts";
 import { formatEndpoint } from "../mesh-rules/endpoint.ts";
 import { describeError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";
-import type { Joined, TlsFacts } from "./access-log.ts";
-import { type MeshProxyCode, MeshProxyError } from "./errors.ts";
-import { type Legs, plainLeg, reset } from "./leg.ts";
-import type { OpenConnection, Outcome, RuleMetrics } from "./metrics.ts";
-import type { Route } from "./proxy.ts";
-import { Splice } from "./splice.ts";
-import type { Watch } from "./watch.ts";
-
-/** Runs a TLS handshake: when it may, and with an eye on the time it takes. */
-export type RunHandshake = <T>(handshake: () => Promise<T>) => Promise<T>;
+import type { Joined, TlsFacts } from "./observe/access-log.ts";
+import type { DataPath, Splice } from "./carry/data-path.ts";
+import { type MeshProxyCode, MeshProxyError } from "./base/errors.ts";
+import type { Guest } from "./limits/guests.ts";
+import { tooManyBytes } from "./limits/held-bytes.ts";
+import { ignore, type Legs, plainLeg, reset } from "./base/leg.ts";
+import type { OpenConnection, Outcome, RuleMetrics } from "./observe/metrics.ts";
+import type { Watched } from "./limits/memory-watch.ts";
+import type { Handshakes, Route } from "./route.ts";
+import type { Telemetry } from "./telemetry.ts";
 
 /** What happens to connections all the time, by no fault of the configuration. */
 const EVERYDAY: ReadonlySet<string> = new Set<MeshProxyCode>(["client_gone", "connection_broken"]);
 
+export interface ConnectionsOptions {
+  readonly telemetry: Telemetry;
+  readonly dataPath: DataPath;
+  readonly log: Logger;
+}
+
 /** The connections of one route: limited, counted and logged. */
 export class Connections {
   readonly route: Route;
-  readonly watch: Watch;
+  readonly telemetry: Telemetry;
+  readonly dataPath: DataPath;
   readonly #at: string;
   readonly #log: Logger;
   readonly #refusals: RefusalLog;
-  readonly #open = new Set<Socket>();
+  readonly #open = new Set<Connection>();
 
-  constructor(route: Route, watch: Watch, log: Logger) {
+  constructor(route: Route, { telemetry, dataPath, log }: ConnectionsOptions) {
     this.route = route;
-    this.watch = watch;
+    this.telemetry = telemetry;
+    this.dataPath = dataPath;
     this.#at = formatEndpoint(route.at);
     this.#log = log;
     this.#refusals = new RefusalLog(log);
     // So that its counters are there, at zero, before the first connection.
-    watch.metrics.rule(route.direction, route.ruleOf(route.at.port));
+    telemetry.metrics.rule(route.direction, route.ruleOf(route.at.port));
   }
 
   /**
@@ -45,7 +53,7 @@ export class Connections {
    */
   serve(transport: Socket, ended: () => void): void {
     const { direction, ruleOf } = this.route;
-    const { admission, metrics } = this.watch;
+    const { admission, metrics } = this.telemetry;
     // Now, because a connection that is gone can't say any more where it came from.
     const { remoteAddress, remotePort = 0, localPort = 0 } = transport;
     const peer = formatEndpoint({ host: remoteAddress ?? "?", port: remotePort });
@@ -53,44 +61,51 @@ export class Connections {
     const source = direction === "ingress" && remoteAddress !== undefined ? sourceOf(remoteAddress) : "";
     const rule = ruleOf(localPort);
     const counts = metrics.rule(direction, rule);
+    const connection = new Connection(this, { transport, source, peer, rule, counts });
     let leave: () => void;
     try {
-      leave = admission.enter(direction, this.#at, source);
+      leave = admission.enter(direction, this.#at, source, connection);
     } catch (error) {
       reset(plainLeg(transport));
-      counts.end("refused", this.say(error, peer));
+      counts.end("refused", this.say(error, { peer, source }));
       ended();
       return;
     }
-    this.#open.add(transport);
-    const connection = new Connection(this, { transport, peer, rule, counts }, () => {
-      this.#open.delete(transport);
-      leave();
+    this.#open.add(connection);
+    void connection.begin(leave, () => {
+      this.#open.delete(connection);
       ended();
     });
-    void connection.begin(source);
   }
 
   resetAll(): void {
-    for (const transport of this.#open) reset(plainLeg(transport));
+    for (const connection of this.#open) connection.stop();
   }
 
   /** Tells the log. @returns the code */
-  say(error: unknown, peer: string): string {
+  say(error: unknown, { peer, source }: Pick<Refusal, "peer" | "source">): string {
     if (!(error instanceof MeshProxyError)) {
       const got = describeError(error);
-      this.#log.error({ code: "internal", peer, got }, "a connection ended by a fault of the proxy");
+      this.#log.error({ code: "internal", peer, got }, "an internal error of the proxy ended a connection");
       return "internal";
     }
     const { code, message, where, got, want, hint } = error;
     if (EVERYDAY.has(code)) this.#log.debug({ code, peer, where, got, want, hint }, message);
-    else this.#refusals.write(code, peer, message, { where, got, want, hint });
+    else
+      this.#refusals.write({ code, peer, source: source === "" ? "the pod" : source }, message, {
+        where,
+        got,
+        want,
+        hint,
+      });
     return code;
   }
 }
 
 interface Accepted {
   readonly transport: Socket;
+  /** Who it is counted for. */
+  readonly source: string;
   /** For the log. */
   readonly peer: string;
   readonly rule: string;
@@ -98,66 +113,105 @@ interface Accepted {
 }
 
 /** One connection, from its beginning to its end. What it keeps while it is open, it keeps as often as there are others. */
-class Connection implements OpenConnection {
+class Connection implements OpenConnection, Guest, Watched {
   readonly carried = { up: 0, down: 0 };
   readonly #of: Connections;
   readonly #accepted: Accepted;
-  readonly #ended: () => void;
-  readonly #began: number;
+  readonly since: number;
+  /** Whose bytes they are: of egress, everything is the application's, and the upstream is who does not take it. */
+  readonly source: string;
+  sockets: readonly Socket[];
+  /** Gives its place free. */
+  #leave = ignore;
+  #ended = ignore;
   /** For the access log. */
   readonly #listener: string | undefined;
   #joined: Joined | undefined;
   #splice: Splice | undefined;
+  #displaced: MeshProxyError | undefined;
 
-  constructor(connections: Connections, accepted: Accepted, ended: () => void) {
+  constructor(connections: Connections, accepted: Accepted) {
     this.#of = connections;
     this.#accepted = accepted;
-    this.#ended = ended;
-    this.#began = connections.watch.clock();
+    this.since = connections.telemetry.clock();
+    this.source = connections.route.direction === "ingress" ? accepted.source : `to ${connections.route.to}`;
+    this.sockets = [accepted.transport];
     const { localAddress = "?", localPort = 0 } = accepted.transport;
-    if (connections.watch.accessLog !== undefined) {
+    if (connections.telemetry.accessLog !== undefined) {
       this.#listener = formatEndpoint({ host: localAddress, port: localPort });
     }
-    accepted.counts.opened(this);
+  }
+
+  get isPending(): boolean {
+    return this.#splice === undefined;
   }
 
   get waiting(): number {
     return this.#splice?.waiting ?? 0;
   }
 
-  /** @param source who it is counted for */
-  async begin(source: string): Promise<void> {
-    const { transport, peer } = this.#accepted;
-    const { route, watch } = this.#of;
+  displace(): void {
+    this.#leave();
+    this.#abort(new MeshProxyError("too_many_connections", "the connection made room for another one"));
+  }
+
+  shed(): void {
+    this.#abort(tooManyBytes());
+  }
+
+  stop(): void {
+    this.#abort(new MeshProxyError("connection_broken", "the proxy ended before the connection"));
+  }
+
+  #abort(error: MeshProxyError): void {
+    this.#displaced = error;
+    if (this.#splice === undefined) reset(plainLeg(this.#accepted.transport));
+    else this.#splice.abort(error);
+  }
+
+  /** @param ended called when nothing of it is left */
+  async begin(leave: () => void, ended: () => void): Promise<void> {
+    this.#leave = leave;
+    this.#ended = ended;
+    const { transport, counts } = this.#accepted;
+    counts.opened(this);
+    this.#of.telemetry.memory.add(this);
+    const { route, telemetry, dataPath } = this.#of;
     try {
-      const legs = await route.connect(transport, this.#handshakes(source));
-      if (watch.accessLog !== undefined) this.#joined = describe(legs);
-      const both = [transport, legs.far.transport];
-      this.#splice = new Splice(legs, {
+      const legs = await route.connect(transport, this.#handshakes());
+      if (telemetry.accessLog !== undefined) this.#joined = describe(legs);
+      const both = [transport, legs.upstream.transport];
+      this.sockets = both;
+      this.#splice = dataPath.join(legs, {
+        heldBytes: telemetry.admission.heldBytes,
+        source: this.source,
         carried: this.carried,
         ended: (error) => {
           if (error === undefined) this.#close("completed", null, both);
-          else this.#close("broken", this.#of.say(error, peer), both);
+          else this.#close("broken", this.#of.say(error, this.#accepted), both);
         },
       });
     } catch (error) {
       reset(plainLeg(transport));
-      this.#close("refused", this.#of.say(error, peer), [transport]);
+      this.#close("refused", this.#of.say(this.#displaced ?? error, this.#accepted), [transport]);
     }
   }
 
   /** Those of clients take turns; those with upstreams are the proxy's own. */
-  #handshakes(source: string): RunHandshake {
-    const { transport, counts } = this.#accepted;
-    const { route, watch } = this.#of;
+  #handshakes(): Handshakes {
+    const { transport, source, counts } = this.#accepted;
+    const { route, telemetry } = this.#of;
     const timed = async <T>(handshake: () => Promise<T>): Promise<T> => {
-      const start = watch.clock();
+      const start = telemetry.clock();
       const result = await handshake();
-      counts.handshakes.observe((watch.clock() - start) / 1000);
+      counts.handshakes.observe((telemetry.clock() - start) / 1000);
       return result;
     };
-    if (route.direction === "egress") return timed;
-    return async (handshake) => watch.admission.handshake(transport, source, async () => timed(handshake));
+    if (route.direction === "egress") return { source, run: timed };
+    return {
+      source,
+      run: async (handshake) => telemetry.admission.handshake(transport, source, async () => timed(handshake)),
+    };
   }
 
   /** A peer that does not read may take its time for what is still to be written. That, too, is an open connection. */
@@ -174,33 +228,35 @@ class Connection implements OpenConnection {
 
   #end(outcome: Outcome, reason: string | null): void {
     const { rule, peer, counts } = this.#accepted;
-    const { route, watch } = this.#of;
+    const { route, telemetry } = this.#of;
+    telemetry.memory.remove(this);
     counts.closed(this);
     counts.end(outcome, reason ?? "");
-    watch.accessLog?.write({
+    telemetry.accessLog?.write({
       direction: route.direction,
       rule,
       listener: this.#listener ?? "?",
       peer,
       ...this.#joined,
       ...this.carried,
-      durationMs: Math.round(watch.clock() - this.#began),
+      durationMs: Math.round(telemetry.clock() - this.since),
       outcome,
       reason,
     });
+    this.#leave();
     this.#ended();
   }
 }
 
 /** Now, because TLS that has ended can't say any more what it was. */
-function describe({ near, far, upstreamCertificate }: Legs): Joined {
-  const { remoteAddress: host = "?", remotePort: port = 0 } = far.transport;
-  const upstream = formatEndpoint({ host, port });
-  const stream = [near.stream, far.stream].find((stream) => stream instanceof TLSSocket);
-  if (stream === undefined) return { upstream, names: [], tls: null };
+function describe({ downstream, upstream, upstreamCertificate }: Legs): Joined {
+  const { remoteAddress: host = "?", remotePort: port = 0 } = upstream.transport;
+  const address = formatEndpoint({ host, port });
+  const stream = [downstream.stream, upstream.stream].find((stream) => stream instanceof TLSSocket);
+  if (stream === undefined) return { upstream: address, names: [], tls: null };
   const certificate = upstreamCertificate ?? stream.getPeerX509Certificate();
   // Node escapes commas inside a name: none can pose as two.
-  return { upstream, names: certificate?.subjectAltName?.split(", ") ?? [], tls: tlsFacts(stream) };
+  return { upstream: address, names: certificate?.subjectAltName?.split(", ") ?? [], tls: tlsFacts(stream) };
 }
 
 function tlsFacts(stream: TLSSocket): TlsFacts {

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { isIP, type Socket } from "node:net";
 import { createServer, type TLSSocket } from "node:tls";
 import { beforeAll, expect, onTestFinished, test, vi } from "vitest";
-import { createMesh, type Mesh, type Workload } from "../test/mesh-certificates.ts";
+import { createMesh, type Mesh, type Workload } from "../pki/test-mesh.ts";
 import {
   connectPlain,
   ending,
@@ -15,7 +15,7 @@ import {
   startProxy,
   startServer,
 } from "../test/mesh-proxies.ts";
-import { DEADLINE_MS } from "./leg.ts";
+import { DEADLINE_MS } from "./base/leg.ts";
 
 const PROXY = "127.74.0.2";
 const UPSTREAM = "127.74.0.3";

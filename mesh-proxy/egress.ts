@@ -10,15 +10,17 @@ import {
 import type { EgressRule } from "../mesh-rules/egress-rules.ts";
 import { formatEndpoint } from "../mesh-rules/endpoint.ts";
 import { carriesSan } from "../mesh-rules/san.ts";
-import { failWhereCut } from "./close-notify.ts";
-import type { RunHandshake } from "./connection.ts";
-import type { Credentials } from "./credentials.ts";
-import type { CurrentCredentials } from "./current-credentials.ts";
-import { dial } from "./dial.ts";
-import { MeshProxyError, reason } from "./errors.ts";
-import { DEADLINE_MS, established, type Legs, plainLeg } from "./leg.ts";
-import type { Names } from "./names.ts";
-import { tlsSettings, type TlsVersion } from "./tls-settings.ts";
+import { failWhereCut } from "./tls/close-notify.ts";
+import type { Credentials } from "./tls/credentials.ts";
+import type { CurrentCredentials } from "./tls/current-credentials.ts";
+import { dial } from "./upstream/dial.ts";
+import { MeshProxyError, reason } from "./base/errors.ts";
+import { Intake, MOST_BYTES, type Reading } from "./handshake/intake.ts";
+import { DEADLINE_MS, established, type Legs, plainLeg } from "./base/leg.ts";
+import type { Names } from "./upstream/names.ts";
+import { withoutReadAhead } from "./base/read-ahead.ts";
+import type { Handshakes } from "./route.ts";
+import { tlsSettings, type TlsVersion } from "./tls/settings.ts";
 
 /** @returns the client side of mutual TLS, one for all upstreams: another one for each certificate set */
 export function egressContext(credentials: CurrentCredentials, oldestTls: TlsVersion): () => SecureContext {
@@ -32,6 +34,7 @@ export interface EgressOptions {
   readonly context: () => SecureContext;
   readonly names: Names;
   readonly now: () => Date;
+  readonly reading: Reading;
 }
 
 interface Session {
@@ -39,6 +42,11 @@ interface Session {
   /** Under which the peer was accepted: what another certificate set trusts may be something else. */
   readonly context: SecureContext;
   /** The peer's. */
+  readonly certificate: X509Certificate;
+}
+
+interface Secured {
+  readonly stream: TLSSocket;
   readonly certificate: X509Certificate;
 }
 
@@ -64,41 +72,58 @@ export class Egress {
    *
    * @throws MeshProxyError
    */
-  async connect(transport: Socket, runHandshake: RunHandshake): Promise<Legs> {
-    const far = await dial(this.#rule.upstream, transport, this.#options.names);
-    const { stream, certificate } = await runHandshake(async () => this.#secure(far, transport));
-    const leg = { stream, transport: far };
+  async connect(transport: Socket, { run }: Handshakes): Promise<Legs> {
+    const upstream = await dial(this.#rule.upstream, transport, this.#options.names);
+    const intake = this.#intake(upstream);
+    const { stream, certificate } = await run(async () => this.#secure(upstream, intake, transport));
+    const leg = { stream, transport: upstream };
     failWhereCut(leg);
-    return { near: plainLeg(transport), far: leg, upstreamCertificate: certificate };
+    intake.release();
+    return { downstream: plainLeg(transport), upstream: leg, upstreamCertificate: certificate };
   }
 
-  async #secure(far: Socket, near: Socket): Promise<{ stream: TLSSocket; certificate: X509Certificate }> {
+  #intake(upstream: Socket): Intake {
+    try {
+      return new Intake(upstream, `to ${this.#where}`, this.#options.reading);
+    } catch (error) {
+      upstream.destroy();
+      throw error;
+    }
+  }
+
+  async #secure(upstream: Socket, intake: Intake, downstream: Socket): Promise<Secured> {
     const { host } = this.#rule.upstream;
     const context = this.#options.context();
     const resumable = this.#resumable(context);
-    const stream = connect({
-      socket: far,
-      host,
-      secureContext: context,
-      // RFC 6066 §3: a DNS name without the dot at its end, and never an address.
-      ...(isIP(host) === 0 ? { servername: host.replace(/\.$/, "") } : {}),
-      rejectUnauthorized: true,
-      // The mesh CA names workloads, not hosts: any name will do unless the rule pins one, and that is checked below.
-      checkServerIdentity: anyName,
-      session: resumable?.ticket,
-    });
+    const stream = withoutReadAhead(() =>
+      connect({
+        socket: upstream,
+        host,
+        secureContext: context,
+        // RFC 6066 §3: a DNS name without the dot at its end, and never an address.
+        ...(isIP(host) === 0 ? { servername: host.replace(/\.$/, "") } : {}),
+        rejectUnauthorized: true,
+        // The mesh CA names workloads, not hosts: any name will do unless the rule pins one, and that is checked below.
+        checkServerIdentity: anyName,
+        session: resumable?.ticket,
+      }),
+    );
     // What Node asks for `checkServerIdentity`, and is costly: the whole chain as objects, with three digests of each.
     stream.getPeerCertificate = noCertificate;
     let certificate: X509Certificate | undefined;
     const remember = (ticket: Buffer): void => {
       // In TLS 1.2 a session may be known to others than the two peers (RFC 7627 §1).
       if (certificate === undefined || stream.getProtocol() === "TLSv1.2") return;
-      this.#session = { ticket, context, certificate };
+      // A session is the peer's certificate and a ticket, in which this side's certificate is.
+      if (ticket.length - certificate.raw.length <= LONGEST_TICKET) this.#session = { ticket, context, certificate };
     };
     stream.on("session", remember);
+    const done = (): void => intake.done();
+    stream.once("secureConnect", done);
+    intake.feed(stream);
     const where = this.#where;
     try {
-      await established(stream, "secureConnect", near, {
+      await established(stream, "secureConnect", downstream, {
         failed: (error) => refusal(error, stream, where),
         late: () =>
           new MeshProxyError("handshake_timeout", `no TLS handshake with the upstream within ${DEADLINE_MS} ms`, {
@@ -116,6 +141,8 @@ export class Egress {
       this.#session = undefined;
       stream.destroy();
       throw error;
+    } finally {
+      stream.off("secureConnect", done);
     }
   }
 
@@ -143,11 +170,18 @@ export class Egress {
   }
 }
 
+/**
+ * A peer that can't open the ticket any more asks for the whole chain behind it. Both have to fit into what it takes of a
+ * handshake; the chain is little longer than the ticket.
+ */
+const LONGEST_TICKET = MOST_BYTES / 3;
+
 const anyName = (): undefined => undefined;
 
 const noCertificate = (): DetailedPeerCertificate => ({}) as DetailedPeerCertificate;
 
 function refusal(error: Error, stream: TLSSocket, where: string): MeshProxyError {
+  if (error instanceof MeshProxyError) return error;
   // Node's types say Error; it is the code of OpenSSL's verification.
   const verification: unknown = stream.authorizationError;
   if (typeof verification === "string") {

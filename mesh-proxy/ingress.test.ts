@@ -3,8 +3,9 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { beforeAll, expect, onTestFinished, test, vi } from "vitest";
-import { createMesh, type Mesh, type Workload } from "../test/mesh-certificates.ts";
+import { createMesh, type Mesh, type Workload } from "../pki/test-mesh.ts";
 import {
+  bindIngress,
   connectPlain,
   connectSecurely,
   ending,
@@ -15,7 +16,7 @@ import {
   startProxy,
   startServer,
 } from "../test/mesh-proxies.ts";
-import { DEADLINE_MS } from "./leg.ts";
+import { DEADLINE_MS } from "./base/leg.ts";
 
 const PROXY = "127.73.0.2";
 const APPLICATION = "127.73.0.3";
@@ -163,13 +164,7 @@ test("where TLS is disabled, bytes pass untouched", async () => {
 
 test("an application that does not listen is a reset for the client", async () => {
   const port = await freePort(APPLICATION);
-  const lines = await startProxy(mesh, server, {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: PROXY,
-    CONTRAST_INGRESS_TARGET: APPLICATION,
-    CONTRAST_INGRESS_PORTS: `${port}`,
-  });
+  const lines = await startProxy(mesh, server, { ...bindIngress(PROXY, APPLICATION, port) });
   expect(await ending(connectSecurely(mesh, client, at(port)))).toBe("ECONNRESET");
   expect(refusals(lines)).toMatchObject([
     { code: "upstream_refused", where: `${APPLICATION}:${port}`, got: "ECONNREFUSED" },

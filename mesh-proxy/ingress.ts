@@ -3,13 +3,13 @@ import type { TLSSocket } from "node:tls";
 import type { Endpoint } from "../mesh-rules/endpoint.ts";
 import type { IngressAllow } from "../mesh-rules/ingress-allow.ts";
 import { carriesSan } from "../mesh-rules/san.ts";
-import type { TlsAcceptor } from "./acceptor.ts";
-import type { RunHandshake } from "./connection.ts";
-import { dial } from "./dial.ts";
-import { MeshProxyError } from "./errors.ts";
-import { type Legs, plainLeg } from "./leg.ts";
-import type { Names } from "./names.ts";
-import { proxyHeader } from "./proxy-protocol.ts";
+import type { SecureLeg, TlsAcceptor } from "./tls/acceptor.ts";
+import { dial } from "./upstream/dial.ts";
+import { MeshProxyError } from "./base/errors.ts";
+import { type Legs, plainLeg } from "./base/leg.ts";
+import type { Names } from "./upstream/names.ts";
+import { proxyHeader } from "./upstream/proxy-protocol.ts";
+import type { Handshakes } from "./route.ts";
 
 export interface IngressOptions {
   /** Who may connect to a port; every workload of the mesh to one that is not among them. */
@@ -42,16 +42,26 @@ export class Ingress {
     transport: Socket,
     acceptor: TlsAcceptor | undefined,
     application: Endpoint,
-    runHandshake: RunHandshake,
+    handshakes: Handshakes,
   ): Promise<Legs> {
-    const secure = acceptor && (await runHandshake(async () => acceptor.accept(transport)));
+    const secure = acceptor && (await this.#secure(transport, acceptor, handshakes));
     // Also of a resumed session: which port it was begun at does not matter.
     this.#requireAllowed(application.port, secure?.stream);
     // Now, because a connection that is gone can't say any more where it came from.
     const header = this.#proxyProtocol.has(application.port) ? proxyHeader(transport, secure?.stream) : undefined;
-    const far = await dial(application, transport, this.#names);
-    if (header !== undefined) far.write(header);
-    return { near: secure ?? plainLeg(transport), far: plainLeg(far) };
+    const upstream = await dial(application, transport, this.#names);
+    if (header !== undefined) upstream.write(header);
+    secure?.intake.release();
+    return { downstream: secure ?? plainLeg(transport), upstream: plainLeg(upstream) };
+  }
+
+  async #secure(transport: Socket, acceptor: TlsAcceptor, { source, run }: Handshakes): Promise<SecureLeg> {
+    const intake = await acceptor.begin(transport, source);
+    try {
+      return await run(async () => acceptor.accept(transport, intake));
+    } finally {
+      intake.close();
+    }
   }
 
   #requireAllowed(port: number, stream: TLSSocket | undefined): void {

@@ -4,8 +4,16 @@ import { rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
-import { createMesh, type Mesh, type Workload, writeTlsConfig } from "../test/mesh-certificates.ts";
-import { connectPlain, connectSecurely, ending, freePort, type LogLine, startServer } from "../test/mesh-proxies.ts";
+import { createMesh, type Mesh, type Workload, writeTlsConfig } from "../pki/test-mesh.ts";
+import {
+  bindIngress,
+  connectPlain,
+  connectSecurely,
+  ending,
+  freePort,
+  type LogLine,
+  startServer,
+} from "../test/mesh-proxies.ts";
 
 const PROXY = "127.76.0.2";
 const APPLICATION = "127.76.0.3";
@@ -54,14 +62,7 @@ async function tlsConfig(): Promise<string> {
 }
 
 async function ingress(port: number): Promise<Record<string, string>> {
-  return {
-    CONTRAST_TLS_CONFIG_DIR: await tlsConfig(),
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: PROXY,
-    CONTRAST_INGRESS_TARGET: APPLICATION,
-    CONTRAST_INGRESS_PORTS: `${port}`,
-  };
+  return { CONTRAST_TLS_CONFIG_DIR: await tlsConfig(), ...bindIngress(PROXY, APPLICATION, port) };
 }
 
 test("a wrong configuration exits with 2 and names every fault", async () => {
@@ -73,17 +74,17 @@ test("a wrong configuration exits with 2 and names every fault", async () => {
     CONTRAST_INGRESS_BINT: "127.0.0.1",
   });
   expect(await run.exit()).toBe(2);
-  expect(run.text).toBe(
+  expect(run.lines).toMatchObject([{ level: "fatal", code: "configuration" }]);
+  expect(run.lines[0]?.["msg"]).toBe(
     [
-      "mesh-proxy: configuration: 6 faults",
-      '  CONTRAST_INGRESS_PROXY_CONFIG, entry 1 "web#08080#false": got "08080", want a port: 1 to 65535, without sign, space or leading zero',
-      '  CONTRAST_INGRESS_PROXY_CONFIG, entry 2 "web": got 1 field, want <name>#<port>#<disableTLS>',
-      '  CONTRAST_EGRESS_PROXY_CONFIG, entry 1 "db#10.0.0.1:1#db:2": got "10.0.0.1", want an address of 127.0.0.0/8 or [::1]',
-      '  CONTRAST_INGRESS_MODE: got "Bind", want transparent or bind',
-      '  CONTRAST_ADMIN_PORT: got "0", want a port: 1 to 65535, without sign, space or leading zero',
-      "  CONTRAST_INGRESS_BINT: got an unknown variable, want CONTRAST_INGRESS_BIND",
-      "",
-    ].join("\n"),
+      'configuration: 6 faults: CONTRAST_INGRESS_PROXY_CONFIG, entry 1 "web#08080#false": got "08080", want a port: 1 to 65535, without sign, space or leading zero',
+      'CONTRAST_INGRESS_PROXY_CONFIG, entry 2 "web": got 1 field, want <name>#<port>#<disableTLS>',
+      'CONTRAST_EGRESS_PROXY_CONFIG, entry 1 "db#10.0.0.1:1#db:2": got "10.0.0.1", want an address of 127.0.0.0/8 or [::1]',
+      'CONTRAST_INGRESS_MODE: got "Bind", want transparent or bind',
+      'CONTRAST_ADMIN_PORT: got "0", want a port: 1 to 65535, without sign, space or leading zero',
+      "CONTRAST_INGRESS_BINT: got an unknown variable, want CONTRAST_INGRESS_BIND",
+      "correct these variables of the container and start it again",
+    ].join("; "),
   );
 });
 

@@ -2,7 +2,7 @@ import { type Endpoint, formatEndpoint, parseHost, parseLoopback } from "./endpo
 import { parseEntries } from "./entries.ts";
 import { parseSan } from "./san.ts";
 
-/** Where the application connects in plain text, and where that leads to over mutual TLS (design §3). */
+/** Where the application connects in plain text, and where that leads to over mutual TLS (docs/design.md §3). */
 export interface EgressRule {
   readonly name: string;
   readonly listen: Endpoint;

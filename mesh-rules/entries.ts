@@ -1,8 +1,9 @@
-import { type Fault, Malformed, quote } from "../runtime/environment.ts";
+import { Malformed } from "../runtime/environment.ts";
+import { type Fault, quote } from "../runtime/fault.ts";
 import { parsePort } from "../runtime/variables.ts";
 import type { Endpoint } from "./endpoint.ts";
 
-/** What both kinds of mesh rules have in common (design §3): entries joined by `##`, fields joined by `#`. */
+/** What both kinds of mesh rules have in common (docs/design.md §3): entries joined by `##`, fields joined by `#`. */
 export interface Grammar<Rule> {
   /** The form of an entry, as it is shown to whoever got it wrong. */
   readonly form: string;

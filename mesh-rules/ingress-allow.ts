@@ -1,4 +1,4 @@
-import { quote } from "../runtime/environment.ts";
+import { quote } from "../runtime/fault.ts";
 import { parsePort } from "../runtime/variables.ts";
 import { parseEntries, PORT } from "./entries.ts";
 import { parseSan } from "./san.ts";

@@ -1,6 +1,6 @@
 import { parseEntries } from "./entries.ts";
 
-/** What the ingress does with one port, other than to ask for a client certificate of the mesh (design §3). */
+/** What the ingress does with one port, other than to ask for a client certificate of the mesh (docs/design.md §3). */
 export interface IngressRule {
   readonly name: string;
   readonly port: number;

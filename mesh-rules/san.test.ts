@@ -1,6 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { expect, test } from "vitest";
-import { createMesh } from "../test/mesh-certificates.ts";
+import { createMesh } from "../pki/test-mesh.ts";
 import { carriesSan, parseSan } from "./san.ts";
 
 test.each(["web", "*", "a.example.", "_x.y", "10.0.0.1", "::1", "spiffe://mesh/web", "urn:mesh:web"])(

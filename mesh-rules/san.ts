@@ -3,8 +3,8 @@ import { isIP } from "node:net";
 import { isDnsName } from "./endpoint.ts";
 
 /**
- * Pinned names against the names of a certificate. As in the manifest (design §6): an IP address is an IP SAN, a URI is
- * a URI SAN, the rest are DNS SANs.
+ * Pinned names against the names of a certificate. As in the manifest (docs/design.md §6): an IP address is an IP SAN,
+ * a URI is a URI SAN, the rest are DNS SANs.
  */
 
 /** @returns the name, or undefined where no certificate can carry it */

@@ -24,6 +24,16 @@ test.each([
   expect(await addressFamilies(await settings(values))).toEqual(isOn ? ["IPv4", "IPv6"] : ["IPv4"]);
 });
 
+const known = async (): Promise<boolean> => true;
+const unknown = async (): Promise<boolean> => false;
+
 test("a kernel without IPv6 has IPv4 alone", async () => {
-  expect(await addressFamilies(join(await settings({}), "missing"))).toEqual(["IPv4"]);
+  expect(await addressFamilies(join(await settings({}), "missing"), unknown)).toEqual(["IPv4"]);
+});
+
+test("settings that can't be seen turn nothing off", async () => {
+  const empty = await settings({});
+  for (const folder of [empty, join(empty, "missing")]) {
+    expect(await addressFamilies(folder, known)).toEqual(["IPv4", "IPv6"]);
+  }
 });

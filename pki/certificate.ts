@@ -29,6 +29,8 @@ export interface CaRequest extends Validity {
   readonly issuer: Issuer;
   /** How many CAs may stand below this one. */
   readonly pathLength: number;
+  /** As of a leaf. */
+  readonly extensions?: ReadonlyMap<string, Buffer>;
 }
 
 export interface LeafRequest extends Validity {
@@ -43,17 +45,26 @@ export interface LeafRequest extends Validity {
 /** A CA certificate, PEM. */
 export function issueCa(request: CaRequest): string {
   const constraints = encodeSequence(TRUE, encodeInteger(request.pathLength));
-  return issue(request, [encodeExtension("2.5.29.19", constraints, true), CA_KEY_USAGE]);
+  return issue(request, [
+    encodeExtension("2.5.29.19", constraints, true),
+    CA_KEY_USAGE,
+    ...encodeExtensions(request.extensions),
+  ]);
 }
 
 /** A leaf certificate for both ends of TLS, PEM. */
 export function issueLeaf(request: LeafRequest): string {
-  const names = request.names.map(encodeName);
-  return issue(request, [
+  return issue(request, leafExtensions(request));
+}
+
+/** What of a leaf is as long as its names and further extensions make it. */
+export function leafExtensions({ names, extensions }: Pick<LeafRequest, "names" | "extensions">): readonly Buffer[] {
+  const encoded = names.map(encodeName);
+  return [
     ...LEAF_EXTENSIONS,
-    ...(names.length > 0 ? [encodeExtension("2.5.29.17", encodeSequence(...names))] : []),
-    ...[...(request.extensions ?? [])].map(([oid, value]) => encodeExtension(oid, value)),
-  ]);
+    ...(encoded.length > 0 ? [encodeExtension("2.5.29.17", encodeSequence(...encoded))] : []),
+    ...encodeExtensions(extensions),
+  ];
 }
 
 const TRUE = encodeDer(TAG.boolean, Buffer.of(0xff));
@@ -105,6 +116,10 @@ function signatureOf(key: KeyObject): typeof ECDSA_SHA256 {
   if (curve === "secp384r1") return ECDSA_SHA384;
   if (key.asymmetricKeyType === "rsa") return RSA_SHA256;
   throw new TypeError(`no certificate by a key of type ${key.asymmetricKeyType ?? "?"} ${curve ?? ""}`);
+}
+
+function encodeExtensions(extensions: ReadonlyMap<string, Buffer> = new Map()): Buffer[] {
+  return [...extensions].map(([oid, value]) => encodeExtension(oid, value));
 }
 
 function encodeExtension(oid: string, value: Buffer, critical = false): Buffer {

@@ -79,6 +79,9 @@ describe("a second encoding of the same value is refused", () => {
     ["an integer that is no byte", "02020100", (der) => der.byte("n")],
     ["a boolean of another value", "010101", (der) => der.boolean("b")],
     ["a boolean of two bytes", "0102ffff", (der) => der.boolean("b")],
+    ["an enumerated of two bytes", "0a020001", (der) => der.enumerated("e")],
+    ["an enumerated of no byte", "0a00", (der) => der.enumerated("e")],
+    ["a negative enumerated", "0a0180", (der) => der.enumerated("e")],
     ["an identifier without content", "0600", (der) => der.oid("id")],
     ["an identifier with a padded arc", "060355800a", (der) => der.oid("id")],
     ["an identifier that ends within an arc", "06025581", (der) => der.oid("id")],
@@ -95,6 +98,37 @@ describe("a second encoding of the same value is refused", () => {
   ])("%s", (_, hex, parse) => {
     expect(() => read(hex, parse)).toThrow(MalformedBytes);
   });
+});
+
+test("a fault in a nested element is told by its place in the whole", () => {
+  const bytes = encodeSequence(encodeInteger(1), encodeSequence(encodeInteger(2), Buffer.from("0201ff", "hex")));
+  const parse = (): unknown =>
+    readDer(bytes, "outer", (der) =>
+      der.sequence("outer", (outer) => [
+        outer.integer("one"),
+        outer.sequence("inner", (inner) => [inner.integer("two"), inner.integer("three")]),
+      ]),
+    );
+  const fault = bytes.indexOf(Buffer.from("0201ff", "hex"));
+  expect(fault).toBe(10);
+  expect(parse).toThrow(expect.objectContaining({ field: "three", offset: fault }));
+});
+
+test("a fault in a part that is read later is told by its place in the whole", () => {
+  const whole = encodeSequence(
+    encodeInteger(1),
+    encodeDer(TAG.octetString, encodeSequence(Buffer.from("0201ff", "hex"))),
+  );
+  const [value, offset] = readDer(whole, "outer", (der) =>
+    der.sequence("outer", (outer) => {
+      outer.integer("one");
+      const { content } = outer.element(TAG.octetString, "value");
+      return [content, outer.offset - content.length];
+    }),
+  );
+  const parse = (): unknown =>
+    readDer(value, "value", (der) => der.sequence("s", (inner) => inner.integer("n")), offset);
+  expect(parse).toThrow(expect.objectContaining({ field: "n", offset: whole.indexOf(Buffer.from("0201ff", "hex")) }));
 });
 
 test("arbitrary bytes are read or refused, never anything else", () => {

@@ -13,6 +13,7 @@ export const TAG = {
   octetString: 0x04,
   null: 0x05,
   oid: 0x06,
+  enumerated: 0x0a,
   utf8String: 0x0c,
   printableString: 0x13,
   ia5String: 0x16,
@@ -27,15 +28,21 @@ export const TAG = {
 export interface Element {
   readonly content: Buffer;
   readonly encoding: Buffer;
+  /** Where the encoding begins, as `DerReader.offset`. */
+  readonly offset: number;
 }
 
 /**
  * Reads all of `bytes`.
  *
+ * @param base where they begin in the structure that they are a part of: offsets count from its start
  * @throws MalformedBytes, also where `read` leaves something over
  */
-export function readDer<T>(bytes: Uint8Array, field: string, read: (der: DerReader) => T): T {
-  const reader = new DerReader(bytes);
+export function readDer<T>(bytes: Uint8Array, field: string, read: (der: DerReader) => T, base = 0): T {
+  return readAll(new DerReader(new Cursor(bytes, 0, base)), field, read);
+}
+
+function readAll<T>(reader: DerReader, field: string, read: (der: DerReader) => T): T {
   const value = read(reader);
   reader.end(field);
   return value;
@@ -44,8 +51,18 @@ export function readDer<T>(bytes: Uint8Array, field: string, read: (der: DerRead
 export class DerReader {
   readonly #cursor: Cursor;
 
-  constructor(bytes: Uint8Array) {
-    this.#cursor = new Cursor(bytes);
+  constructor(cursor: Cursor) {
+    this.#cursor = cursor;
+  }
+
+  /** Where the next element begins, from the start of the structure. */
+  get offset(): number {
+    return this.#cursor.offset;
+  }
+
+  /** What was read from `start` on. */
+  since(start: number): Buffer {
+    return this.#cursor.since(start);
   }
 
   /** The tag of the next element, or undefined at the end. */
@@ -59,15 +76,13 @@ export class DerReader {
 
   element(tag: number, field: string): Element {
     const start = this.#cursor.offset;
-    const got = this.#cursor.u8(field);
-    if (got !== tag) throw new MalformedBytes(field, start, `tag 0x${got.toString(16)}`, `tag 0x${tag.toString(16)}`);
-    const content = this.#cursor.bytes(this.#length(field), field);
-    return { content, encoding: this.#cursor.since(start) };
+    const content = this.#cursor.bytes(this.#header(tag, field), field);
+    return { content, encoding: this.#cursor.since(start), offset: start };
   }
 
   /** An element that holds others. */
   nested<T>(tag: number, field: string, read: (der: DerReader) => T): T {
-    return readDer(this.element(tag, field).content, field, read);
+    return readAll(new DerReader(this.#cursor.inner(this.#header(tag, field), field)), field, read);
   }
 
   sequence<T>(field: string, read: (der: DerReader) => T): T {
@@ -110,6 +125,16 @@ export class DerReader {
     const value = Number(`0x${content.toString("hex")}`);
     if (value > 255) throw new MalformedBytes(field, offset, content.toString("hex"), "0..255");
     return value;
+  }
+
+  /** An ENUMERATED of 0..127. */
+  enumerated(field: string): number {
+    const { offset } = this.#cursor;
+    const { content } = this.element(TAG.enumerated, field);
+    if (content.length !== 1 || content.readUInt8() > 127) {
+      throw new MalformedBytes(field, offset, content.toString("hex"), "one byte, 00 to 7f");
+    }
+    return content.readUInt8();
   }
 
   /** An OBJECT IDENTIFIER in dotted form. */
@@ -168,6 +193,14 @@ export class DerReader {
       throw new MalformedBytes(field, offset, JSON.stringify(text), "a time with seconds, ending in Z");
     }
     return time;
+  }
+
+  /** Reads tag and length. @returns the length of the content */
+  #header(tag: number, field: string): number {
+    const start = this.#cursor.offset;
+    const got = this.#cursor.u8(field);
+    if (got !== tag) throw new MalformedBytes(field, start, `tag 0x${got.toString(16)}`, `tag 0x${tag.toString(16)}`);
+    return this.#length(field);
   }
 
   /** X.690 §10.1: definite, and in the shortest form. */

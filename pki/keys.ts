@@ -15,6 +15,19 @@ export function generateEcKey(curve: Curve): Promise<KeyPair> {
   return generate("ec", { namedCurve: curve });
 }
 
+/**
+ * What an RSA key has to be to be worth something, and to cost its verifier no more than a few milliseconds. Keys of more
+ * bits, or with larger exponents, are made to keep others busy.
+ */
+export const RSA_LIMITS = { minBits: 2048, maxBits: 8192, maxExponentBits: 32 } as const;
+
+export function isUsableRsa({ asymmetricKeyType, asymmetricKeyDetails = {} }: KeyObject): boolean {
+  const { modulusLength = 0, publicExponent = 0n } = asymmetricKeyDetails;
+  const { minBits, maxBits, maxExponentBits } = RSA_LIMITS;
+  const fits = publicExponent > 1n && publicExponent < 2n ** BigInt(maxExponentBits);
+  return asymmetricKeyType === "rsa" && modulusLength >= minBits && modulusLength <= maxBits && fits;
+}
+
 /** A pair from its private half. */
 export function keyPairOf(privateKey: KeyObject): KeyPair {
   return { privateKey, publicKey: createPublicKey(privateKey) };

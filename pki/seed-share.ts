@@ -3,12 +3,17 @@ import { combine, split } from "shamir-secret-sharing";
 import { Secret } from "../runtime/secret.ts";
 
 /**
- * How a seed is shared among its owners (design §7). With a threshold of 1 every share is the seed itself. With a
- * higher one it is a point of Shamir's polynomials over GF(2^8), one for each byte: a value for each byte of the seed,
- * then the place where they were taken. Each owner's share is encrypted to the owner's RSA key.
+ * How a seed is shared among its owners (docs/design.md §7). With a threshold of 1 every share is the seed itself. With
+ * a higher one it is a point of Shamir's polynomials over GF(2^8), one for each byte: a value for each byte of the
+ * seed, then the place where they were taken. Each owner's share is encrypted to the owner's RSA key.
  */
 
-/** RSAES-OAEP (RFC 8017 §7.1) with SHA-256 and a fixed label: design §7. Shares that exist depend on every part of it. */
+export const SEED_LENGTH = 32;
+
+/**
+ * RSAES-OAEP (RFC 8017 §7.1) with SHA-256 and a fixed label: docs/design.md §7. Shares that exist depend on every part
+ * of it.
+ */
 const ENCRYPTION = {
   padding: constants.RSA_PKCS1_OAEP_PADDING,
   oaepHash: "sha256",
@@ -23,14 +28,42 @@ export async function splitSeed(seed: Secret, owners: number, threshold: number)
   return points.map((point) => new Secret(point));
 }
 
+/** Shares that were not made by `splitSeed`. The message tells nothing of them. */
+export class MalformedShares extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "MalformedShares";
+  }
+}
+
 /**
- * @param shares as many different ones as the threshold says; too few or wrong ones give another seed, which the caller
- *   has to notice
+ * A share has the form that `splitSeed` gave it. The values at place 0 are the seed itself, so whoever gives a share that
+ * was taken there alone decides what the others' shares come to.
+ *
+ * @throws MalformedShares
  */
-export async function combineShares(shares: readonly Secret[]): Promise<Secret> {
+export function requireShareForm(share: Secret, threshold: number): void {
+  const bytes = share.reveal();
+  const length = threshold === 1 ? SEED_LENGTH : SEED_LENGTH + 1;
+  if (bytes.length !== length) throw new MalformedShares(`a share has ${length} bytes, not ${bytes.length}`);
+  if (threshold > 1 && placeOf(share) === 0) throw new MalformedShares("a share is not taken at place 0");
+}
+
+/**
+ * @param shares as many as the threshold says; wrong ones give another seed, which the caller has to notice
+ * @throws MalformedShares where they are not of that form, or two were taken at one place
+ */
+export async function combineShares(shares: readonly Secret[], threshold: number): Promise<Secret> {
+  if (shares.length !== threshold) throw new MalformedShares(`it takes ${threshold} shares, not ${shares.length}`);
+  for (const share of shares) requireShareForm(share, threshold);
   const [only] = shares;
-  if (only !== undefined && shares.length === 1) return only;
+  if (only !== undefined && threshold === 1) return only;
+  if (new Set(shares.map(placeOf)).size < shares.length) throw new MalformedShares("two shares are of one place");
   return new Secret(await combine(shares.map((share) => new Uint8Array(share.reveal()))));
+}
+
+function placeOf(share: Secret): number | undefined {
+  return share.reveal().at(-1);
 }
 
 /** A share, readable by the holder of an RSA key only. @param ownerSpki DER */

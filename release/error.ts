@@ -5,6 +5,8 @@ export type ReleaseCode =
   | "not_ready"
   /** The images are not those of this version, or damaged: build them again. */
   | "unusable_images"
+  /** SOURCE_DATE_EPOCH is no time: correct it, or unset it. */
+  | "malformed_time"
   /** npm's package is not as it should be. */
   | "faulty_package"
   /** The folder for the release has something in it. */

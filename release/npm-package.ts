@@ -4,6 +4,7 @@ import { publint } from "publint";
 import { formatMessage } from "publint/utils";
 import { run } from "../images/run.ts";
 import { type Bill, billOf, npmEntry } from "../images/sbom.ts";
+import { writeBuildTime } from "./build-time.ts";
 import { ReleaseError } from "./error.ts";
 import type { ReleasedImage } from "./images.ts";
 import { type Manifest, readManifest } from "./readiness.ts";
@@ -19,6 +20,7 @@ const KEPT = ["name", "version", "description", "license", "repository", "type",
  *
  * @param work a folder for what is only needed meanwhile
  * @param out where the tarball goes
+ * @param built what the programs are to know as the time of their build
  * @returns its name
  * @throws ReleaseError faulty_package, ImageError
  */
@@ -27,13 +29,15 @@ export async function packNpm(
   work: string,
   out: string,
   images: readonly ReleasedImage[],
+  built: Date | undefined,
 ): Promise<string> {
   const manifest = await readManifest(root);
   // Anew, and not from dist/, which may be of other sources.
   const compiler = join(root, "node_modules", ".bin", "tsc");
   await run(compiler, ["-p", "tsconfig.build.json", "--outDir", join(work, "dist")], { cwd: root });
+  await writeBuildTime(join(work, "dist"), built);
   await rm(join(work, "dist", "demo"), { recursive: true });
-  await writeFile(join(work, "dist", "cli", "generate", "released-images.js"), releasedImages(images));
+  await writeFile(join(work, "dist", "policy", "released-images.js"), releasedImages(images));
   for (const file of ["README.md", "CHANGELOG.md", "LICENSE"]) await cp(join(root, file), join(work, file));
   await writeFile(join(work, "package.json"), `${JSON.stringify(publishable(manifest), undefined, 2)}\n`);
   await mkdir(out, { recursive: true });
@@ -69,7 +73,7 @@ function publishable(manifest: Manifest): Record<string, unknown> {
   };
 }
 
-/** The module that cli/generate/released-images.ts is in a checkout. */
+/** The module that policy/released-images.ts is in a checkout. */
 function releasedImages(images: readonly ReleasedImage[]): string {
   const known = Object.fromEntries(images.map(({ name, pinned }) => [name, pinned]));
   return `export const RELEASED_IMAGES = ${JSON.stringify(known, undefined, 2)};\n`;

@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { CodedError, describeError } from "../runtime/errors.ts";
 import { VERSION } from "../runtime/version.ts";
+import { buildTimeOf } from "./build-time.ts";
 import { ReleaseError } from "./error.ts";
 import { prepare, type Prepared } from "./prepare.ts";
 import { obstacles } from "./readiness.ts";
@@ -59,7 +60,8 @@ async function main(): Promise<number> {
       throw new ReleaseError("not_ready", `version ${VERSION} can't be released`, { got: found.join("; "), hint });
     }
     const images = values.images ?? buildImages(join(work, "images"));
-    const prepared = await prepare({ root, work: join(work, "package"), out, images, registry });
+    const built = buildTimeOf(root, process.env["SOURCE_DATE_EPOCH"]);
+    const prepared = await prepare({ root, work: join(work, "package"), out, images, registry, built });
     process.stdout.write(`${VERSION} is prepared in ${out}\n`);
     process.stdout.write(values["dry-run"] ? why(found) : publishing(out, prepared, registry ?? ""));
     return 0;

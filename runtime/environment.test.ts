@@ -1,6 +1,14 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { ConfigurationError, oneEditApart, readEnvironment } from "./environment.ts";
+import {
+  ConfigurationError,
+  KNOWN,
+  Malformed,
+  nameableByServices,
+  readEnvironment,
+  withoutServiceLinks,
+} from "./environment.ts";
+import { oneEditApart } from "./fault.ts";
 import { duration, ipAddress, oneOf, onlyIfOne, parsePort, path } from "./variables.ts";
 
 const variables = {
@@ -48,6 +56,99 @@ test.each(["CONTRAST_LOG_LEVL", "CONTRAST_LOG_LEVELL", "CONTRAST_LOG_LEVFL", "CO
 
 test("strangers are left alone, and so are the variables of other programs", () => {
   expect(faultsOf({ CONTRAST_COORDINATOR_SERVICE_HOST: "10.0.0.1", CONTRAST_EGRESS_PROXY_CONFIG: "x" })).toEqual([]);
+});
+
+const ADMIN_PORT = {
+  CONTRAST_ADMIN_PORT: {
+    help: "port",
+    unset: undefined,
+    parse(text: string): number | undefined {
+      const parsed = parsePort(text);
+      if (parsed === undefined) throw Malformed.text(text, "a port");
+      return parsed;
+    },
+  },
+};
+
+interface ServicePort {
+  readonly name?: string;
+  readonly port: number;
+  readonly protocol: "TCP" | "UDP" | "SCTP";
+}
+
+/** What a kubelet sets for a Service (pkg/kubelet/envvars/envvars.go of Kubernetes 1.34, FromServices). */
+function serviceLinks(service: string, address: string, ports: readonly ServicePort[]): Record<string, string> {
+  const variable = (text: string): string => text.toUpperCase().replaceAll("-", "_");
+  const host = address.includes(":") ? `[${address}]` : address;
+  const prefix = variable(service);
+  const links: Record<string, string> = {
+    [`${prefix}_SERVICE_HOST`]: address,
+    [`${prefix}_SERVICE_PORT`]: `${ports[0]?.port}`,
+  };
+  for (const [index, { name, port, protocol }] of ports.entries()) {
+    const url = `${protocol.toLowerCase()}://${host}:${port}`;
+    const own = `${prefix}_PORT_${port}_${protocol}`;
+    if (name !== undefined) links[`${prefix}_SERVICE_PORT_${variable(name)}`] = `${port}`;
+    if (index === 0) links[`${prefix}_PORT`] = url;
+    links[own] = url;
+    links[`${own}_PROTO`] = protocol.toLowerCase();
+    links[`${own}_PORT`] = `${port}`;
+    links[`${own}_ADDR`] = address;
+  }
+  return links;
+}
+
+/** Every name that a Service may have to look like ours: `contrast`, `contrast-admin`, … */
+const SERVICES = [...new Set(KNOWN.flatMap((name) => prefixes(name.toLowerCase().replaceAll("_", "-"))))];
+
+function prefixes(name: string): string[] {
+  const words = name.split("-");
+  return words.map((_, index) => words.slice(0, index + 1).join("-"));
+}
+
+test("a Service changes nothing, whatever its name, its address and its ports", () => {
+  const admin = { ...variables, ...ADMIN_PORT };
+  const unset = readEnvironment(admin, {});
+  const ports = fc.uniqueArray(
+    fc.record({
+      name: fc.option(fc.constantFrom("http", "web-ui", "port", "tcp", "service-host", "8080-tcp", "admin-port"), {
+        nil: undefined,
+      }),
+      port: fc.integer({ min: 1, max: 65_535 }),
+      protocol: fc.constantFrom("TCP", "UDP", "SCTP"),
+    }),
+    { minLength: 1, maxLength: 3, selector: ({ port }) => port },
+  );
+  const address = fc.constantFrom("10.96.0.7", "fd00::1", "None", "");
+  fc.assert(
+    fc.property(fc.constantFrom(...SERVICES), address, ports, (service, at, some) => {
+      expect(readEnvironment(admin, serviceLinks(service, at, some as ServicePort[]))).toEqual(unset);
+    }),
+    { numRuns: 2_000 },
+  );
+});
+
+test("every form of a link is passed by", () => {
+  for (const protocol of ["TCP", "UDP", "SCTP"] as const) {
+    for (const address of ["10.0.0.1", "fd00::1"]) {
+      const links = serviceLinks("contrast-admin", address, [{ name: "http", port: 80, protocol }]);
+      expect(Object.keys(links)).toHaveLength(8);
+      expect(withoutServiceLinks(links)).toEqual({});
+    }
+  }
+});
+
+test("a Service can name no variable but those that end like a service link", () => {
+  const names = Object.keys(serviceLinks("contrast-admin", "10.96.0.7", [{ name: "web", port: 80, protocol: "TCP" }]));
+  expect(nameableByServices(names)).toEqual(names);
+  expect(nameableByServices(KNOWN)).toEqual(["CONTRAST_ADMIN_PORT"]);
+});
+
+test("a port that is no service link is still looked at", () => {
+  expect(() => readEnvironment(ADMIN_PORT, { CONTRAST_ADMIN_PORT: "http://x" })).toThrow("CONTRAST_ADMIN_PORT");
+  expect(faultsOf({ CONTRAST_INGRESS_PORT: "8080" })).toEqual([
+    "CONTRAST_INGRESS_PORT: an unknown variable, CONTRAST_INGRESS_PORTS",
+  ]);
 });
 
 test("a constraint is looked at only where its variables are well formed", () => {

@@ -1,11 +1,5 @@
 import { CodedError } from "./errors.ts";
-
-/** One thing wrong with a configuration: where, what is there, what would be right. */
-export interface Fault {
-  readonly where: string;
-  readonly got: string;
-  readonly want: string;
-}
+import { type Fault, oneEditApart, quote } from "./fault.ts";
 
 /** Thrown by the `parse` of a variable: everything that is wrong with its text, relative to the variable. */
 export class Malformed extends Error {
@@ -76,7 +70,6 @@ export const KNOWN = [
   "CONTRAST_INGRESS_PROXY_PROTOCOL",
   "CONTRAST_TLS_MIN",
   "CONTRAST_DRAIN_TIMEOUT",
-  "CONTRAST_WORKERS",
   "CONTRAST_ADMIN_PORT",
   "CONTRAST_ACCESS_LOG",
   "CONTRAST_MAX_INGRESS_CONNECTIONS",
@@ -85,6 +78,7 @@ export const KNOWN = [
   "CONTRAST_MAX_HANDSHAKES",
   "CONTRAST_MAX_HANDSHAKES_PER_SOURCE",
   "CONTRAST_HANDSHAKE_TIMEOUT",
+  "CONTRAST_MEMORY_LIMIT",
   "CONTRAST_LISTEN_ADDRESS",
   "CONTRAST_STATE_DIR",
   "CONTRAST_STATE_STORE",
@@ -108,8 +102,9 @@ export function readEnvironment<V extends Variables>(
   const faults: Fault[] = [];
   const values: Record<string, unknown> = {};
   const configuration = values as Configuration<V>;
+  const own = withoutServiceLinks(environment);
   for (const [name, variable] of Object.entries(variables)) {
-    const text = environment[name];
+    const text = own[name];
     try {
       values[name] = text === undefined ? variable.unset : variable.parse(text);
     } catch (error) {
@@ -122,9 +117,29 @@ export function readEnvironment<V extends Variables>(
   for (const { about, faults: check } of constraints) {
     if (about.every((name) => name in values)) faults.push(...check(configuration));
   }
-  faults.push(...misspelt(environment, [...KNOWN, ...Object.keys(variables)]));
+  faults.push(...misspelt(own, [...KNOWN, ...Object.keys(variables)]));
   if (faults.length > 0) throw new ConfigurationError(faults);
   return configuration;
+}
+
+/**
+ * What the kubelet sets for a Service, which anybody may name `contrast-admin`: `CONTRAST_ADMIN_PORT=tcp://10.96.0.7:80`
+ * (https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables). Such a variable counts as
+ * not set.
+ */
+const SERVICE_LINK =
+  /_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)$/;
+const SERVICE_URL = /^(?:tcp|udp|sctp):\/\//;
+
+/** Those of a program's variables that a Service can set if nobody else does. */
+export function nameableByServices(names: readonly string[]): string[] {
+  return names.filter((name) => SERVICE_LINK.test(name) || name.endsWith("_PORT"));
+}
+
+export function withoutServiceLinks(environment: Environment): Environment {
+  const isLink = (name: string, text = ""): boolean =>
+    SERVICE_LINK.test(name) || (name.endsWith("_PORT") && SERVICE_URL.test(text));
+  return Object.fromEntries(Object.entries(environment).filter(([name, text]) => !isLink(name, text)));
 }
 
 function misspelt(environment: Environment, known: readonly string[]): Fault[] {
@@ -134,22 +149,4 @@ function misspelt(environment: Environment, known: readonly string[]): Fault[] {
       const meant = known.find((candidate) => oneEditApart(name, candidate));
       return meant === undefined ? [] : [{ where: name, got: "an unknown variable", want: meant }];
     });
-}
-
-/** One letter more, less, other, or two neighbours swapped. */
-export function oneEditApart(a: string, b: string): boolean {
-  const [short, long] = a.length <= b.length ? [a, b] : [b, a];
-  let start = 0;
-  while (start < short.length && short[start] === long[start]) start++;
-  let end = 0;
-  while (end < short.length - start && short[short.length - 1 - end] === long[long.length - 1 - end]) end++;
-  const left = short.slice(start, short.length - end);
-  const right = long.slice(start, long.length - end);
-  if (left.length <= 1 && right.length === 1) return true;
-  return left.length === 2 && right.length === 2 && left[0] === right[1] && left[1] === right[0];
-}
-
-/** The text as it is shown in a message: quoted, control characters escaped, never longer than a line. */
-export function quote(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 77)}...` : text);
 }

@@ -23,6 +23,13 @@ test("a pretty line can't be forged by what a peer sends", () => {
   expect(text.split("\n")).toHaveLength(2);
 });
 
+test("neither the message nor a field of a pretty line moves the cursor of a terminal", () => {
+  const evil = "\u001b[2J\u009b2J\u007f\r\nall";
+  const text = prettyLine(JSON.stringify({ ...line, msg: evil, peer: evil.slice(0, 8) }), false);
+  expect(text.match(/\p{Cc}/gu)).toEqual(["\n"]);
+  expect(text).toContain("\\u001b[2J\\u009b2J\\u007f\\u000d\\u000aall peer=\\u001b[2J");
+});
+
 test("a secret is printed by nobody", () => {
   const secret = new Secret(Buffer.from("hunter2"));
   for (const text of [secret.toString(), JSON.stringify({ secret }), inspect({ secret }), inspect(secret)]) {

@@ -4,7 +4,7 @@ import { oneOf } from "./variables.ts";
 export type { Logger } from "pino";
 
 export const logVariables = {
-  CONTRAST_LOG_LEVEL: oneOf(["debug", "info", "warn", "error"], "info", "what to log"),
+  CONTRAST_LOG_LEVEL: oneOf(["debug", "info", "warn", "error"], "info", "the lowest level to log"),
   CONTRAST_LOG_FORMAT: oneOf(["auto", "json", "pretty"], "auto", "auto: pretty on a terminal, json elsewhere"),
 } as const;
 
@@ -18,9 +18,15 @@ export interface LogOptions {
   readonly insecure?: string | undefined;
 }
 
-/** A logger that writes to standard error, synchronously: the last line before an exit is the one that matters. */
-export function createLogger(options: LogOptions): Logger {
-  const sink = destination({ dest: 2, sync: true });
+/**
+ * A logger that writes to standard error, synchronously: the last line before an exit is the one that matters.
+ *
+ * @param sink in place of standard error
+ */
+export function createLogger(
+  options: LogOptions,
+  sink: { write(line: string): unknown } = destination({ dest: 2, sync: true }),
+): Logger {
   const pretty = options.format === "pretty" || (options.format === "auto" && options.isTerminal);
   return pino(
     {
@@ -29,7 +35,7 @@ export function createLogger(options: LogOptions): Logger {
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    pretty ? { write: (line: string) => void sink.write(prettyLine(line, options.colour)) } : sink,
+    { write: (line: string) => void sink.write(pretty ? prettyLine(line, options.colour) : line) },
   );
 }
 
@@ -50,9 +56,14 @@ export function prettyLine(json: string, colour: boolean): string {
   const paint = (text: string, code: string): string => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
   const fields = Object.entries(rest).map(([key, value]) => {
     const text = typeof value === "string" && /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value);
-    return ` ${paint(`${key}=`, "2")}${text}`;
+    return ` ${paint(`${key}=`, "2")}${visible(text)}`;
   });
   const warning = insecure === undefined ? "" : ` ${paint(`[INSECURE: ${insecure}]`, "33")}`;
   const label = paint(level.toUpperCase().padEnd(5), COLOURS[level] ?? "0");
-  return `${time.slice(11, 23)} ${label} ${program}${warning} ${msg}${fields.join("")}\n`;
+  return `${time.slice(11, 23)} ${label} ${program}${warning} ${visible(msg)}${fields.join("")}\n`;
+}
+
+/** Whoever made the text can't make a second line of it, nor move the cursor of a terminal. */
+function visible(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

@@ -1,14 +1,16 @@
 import type { Socket } from "node:net";
+import { sourceOf } from "./source.ts";
 
 /**
  * Connections to a port that anybody may use and that answers at once. Each has an end, and where there are too many the
- * oldest one goes: idle peers can't keep the kubelet out.
+ * oldest one goes of the source that has most: neither idle peers nor a flood can keep the kubelet out.
  */
 export class NewestConnections {
   readonly #most: number;
   readonly #lifetimeMs: number;
   /** In the order of their arrival, as every Set. */
-  readonly #open = new Set<Socket>();
+  readonly #sources = new Map<string, Set<Socket>>();
+  #count = 0;
 
   constructor(most: number, lifetimeMs: number) {
     this.#most = most;
@@ -17,21 +19,41 @@ export class NewestConnections {
 
   /** @returns what lifts the limit of its time */
   add(socket: Socket): () => void {
-    const [oldest] = this.#open;
-    if (oldest !== undefined && this.#open.size >= this.#most) {
-      this.#open.delete(oldest);
-      oldest.destroy();
-    }
-    this.#open.add(socket);
+    const source = sourceOf(socket.remoteAddress ?? "0.0.0.0");
+    if (this.#count >= this.#most) this.#makeRoom();
+    this.#insert(source, socket);
     const timer = setTimeout(() => socket.destroy(), this.#lifetimeMs);
     socket.on("close", () => {
       clearTimeout(timer);
-      this.#open.delete(socket);
+      this.#delete(source, socket);
     });
     return () => clearTimeout(timer);
   }
 
+  #makeRoom(): void {
+    let [most, from] = [new Set<Socket>(), ""];
+    for (const [source, sockets] of this.#sources) if (sockets.size > most.size) [most, from] = [sockets, source];
+    const [oldest] = most;
+    if (oldest === undefined) return;
+    this.#delete(from, oldest);
+    oldest.destroy();
+  }
+
+  #insert(source: string, socket: Socket): void {
+    const known = this.#sources.get(source);
+    if (known === undefined) this.#sources.set(source, new Set([socket]));
+    else known.add(socket);
+    this.#count += 1;
+  }
+
+  #delete(source: string, socket: Socket): void {
+    const known = this.#sources.get(source);
+    if (known?.delete(socket) !== true) return;
+    this.#count -= 1;
+    if (known.size === 0) this.#sources.delete(source);
+  }
+
   destroyAll(): void {
-    for (const socket of this.#open) socket.destroy();
+    for (const sockets of this.#sources.values()) for (const socket of sockets) socket.destroy();
   }
 }

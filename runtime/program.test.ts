@@ -21,13 +21,13 @@ async function run(
   body: Program<typeof variables>["run"] = async () => 7,
   commands: Program<typeof variables>["commands"] = {},
 ) {
-  const seen = { stdout: "", stderr: "", code: -1, signals: new Map<string, () => void>() };
+  const seen = { stdout: "", stderr: "", code: -1, signals: new Map<string, (error: unknown) => void>() };
   const host = {
     argv: ["node", "program", ...argv],
     env,
     stdout: { write: (text: string) => (seen.stdout += text) },
     stderr: { write: (text: string) => (seen.stderr += text) },
-    on: (signal: string, listener: () => void) => seen.signals.set(signal, listener),
+    on: (event: string, listener: (error: unknown) => void) => seen.signals.set(event, listener),
     exit(code: number): never {
       seen.code = code;
       throw new Exited();
@@ -56,7 +56,8 @@ test("--help lists every variable, and --version is one line", async () => {
 test.each([["--verbose"], ["start"], ["--help", "me"]])("the arguments %j are refused with code 2", async (...argv) => {
   const seen = await run(argv, {});
   expect(seen.code).toBe(2);
-  expect(seen.stderr).toMatch(/^program: unknown argument .*\n$/);
+  expect(JSON.parse(seen.stderr)).toMatchObject({ level: "fatal", code: "arguments" });
+  expect(seen.stderr).toMatch(/^.*arguments: unknown argument .*; correct the arguments of the container.*\n$/);
 });
 
 test("a command is run in place of the program, with the same configuration", async () => {
@@ -72,8 +73,8 @@ test("a command is run in place of the program, with the same configuration", as
   expect((await measure("--help")).stdout).toContain(
     "[measure | --help | --version]\n\nCommands:\n  measure  measures\n",
   );
-  expect((await measure("measure", "me")).stderr).toBe(
-    'program: unknown argument "me", want measure, --help, --version or none\n',
+  expect((JSON.parse((await measure("measure", "me")).stderr) as { msg: string }).msg).toContain(
+    'unknown argument (got "me", want measure, --help, --version or none)',
   );
   expect((await measure("toString")).code).toBe(2);
 });
@@ -81,10 +82,27 @@ test("a command is run in place of the program, with the same configuration", as
 test("a bad configuration is code 2 and a message without a stack trace", async () => {
   const seen = await run([], { CONTRAST_TIMEOUT: "bad", CONTRAST_LOG_LEVEL: "bad" });
   expect(seen.code).toBe(2);
-  expect(seen.stderr).toBe(
-    'program: configuration: 2 faults\n  CONTRAST_TIMEOUT: got "bad", want a good one\n' +
-      '  CONTRAST_LOG_LEVEL: got "bad", want debug or info or warn or error\n',
-  );
+  expect(JSON.parse(seen.stderr)).toMatchObject({
+    level: "fatal",
+    program: "program",
+    code: "configuration",
+    msg:
+      'configuration: 2 faults: CONTRAST_TIMEOUT: got "bad", want a good one; ' +
+      'CONTRAST_LOG_LEVEL: got "bad", want debug or info or warn or error; ' +
+      "correct these variables of the container and start it again",
+  });
+});
+
+test("a bad configuration is one line for people, too", async () => {
+  const seen = await run([], { CONTRAST_TIMEOUT: "bad", CONTRAST_LOG_FORMAT: "pretty" });
+  expect(seen.stderr).toMatch(/^\S+ FATAL program configuration: 1 fault: CONTRAST_TIMEOUT: .* code=configuration\n$/);
+});
+
+test("an exception that nobody caught is exit code 1", async () => {
+  const seen = await run([], {});
+  seen.code = -1;
+  expect(() => seen.signals.get("uncaughtException")?.(new Error("lost"))).toThrow(Exited);
+  expect(seen.code).toBe(1);
 });
 
 test("the exit code is what the program returns, and 1 for what it throws", async () => {
@@ -101,7 +119,7 @@ test("SIGTERM and SIGINT tell it to stop", async () => {
     stop = running.stop;
     return 0;
   });
-  expect([...seen.signals.keys()]).toEqual(["SIGTERM", "SIGINT"]);
-  seen.signals.get("SIGTERM")?.();
+  expect([...seen.signals.keys()]).toEqual(["uncaughtException", "SIGTERM", "SIGINT"]);
+  seen.signals.get("SIGTERM")?.(undefined);
   expect(stop?.aborted).toBe(true);
 });

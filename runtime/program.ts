@@ -6,9 +6,10 @@ import {
   readEnvironment,
   type Variables,
 } from "./environment.ts";
-import { describeError } from "./errors.ts";
+import { CodedError } from "./errors.ts";
 import { EXIT } from "./exit.ts";
-import { createLogger, type Logger, type LogOptions, logVariables } from "./log.ts";
+import { logFailure } from "./failure.ts";
+import { createLogger, type Logger, logVariables } from "./log.ts";
 import { VERSION } from "./version.ts";
 
 /** A program that is told everything by its environment: the Coordinator, the Initializer, the mesh proxy. */
@@ -36,8 +37,6 @@ export interface Command<V extends Variables> {
 export interface Running<V extends Variables> {
   readonly configuration: Configuration<V>;
   readonly log: Logger;
-  /** What `log` was made by; a thread makes its own. */
-  readonly logOptions: LogOptions;
   readonly stop: AbortSignal;
 }
 
@@ -47,11 +46,14 @@ export interface Host {
   readonly env: Environment;
   readonly stdout: { write(text: string): unknown };
   readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean };
-  on(signal: "SIGTERM" | "SIGINT", listener: () => void): unknown;
+  on(event: "SIGTERM" | "SIGINT" | "uncaughtException", listener: (error: unknown) => void): unknown;
   exit(code: number): never;
 }
 
-/** Runs a program to its end and exits: 0 done, 1 failed, 2 wrong arguments or configuration, or what `run` returns. */
+/**
+ * Runs a program to its end and exits: 0 done, 1 failed, 2 wrong arguments or configuration, or what `run` returns. Where it
+ * fails, by an exception that nobody caught too, its last line says why (`logFailure`).
+ */
 export async function runProgram<V extends Variables>(program: Program<V>, host: Host): Promise<never> {
   const [first, ...others] = host.argv.slice(2);
   if (first === "--help" && others.length === 0) {
@@ -62,14 +64,26 @@ export async function runProgram<V extends Variables>(program: Program<V>, host:
     host.stdout.write(`${program.name} ${VERSION}\n`);
     return host.exit(EXIT.done);
   }
+  const isTerminal = host.stderr.isTTY === true;
+  const colour = isTerminal && host.env["NO_COLOR"] === undefined;
+  const terminal = { program: program.name, isTerminal, colour };
+  // Until the configuration is read, and to say what is wrong with it.
+  let log = createLogger({ ...terminal, level: "info", format: formatIn(host.env) }, host.stderr);
+  host.on("uncaughtException", (error) => {
+    logFailure(log, error);
+    host.exit(EXIT.failed);
+  });
   const commands = new Map(Object.entries(program.commands ?? {}));
   const command = first === undefined ? program : commands.get(first);
   if (command === undefined || others.length > 0) {
     const words = [...commands.keys(), "--help", "--version"];
     const stranger = words.includes(first ?? "") ? others[0] : first;
-    host.stderr.write(
-      `${program.name}: unknown argument ${JSON.stringify(stranger)}, want ${words.join(", ")} or none\n`,
-    );
+    const details = {
+      got: JSON.stringify(stranger),
+      want: `${words.join(", ")} or none`,
+      hint: "correct the arguments of the container",
+    };
+    logFailure(log, new CodedError("arguments", "unknown argument", details));
     return host.exit(EXIT.usage);
   }
   let configuration: Configuration<V & typeof logVariables>;
@@ -78,32 +92,32 @@ export async function runProgram<V extends Variables>(program: Program<V>, host:
     const constraints = command === program ? program.constraints : [];
     configuration = readEnvironment({ ...program.variables, ...logVariables }, host.env, constraints);
   } catch (error) {
-    if (!(error instanceof ConfigurationError)) throw error;
-    host.stderr.write(`${program.name}: ${error.describe()}\n`);
-    return host.exit(EXIT.usage);
+    logFailure(log, error);
+    return host.exit(error instanceof ConfigurationError ? EXIT.usage : EXIT.failed);
   }
-  const isTerminal = host.stderr.isTTY === true;
-  const logOptions: LogOptions = {
-    program: program.name,
+  log = createLogger({
+    ...terminal,
     level: configuration.CONTRAST_LOG_LEVEL,
     format: configuration.CONTRAST_LOG_FORMAT,
-    isTerminal,
-    colour: isTerminal && host.env["NO_COLOR"] === undefined,
     insecure: program.insecure?.(configuration),
-  };
-  const log = createLogger(logOptions);
+  });
   // Node as PID 1 ignores these signals unless it has a handler.
   const stop = new AbortController();
   host.on("SIGTERM", () => stop.abort());
   host.on("SIGINT", () => stop.abort());
   let code: number;
   try {
-    code = await command.run({ configuration, log, logOptions, stop: stop.signal });
+    code = await command.run({ configuration, log, stop: stop.signal });
   } catch (error) {
-    log.fatal(describeError(error));
+    logFailure(log, error);
     code = EXIT.failed;
   }
   return host.exit(code);
+}
+
+function formatIn(environment: Environment): "auto" | "json" | "pretty" {
+  const { CONTRAST_LOG_FORMAT: format } = environment;
+  return format === "json" || format === "pretty" ? format : "auto";
 }
 
 function help<V extends Variables>(program: Program<V>): string {

@@ -9,6 +9,11 @@ test.each([
   expect(sourceOf(one)).toBe(sourceOf(other));
 });
 
+test("a source is an address, or a network of IPv6", () => {
+  expect(sourceOf("::ffff:203.0.113.34")).toBe("203.0.113.34");
+  expect(sourceOf("2001:db8:1:2::1")).toBe("2001:db8:1:2::/64");
+});
+
 test.each([
   ["203.0.113.34", "203.0.113.35"],
   ["::ffff:203.0.113.34", "::ffff:203.0.113.35"],

@@ -8,5 +8,7 @@ import { socketOctets } from "../bytes/ip-address.ts";
 export function sourceOf(address: string): string {
   if (isIPv4(address)) return address;
   const octets = socketOctets(address);
-  return octets.length === 4 ? octets.join(".") : octets.subarray(0, 8).toString("hex");
+  if (octets.length === 4) return octets.join(".");
+  const groups = [0, 2, 4, 6].map((offset) => octets.readUInt16BE(offset).toString(16));
+  return `${groups.join(":")}::/64`;
 }

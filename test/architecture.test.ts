@@ -1,6 +1,5 @@
-import { readFileSync } from "node:fs";
+import { existsSync, globSync, readFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import { globSync } from "node:fs";
 import { expect, test } from "vitest";
 import { VERSION } from "../runtime/version.ts";
 
@@ -19,6 +18,9 @@ const LAYERS = [
   ["attestation"],
   ["manifest"],
   ["channel"],
+  ["registry"],
+  ["kubernetes"],
+  ["policy"],
   ["initializer", "mesh-proxy", "coordinator", "cli"],
   ["demo", "images"],
   ["release"],
@@ -61,10 +63,40 @@ test("time, randomness and the environment come in through the entry files", () 
   expect(wrong.map(({ file }) => file)).toEqual([]);
 });
 
+test("only tests take what test/ and the kits for tests hold", () => {
+  const kits = new Set(globSync("*/**/test-*.ts", { cwd: root, exclude: ["node_modules/**", "dist/**"] }));
+  const wrong: string[] = [];
+  for (const pattern of [program, "launch/**/*.ts", "{bench,fuzz}/**/*.ts"]) {
+    const mayUseKits = pattern.includes("bench");
+    for (const { file, text } of sources(pattern)) {
+      const targets = imports(text).map((target) => join(dirname(file), target));
+      const refused = targets.filter((target) => target.startsWith("test/") || (kits.has(target) && !mayUseKits));
+      wrong.push(...refused.map((target) => `${file} imports ${target}`));
+    }
+  }
+  expect(wrong).toEqual([]);
+});
+
+test("the tests of demo, bench and fuzz do not import from test/ either", () => {
+  const files = globSync("{demo,bench,fuzz}/**/*.test.ts", { cwd: root });
+  expect(files.length).toBeGreaterThan(5);
+  const wrong = files.filter((file) =>
+    imports(readFileSync(join(root, file), "utf8")).some((target) => join(dirname(file), target).startsWith("test/")),
+  );
+  expect(wrong).toEqual([]);
+});
+
 test("every folder of the programs has a layer", () => {
   const folders = new Set(sources("*/**/*.ts").map(({ file }) => file.split("/")[0]));
-  for (const folder of [...LAYERS.flat(), "launch", "test", "bench", "fuzz"]) folders.delete(folder);
+  for (const folder of [...LAYERS.flat(), "launch", "test", "bench", "fuzz", "cluster"]) folders.delete(folder);
   expect([...folders]).toEqual([]);
+});
+
+test("every test file that the configuration of the tests names is there", () => {
+  const text = readFileSync(join(root, "vitest.config.ts"), "utf8");
+  const names = [...text.matchAll(/^ {2}"([^"]+\.test\.ts)",$/gm)].map((match) => match[1] ?? "");
+  expect(names.length).toBeGreaterThan(15);
+  expect(names.filter((name) => globSync(name, { cwd: root }).length === 0)).toEqual([]);
 });
 
 test("the version is that of the package", () => {
@@ -74,4 +106,19 @@ test("the version is that of the package", () => {
 
 test("the lock file names no address", () => {
   expect(readFileSync(join(root, "package-lock.json"), "utf8")).not.toContain(`"resolved"`);
+});
+
+test("files that the documents name are there", () => {
+  const documents = globSync(["*.md", "docs/**/*.md"], { cwd: root, exclude: ["CHANGELOG.md"] });
+  const folders = new Set(globSync("*/", { cwd: root }));
+  const missing = documents.flatMap((document) => {
+    const text = readFileSync(join(root, document), "utf8");
+    const paths = Array.from(text.matchAll(/`([\w.-]+)\/([\w./-]+\.(?:ts|md|yml|proto|json|mjs|sh))`/g));
+    return paths
+      .filter(([, folder = ""]) => folders.has(folder))
+      .map(([, folder = "", path = ""]) => `${folder}/${path}`)
+      .filter((path) => !existsSync(join(root, path)))
+      .map((path) => `${document}: ${path}`);
+  });
+  expect(missing).toEqual([]);
 });

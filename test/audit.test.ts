@@ -10,14 +10,14 @@ import { UserAPI } from "../api/userapi_pb.ts";
 import { SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
 import { ChannelClient } from "../channel/client.ts";
-import { selfSigned } from "../channel/tls.ts";
 import { generateEcKey, keyPairOf, type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { decryptShare } from "../pki/seed-share.ts";
+import { keyDigestOf, leaveFor } from "./owner-leave.ts";
 import { type Program, startProgram } from "./programs.ts";
 
 /** What the Coordinator writes into its audit log while a deployment lives, and what it never writes anywhere. */
 
-const ADDRESS = "127.92.0.1";
+const ADDRESS = "127.93.0.1";
 const policies = {
   coordinator: Buffer.from("a Coordinator"),
   web: Buffer.from("web"),
@@ -77,8 +77,7 @@ async function asUser<T>(
   keys: KeyPair,
   call: (client: ChannelClient<unknown>, deadline: Date) => Promise<T>,
 ): Promise<T> {
-  const identity = await selfSigned(keys, new Date());
-  const client = new ChannelClient({ target: `${ADDRESS}:1313`, identity, handshakeMs: 5000 });
+  const client = new ChannelClient({ target: `${ADDRESS}:1313`, keys, handshakeMs: 5000 });
   try {
     return await call(client, new Date(Date.now() + 10_000));
   } finally {
@@ -99,9 +98,19 @@ const manifest = (names: string[]): Buffer => {
   );
 };
 
-const set = (names: string[], keys = owner) => {
+/** The first set of a state, which needs nobody's leave. */
+const set = (names: string[]) => {
   const request = { manifest: manifest(names), policies: [policies.coordinator, policies.web] };
-  return asUser(keys, (client, deadline) => client.call(UserAPI.method.setManifest, request, deadline));
+  return asUser(owner, (client, deadline) => client.call(UserAPI.method.setManifest, request, deadline));
+};
+
+const setAgain = (names: string[], keys = owner) => {
+  return asUser(keys, async (client, deadline) => {
+    const bytes = manifest(names);
+    const leave = await leaveFor(client, keys, bytes);
+    const request = { manifest: bytes, policies: [policies.coordinator, policies.web], ...leave };
+    return client.call(UserAPI.method.setManifest, request, deadline);
+  });
 };
 
 const parse = (text: string): Record<string, unknown>[] =>
@@ -112,11 +121,11 @@ const parse = (text: string): Record<string, unknown>[] =>
 
 test("who got what, who was refused why, and never a secret", { timeout: 60_000 }, async () => {
   const first = await startCoordinator("state");
-  const { seedShares } = await set(["web"]);
+  const { seedShares, latestTransition, rootCaCert } = await set(["web"]);
   expect(await enroll("web")).toBe(0);
   expect(await enroll("stranger")).toBe(3);
   const thief = await generateEcKey("P-384");
-  await expect(set(["evil"], thief)).rejects.toMatchObject({ code: "not_owner" });
+  await expect(setAgain(["evil"], thief)).rejects.toMatchObject({ code: "not_owner" });
   const counted = await (await fetch(`http://${ADDRESS}:9102/metrics`)).text();
   for (const line of [
     'contrast_meshapi_certificates_total{result="issued"} 1',
@@ -139,7 +148,7 @@ test("who got what, who was refused why, and never a secret", { timeout: 60_000 
   });
   const salt = seedShares?.salt ?? new Uint8Array();
   for (const { keys, share } of shares) {
-    const request = { seed: share, salt };
+    const request = { seed: share, salt, pinnedTransition: latestTransition, pinnedRootKey: keyDigestOf(rootCaCert) };
     await asUser(keys, (client, deadline) => client.call(UserAPI.method.recover, request, deadline));
     if (share === shares[0]?.share) {
       const readiness = await (await fetch(`http://${ADDRESS}:9102/probe/readiness`)).text();
@@ -199,7 +208,7 @@ test("a file is opened anew on SIGHUP; standard output then has nothing", { time
   renameSync(path, `${path}.1`);
   coordinator.child.kill("SIGHUP");
   await expect.poll(() => existsSync(path)).toBe(true);
-  await set(["web", "more"]);
+  await setAgain(["web", "more"]);
   coordinator.child.kill("SIGTERM");
   expect(await coordinator.exited).toBe(0);
   expect(parse(readFileSync(`${path}.1`, "utf8")).map(({ event }) => event)).toEqual([

@@ -7,7 +7,7 @@ import { type Program, startProgram } from "./programs.ts";
 
 /** The CLI as users run it, against a Coordinator that runs as a program. */
 
-const ADDRESS = "127.88.0.1";
+const ADDRESS = "127.85.0.1";
 const COORDINATOR = ["-c", `${ADDRESS}:1313`];
 const root = join(import.meta.dirname, "..");
 
@@ -206,7 +206,7 @@ test("findings are lines of standard error and a list of the result, and errors 
 
 test("nobody at the address is exit code 4", async () => {
   const { code, stderr } = await contrast("--insecure", "verify", ...COORDINATOR);
-  expect(stderr).toMatch(/unreachable.*127\.88\.0\.1:1313/);
+  expect(stderr).toMatch(/unreachable.*127\.85\.0\.1:1313/);
   expect(code).toBe(4);
 });
 

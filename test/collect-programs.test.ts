@@ -1,20 +1,23 @@
 import { createHash, X509Certificate } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { UserAPI } from "../api/userapi_pb.ts";
-import { SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
+import { vcekUrl } from "../attestation/endorsements/amd.ts";
+import { openSimulatedAttester } from "../attestation/simulated/attester.ts";
+import { MACHINE_TCB } from "../attestation/simulated/machine.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
-import { ChannelClient } from "../channel/client.ts";
-import { selfSigned } from "../channel/tls.ts";
-import { generateEcKey } from "../pki/keys.ts";
+import { parseSnpReport } from "../attestation/snp/report.ts";
 import { type FakeKernel, NO_FAKE_KERNEL, startFakeKernel } from "./fake-kernel/start.ts";
 import { type Program, startProgram } from "./programs.ts";
+import { setManifest, webManifest } from "./web-deployment.ts";
 
 /** The programs, in what looks like a VM with SEV-SNP to them. */
 
-const ADDRESS = "127.88.0.1";
+const ADDRESS = "127.90.0.1";
 const policies = [Buffer.from("the Coordinator's policy"), Buffer.from("web's policy")] as const;
 const [coordinatorHash, webHash] = policies.map((policy) => createHash("sha256").update(policy).digest()) as [
   Buffer,
@@ -59,29 +62,8 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("in a VM with SEV-SNP", () => {
     return start("initializer/main.ts", { CONTRAST_TLS_CONFIG_DIR: join(dir, "volume"), ...environment });
   }
 
-  async function setManifest(): Promise<void> {
-    const entry = (Role: string, SANs: readonly string[]) => ({ SANs, WorkloadSecretID: "", Role });
-    const manifest = {
-      Policies: {
-        [coordinatorHash.toString("hex")]: entry("coordinator", []),
-        [webHash.toString("hex")]: entry("", ["web"]),
-      },
-      ReferenceValues: { insecure: [{ RootDigest: vendor.rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
-      WorkloadOwnerKeyDigests: [],
-      SeedshareOwnerPubKeys: [],
-    };
-    const client = new ChannelClient({
-      target: `${ADDRESS}:1313`,
-      identity: await selfSigned(await generateEcKey("P-256"), new Date()),
-      handshakeMs: 5000,
-    });
-    try {
-      const request = { manifest: Buffer.from(JSON.stringify(manifest)), policies: [...policies] };
-      await client.call(UserAPI.method.setManifest, request, new Date(Date.now() + 10_000));
-    } finally {
-      client.close();
-    }
-  }
+  const setWebManifest = async (): Promise<void> =>
+    setManifest(ADDRESS, webManifest(vendor, [coordinatorHash, webHash], ""), policies);
 
   test("the Initializer gets certificates for the evidence that it collects", async () => {
     const coordinator = start("coordinator/main.ts", {
@@ -92,7 +74,7 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("in a VM with SEV-SNP", () => {
       CONTRAST_LISTEN_ADDRESS: ADDRESS,
     });
     await coordinator.line("ready");
-    await setManifest();
+    await setWebManifest();
     const initializer = startInitializer({
       CONTRAST_TEE: "snp",
       CONTRAST_TSM_REPORT_DIR: kernel.tsmReportDir,
@@ -104,15 +86,57 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("in a VM with SEV-SNP", () => {
     expect(await readdir(kernel.tsmReportDir)).toEqual([]);
   });
 
+  test("where the host gives no certificate of the chip, the Initializer asks AMD's service for it, again and again", async () => {
+    const { report, certificates } = await (await openSimulatedAttester(join(dir, "vm"))).collect(Buffer.alloc(64));
+    const { chipId } = parseSnpReport(report);
+    const vcek = vcekUrl({ product: "Milan", chipId, tcb: MACHINE_TCB });
+    const asked: (string | undefined)[] = [];
+    let isDown = true;
+    const proxy = createServer((request, response) => {
+      asked.push(request.url);
+      if (isDown) response.writeHead(503).end();
+      else response.end(certificates[0]);
+    });
+    proxy.listen(0, ADDRESS);
+    await once(proxy, "listening");
+    const CONTRAST_COLLATERAL_PROXY = `http://${ADDRESS}:${(proxy.address() as AddressInfo).port}`;
+    await kernel.set({ certificates: "issuers" });
+    const coordinator = start("coordinator/main.ts", {
+      CONTRAST_SEV_GUEST_DEVICE: kernel.sevGuestDevice,
+      CONTRAST_TSM_REPORT_DIR: join(dir, "no-such"),
+      CONTRAST_ALLOW_INSECURE: "1",
+      CONTRAST_STATE_DIR: join(dir, "state-of-proxy"),
+      CONTRAST_LISTEN_ADDRESS: ADDRESS,
+      CONTRAST_COLLATERAL_PROXY,
+    });
+    await coordinator.line("ready");
+    await setWebManifest();
+    const initializer = startInitializer({
+      CONTRAST_TEE: "snp",
+      CONTRAST_TSM_REPORT_DIR: kernel.tsmReportDir,
+      CONTRAST_TLS_CONFIG_DIR: join(dir, "volume-of-proxy"),
+      COORDINATOR_HOST: ADDRESS,
+      CONTRAST_COLLATERAL_PROXY,
+    });
+    expect((await initializer.line("waiting:")).msg).toMatch(/vendor_unreachable: .*status 503 at try 3/);
+    isDown = false;
+    expect(await initializer.exited).toBe(0);
+    const chain = await readFile(join(dir, "volume-of-proxy", "certChain.pem"));
+    expect(new X509Certificate(chain).subjectAltName).toBe("DNS:web");
+    // The Coordinator asked for nothing: neither it nor anybody else asks about a chip for a stranger.
+    expect(new Set(asked)).toEqual(new Set([`/${vcek.host}${vcek.pathname}${vcek.search}`]));
+    proxy.close();
+  }, 90_000);
+
   test("the Initializer waits for the Coordinator once it has found its TEE", async () => {
     const initializer = startInitializer({
       CONTRAST_TEE: "snp",
       CONTRAST_TSM_REPORT_DIR: kernel.tsmReportDir,
-      COORDINATOR_HOST: "127.88.0.2",
+      COORDINATOR_HOST: "127.90.0.2",
       CONTRAST_TIMEOUT: "2s",
     });
     expect(await initializer.exited).toBe(4);
-    expect(initializer.log.map(({ msg }) => msg)).toContain("asking for certificates");
+    expect(initializer.log.map(({ msg }) => msg)).toContain("requesting certificates");
   });
 
   test("the Initializer says what it tried where there is no TEE", async () => {

@@ -1,9 +1,12 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { get } from "../demo/browser.ts";
+import { commitTime } from "../runtime/build-time.ts";
 import { type Engine, NO_ENGINE, runToEnd, startEngine } from "./engine.ts";
 
 /** The images and deploy/compose.yml, for real: built, started, used with a browser, taken down. */
@@ -59,7 +62,10 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
     }
     execFileSync("cp", ["-a", join(root, "node_modules"), join(other, "node_modules")]);
     execFileSync("chmod", ["-R", "go-rwx", join(other, "images"), join(other, "LICENSE")]);
-    execFileSync("sh", ["-c", "umask 077; npm run build"], { cwd: other, stdio: "ignore" });
+    // It has no history to take the time of its build from.
+    const SOURCE_DATE_EPOCH = `${(commitTime(root)?.getTime() ?? 0) / 1000}`;
+    const env = { ...process.env, SOURCE_DATE_EPOCH };
+    execFileSync("sh", ["-c", "umask 077; npm run build"], { cwd: other, stdio: "ignore", env });
     const again = await runToEnd(
       [
         "sh",
@@ -70,7 +76,7 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
         "--arch",
         arch,
         "--only",
-        "initializer,mesh-proxy",
+        "initializer,coordinator",
         "--out",
         join(scratch, "again"),
       ],
@@ -78,7 +84,7 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
     );
     expect(again.code, again.output).toBe(0);
     const digests = JSON.parse(await readFile(join(scratch, "again", "images.json"), "utf8")) as Built[];
-    expect(digests.map(({ digest }) => digest)).toEqual(built.slice(0, 2).map(({ digest }) => digest));
+    expect(digests.map(({ digest }) => digest)).toEqual([built[0], built[2]].map((image) => image?.digest));
   }, 600_000);
 
   test("an image has its program, a plain user, labels, and no shell", async () => {
@@ -153,6 +159,86 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
     const { code, output } = await engine.run([...compose, "--no-build"], away);
     expect(output).toMatch(/^compose: engine_missing: the Docker engine does not answer .*install-engine\.sh/);
     expect(code).toBe(1);
+  });
+
+  describe("where no engine answers", () => {
+    const archive = (): string => join(scratch, "images.tar");
+    /** Everything that an engine of its own could leave behind, and nothing of other engines and clusters. */
+    const traces = async (): Promise<string[]> => {
+      const list = async (folder: string): Promise<string[]> =>
+        (await readdir(folder).catch(() => [])).map((name) => join(folder, name));
+      const cgroups = await list("/sys/fs/cgroup");
+      const folders = ["/etc", "/opt", "/run", "/var/lib", tmpdir(), "/sys/fs/cgroup", ...cgroups].map(list);
+      const names = [...(await Promise.all(folders)).flat(), ...(await list("/etc/docker"))];
+      // Each process of an engine has its folder in the command line.
+      const processes = execFileSync("sh", ["-c", "ps -eo args | grep -E '[c]ontrast-engine-' || true"], {
+        encoding: "utf8",
+      });
+      const own = names.filter((name) => /docker|^\/opt\/containerd$|contrast-engine-/.test(name));
+      return [...own, ...processes.trim().split("\n")].toSorted();
+    };
+    let before: string[];
+
+    beforeAll(async () => {
+      const saved = await engine.run([
+        "docker",
+        "save",
+        "-o",
+        archive(),
+        ...NAMES.map((name) => `contrast/${name}:0.1.0`),
+      ]);
+      expect(saved.code, saved.output).toBe(0);
+      before = await traces();
+    });
+
+    /** Starts the program where no engine answers, up to a line of its output. */
+    async function startAlone(
+      line: string,
+    ): Promise<{ code: Promise<number | null>; kill: (signal: NodeJS.Signals) => void }> {
+      const { DOCKER_HOST: _, ...environment } = process.env;
+      const ports = { CONTRAST_WEB_PORT: "28443", CONTRAST_COORDINATOR_PORT: "21313" };
+      const args = ["demo/compose/program.ts", "--load", archive()];
+      const child = spawn(process.execPath, args, {
+        cwd: root,
+        env: { ...environment, ...ports },
+        stdio: ["ignore", "pipe", "pipe"],
+      });
+      const code = once(child, "exit").then(([value]) => value as number | null);
+      let output = "";
+      child.stderr.on("data", (chunk) => (output += String(chunk)));
+      await new Promise<void>((resolve, reject) => {
+        child.stdout.on("data", (chunk) => {
+          output += String(chunk);
+          if (output.includes(line)) resolve();
+        });
+        child.once("exit", () => reject(new Error(output)));
+      });
+      return { code, kill: (signal) => void child.kill(signal) };
+    }
+
+    test("it starts one that ends with it: the published ports answer, and nothing is left", async () => {
+      const { code, kill } = await startAlone("Ctrl-C takes it down");
+      const ca = await readFile(join(root, "demo-run", "compose", "verify", "mesh-ca.pem"), "utf8");
+      const { status } = await get({ ca }, { address: "127.0.0.1", port: 28_443, name: "web", path: "/api/list" });
+      expect(status).toBe(200);
+      kill("SIGINT");
+      expect(await code).toBe(0);
+      expect(await traces()).toEqual(before);
+    }, 180_000);
+
+    test("who interrupts it while it starts finds nothing left", async () => {
+      const { code, kill } = await startAlone("coordinator runs");
+      kill("SIGTERM");
+      expect(await code).toBe(130);
+      expect(await traces()).toEqual(before);
+    }, 180_000);
+
+    test("who kills it finds nothing left a moment later", async () => {
+      const { code, kill } = await startAlone("INSECURE");
+      kill("SIGKILL");
+      await code;
+      await expect.poll(traces, { timeout: 30_000, interval: 500 }).toEqual(before);
+    }, 180_000);
   });
 
   test.skipIf(NO_BROWSER !== undefined)(

@@ -11,8 +11,8 @@ import { UserAPI } from "../api/userapi_pb.ts";
 import { SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
 import { ChannelClient } from "../channel/client.ts";
-import { selfSigned } from "../channel/tls.ts";
 import { generateEcKey, type KeyPair, spkiDigest } from "../pki/keys.ts";
+import { leaveFor } from "./owner-leave.ts";
 import { type Program, startProgram } from "./programs.ts";
 
 /** Coordinator and Initializer as the programs they are, over real sockets; the CLI's part is played by its channel. */
@@ -93,13 +93,11 @@ function manifest(names: string[]): Buffer {
 }
 
 async function setManifest(names: string[], keys = owner): Promise<{ meshCaCert: string; rootCaCert: string }> {
-  const client = new ChannelClient({
-    target: `${ADDRESS}:1313`,
-    identity: await selfSigned(keys, new Date()),
-    handshakeMs: 5000,
-  });
+  const client = new ChannelClient({ target: `${ADDRESS}:1313`, keys, handshakeMs: 5000 });
   try {
-    const request = { manifest: manifest(names), policies: [policies.coordinator, policies.web] };
+    const bytes = manifest(names);
+    const leave = await leaveFor(client, keys, bytes);
+    const request = { manifest: bytes, policies: [policies.coordinator, policies.web], ...leave };
     return await client.call(UserAPI.method.setManifest, request, new Date(Date.now() + 10_000));
   } finally {
     client.close();
@@ -214,6 +212,7 @@ test("after a restart the Coordinator needs recovery, and Initializers wait for 
   expect(await first.exited).toBe(0);
   await startCoordinator("state-restart");
   expect(await probe("/probe/readiness")).toEqual({ status: 503, text: "recovery\n" });
+  expect((await probe("/probe/liveness")).status).toBe(200);
   const initializer = startInitializer("volume-restart", { CONTRAST_TIMEOUT: "2s" });
   await initializer.line("waiting: needs_recovery");
   expect(await initializer.exited).toBe(5);
@@ -245,8 +244,9 @@ test.each([
 ])("%s with %j names what is wrong and exits with 2", async (program, environment, names) => {
   const started = start([`${program}/main.ts`], environment);
   expect(await started.exited).toBe(2);
-  for (const name of names) expect(started.text.join("\n")).toContain(`  ${name}: got `);
-  expect(started.text.join("\n")).not.toMatch(/^\s+at /m);
+  expect(started.log).toMatchObject([{ level: "fatal", code: "configuration" }]);
+  for (const name of names) expect(started.log[0]?.msg).toContain(` ${name}: got `);
+  expect(started.text).toEqual([]);
 });
 
 test("garbage on any port is closed with one line of the log, and others are served", async () => {

@@ -126,8 +126,9 @@ export class CrashRounds {
   }
 
   async #killDuringSet(program: Program): Promise<void> {
-    const next = this.#deployment.manifest(`round-${this.#rounds}`);
-    const owner = await connected(this.#deployment.workloadOwner());
+    const owner = await this.#deployment.workloadOwner();
+    // It asks for what is in force, so the connection is made, and the set is all that happens from here on.
+    const next = await this.#deployment.allowed(owner, `round-${this.#rounds}`);
     const stop = new AbortController();
     const instant = changes(this.#known.directory, this.#chance.below(CHANGES_OF_A_SET + 5), stop.signal);
     const set = call(owner, UserAPI.method.setManifest, next);
@@ -140,7 +141,7 @@ export class CrashRounds {
     }
     this.outcomes.answered++;
     this.#known.history.push(next.manifest.toString());
-    this.#known.share ??= this.#deployment.openSeedShare(answer.seedShares);
+    this.#known.share ??= this.#deployment.openSeedShare(answer);
   }
 
   #newDirectory(): Known {
@@ -151,14 +152,14 @@ export class CrashRounds {
 
 /** @returns how long the recovery takes that a new process is asked for first, in milliseconds */
 async function measureRecovery(deployment: Deployment, directory: string): Promise<number> {
-  const { seedShares } = await withCoordinator(deployment, directory, async () => {
+  const answer = await withCoordinator(deployment, directory, async () => {
     const owner = await connected(deployment.workloadOwner());
     return call(owner, UserAPI.method.setManifest, deployment.manifest("measured")).finally(() => owner.close());
   });
   return withCoordinator(deployment, directory, async () => {
     const owner = await connected(deployment.seedshareOwner());
     const begin = performance.now();
-    await call(owner, UserAPI.method.recover, deployment.openSeedShare(seedShares));
+    await call(owner, UserAPI.method.recover, deployment.openSeedShare(answer));
     owner.close();
     return performance.now() - begin;
   });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-/** The demo as a user runs it. One after the other: its addresses are fixed, as the deployment's are. */
+/** The demo as a user runs it. */
 
 const root = join(import.meta.dirname, "..");
 const directories: string[] = [];
@@ -19,8 +19,12 @@ interface Demo {
   readonly exited: Promise<number | null>;
 }
 
-async function start(...args: string[]): Promise<{ demo: Demo; directory: string }> {
-  const child = spawn(process.execPath, ["demo/main.ts", ...args], { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
+function start(...args: string[]): Promise<{ demo: Demo; directory: string }> {
+  return run(process.execPath, "demo/main.ts", ...args);
+}
+
+async function run(command: string, ...args: string[]): Promise<{ demo: Demo; directory: string }> {
+  const child = spawn(command, args, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
   const lines: string[] = [];
   const reader = createInterface({ input: child.stdout });
   reader.on("line", (line) => lines.push(line));
@@ -58,12 +62,15 @@ afterAll(() => {
   for (const directory of directories) rmSync(directory, { recursive: true, force: true });
 });
 
-describe("the whole demo", () => {
+describe("the whole demo, beside another one that a shell keeps", () => {
+  let kept: { demo: Demo; directory: string };
   let output: string[] = [];
   let directory: string;
   let code: number | null;
 
   beforeAll(async () => {
+    // With a second command, so that the shell waits for npm and does not become it.
+    kept = await run("bash", "-c", "npm run demo -- --keep; true");
     const begun = await start();
     directory = begun.directory;
     code = await begun.demo.exited;
@@ -96,7 +103,31 @@ describe("the whole demo", () => {
       }
     }
   });
+
+  test("the two have no address in common", async () => {
+    await kept.demo.line("web: https://");
+    const blocks = [kept.demo.lines, output].map((lines) => new Set(lines.join().match(/127\.\d+(?=\.)/g)));
+    expect(blocks.map((block) => block.size)).toEqual([1, 1]);
+    expect(blocks[0]).not.toEqual(blocks[1]);
+  }, 60_000);
+
+  test("a kept demo ends with its shell, even if that is killed", async () => {
+    await kept.demo.line("Ctrl-C stops it");
+    expect(leftovers(kept.directory).length).toBeGreaterThan(7);
+    kept.demo.child.kill("SIGKILL");
+    // The demo and npm hold the other end of the pipe.
+    await kept.demo.exited;
+    expect(leftovers(kept.directory)).toEqual([]);
+  });
 });
+
+test("a demo that is killed leaves no process", async () => {
+  const { demo, directory } = await start();
+  await demo.line("emoji runs at");
+  expect(leftovers(directory).length).toBeGreaterThan(1);
+  demo.child.kill("SIGKILL");
+  await expect.poll(() => leftovers(directory), { timeout: 10_000 }).toEqual([]);
+}, 60_000);
 
 test("a demo that is interrupted fails and leaves no process", async () => {
   const { demo, directory } = await start();
@@ -110,7 +141,7 @@ test("a demo that is interrupted fails and leaves no process", async () => {
 test("with --keep it stays until it is told to stop", async () => {
   const { demo, directory } = await start("--keep");
   expect(await demo.line("web: https://")).toMatch(/https:\/\/127\.\d+\.\d+\.\d+:8080$/);
-  expect(leftovers(directory).length).toBeGreaterThan(8);
+  expect(leftovers(directory).length).toBeGreaterThan(7);
   demo.child.kill("SIGTERM");
   expect(await demo.exited).toBe(0);
   expect(leftovers(directory)).toEqual([]);

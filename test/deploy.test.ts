@@ -11,6 +11,7 @@ import { afterAll, expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { runtimeClassName } from "../cli/generate/platforms.ts";
 import { PLATFORMS } from "../cli/generate/platform-names.ts";
+import { parseIngressRules } from "../mesh-rules/ingress-rules.ts";
 import { VERSION } from "../runtime/version.ts";
 import { typeErrors } from "./kubernetes-types.ts";
 
@@ -42,13 +43,13 @@ const named = (resources: readonly Resource[]): Record<string, Resource> =>
     resources.map((resource, index) => [`${index}-${resource.kind}-${resource.metadata.name}`, resource]),
   );
 
-const [coordinator, meshApi, userApi] = of("deploy/coordinator.yml") as [StatefulSet, Service, Service];
+const [coordinator, service] = of("deploy/coordinator.yml") as [StatefulSet, Service];
 const pod = coordinator.spec?.template;
 const container = pod?.spec?.containers[0] as Container;
 const [forwarder] = of("deploy/port-forwarder.yml") as [Pod];
 
 test("all resources are what Kubernetes takes", () => {
-  expect(FILES).toHaveLength(13);
+  expect(FILES).toHaveLength(15);
   expect(typeErrors(named(FILES.flatMap(of)))).toEqual([]);
 });
 
@@ -57,13 +58,13 @@ test.each([
   ["a value of another kind", "Type 'string' is not assignable to type 'number'", { ports: [{ port: "1313" }] }],
   ["a field that lacks", "Property 'port' is missing", { ports: [{ name: "userapi" }] }],
 ])("the check finds %s", (_, complaint, change) => {
-  const errors = typeErrors({ wrong: { ...userApi, spec: { ...userApi.spec, ...change } } });
+  const errors = typeErrors({ wrong: { ...service, spec: { ...service.spec, ...change } } });
   expect(errors.join("\n")).toContain(complaint);
 });
 
 test.skipIf(NO_KUBECTL !== "").each([
-  ["deploy", 4],
-  ["demo/deployment", 11],
+  ["deploy", 3],
+  ["demo/deployment", 10],
 ])(`kubectl kustomize %s works offline and gives resources of the same types${NO_KUBECTL}`, (folder, count) => {
   const text = execFileSync("kubectl", ["kustomize", folder], { cwd: root, encoding: "utf8" });
   const resources = parse(text);
@@ -80,12 +81,11 @@ test("the images of all files are those of this version", () => {
   }
 });
 
-test("there is a runtime class for every platform with hardware, by the name that generate writes", () => {
-  const platforms = PLATFORMS.filter((platform) => platform !== "simulated");
+test("there is a runtime class for every platform, by the name that generate writes", () => {
   expect(FILES.filter((file) => file.includes("runtime-"))).toEqual(
-    platforms.map((name) => `deploy/runtime-${name}.yml`),
+    PLATFORMS.map((name) => `deploy/runtime-${name}.yml`),
   );
-  for (const platform of platforms) {
+  for (const platform of PLATFORMS) {
     const [runtime, ...others] = of(`deploy/runtime-${platform}.yml`);
     expect(others).toEqual([]);
     expect(runtime).toMatchObject({ kind: "RuntimeClass", metadata: { name: runtimeClassName(platform) } });
@@ -133,20 +133,80 @@ test("the Coordinator has probes, a volume for its state, and no privileges", ()
   expect(container.resources?.requests?.["memory"]).toBe(container.resources?.limits?.["memory"]);
 });
 
-test("services lead to the Coordinator before it is ready, and the probes' port is nobody's", () => {
-  for (const [service, name, port] of [
-    [meshApi, "meshapi", 7777],
-    [userApi, "userapi", 1313],
-  ] as const) {
-    expect(pod?.metadata?.labels).toMatchObject(service.spec?.selector ?? {});
-    expect(service.spec).toMatchObject({ publishNotReadyAddresses: true, ports: [{ name, port, targetPort: name }] });
-    expect(container.ports).toContainEqual({ name, containerPort: port });
+type PodBearer = { spec?: { template?: { spec?: Pod["spec"] }; containers?: readonly Container[] } };
+
+/** The pods' specs of all files. */
+const POD_SPECS = FILES.flatMap((file) =>
+  of(file).flatMap((resource) => {
+    const { spec } = resource as PodBearer;
+    const podSpec = spec?.template?.spec ?? (spec?.containers === undefined ? undefined : (spec as Pod["spec"]));
+    return podSpec === undefined ? [] : [[`${file} ${resource.kind} ${resource.metadata.name}`, podSpec] as const];
+  }),
+);
+
+test.each(POD_SPECS)("kubectl describe shows why a container of %s failed", (_, spec) => {
+  const containers = [...(spec?.initContainers ?? []), ...(spec?.containers ?? [])];
+  expect(containers.map(({ terminationMessagePolicy: policy }) => policy)).toEqual(
+    containers.map(() => "FallbackToLogsOnError"),
+  );
+});
+
+test("claims say what an API server would add, so that a second kubectl apply changes nothing", () => {
+  const claims = [...of("deploy/coordinator.yml"), ...of("demo/deployment/coordinator.yml")].flatMap(
+    (resource) => (resource as StatefulSet).spec?.volumeClaimTemplates ?? [],
+  );
+  expect(claims).toHaveLength(2);
+  for (const claim of claims) {
+    expect(claim).toMatchObject({
+      apiVersion: "v1",
+      kind: "PersistentVolumeClaim",
+      spec: { volumeMode: "Filesystem" },
+      status: { phase: "Pending" },
+    });
   }
+});
+
+test("Services of others set no variables of the Coordinator and the port forwarder", () => {
+  expect([pod?.spec?.enableServiceLinks, forwarder.spec?.enableServiceLinks]).toEqual([false, false]);
+});
+
+test("the Coordinator is restarted only when it was silent for five minutes, however busy it is", () => {
+  const { periodSeconds = 10, timeoutSeconds = 1, failureThreshold = 3 } = container.livenessProbe ?? {};
+  // From the first probe that gets no answer to the end of the last one.
+  expect((failureThreshold - 1) * periodSeconds + timeoutSeconds).toBeGreaterThanOrEqual(290);
+  expect(timeoutSeconds).toBeGreaterThanOrEqual(20);
+  expect(container.livenessProbe?.terminationGracePeriodSeconds).toBeUndefined();
+  // Without a number of its own a probe has one second.
+  expect(container.startupProbe).toMatchObject({ timeoutSeconds: 5, failureThreshold: 60 });
+  expect(container.readinessProbe).toMatchObject({ timeoutSeconds: 5 });
+});
+
+test("before the Coordinator runs, all ports are closed but its own", () => {
+  const [first, ...others] = pod?.spec?.initContainers ?? [];
+  expect(others).toEqual([]);
+  expect(first?.command?.at(-1)).toBe("static-rules");
+  const [{ name, value = "" } = { name: "" }, ...more] = first?.env ?? [];
+  expect([name, more]).toEqual(["CONTRAST_INGRESS_PROXY_CONFIG", []]);
+  expect(parseIngressRules(value)).toEqual(
+    container.ports?.map((port) => ({ name: port.name, port: port.containerPort, disableTls: true })),
+  );
+});
+
+test("the Service leads to the Coordinator before it is ready, and the probes' port is nobody's", () => {
+  expect(pod?.metadata?.labels).toMatchObject(service.spec?.selector ?? {});
+  const ports = Object.entries({ userapi: 1313, meshapi: 7777 });
+  expect(service.spec).toMatchObject({
+    publishNotReadyAddresses: true,
+    ports: ports.map(([name, port]) => ({ name, port, targetPort: name })),
+  });
+  for (const [name, containerPort] of ports) expect(container.ports).toContainEqual({ name, containerPort });
   expect(pod?.metadata?.labels).toMatchObject(coordinator.spec?.selector.matchLabels ?? {});
-  expect(forwarder.metadata?.labels).not.toMatchObject(userApi.spec?.selector ?? {});
+  expect(forwarder.metadata?.labels).not.toMatchObject(service.spec?.selector ?? {});
   // Initializers look for it by this name, if no other is given.
-  expect(meshApi.metadata?.name).toBe("coordinator");
-  expect(userApi.spec?.type).toBe("LoadBalancer");
+  expect(service.metadata?.name).toBe("coordinator");
+  expect(service.spec?.type).toBe("LoadBalancer");
+  // Limits of a source are of no use where all clients have the address of a node.
+  expect(service.spec?.externalTrafficPolicy).toBe("Local");
 });
 
 test("the demo's Coordinator is the same, in the demo's namespace", () => {
@@ -165,7 +225,7 @@ test("the port forwarder passes bytes on in both directions, and ends of connect
   await new Promise((resolve) => own.close(resolve));
   const [, ...args] = forwarder.spec?.containers[0]?.command ?? [];
   const script = (args[1] ?? "")
-    .replace('host: "coordinator-userapi", port: 1313', `host: "127.0.0.1", port: ${target}`)
+    .replace('host: "coordinator", port: 1313', `host: "127.0.0.1", port: ${target}`)
     .replace("listen(1313)", `listen(${port}, "127.0.0.1", () => console.log("ready"))`);
   const program = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
   try {

@@ -8,17 +8,16 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { UserAPI } from "../api/userapi_pb.ts";
 import type { Attester } from "../attestation/evidence.ts";
-import { openSimulatedAttester, SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
+import { openSimulatedAttester } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
-import { ChannelClient } from "../channel/client.ts";
 import { RemoteError } from "../channel/error.ts";
-import { selfSigned, startTls } from "../channel/tls.ts";
+import { startTls } from "../channel/tls.ts";
 import { enroll } from "../initializer/enroll.ts";
 import { persist } from "../initializer/persist.ts";
 import { generateEcKey } from "../pki/keys.ts";
 import { type Program, startProgram } from "./programs.ts";
+import { setManifest, webManifest } from "./web-deployment.ts";
 
 /** A Coordinator as a program, and a crowd of Initializers that come at once: their own code, in this one process. */
 
@@ -46,7 +45,7 @@ const vendors = createHttpServer((_request, response) => asked.push(response));
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "enrolment-test-"));
   const vendor = await openOrCreateVendor(join(directory, "vendor"), now());
-  const hashes = policies.map((policy) => createHash("sha256").update(policy).digest());
+  const hashes = policies.map((policy) => createHash("sha256").update(policy).digest()) as [Buffer, Buffer];
   for (const [index, hostData] of hashes.entries()) await vendor.launch(join(directory, `vm${index}`), { hostData });
   web = await openSimulatedAttester(join(directory, "vm1"));
   vendors.listen(0, ADDRESS);
@@ -60,18 +59,7 @@ beforeAll(async () => {
     CONTRAST_COLLATERAL_PROXY: `http://${ADDRESS}:${(vendors.address() as AddressInfo).port}`,
   });
   await coordinator.line("ready");
-  const [own = "", theirs = ""] = hashes.map((hash) => hash.toString("hex"));
-  manifest = Buffer.from(
-    JSON.stringify({
-      Policies: {
-        [own]: { SANs: [], WorkloadSecretID: "", Role: "coordinator" },
-        [theirs]: { SANs: ["web"], WorkloadSecretID: "web", Role: "" },
-      },
-      ReferenceValues: { insecure: [{ RootDigest: vendor.rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
-      WorkloadOwnerKeyDigests: [],
-      SeedshareOwnerPubKeys: [],
-    }),
-  );
+  manifest = webManifest(vendor, hashes);
 });
 
 afterEach(() => {
@@ -85,13 +73,6 @@ afterAll(async () => {
   vendors.close();
   rmSync(directory, { recursive: true });
 });
-
-async function setManifest(): Promise<void> {
-  const identity = await selfSigned(await generateEcKey("P-256"), now());
-  const client = new ChannelClient({ target: `${ADDRESS}:1313`, identity, handshakeMs: 5000 });
-  await client.call(UserAPI.method.setManifest, { manifest, policies }, new Date(Date.now() + 10_000));
-  client.close();
-}
 
 /** The way to the mesh API from addresses of our choice: grpc-js has no option for where it connects from. */
 async function route(from: (index: number) => string): Promise<string> {
@@ -159,8 +140,7 @@ async function open(localAddress: string): Promise<Socket> {
 }
 
 async function openTls(localAddress: string): Promise<Socket> {
-  const identity = await selfSigned(await generateEcKey("P-256"), now());
-  const tls = await startTls(await open(localAddress), identity, AbortSignal.timeout(10_000));
+  const tls = await startTls(await open(localAddress), AbortSignal.timeout(10_000));
   return tls.on("error", () => undefined);
 }
 
@@ -168,7 +148,7 @@ test(`${CROWD} Initializers of as many addresses at once wait for a manifest, an
   const crowd = enrolCrowd(await route((index) => `127.88.${1 + ((index >> 8) & 0x7f)}.${index & 0xff}`));
   await expect.poll(() => crowd.refusals.length, { timeout: 10_000 }).toBeGreaterThanOrEqual(CROWD);
   for (const { code } of crowd.refusals) expect(code).toBe("no_manifest");
-  await setManifest();
+  await setManifest(ADDRESS, manifest, policies);
   await expectServed(crowd);
   expect(peakMemory()).toBeLessThan(MEMORY_KB);
 });

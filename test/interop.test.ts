@@ -7,7 +7,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { callUnary } from "../api/grpc.ts";
 import { EmojiService } from "../demo/proto/emojivoto_pb.ts";
-import { createMesh, type Mesh, type Workload, writeTlsConfig } from "./mesh-certificates.ts";
+import { createMesh, type Mesh, type Workload, writeTlsConfig } from "../pki/test-mesh.ts";
 import { type Program, startProgram } from "./programs.ts";
 
 /** Clients that know nothing of this project, against emoji behind its mesh proxy, both as programs. */

@@ -10,7 +10,12 @@ import { join } from "node:path";
 
 const root = join(import.meta.dirname, "..");
 
-const MODULES: Readonly<Record<string, string>> = { v1: "core/v1", "apps/v1": "apps/v1", "node.k8s.io/v1": "node/v1" };
+const MODULES: Readonly<Record<string, string>> = {
+  v1: "core/v1",
+  "apps/v1": "apps/v1",
+  "networking.k8s.io/v1": "networking/v1",
+  "node.k8s.io/v1": "node/v1",
+};
 
 /** @returns the compiler's complaints, each with the name and the line of the resource */
 export function typeErrors(resources: Readonly<Record<string, unknown>>): string[] {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { parseManifest } from "../manifest/manifest.ts";
-import { writeSmallImages } from "./small-images.ts";
+import { writeSmallImages } from "../images/test-images.ts";
 import { isAsExpected, parseWalkThrough, runWalkThrough } from "./walk-through.ts";
 
 /** Runs what docs/kubernetes.md has for a machine without a cluster, in a folder that looks like the checkout. */

@@ -8,16 +8,21 @@ import { Writable } from "node:stream";
 import { promisify } from "node:util";
 import { pino } from "pino";
 import { onTestFinished } from "vitest";
-import type { AccessEntry } from "../mesh-proxy/access-log.ts";
+import type { AccessEntry } from "../mesh-proxy/observe/access-log.ts";
 import { constraints, variables } from "../mesh-proxy/configuration.ts";
-import { Descriptors } from "../mesh-proxy/descriptors.ts";
-import { LiveCredentials } from "../mesh-proxy/live-credentials.ts";
-import type { Lookup } from "../mesh-proxy/names.ts";
-import { Proxy, routes } from "../mesh-proxy/proxy.ts";
-import { createWatch, type Watch } from "../mesh-proxy/watch.ts";
+import { Descriptors } from "../mesh-proxy/base/descriptors.ts";
+import { loadSocketOption } from "../mesh-proxy/base/socket-option.ts";
+import { tcpInfo } from "../mesh-proxy/base/tcp-info.ts";
+import { openReading } from "../mesh-proxy/handshake/prove.ts";
+import { LiveCredentials } from "../mesh-proxy/tls/live-credentials.ts";
+import type { Lookup } from "../mesh-proxy/upstream/names.ts";
+import { Proxy } from "../mesh-proxy/proxy.ts";
+import { routes } from "../mesh-proxy/routes.ts";
+import { socketMemory } from "../mesh-proxy/limits/socket-memory.ts";
+import { streams } from "../mesh-proxy/carry/streams.ts";
+import { createTelemetry, type Telemetry } from "../mesh-proxy/telemetry.ts";
 import { readEnvironment } from "../runtime/environment.ts";
-import { type Mesh, type Workload, writeTlsConfig } from "./mesh-certificates.ts";
-import { carryAsTheProgram } from "./ways.ts";
+import { type Mesh, type Workload, writeTlsConfig } from "../pki/test-mesh.ts";
 
 /**
  * Mesh proxies, and the applications and clients around them, for tests: real sockets on loopback. Everything is closed
@@ -32,7 +37,7 @@ export interface StartedProxy {
   /** The folder of its certificates. */
   readonly folder: string;
   readonly credentials: LiveCredentials;
-  readonly watch: Watch;
+  readonly telemetry: Telemetry;
   /** Lines of its access log, if it has one. */
   readonly accessed: AccessLine[];
 }
@@ -43,6 +48,7 @@ type AccessLine = AccessEntry & { readonly time: string };
 export interface ProxyOptions {
   readonly now?: () => Date;
   readonly lookup?: Lookup;
+  readonly memoryInUse?: () => number | undefined;
 }
 
 /** Starts a mesh proxy in this process. It looks at its certificates again only when it is told to. */
@@ -50,9 +56,8 @@ export async function startLiveProxy(
   mesh: Mesh,
   workload: Workload,
   environment: Readonly<Record<string, string>>,
-  { now = () => new Date(), lookup = lookupByNode }: ProxyOptions = {},
+  { now = () => new Date(), lookup = lookupByNode, memoryInUse = () => undefined }: ProxyOptions = {},
 ): Promise<StartedProxy> {
-  await carryAsTheProgram();
   const configuration = readEnvironment(variables, environment, constraints);
   const folder = await writeTlsConfig(mesh, workload);
   onTestFinished(async () => rm(folder, { recursive: true }));
@@ -72,12 +77,40 @@ export async function startLiveProxy(
       written();
     },
   });
+  const memory = configuration.CONTRAST_MEMORY_LIMIT ?? 2 ** 40;
+  const socketOption = await loadSocketOption();
+  const memoryOf = socketMemory(socketOption);
   const clock = (): number => performance.now();
-  const watch = createWatch(configuration, { credentials, descriptors: undefined, stdout, now, clock });
-  const proxy = new Proxy(log, new Descriptors(undefined), watch);
+  const telemetry = createTelemetry(configuration, {
+    credentials,
+    descriptors: undefined,
+    memory,
+    memoryInUse,
+    memoryOf,
+    stdout,
+    now,
+    clock,
+  });
+  const proxy = new Proxy({
+    log,
+    descriptors: new Descriptors(undefined),
+    telemetry,
+    dataPath: streams(tcpInfo(socketOption)),
+  });
   onTestFinished(async () => void (await proxy.close(0)));
-  await proxy.open(routes(configuration, { credentials, lookup, now }));
-  return { lines, folder, credentials, watch, accessed };
+  await proxy.open(routes(configuration, { credentials, lookup, now, reading: await openReading(clock) }));
+  return { lines, folder, credentials, telemetry, accessed };
+}
+
+/** The variables of a proxy that listens at an address of its own, and leads to the application's ports of the same number. */
+export function bindIngress(address: string, application: string, ...ports: readonly number[]): Record<string, string> {
+  return {
+    CONTRAST_INGRESS_PROXY_CONFIG: "",
+    CONTRAST_INGRESS_MODE: "bind",
+    CONTRAST_INGRESS_BIND: address,
+    CONTRAST_INGRESS_TARGET: application,
+    CONTRAST_INGRESS_PORTS: ports.join(","),
+  };
 }
 
 /** @returns the lines of its log, to which lines are added as they come */
@@ -180,7 +213,12 @@ export async function ending(socket: Socket): Promise<string> {
   return promise;
 }
 
-/** The log's lines of refused and broken connections. */
+/** A level of pino's. */
+const DEBUG = 20;
+
+/** The log's lines of refused and broken connections, without the refusals that are only counted in another line. */
 export function refusals(lines: readonly LogLine[]): LogLine[] {
-  return lines.filter((line) => "code" in line);
+  const isCounted = ({ level, msg }: LogLine): boolean =>
+    level === DEBUG && String(msg).startsWith("connection refused");
+  return lines.filter((line) => "code" in line && !isCounted(line));
 }

@@ -25,8 +25,11 @@ export interface Program {
   readonly stdout: () => string;
 }
 
+/** Where the programs keep their compiled code from one start to the next, if anywhere. */
+const cache = process.env["NODE_COMPILE_CACHE"];
+
 /**
- * @param environment beside PATH; nothing of this process's own goes along
+ * @param environment beside PATH and the cache of compiled code; nothing of this process's own goes along
  * @param within a command that ends by running what follows it
  */
 export function startProgram(
@@ -37,7 +40,11 @@ export function startProgram(
   const [command = process.execPath, ...rest] = [...within, process.execPath, ...args];
   const child = spawn(command, rest, {
     cwd: root,
-    env: { PATH: process.env["PATH"] ?? "", ...environment },
+    env: {
+      PATH: process.env["PATH"] ?? "",
+      ...(cache === undefined ? {} : { NODE_COMPILE_CACHE: cache }),
+      ...environment,
+    },
     stdio: ["ignore", "pipe", "pipe"],
   });
   const log: LogLine[] = [];

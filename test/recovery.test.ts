@@ -1,15 +1,13 @@
 import { execFileSync } from "node:child_process";
-import { generateKeyPairSync, randomBytes, X509Certificate } from "node:crypto";
-import { copyFileSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createHash, generateKeyPairSync, randomBytes, X509Certificate } from "node:crypto";
+import { copyFileSync, cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { UserAPI } from "../api/userapi_pb.ts";
 import { ChannelClient } from "../channel/client.ts";
-import { selfSigned } from "../channel/tls.ts";
-import { FileStore } from "../coordinator/file-store.ts";
-import { advance, storeSeedShares } from "../coordinator/history.ts";
 import { makeSeedShares } from "../coordinator/seed-shares.ts";
 import { SeedEngine } from "../coordinator/seed.ts";
+import { HostileStore, makeUp, readShares } from "../coordinator/test-hostile-host.ts";
 import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { decryptShare, encryptShare } from "../pki/seed-share.ts";
 import { Secret } from "../runtime/secret.ts";
@@ -110,6 +108,15 @@ test("after a restart, any two of three owners recover in turn, and nothing else
     });
   }
 
+  // Who does not know the deployment has nothing to compare what comes back with.
+  const pin = deployment.read("pinned.json");
+  rmSync(deployment.file("pinned.json"));
+  const unpinned = await recover(0);
+  expect(unpinned).toMatchObject({ code: 3, stderr: expect.stringContaining("not_pinned") as string });
+  expect(unpinned.stderr).toContain("run `contrast verify` while the Coordinator is active");
+  expect(unpinned.stderr).not.toMatch(/another owner|copy/);
+  writeFileSync(deployment.file("pinned.json"), pin);
+
   // Who has no share, and who makes up one together with a seed.
   expect(await recover(3)).toMatchObject({ code: 3, stderr: expect.stringContaining("no_seed_share") as string });
   const shares = deployment.read("seed-shares.json");
@@ -140,6 +147,7 @@ test("after a restart, any two of three owners recover in turn, and nothing else
   rmSync(deployment.file("seed-shares.json"));
   const last = await deployment.result("recover", "--seedshare-owner-key", keys[2] ?? "");
   expect(last).toMatchObject({ result: "recovered" });
+  expect(deployment.read("pinned.json")).toBe(pin);
   expect(last["restart"]).toEqual([
     expect.stringMatching(/^web, \*, workload secret apps\/v1\/Deployment\/\S+\/web \(policy [0-9a-f]{12}\)$/),
   ]);
@@ -153,6 +161,11 @@ test("after a restart, any two of three owners recover in turn, and nothing else
   expect(verifies(deployment.file("mesh-ca.pem"), after.chain)).toBe(true);
   expect(after.secret).toBe(before.secret);
   expect(publicKeyOf("coordinator-root-ca.pem")).toBe(before.root);
+  // What was recovered did not become what is pinned; the verify after it pinned the new mesh CA.
+  expect(last["written"]).not.toContain(deployment.file("pinned.json"));
+  const { MeshCaKey, ...others } = JSON.parse(deployment.read("pinned.json")) as Record<string, string>;
+  expect(JSON.parse(pin)).toMatchObject(others);
+  expect(MeshCaKey).toBe(publicKeyOf("verify/mesh-ca.pem"));
 
   // Nobody was told a share, neither on the way nor by the log.
   const log = JSON.stringify([coordinator.log, coordinator.text, first, wrong, last]);
@@ -203,48 +216,116 @@ function withName(manifest: Record<string, unknown>, name: string): Record<strin
   );
 }
 
-test("a host can't make a Coordinator its own with a seed of its own under the owners' manifest", async () => {
+test("a state that is older than what an owner has verified is refused", async () => {
+  const [state, old] = ["state", "old"].map((name) => join(deployment.directory, name)) as [string, string];
+  cpSync(state, old, { recursive: true });
+  const pins = deployment.read("pinned.json");
+  const manifest = deployment.read("manifest.json");
+  deployment.editManifest((document) => Object.assign(document["Policies"] as object, withName(document, "www")));
+  await deployment.result("set");
+  await deployment.result("verify");
   await deployment.stop(coordinator);
+  coordinator = await deployment.startCoordinator("old");
+  expect(await recover(0)).toMatchObject({ code: 3, stderr: expect.stringContaining("pin_mismatch") as string });
+  // An owner who knows no newer one goes along, and whoever knows does not take that for the deployment.
+  const newer = deployment.read("pinned.json");
+  writeFileSync(deployment.file("pinned.json"), pins);
+  writeFileSync(deployment.file("manifest.json"), manifest);
+  for (const owner of [0, 1]) expect((await recover(owner)).code).toBe(0);
+  writeFileSync(deployment.file("pinned.json"), newer);
+  for (const command of ["verify", "set"]) {
+    const refused = await deployment.contrast(command);
+    expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining("pin_mismatch") as string });
+  }
+  expect(deployment.read("pinned.json")).toBe(newer);
+  await deployment.stop(coordinator);
+  coordinator = await deployment.startCoordinator("state");
+  for (const owner of [0, 1]) await recover(owner);
+  deployment.editManifest((document) => Object.assign(document["Policies"] as object, withName(document, "www")));
+  expect((await deployment.contrast("verify")).code).toBe(0);
+}, 120_000);
+
+const client = (keys: KeyPair): ChannelClient<unknown> =>
+  new ChannelClient({ target: "127.95.0.1:1313", keys, handshakeMs: 10_000 });
+
+const soon = (): Date => new Date(Date.now() + 10_000);
+
+test("a host and one of two owners can't make a Coordinator their own with a seed that they know", async () => {
+  await deployment.stop(coordinator);
+  // The real manifest and the real seed shares, salt and digests included, but for the colluding owner's.
+  const real = await readShares(new HostileStore(join(deployment.directory, "state")));
+  const [colluding = stranger] = owners.slice(1);
+  const [seed, own] = [randomBytes(32), spki(colluding.publicKey)];
+  for (const [name, share] of [
+    ["the seed at place 0", Buffer.concat([seed, Buffer.of(0)])],
+    ["the seed at some other place", Buffer.concat([seed, Buffer.of(77)])],
+  ] as const) {
+    const digest = createHash("sha256").update(share).digest();
+    const seedShares = {
+      ...real,
+      shares: real.shares.map((entry) => (entry.publicKey.equals(own) ? { ...entry, digest } : entry)),
+    };
+    const engine = new SeedEngine(new Secret(seed), seedShares.salt);
+    const state = `colluding ${name}`;
+    const step = { manifest: readFileSync(deployment.file("manifest.json")), policies: [], seedShares };
+    const latest = await makeUp(new HostileStore(join(deployment.directory, state)), engine, undefined, step);
+    coordinator = await deployment.startCoordinator(state);
+    const rootCa = deployment.read("coordinator-root-ca.pem");
+
+    const collude = async (): Promise<unknown> => {
+      const host = client(colluding);
+      const request = {
+        seed: share,
+        salt: seedShares.salt,
+        pinnedTransition: Buffer.from(latest.transition, "hex"),
+        pinnedRootKey: spkiDigest(engine.rootKey.publicKey),
+      };
+      return host.call(UserAPI.method.recover, request, soon()).finally(() => host.close());
+    };
+    await collude().catch(() => undefined);
+    const honest = await recover(0);
+    expect(honest).toMatchObject({ code: 3, stderr: expect.stringContaining("pin_mismatch") as string });
+    await collude().catch(() => undefined);
+    expect(await (await fetch("http://127.95.0.1:9102/probe/readiness")).text()).toMatch(/^recovery/);
+    expect(deployment.read("coordinator-root-ca.pem")).toBe(rootCa);
+    await deployment.stop(coordinator);
+  }
+}, 90_000);
+
+test("a host can't make a Coordinator its own with a seed of its own under the owners' manifest", async () => {
   // All that the host needs is public: the manifest and its own key. The state that it makes is correct throughout.
   const manifest = readFileSync(deployment.file("manifest.json"));
-  const { SeedshareOwnerPubKeys: owners } = JSON.parse(manifest.toString()) as { SeedshareOwnerPubKeys: string[] };
-  const ownerKeys = owners.map((hex) => Buffer.from(hex, "hex"));
+  const ownerKeys = owners.map(({ publicKey }) => spki(publicKey));
   const [seed, salt] = [new Secret(randomBytes(32)), randomBytes(32)];
-  const store = await FileStore.open(join(deployment.directory, "hostile"), {
-    pid: 1,
-    host: "host",
-    since: new Date(),
-  });
-  const digests = {
-    manifest: await store.put("manifests", manifest),
-    seedShares: await storeSeedShares(store, await makeSeedShares(seed, salt, ownerKeys, 2)),
-  };
-  await advance(store, undefined, digests, new SeedEngine(seed, salt).historyKey.privateKey);
-  store.close();
+  const engine = new SeedEngine(seed, salt);
+  const step = { manifest, policies: [], seedShares: await makeSeedShares(seed, salt, ownerKeys, 2) };
+  const latest = await makeUp(new HostileStore(join(deployment.directory, "hostile")), engine, undefined, step);
   coordinator = await deployment.startCoordinator("hostile");
 
-  const host = new ChannelClient({
-    target: "127.95.0.1:1313",
-    identity: await selfSigned(stranger, new Date()),
-    handshakeMs: 10_000,
-  });
+  const host = client(stranger);
+  const pins = {
+    pinnedTransition: Buffer.from(latest.transition, "hex"),
+    pinnedRootKey: spkiDigest(engine.rootKey.publicKey),
+  };
   for (const force of [false, true]) {
-    const attack = host.call(
-      UserAPI.method.recover,
-      { seed: seed.reveal(), salt, force },
-      new Date(Date.now() + 10_000),
-    );
+    const attack = host.call(UserAPI.method.recover, { seed: seed.reveal(), salt, force, ...pins }, soon());
     await expect(attack).rejects.toMatchObject({ code: "not_seedshare_owner" });
   }
   host.close();
-  // Nor does an owner help the host without knowing it.
-  expect(await recover(0)).toMatchObject({ code: 3, stderr: expect.stringContaining("wrong_seed") as string });
+  // Nor does an owner help the host without knowing it, whatever version of the program asks.
+  expect(await recover(0)).toMatchObject({ code: 3, stderr: expect.stringContaining("pin_mismatch") as string });
+  const [owner = stranger] = owners;
+  const old = client(owner);
+  const without = old.call(UserAPI.method.recover, { seed: seed.reveal(), salt }, soon());
+  await expect(without).rejects.toMatchObject({ code: "not_pinned" });
+  old.close();
   expect((await deployment.contrast("verify")).code).toBe(5);
 }, 60_000);
 
 test("a deployment without workload owners stays as it is", async () => {
   await deployment.stop(coordinator);
   coordinator = await deployment.startCoordinator("immutable");
+  for (const name of ["pinned.json", "coordinator-root-ca.pem"]) rmSync(deployment.file(name));
   const before = deployment.read("manifest.json");
   deployment.editManifest((manifest) => (manifest["WorkloadOwnerKeyDigests"] = []));
   expect((await deployment.contrast("set")).code).toBe(0);

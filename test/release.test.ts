@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -7,8 +7,9 @@ import { parseImageReplacements } from "../cli/generate/image-replacements.ts";
 import { IMAGES } from "../images/catalog.ts";
 import { sectionOf } from "../release/changelog.ts";
 import { obstacles } from "../release/readiness.ts";
+import { commitTime } from "../runtime/build-time.ts";
 import { VERSION } from "../runtime/version.ts";
-import { writeSmallImages } from "./small-images.ts";
+import { writeSmallImages } from "../images/test-images.ts";
 
 /** `npm run release` for real, but with small images in place of those that take minutes to build. */
 
@@ -41,14 +42,17 @@ const pinned = (name: string): string => {
 };
 
 test("a release has images, package, bills of materials, resources, notes and the checksums of all of them", () => {
-  expect(readdirSync(first)).toEqual([
+  const resources = new Set(readdirSync(join(root, "deploy")).filter((name) => /\.ya?ml$/.test(name)));
+  expect(readdirSync(first).filter((name) => !resources.has(name))).toEqual([
     "SHA256SUMS",
     `contrast-${VERSION}.cdx.json`,
     `contrast-${VERSION}.tgz`,
     "demo",
-    "deploy",
+    "emojivoto-demo.yml",
+    "helm",
     "image-replacements.txt",
     "images",
+    "prometheus",
     "release-notes.md",
   ]);
   expect(readdirSync(join(first, "images"))).toEqual(
@@ -74,17 +78,22 @@ test("image replacements name each image by its digest, and generate reads them"
 
 test("resources differ from those of the checkout in the digests alone", () => {
   for (const [folder, source] of [
-    ["deploy", "deploy"],
+    ["", "deploy"],
     ["demo", "demo/deployment"],
   ] as const) {
-    const files = readdirSync(join(first, folder));
-    expect(files).toEqual(
-      readdirSync(join(root, source)).filter((name) => /\.ya?ml$/.test(name) && name !== "compose.yml"),
-    );
+    const filesOf = (path: string): string[] =>
+      readdirSync(path, { recursive: true, encoding: "utf8" })
+        .filter((name) => statSync(join(path, name)).isFile())
+        .filter((name) => name.startsWith("helm/") || (/\.ya?ml$/.test(name) && name !== "compose.yml"))
+        .toSorted();
+    const others = (name: string): boolean =>
+      name !== "emojivoto-demo.yml" && (folder !== "" || !name.startsWith("demo/"));
+    const files = filesOf(join(first, folder)).filter(others);
+    expect(files).toEqual(filesOf(join(root, source)));
     for (const file of files) {
       const text = read(join(folder, file));
-      expect(text).not.toMatch(/image: contrast\//);
-      const unpinned = text.replaceAll(new RegExp(`image: ${REGISTRY}/(\\S+)@sha256:[0-9a-f]{64}`, "g"), "image: $1");
+      expect(text, file).not.toMatch(/(?:i|I)mage: contrast\//);
+      const unpinned = text.replaceAll(new RegExp(`mage: ${REGISTRY}/(\\S+)@sha256:[0-9a-f]{64}`, "g"), "mage: $1");
       expect(unpinned, file).toBe(readFileSync(join(root, source, file), "utf8"));
     }
   }
@@ -109,6 +118,10 @@ test("the npm package can be published, and runs where it is installed, with the
   installProduction(join(home, "package"));
   const contrast = (...args: string[]): string =>
     execFileSync(process.execPath, [join(home, "package/dist/cli/main.js"), ...args], { encoding: "utf8", cwd: home });
+  // Built twice from one commit, it is the same: the time is the commit's, and no program asks git for it.
+  const builtAt = readFileSync(join(home, "package/dist/runtime/build-time.js"), "utf8");
+  expect(builtAt).toContain(commitTime(root)?.toISOString() ?? "undefined");
+  expect(builtAt).not.toContain("git");
   const version = contrast("--version");
   for (const name of ["coordinator", "initializer", "mesh-proxy"]) expect(version).toContain(`  ${pinned(name)}\n`);
 

@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { printable } from "../cli/evidence/print.ts";
-import { type AuditFacts, auditFacts } from "../cli/report/facts.ts";
-import { reportPage } from "../cli/report/page.ts";
-import { createTestAudit, policyOf } from "../cli/report/test-audit.ts";
-import { TIMELINE_CODES } from "../cli/report/timeline.ts";
+import { printable } from "../cli/print.ts";
+import { type AuditFacts, auditFacts } from "../cli/verify/report/facts.ts";
+import { reportPage } from "../cli/verify/report/page.ts";
+import { createTestAudit, policyOf } from "../cli/verify/report/test-audit.ts";
+import { TIMELINE_CODES } from "../cli/verify/report/timeline-entry.ts";
 import { spkiDigest } from "../pki/keys.ts";
 import { createCliDeployment } from "./cli-deployment.ts";
 
@@ -76,6 +76,7 @@ async function succeed(ended: ReturnType<typeof contrast>): Promise<string> {
 test("the timeline has what happened, at the manifest that began it", () => {
   expect(facts.timeline.map(({ generation, level, code }) => `${generation} ${level} ${code}`)).toEqual([
     "1 warning insecure_reference_values",
+    "1 warning unpinned_machines",
     "3 warning lowered_minimum",
     "3 note changed_reference_values",
     "4 warning removed_pod",
@@ -98,8 +99,11 @@ test("the timeline has what happened, at the manifest that began it", () => {
 test("the text is short: the warnings that matter, and where the report is", () => {
   expect(text).toMatch(/^result: verified\n/);
   expect(text.match(/generation/g)).toHaveLength(1);
+  expect(text).toContain(
+    "\n  manifest 1: trusts any Milan: anybody with physical access to one can impersonate a VM\n",
+  );
   expect(text).toContain("\n  manifest 3: lowers $.ReferenceValues.snp[0].MinimumTCB.SNPVersion from 24 to 8\n");
-  expect(text).toContain("\n  manifest 4: Deployment emojivoto/vote-bot may not run any more\n");
+  expect(text).toContain("\n  manifest 4: Deployment emojivoto/vote-bot may no longer run\n");
   expect(text).toContain(`\nreport: ${file("verify/report.html")}\n`);
 });
 
@@ -237,7 +241,7 @@ describe.skipIf(!existsSync(CHROMIUM))(`the report in a browser (skipped without
     const second = page.locator("#history > details").nth(4);
     expect(await second.locator("del").allTextContents()).toContain('"contrast/emojivoto:0.1.0"');
     expect(await second.locator("ins").allTextContents()).toContain('"contrast/emojivoto:0.2.0"');
-    expect(await page.locator("#timeline tbody tr").nth(1).innerText()).toMatch(
+    expect(await page.locator("#timeline tbody tr").nth(2).innerText()).toMatch(
       /Manifest 3\s+warning\s+lowers .*SNPVersion from 24 to 8\s+lowered_minimum/,
     );
     expect(await page.locator("#evidence .rows").first().locator("tbody tr th").first().innerText()).toMatch(

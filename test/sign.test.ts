@@ -1,14 +1,18 @@
 import { execFileSync } from "node:child_process";
 import { createPublicKey, verify } from "node:crypto";
-import { readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { cpSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { changeToSign } from "../manifest/change.ts";
+import { spkiDigest } from "../pki/keys.ts";
 import { type CliDeployment, createCliDeployment, type Ended } from "./cli-deployment.ts";
+import { keyDigestOf } from "./owner-leave.ts";
+import type { Program } from "./programs.ts";
 
 /** Changes of the manifest by signature, with the programs as people run them. The tests go on from one another. */
 
 let deployment: CliDeployment;
+let coordinator: Program;
 /** An owner's key that is only ever used by the openssl program, and its public half. */
 let moduleKey: string;
 let moduleCertificate: string;
@@ -22,7 +26,7 @@ beforeAll(async () => {
   expect((await deployment.generate()).code).toBe(0);
   expect((await deployment.generate("-w", moduleCertificate)).code).toBe(0);
   addHardware(8);
-  await deployment.startCoordinator("state");
+  coordinator = await deployment.startCoordinator("state");
   await deployment.result("set");
   await deployment.result("verify");
 }, 60_000);
@@ -54,21 +58,36 @@ const refused = (code: string, exit: number): Partial<Ended> => ({
   code: exit,
   stderr: expect.stringContaining(code) as string,
 });
-const previous = (): Buffer => {
-  const history = JSON.parse(deployment.read("verify/history.json")) as { transition: string }[];
-  return Buffer.from(history.at(-1)?.transition ?? "", "hex");
+const pinned = (): Readonly<Record<"Transition" | "MeshCaKey", string>> => {
+  return JSON.parse(deployment.read("pinned.json")) as Record<"Transition" | "MeshCaKey", string>;
+};
+/** What is to be signed for the manifest at hand. */
+const changeAtHand = (transition = pinned().Transition): Buffer => {
+  const manifest = readFileSync(deployment.file("manifest.json"));
+  const [previous, meshKey] = [transition, pinned().MeshCaKey].map((hex) => Buffer.from(hex, "hex"));
+  if (previous === undefined || meshKey === undefined) throw new Error("nothing is pinned");
+  return changeToSign({ manifest, previous, meshKey });
 };
 
 test("an owner's signature is carried by somebody else, and is good once", async () => {
   addName("first");
   const signed = await deployment.result("sign");
-  expect(signed).toMatchObject({ result: "signed", "latest transition": previous().toString("hex") });
-  const change = changeToSign(readFileSync(deployment.file("manifest.json")), previous());
+  expect(signed).toMatchObject({
+    result: "signed",
+    "latest transition": pinned().Transition,
+    "mesh CA key": pinned().MeshCaKey,
+  });
+  const history = JSON.parse(deployment.read("verify/history.json")) as { transition: string }[];
+  expect(pinned().Transition).toBe(history.at(-1)?.transition);
+  expect(pinned().MeshCaKey).toBe(keyDigestOf(deployment.read("verify/mesh-ca.pem")).toString("hex"));
   const key = createPublicKey(deployment.read("workload-owner.pem"));
-  expect(verify("sha256", change, key, readFileSync(signature()))).toBe(true);
+  expect(verify("sha256", changeAtHand(), key, readFileSync(signature()))).toBe(true);
 
   expect(await deployment.contrast("set", "--signature", signature())).toMatchObject({ code: 0 });
   expect((await deployment.contrast("verify")).stdout).toContain("generation: 2");
+  const { history: facts } = await deployment.result("verify");
+  const owner = spkiDigest(key).toString("hex");
+  expect(facts).toMatchObject([{ signedBy: [] }, { signedBy: [owner] }]);
   // The manifest is the same; its place in the history is not.
   expect(await deployment.contrast("set", "--signature", signature())).toMatchObject(refused("bad_signature", 3));
 }, 60_000);
@@ -112,10 +131,8 @@ test("sign goes by the transition and the file that it is told", async () => {
     "latest transition": transition,
     written: [output],
   });
-  const change = changeToSign(readFileSync(deployment.file("manifest.json")), Buffer.from(transition, "hex"));
-  expect(verify("sha256", change, createPublicKey(deployment.read("workload-owner.pem")), readFileSync(output))).toBe(
-    true,
-  );
+  const key = createPublicKey(deployment.read("workload-owner.pem"));
+  expect(verify("sha256", changeAtHand(transition), key, readFileSync(output))).toBe(true);
   expect(statSync(output).size).toBeLessThan(110);
 });
 
@@ -130,14 +147,28 @@ test.each([
   expect(code).toBe(2);
 });
 
-test("sign without a history says where it would come from", async () => {
+test("sign without a pin says where it would come from", async () => {
+  const pin = deployment.read("pinned.json");
+  const { Transition: _, ...incomplete } = JSON.parse(pin) as Record<string, string>;
+  const texts = ["[]", "{", JSON.stringify(incomplete), JSON.stringify({ ...JSON.parse(pin), Transition: "latest" })];
+  for (const text of texts) {
+    writeFileSync(deployment.file("pinned.json"), text);
+    expect(await deployment.contrast("sign")).toMatchObject(refused("malformed_file", 2));
+  }
+  rmSync(deployment.file("pinned.json"));
+  expect(await deployment.contrast("sign")).toMatchObject(refused("not_pinned", 3));
+  expect((await deployment.contrast("sign")).stderr).toContain("contrast verify");
+  writeFileSync(deployment.file("pinned.json"), pin);
+}, 60_000);
+
+test("set --atomic without a history says where it would come from", async () => {
   const history = deployment.read("verify/history.json");
   for (const text of ["[]", "{", '[{"transition": "latest"}]']) {
     writeFileSync(deployment.file("verify/history.json"), text);
-    expect(await deployment.contrast("sign")).toMatchObject(refused("malformed_file", 2));
+    expect(await deployment.contrast("set", "--atomic")).toMatchObject(refused("malformed_file", 2));
   }
   rmSync(deployment.file("verify/history.json"));
-  expect(await deployment.contrast("sign")).toMatchObject(refused("contrast verify", 2));
+  expect(await deployment.contrast("set", "--atomic")).toMatchObject(refused("contrast verify", 2));
   writeFileSync(deployment.file("verify/history.json"), history);
 }, 30_000);
 
@@ -160,3 +191,49 @@ test("set --atomic is refused when somebody else was faster", async () => {
   await deployment.result("verify");
   expect((await deployment.contrast("set", "--atomic")).code).toBe(0);
 }, 30_000);
+
+/** A second Coordinator from a copy of the state: the same seed, the same history, another mesh CA. */
+test("a signature is good on the Coordinator that was verified, and on no fork of it; a recovery ends it", async () => {
+  await deployment.result("verify");
+  addName("third");
+  await deployment.result("sign");
+  const signed = readFileSync(signature());
+  cpSync(join(deployment.directory, "state"), join(deployment.directory, "fork"), { recursive: true });
+  await deployment.stop(coordinator);
+  coordinator = await deployment.startCoordinator("fork");
+  const before = deployment.read("manifest.json");
+  writeFileSync(deployment.file("manifest.json"), deployment.read(`verify/manifest.${generation()}.json`));
+  expect((await deployment.contrast("recover")).code).toBe(0);
+  writeFileSync(deployment.file("manifest.json"), before);
+
+  expect(await deployment.contrast("set", "--signature", signature())).toMatchObject(refused("signature_outdated", 3));
+  // Who carries it and has pinned nothing can't tell why.
+  const pin = deployment.read("pinned.json");
+  rmSync(deployment.file("pinned.json"));
+  const carrier = await deployment.contrast("set", "--signature", signature());
+  expect(carrier).toMatchObject(refused("bad_signature", 3));
+  expect(carrier.stderr).toContain("good until the next set or recovery");
+  writeFileSync(deployment.file("pinned.json"), pin);
+
+  // Signed again after a verify, it is good.
+  writeFileSync(deployment.file("manifest.json"), deployment.read(`verify/manifest.${generation()}.json`));
+  await deployment.result("verify");
+  writeFileSync(deployment.file("manifest.json"), before);
+  await deployment.result("sign");
+  expect(readFileSync(signature())).not.toEqual(signed);
+  expect((await deployment.contrast("set", "--signature", signature())).code).toBe(0);
+}, 90_000);
+
+function generation(): number {
+  return (JSON.parse(deployment.read("verify/history.json")) as unknown[]).length;
+}
+
+test("a signed change is not made the first manifest of a Coordinator without a state", async () => {
+  await deployment.result("verify");
+  await deployment.result("sign");
+  await deployment.stop(coordinator);
+  coordinator = await deployment.startCoordinator("empty");
+  expect(await deployment.contrast("set", "--signature", signature())).toMatchObject(refused("another_deployment", 3));
+  rmSync(deployment.file("pinned.json"));
+  expect(await deployment.contrast("set", "--signature", signature())).toMatchObject(refused("another_deployment", 3));
+}, 60_000);

@@ -7,7 +7,6 @@ import { UserAPI } from "../api/userapi_pb.ts";
 import type { IdBlock } from "../attestation/simulated/identity.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
 import { ChannelClient } from "../channel/client.ts";
-import { selfSigned } from "../channel/tls.ts";
 import { generateEcKey } from "../pki/keys.ts";
 import { type Program, startProgram } from "./programs.ts";
 
@@ -90,8 +89,8 @@ async function setManifest(): Promise<void> {
     WorkloadOwnerKeyDigests: [],
     SeedshareOwnerPubKeys: [],
   };
-  const identity = await selfSigned(await generateEcKey("P-384"), new Date());
-  const client = new ChannelClient({ target: `${ADDRESS}:1313`, identity, handshakeMs: 5000 });
+  const keys = await generateEcKey("P-384");
+  const client = new ChannelClient({ target: `${ADDRESS}:1313`, keys, handshakeMs: 5000 });
   try {
     const request = { manifest: Buffer.from(JSON.stringify(document)), policies: Object.values(policies) };
     await client.call(UserAPI.method.setManifest, request, new Date(Date.now() + 10_000));

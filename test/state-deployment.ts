@@ -1,14 +1,14 @@
 import { constants, createHash, generateKeyPairSync, privateDecrypt } from "node:crypto";
 import { join } from "node:path";
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import { UserAPI } from "../api/userapi_pb.ts";
+import { type SetManifestResponse, UserAPI } from "../api/userapi_pb.ts";
 import { SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
 import { ChannelClient } from "../channel/client.ts";
-import { selfSigned } from "../channel/tls.ts";
 import { FileStore } from "../coordinator/file-store.ts";
 import { readLatestInsecure, readSeedShares, readTransitions } from "../coordinator/history.ts";
 import { generateEcKey, type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
+import { keyDigestOf, type Leave, leaveFor } from "./owner-leave.ts";
 import { type Program, startProgram } from "./programs.ts";
 
 /** For tests of the state: the Coordinator as the program it is, and the owners of one deployment. */
@@ -19,8 +19,11 @@ export interface Deployment {
   readonly seedshareOwner: () => Promise<Client>;
   /** A manifest that gives a workload this name, and has a policy of its own for it. */
   readonly manifest: (name: string) => Manifest;
+  /** The leave of the workload owner for any bytes, and for such a manifest: after what is in force at this moment. */
+  readonly leaveFor: (client: Client, manifest: Uint8Array) => Promise<Leave>;
+  readonly allowed: (client: Client, name: string) => Promise<Manifest & Leave>;
   /** What the seed share owner recovers with, from the answer to a set. */
-  readonly openSeedShare: (answer: SeedShares | undefined) => SeedShare;
+  readonly openSeedShare: (answer: SetManifestResponse) => SeedShare;
   /** The same, from the disk; undefined where no manifest was set. */
   readonly storedSeedShare: (stateDirectory: string) => Promise<SeedShare | undefined>;
 }
@@ -29,7 +32,13 @@ export type Client = ChannelClient<unknown>;
 export type Manifest = { readonly manifest: Buffer; readonly policies: Buffer[] };
 /** Encrypted, for each owner. */
 type SeedShares = { readonly salt: Uint8Array; readonly shares: readonly { readonly encryptedSeed: Uint8Array }[] };
-export type SeedShare = { readonly seed: Buffer; readonly salt: Buffer };
+/** With what its owner has pinned of the deployment. */
+export interface SeedShare {
+  readonly seed: Buffer;
+  readonly salt: Buffer;
+  readonly pinnedTransition: Buffer;
+  readonly pinnedRootKey: Buffer;
+}
 
 /** @param address loopback, nobody else's */
 export async function createDeployment(directory: string, address: string): Promise<Deployment> {
@@ -39,13 +48,27 @@ export async function createDeployment(directory: string, address: string): Prom
   const owner = await generateEcKey("P-384");
   const seedshareOwner = generateKeyPairSync("rsa", { modulusLength: 2048 });
   const connect = async (keys: KeyPair): Promise<Client> =>
-    new ChannelClient({ target: `${address}:1313`, identity: await selfSigned(keys, new Date()), handshakeMs: 10_000 });
-  const open = (answer: SeedShares | undefined): SeedShare => {
+    new ChannelClient({ target: `${address}:1313`, keys, handshakeMs: 10_000 });
+  const open = (answer: SeedShares | undefined): Pick<SeedShare, "seed" | "salt"> => {
     const encrypted = answer?.shares[0]?.encryptedSeed;
     if (answer === undefined || encrypted === undefined) throw new Error("no seed share");
     const padding = constants.RSA_PKCS1_OAEP_PADDING;
     const key = { key: seedshareOwner.privateKey, padding, oaepHash: "sha256", oaepLabel: Buffer.from("seedshare") };
     return { seed: privateDecrypt(key, encrypted), salt: Buffer.from(answer.salt) };
+  };
+  const manifest = (name: string): Manifest => {
+    const policies = [policy, Buffer.from(`the policy of ${name}`)];
+    const entries = policies.map((bytes, index) => [
+      createHash("sha256").update(bytes).digest("hex"),
+      index === 0 ? { SANs: [], Role: "coordinator" } : { SANs: [name] },
+    ]);
+    const document = {
+      Policies: Object.fromEntries(entries) as unknown,
+      ReferenceValues: { insecure: [{ RootDigest: vendor.rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
+      WorkloadOwnerKeyDigests: [spkiDigest(owner.publicKey).toString("hex")],
+      SeedshareOwnerPubKeys: [spki(seedshareOwner.publicKey).toString("hex")],
+    };
+    return { manifest: Buffer.from(JSON.stringify(document)), policies };
   };
   return {
     start: (stateDirectory) =>
@@ -58,27 +81,28 @@ export async function createDeployment(directory: string, address: string): Prom
       }),
     workloadOwner: () => connect(owner),
     seedshareOwner: () => connect(seedshareOwner),
-    manifest: (name) => {
-      const policies = [policy, Buffer.from(`the policy of ${name}`)];
-      const entries = policies.map((bytes, index) => [
-        createHash("sha256").update(bytes).digest("hex"),
-        index === 0 ? { SANs: [], Role: "coordinator" } : { SANs: [name] },
-      ]);
-      const document = {
-        Policies: Object.fromEntries(entries) as unknown,
-        ReferenceValues: { insecure: [{ RootDigest: vendor.rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
-        WorkloadOwnerKeyDigests: [spkiDigest(owner.publicKey).toString("hex")],
-        SeedshareOwnerPubKeys: [spki(seedshareOwner.publicKey).toString("hex")],
-      };
-      return { manifest: Buffer.from(JSON.stringify(document)), policies };
+    manifest,
+    leaveFor: (client, bytes) => leaveFor(client, owner, bytes),
+    allowed: async (client, name) => {
+      const next = manifest(name);
+      return { ...next, ...(await leaveFor(client, owner, next.manifest)) };
     },
-    openSeedShare: open,
+    openSeedShare: ({ seedShares, latestTransition, rootCaCert }) => ({
+      ...open(seedShares),
+      pinnedTransition: Buffer.from(latestTransition),
+      pinnedRootKey: keyDigestOf(rootCaCert),
+    }),
     storedSeedShare: async (stateDirectory) => {
       const store = await FileStore.open(stateDirectory, { pid: process.pid, host: "test", since: new Date() });
       try {
         const latest = await readLatestInsecure(store);
         const [first] = latest === undefined ? [] : await readTransitions(store, latest.transition);
-        return first === undefined ? undefined : open(await readSeedShares(store, first.seedShares));
+        if (first === undefined) return undefined;
+        return {
+          ...open(await readSeedShares(store, first.seedShares)),
+          pinnedTransition: Buffer.from(first.digest, "hex"),
+          pinnedRootKey: Buffer.from(first.rootKey, "hex"),
+        };
       } finally {
         store.close();
       }

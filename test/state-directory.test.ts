@@ -53,8 +53,9 @@ async function workloadOwner(): Promise<Client> {
 }
 
 async function set(name: string): Promise<SeedShare> {
-  const answer = await call(await workloadOwner(), UserAPI.method.setManifest, deployment.manifest(name));
-  return deployment.openSeedShare(answer.seedShares);
+  const client = await workloadOwner();
+  const answer = await call(client, UserAPI.method.setManifest, await deployment.allowed(client, name));
+  return deployment.openSeedShare(answer);
 }
 
 async function recover(share: SeedShare): Promise<void> {

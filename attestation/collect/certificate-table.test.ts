@@ -143,7 +143,7 @@ test("no bytes make it do anything else than give certificates or refuse", () =>
 const VECTOR = join(import.meta.dirname, "../../../shared/vectors/snp-genoa-v3-tsm-auxblob");
 const recorded = existsSync(VECTOR);
 
-test.runIf(recorded)("the recorded table of a Genoa completes its report", () => {
+test.runIf(recorded)("recorded certificate table of a Genoa: it completes the report", () => {
   const certificates = parseCertificateTable(readFileSync(join(VECTOR, "auxblob.bin")));
   expect(certificates).toHaveLength(3);
   expect(certificates[2]?.equals(readFileSync(join(VECTOR, "vcek.der")))).toBe(true);
@@ -152,4 +152,5 @@ test.runIf(recorded)("the recorded table of a Genoa completes its report", () =>
   expect(verified.product).toBe("Genoa");
 });
 
-if (!recorded) test.skip("the recorded table of a Genoa: there is no folder ../shared/vectors beside the checkout");
+if (!recorded)
+  test.skip("recorded certificate table of a Genoa: there is no folder ../shared/vectors beside the checkout");

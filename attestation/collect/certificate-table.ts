@@ -1,5 +1,6 @@
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
-import { parseCertificate, refusing } from "../x509.ts";
+import { refusing } from "../malformed.ts";
+import { parseCertificate } from "../x509.ts";
 
 /**
  * The certificate table that the host hands to a guest along with a report (GHCB specification, AMD publication 56421,

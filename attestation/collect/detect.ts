@@ -1,5 +1,5 @@
 import { EvidenceError } from "../error.ts";
-import type { Attester } from "../evidence.ts";
+import type { Attester, TeeKind } from "../evidence.ts";
 import { sevGuestAttester, tsmSnpAttester, tsmTdxAttester } from "./attester.ts";
 import type { Network } from "../endorsements/fetch.ts";
 import { readTsmProvider } from "./configfs-tsm.ts";
@@ -13,35 +13,51 @@ export interface KernelInterfaces {
   readonly sevGuestDevice: string;
 }
 
-const PROVIDERS: ReadonlyMap<string, "snp" | "tdx"> = new Map([
-  ["sev_guest", "snp"],
-  ["tdx_guest", "tdx"],
-]);
+interface Interfaces {
+  /** What configfs-tsm calls it. */
+  readonly provider: string;
+  readonly openTsm: (tsmReportDir: string, network: Network) => Attester;
+  /** A device of its own, for kernels without configfs-tsm. @throws EvidenceError where there is none */
+  readonly openDevice?: (interfaces: KernelInterfaces, network: Network) => Promise<Attester>;
+  /** For people. */
+  readonly want: string;
+}
+
+const INTERFACES: Readonly<Record<TeeKind, Interfaces>> = {
+  snp: {
+    provider: "sev_guest",
+    openTsm: tsmSnpAttester,
+    openDevice: async ({ sevGuestDevice }, network) => {
+      await checkSevGuest(sevGuestDevice);
+      return sevGuestAttester(sevGuestDevice, network);
+    },
+    want: "the provider sev_guest, or the device",
+  },
+  tdx: { provider: "tdx_guest", openTsm: tsmTdxAttester, want: "the provider tdx_guest" },
+};
 
 /** @throws EvidenceError tee_unavailable, saying all that was tried */
 export async function openHardwareAttester(
-  wanted: "auto" | "snp" | "tdx",
-  { tsmReportDir, sevGuestDevice }: KernelInterfaces,
+  wanted: "auto" | TeeKind,
+  kernel: KernelInterfaces,
   network: Network,
 ): Promise<Attester> {
+  const { tsmReportDir } = kernel;
   const tried: string[] = [];
+  const candidates = Object.entries(INTERFACES).filter(([kind]) => wanted === "auto" || wanted === kind);
   const provider = await attempt(() => readTsmProvider(tsmReportDir), tried);
-  const tee = PROVIDERS.get(provider ?? "");
-  if (tee !== undefined && (wanted === "auto" || wanted === tee)) {
-    return tee === "snp" ? tsmSnpAttester(tsmReportDir, network) : tsmTdxAttester(tsmReportDir, network);
-  }
+  const [, found] = candidates.find(([, each]) => each.provider === provider) ?? [];
+  if (found !== undefined) return found.openTsm(tsmReportDir, network);
   if (provider !== undefined) tried.push(`${tsmReportDir}: the provider is ${JSON.stringify(provider)}`);
-  if (wanted !== "tdx") {
-    const found = await attempt(async () => {
-      await checkSevGuest(sevGuestDevice);
-      return sevGuestAttester(sevGuestDevice, network);
-    }, tried);
-    if (found !== undefined) return found;
+  for (const [, { openDevice }] of candidates) {
+    const opened = openDevice && (await attempt(() => openDevice(kernel, network), tried));
+    if (opened !== undefined) return opened;
   }
   throw new EvidenceError("tee_unavailable", "found no TEE to collect evidence from", {
     where: `CONTRAST_TEE=${wanted}`,
     got: tried.map((text, index) => `(${index + 1}) ${text}`).join("; "),
-    want: wanted === "tdx" ? "the provider tdx_guest" : "the provider sev_guest, or the device",
+    // It has more interfaces than the others.
+    want: INTERFACES[wanted === "auto" ? "snp" : wanted].want,
   });
 }
 

@@ -1,13 +1,16 @@
 import { EvidenceError } from "../error.ts";
 import type { SnpEvidence } from "../evidence.ts";
 import { parseRevocationList } from "../crl.ts";
+import { isIssuedBy } from "../path.ts";
 import { decodePemCertificates } from "../pem.ts";
 import { type Endorsement, type EndorsementKind, endorsementKind, parseEndorsement } from "../snp/certificate.ts";
+import { isSignedBy } from "../snp/pss.ts";
 import { productOfCpuid, SNP_PRODUCTS, type SnpProduct } from "../snp/product.ts";
 import { parseSnpReport, type SnpReport } from "../snp/report.ts";
+import type { SignedSnpReport } from "../snp/signature.ts";
 import { describeTcb, parseTcb, type Tcb, TCB_PARTS } from "../snp/tcb.ts";
 import { type Certificate, parseCertificate } from "../x509.ts";
-import type { EndorsementCache } from "./cache.ts";
+import type { CacheUse, EndorsementCache } from "./cache.ts";
 import { EndorsementError } from "./error.ts";
 
 /**
@@ -16,42 +19,42 @@ import { EndorsementError } from "./error.ts";
  */
 const KDS = "https://kdsintf.amd.com";
 
-/** Evidence with all certificates that `verifySnp` needs, and the revocation list that belongs to them. */
-export interface CompleteSnp {
-  readonly evidence: SnpEvidence;
-  /** DER. */
-  readonly crl: Buffer;
+export interface ChipUse extends CacheUse {
+  /** Of the chip, where neither the report (version 2) nor a certificate that came along says it. */
+  readonly product?: SnpProduct | undefined;
 }
 
 /**
- * Adds what did not come along with a report. Nothing of it is verified, before or after: what is wrong with it,
- * `verifySnp` says.
+ * Adds the certificate of the chip's key where it did not come along. That is per chip: whoever shows evidence brings
+ * it, and a verifier asks only for the evidence of one that it has chosen itself. The certificate is the one that was
+ * asked for; nothing is verified.
  *
- * @param product of the chip, where neither the report (version 2) nor a certificate that came along says it
  * @throws EndorsementError
  * @throws EvidenceError where the report or a certificate that came along is malformed, or not enough to ask with
  */
-export async function completeSnpEvidence(
+export async function withVcek(
   evidence: SnpEvidence,
   cache: EndorsementCache,
-  product?: SnpProduct,
-): Promise<CompleteSnp> {
+  { product, ...use }: ChipUse = {},
+): Promise<SnpEvidence> {
   const report = parseSnpReport(evidence.report);
   const kind = signingKeyOf(report);
-  const certificates = evidence.certificates.map((der) => parseCertificate(der));
-  const endorsements = certificates
-    .filter((certificate) => endorsementKind(certificate) === kind)
-    .map((certificate) => parseEndorsement(kind, certificate));
+  const brought = evidence.certificates.map((der) => ({ der, certificate: parseCertificate(der) }));
+  const endorsements = brought
+    .filter(({ certificate }) => endorsementKind(certificate) === kind)
+    .map(({ certificate }) => parseEndorsement(kind, certificate));
+  if (kind === "vlek") {
+    requireVlek(endorsements);
+    return evidence;
+  }
   const chip = chipOf(report, endorsements, product);
-  const hasEndorsement = kind === "vlek" ? hasVlek(endorsements) : endorsements.some((each) => isOfChip(each, chip));
-  // An issuer that came along may be of another generation than the VCEK that did not.
-  const hasIssuers = hasEndorsement && hasNames(certificates, issuersOf(kind, chip.product));
-  const [vcek, issuers, crl] = await Promise.all([
-    hasEndorsement ? [] : fetchVcek(chip, cache),
-    hasIssuers ? [] : fetchIssuers(kind, chip.product, cache),
-    fetchCrl(kind, chip.product, cache),
-  ]);
-  return { evidence: { ...evidence, certificates: [...evidence.certificates, ...vcek, ...issuers] }, crl };
+  if (endorsements.some((each) => isOfChip(each, chip))) return evidence;
+  const vcek = await fetchVcek(chip, cache, use);
+  const issued = parseCertificate(vcek);
+  // An issuer that came along may be of another generation than the VCEK that did not: then it is no help.
+  const issuers = brought.filter(({ certificate }) => endorsementKind(certificate) === undefined);
+  const isHelpful = issuers.some(({ certificate }) => isIssuedBy(issued, certificate, isSignedBy));
+  return { ...evidence, certificates: [vcek, ...(isHelpful ? issuers.map(({ der }) => der) : [])] };
 }
 
 /** What a VCEK certificate is looked up by. */
@@ -105,8 +108,8 @@ function chipOf(report: SnpReport, endorsements: readonly Endorsement[], named: 
   return { product, chipId: report.chipId, tcb: parseTcb(report.reportedTcb, product, "REPORTED_TCB") };
 }
 
-function hasVlek(endorsements: readonly Endorsement[]): boolean {
-  if (endorsements.length > 0) return true;
+function requireVlek(endorsements: readonly Endorsement[]): void {
+  if (endorsements.length > 0) return;
   throw new EndorsementError("vlek_not_distributed", "the certificate of a VLEK can't be fetched", {
     where: "certificates",
     got: "none of the VLEK that signed the report",
@@ -131,7 +134,7 @@ function hasNames(certificates: readonly Certificate[], names: readonly string[]
   return names.every((name) => certificates.some(({ commonName }) => commonName === name));
 }
 
-async function fetchVcek(chip: Chip, cache: EndorsementCache): Promise<readonly Buffer[]> {
+async function fetchVcek(chip: Chip, cache: EndorsementCache, use: CacheUse): Promise<Buffer> {
   if (chip.chipId.every((byte) => byte === 0)) {
     throw new EvidenceError("chip_id_mismatch", "the report does not say which chip made it", {
       where: "CHIP_ID",
@@ -148,11 +151,17 @@ async function fetchVcek(chip: Chip, cache: EndorsementCache): Promise<readonly 
     }
     return certificate.notAfter;
   };
-  const { body } = await cache.get({ url: vcekUrl(chip), what, validUntil });
-  return [body];
+  const { body } = await cache.get({ url: vcekUrl(chip), what, validUntil }, use);
+  return body;
 }
 
-async function fetchIssuers(
+/** Whether the issuers came along with an endorsement, by their names. */
+export function bringsIssuers({ endorsement: { kind, product }, certificates }: SignedSnpReport): boolean {
+  return hasNames(certificates, issuersOf(kind, product));
+}
+
+/** @returns DER; nothing of them is verified @throws EndorsementError */
+export async function fetchIssuers(
   kind: EndorsementKind,
   product: SnpProduct,
   cache: EndorsementCache,
@@ -173,7 +182,12 @@ function decodeChain(body: Buffer): readonly Buffer[] {
   return decodePemCertificates(Buffer.from(body.toString("latin1").trimEnd()), "cert_chain");
 }
 
-async function fetchCrl(kind: EndorsementKind, product: SnpProduct, cache: EndorsementCache): Promise<Buffer> {
+/** @returns the list of the product's root, DER; nothing of it is verified @throws EndorsementError */
+export async function fetchSnpCrl(
+  kind: EndorsementKind,
+  product: SnpProduct,
+  cache: EndorsementCache,
+): Promise<Buffer> {
   const validUntil = ({ body }: { readonly body: Buffer }): Date => parseRevocationList(body).nextUpdate;
   const what = `the revocation list of ARK-${product}, DER`;
   const { body } = await cache.get({ url: crlUrl(kind, product), what, validUntil });

@@ -114,14 +114,68 @@ test("many who ask for one thing at once make one request", async () => {
   expect(service.requests).toHaveLength(1);
 });
 
-test("those who waited together fail together, and the next one asks anew", async () => {
+const SECOND = 1 / 3600;
+
+test("those who waited together fail together, and so does the next one; a while later the vendor is asked anew", async () => {
   const { service, network } = await setup();
   const { cache } = testCache(service, network);
   const outcomes = await Promise.allSettled([text(cache), text(cache)]);
   expect(outcomes.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
-  expect(service.requests).toHaveLength(1);
   service.answers.set(PATH, answerWith(list("first", 100)));
+  network.time = later(7 * SECOND);
+  await expect(text(cache)).rejects.toEqual(refusal("vendor_refused"));
+  expect(service.requests).toHaveLength(1);
+  network.time = later(8 * SECOND);
   expect(await text(cache)).toBe("first");
+});
+
+test.each<[string, (service: TestService) => unknown, number]>([
+  ["is down", ({ answers }) => answers.set(PATH, (response) => response.writeHead(503).end()), 3],
+  ["does not have it", ({ answers }) => answers.delete(PATH), 1],
+  ["talks nonsense", ({ answers }) => answers.set(PATH, answerWith("<html>")), 1],
+  ["hands out an old one", ({ answers }) => answers.set(PATH, answerWith(list("old", -1))), 1],
+])("a vendor that %s is asked more and more seldom, however often somebody wants it", async (_, fail, tries) => {
+  const { service, network } = await setup();
+  await fail(service);
+  const { cache } = testCache(service, network);
+  for (let second = 0; second < 3600; second += 5) {
+    network.time = later(second * SECOND);
+    await expect(text(cache)).rejects.toThrow();
+  }
+  // After 7.5, 15, 30, 60 and 120 seconds, then every 225.
+  expect(service.requests.length).toBeLessThanOrEqual(22 * tries);
+  expect(service.requests.length).toBeGreaterThanOrEqual(15 * tries);
+  service.answers.set(PATH, answerWith(list("first", 100)));
+  network.time = later(2);
+  expect(await text(cache)).toBe("first");
+});
+
+test("what is kept is asked for again where it turned out to be superseded, once in a while", async () => {
+  const { service, network } = await setup();
+  service.answers.set(PATH, answerWith(list("first", 100)));
+  const { cache, warnings } = testCache(service, network);
+  const renew = async (): Promise<string> => {
+    const { body } = await cache.get(request(), { renew: true });
+    return body.toString().split(" ")[0] ?? "";
+  };
+  expect(await text(cache)).toBe("first");
+  service.answers.set(PATH, answerWith(list("second", 100)));
+  network.time = later(299 * SECOND);
+  expect(await renew()).toBe("first");
+  network.time = later(300 * SECOND);
+  expect([await text(cache), await renew(), await renew(), await text(cache)]).toEqual([
+    "first",
+    "second",
+    "second",
+    "second",
+  ]);
+  expect(service.requests).toHaveLength(2);
+  // A vendor that can't be asked does not take away what is there, and is not asked by each who would like it newer.
+  service.answers.delete(PATH);
+  network.time = later(601 * SECOND);
+  expect([await renew(), await renew(), await renew()]).toEqual(["second", "second", "second"]);
+  expect(service.requests).toHaveLength(3);
+  expect(warnings.length).toBeGreaterThan(0);
 });
 
 test("a restart finds what was kept on disk, and does not ask while it is fresh", async () => {
@@ -185,6 +239,7 @@ test("an answer of another kind is refused and not kept", async () => {
   const { cache } = testCache(service, network, directory);
   await expect(text(cache)).rejects.toEqual(refusal("malformed_endorsement"));
   service.answers.set(PATH, answerWith(list("first", 100)));
+  network.time = later(1);
   expect(await text(cache)).toBe("first");
 });
 

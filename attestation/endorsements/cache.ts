@@ -1,4 +1,5 @@
-import { quote } from "../../runtime/environment.ts";
+import { backoff } from "../../runtime/backoff.ts";
+import { quote } from "../../runtime/fault.ts";
 import { readCacheFile, type Stored, writeCacheFile } from "./cache-files.ts";
 import { EndorsementError } from "./error.ts";
 import { type GetOptions, httpGet, type Network } from "./fetch.ts";
@@ -7,7 +8,9 @@ import { throughProxy } from "./proxy.ts";
 
 /**
  * What vendors say, kept in memory and on disk. An answer is used without asking while it is fresh, and where the vendor
- * can't be reached, for as long as it says of itself that it is valid. It is never used longer.
+ * can't be reached, for as long as it says of itself that it is valid. It is never used longer. That a vendor has no answer
+ * is remembered, too, for seconds at first and for minutes when it goes on: strangers can make a verifier ask, and must
+ * not use up what the vendor grants to all.
  *
  * Nothing here is trusted: an answer is looked at only to see whether it is of the kind that was asked for.
  */
@@ -26,6 +29,13 @@ export interface EndorsementRequest {
 export interface Answer {
   readonly body: Buffer;
   readonly header: string | undefined;
+}
+
+export interface CacheUse {
+  /** What is kept was superseded, as something else shows: the vendor is asked again, unless that was a moment ago. */
+  readonly renew?: boolean;
+  /** Somebody waits who can do without: the vendor is asked once, and not for long. */
+  readonly hurry?: boolean;
 }
 
 export interface CacheOptions {
@@ -48,6 +58,19 @@ interface Entry extends Stored {
 const REFRESH: GetOptions = { tries: 1, deadline: 5000 };
 const HOLD_OFF_MS = 5 * 60 * 1000;
 
+/** What a vendor had no answer to. Times are milliseconds since 1970. */
+interface Failure {
+  readonly error: unknown;
+  /** In a row. */
+  readonly count: number;
+  readonly failedAt: number;
+  readonly askAgainAt: number;
+}
+
+/** After the first failure; it doubles up to the hold-off. */
+const FIRST_HOLD_OFF_MS = 10_000;
+const MOST_FAILURES = 256;
+
 /** Of all bodies together, each of which counts as one block at least. */
 const MAX_MEMORY = 16 * 1024 * 1024;
 const BLOCK = 4096;
@@ -57,6 +80,8 @@ export class EndorsementCache {
   /** By URL, in the order of their last use. */
   readonly #entries = new Map<string, Entry>();
   readonly #flights = new Map<string, Promise<Entry>>();
+  /** By URL, in the order of their last failure. */
+  readonly #failures = new Map<string, Failure>();
   #size = 0;
 
   constructor(options: CacheOptions) {
@@ -64,36 +89,68 @@ export class EndorsementCache {
   }
 
   /** @throws EndorsementError */
-  async get(request: EndorsementRequest): Promise<Answer> {
+  async get(request: EndorsementRequest, use: CacheUse = {}): Promise<Answer> {
     const { href } = request.url;
     const known = this.#entries.get(href);
-    if (known !== undefined && this.#isFresh(known)) {
+    if (known !== undefined && this.#isGood(known, use)) {
       this.#remember(known);
       return known;
     }
     // Whoever comes while the vendor is being asked waits for the same answer.
-    const flight = this.#flights.get(href) ?? this.#load(request).finally(() => this.#flights.delete(href));
+    const flight = this.#flights.get(href) ?? this.#load(request, use).finally(() => this.#flights.delete(href));
     this.#flights.set(href, flight);
     return flight;
   }
 
-  async #load(request: EndorsementRequest): Promise<Entry> {
+  async #load(request: EndorsementRequest, use: CacheUse): Promise<Entry> {
     const known = this.#entries.get(request.url.href) ?? (await this.#read(request));
-    if (known !== undefined && this.#isFresh(known)) return this.#remember(known);
-    if (known === undefined || !(known.validUntil > this.#now())) return this.#fetch(request);
+    if (known !== undefined && this.#isGood(known, use)) return this.#remember(known);
+    const fallback = known !== undefined && known.validUntil > this.#now() ? known : undefined;
+    const failure = this.#lastFailure(request.url.href);
+    if (failure !== undefined) {
+      if (fallback === undefined) throw failure.error;
+      return this.#remember({ ...fallback, askAgainAt: Math.min(failure.askAgainAt, fallback.validUntil) });
+    }
     try {
-      return await this.#fetch(request, REFRESH);
+      return await this.#ask(request, fallback !== undefined || use.hurry === true ? REFRESH : {});
     } catch (error) {
+      if (fallback === undefined) throw error;
       this.#options.onWarning(
         "the vendor can't be asked, what it said before is used while it is valid",
         request.url,
         error,
       );
-      return this.#remember({ ...known, askAgainAt: Math.min(this.#now() + HOLD_OFF_MS, known.validUntil) });
+      return this.#remember({ ...fallback, askAgainAt: Math.min(this.#now() + HOLD_OFF_MS, fallback.validUntil) });
     }
   }
 
-  async #fetch(request: EndorsementRequest, options: GetOptions = {}): Promise<Entry> {
+  /** @returns undefined where the vendor may be asked */
+  #lastFailure(href: string): Failure | undefined {
+    const failure = this.#failures.get(href);
+    const now = this.#now();
+    return failure !== undefined && failure.failedAt <= now && now < failure.askAgainAt ? failure : undefined;
+  }
+
+  /** Asks the vendor, and remembers where it has no answer. */
+  async #ask(request: EndorsementRequest, options: GetOptions): Promise<Entry> {
+    const { href } = request.url;
+    try {
+      const entry = await this.#fetch(request, options);
+      this.#failures.delete(href);
+      return entry;
+    } catch (error) {
+      const count = (this.#failures.get(href)?.count ?? 0) + 1;
+      const failedAt = this.#now();
+      const wait = backoff(count, this.#options.network.random(), FIRST_HOLD_OFF_MS, HOLD_OFF_MS);
+      this.#failures.delete(href);
+      this.#failures.set(href, { error, count, failedAt, askAgainAt: failedAt + wait });
+      const [oldest] = this.#failures.keys();
+      if (this.#failures.size > MOST_FAILURES && oldest !== undefined) this.#failures.delete(oldest);
+      throw error;
+    }
+  }
+
+  async #fetch(request: EndorsementRequest, options: GetOptions): Promise<Entry> {
     const { network, proxy, directory, onWarning } = this.#options;
     const from = throughProxy(request.url, proxy);
     const { body, headers } = await httpGet(from, network, options);
@@ -122,10 +179,10 @@ export class EndorsementCache {
     }
   }
 
-  #isFresh({ fetchedAt, askAgainAt }: Entry): boolean {
+  #isGood({ fetchedAt, askAgainAt }: Entry, { renew = false }: CacheUse): boolean {
     const now = this.#now();
     // What was fetched in the future was fetched by another clock.
-    return fetchedAt <= now && now < askAgainAt;
+    return fetchedAt <= now && now < (renew ? Math.min(fetchedAt + HOLD_OFF_MS, askAgainAt) : askAgainAt);
   }
 
   #remember(entry: Entry): Entry {

@@ -16,3 +16,8 @@ export type EndorsementCode =
   | "product_unknown";
 
 export class EndorsementError extends CodedError<EndorsementCode> {}
+
+/** Nobody answered: another source will do. */
+export function isUnreachable(error: unknown): boolean {
+  return error instanceof EndorsementError && error.code === "vendor_unreachable";
+}

@@ -1,11 +1,9 @@
 import { z } from "zod";
-import { EvidenceError } from "../error.ts";
 import { parseRevocationList } from "../crl.ts";
-import type { TdxCollateral, TdxEvidence } from "../evidence.ts";
+import type { TdxCollateral } from "../evidence.ts";
 import { parsePemCertificates } from "../pem.ts";
-import { parsePck } from "../tdx/pck.ts";
-import { parseTdxQuote } from "../tdx/quote.ts";
-import type { Answer, EndorsementCache, EndorsementRequest } from "./cache.ts";
+import type { PckCa } from "../tdx/chain.ts";
+import type { Answer, CacheUse, EndorsementCache, EndorsementRequest } from "./cache.ts";
 
 /**
  * Intel's provisioning certification service (Intel PCS API, version 4), and where Intel keeps the root's revocation
@@ -16,12 +14,13 @@ const PCS = "https://api.trustedservices.intel.com";
 export const QE_IDENTITY_URL = new URL(`${PCS}/tdx/certification/v4/qe/identity`);
 export const ROOT_CRL_URL = new URL("https://certificates.trustedservices.intel.com/IntelSGXRootCA.der");
 
-/** The two CAs that issue PCK certificates, by common name, as the service calls them. */
-const PCK_CAS: Readonly<Record<string, PckCa>> = {
-  "Intel SGX PCK Platform CA": "platform",
-  "Intel SGX PCK Processor CA": "processor",
-};
-type PckCa = "platform" | "processor";
+/** What a platform is looked up by, out of the certificate of its PCK. */
+export interface TdxPlatform {
+  /** 6 bytes. */
+  readonly fmspc: Buffer;
+  /** Who issued the certificate. */
+  readonly ca: PckCa;
+}
 
 /** @param fmspc 6 bytes */
 export function tcbInfoUrl(fmspc: Buffer): URL {
@@ -33,18 +32,22 @@ export function pckCrlUrl(ca: PckCa): URL {
 }
 
 /**
- * Fetches what `verifyTdx` needs beside the quote. Nothing of it is verified, before or after, nor is the quote.
+ * Fetches what `verifyTdx` needs beside the quote. Nothing of it is verified.
  *
+ * @param use renew: where it turned out to be superseded
  * @throws EndorsementError
- * @throws EvidenceError where the quote or its PCK certificate is malformed or missing
  */
-export async function fetchTdxCollateral({ quote }: TdxEvidence, cache: EndorsementCache): Promise<TdxCollateral> {
-  const { fmspc, ca } = platformOf(quote);
+export async function fetchTdxCollateral(
+  { fmspc, ca }: TdxPlatform,
+  cache: EndorsementCache,
+  use: CacheUse = {},
+): Promise<TdxCollateral> {
+  const get = (request: EndorsementRequest): Promise<Answer> => cache.get(request, use);
   const [tcbInfo, qeIdentity, pckCrl, rootCrl] = await Promise.all([
-    cache.get(documentRequest(tcbInfoUrl(fmspc), "tcbInfo", "TCB-Info-Issuer-Chain")),
-    cache.get(documentRequest(QE_IDENTITY_URL, "enclaveIdentity", "SGX-Enclave-Identity-Issuer-Chain")),
-    cache.get(crlRequest(pckCrlUrl(ca), `the revocation list of Intel's ${ca} CA, DER`)),
-    cache.get(crlRequest(ROOT_CRL_URL, "the revocation list of Intel's root, DER")),
+    get(documentRequest(tcbInfoUrl(fmspc), "tcbInfo", "TCB-Info-Issuer-Chain")),
+    get(documentRequest(QE_IDENTITY_URL, "enclaveIdentity", "SGX-Enclave-Identity-Issuer-Chain")),
+    get(crlRequest(pckCrlUrl(ca), `the revocation list of Intel's ${ca} CA, DER`)),
+    get(crlRequest(ROOT_CRL_URL, "the revocation list of Intel's root, DER")),
   ]);
   return {
     tcbInfo: tcbInfo.body,
@@ -54,20 +57,6 @@ export async function fetchTdxCollateral({ quote }: TdxEvidence, cache: Endorsem
     pckCrl: pckCrl.body,
     rootCrl: rootCrl.body,
   };
-}
-
-function platformOf(quote: Buffer): { readonly fmspc: Buffer; readonly ca: PckCa } {
-  const certificates = parsePemCertificates(parseTdxQuote(quote).certificateChain, "PCK certificate chain");
-  const pck = certificates.find(({ commonName }) => commonName === "Intel SGX PCK Certificate");
-  const issuer = certificates.find(({ subject }) => pck?.issuer.equals(subject));
-  const ca = PCK_CAS[issuer?.commonName ?? ""];
-  if (pck !== undefined && ca !== undefined) return { fmspc: parsePck(pck).fmspc, ca };
-  throw new EvidenceError("certificate_missing", "the certificate chain is not complete", {
-    where: "PCK certificate chain",
-    got: certificates.map(({ commonName }) => JSON.stringify(commonName)).join(", "),
-    want: `Intel SGX PCK Certificate and its issuer, ${Object.keys(PCK_CAS).join(" or ")}`,
-    hint: "take the chain from Intel's provisioning certification service",
-  });
 }
 
 /** A signed document. The chain of its signer comes in a header, percent-encoded PEM. */

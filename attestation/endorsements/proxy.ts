@@ -1,4 +1,5 @@
-import { Malformed, quote, type Variable } from "../../runtime/environment.ts";
+import { Malformed, type Variable } from "../../runtime/environment.ts";
+import { quote } from "../../runtime/fault.ts";
 
 /**
  * A service that stands in for the vendors', for networks without a way to them. The vendor's host becomes the first
@@ -10,7 +11,7 @@ import { Malformed, quote, type Variable } from "../../runtime/environment.ts";
  * api.trustedservices.intel.com and certificates.trustedservices.intel.com. Nothing that it serves is trusted.
  */
 export const endorsementVariables = {
-  CONTRAST_COLLATERAL_PROXY: baseUrl("base URL used in place of AMD KDS and Intel PCS"),
+  CONTRAST_COLLATERAL_PROXY: baseUrl("base URL that replaces AMD KDS and Intel PCS"),
 } as const;
 
 export function throughProxy(url: URL, proxy: URL | undefined): URL {

@@ -88,9 +88,9 @@ test("where there is no THIM, the error says so", async () => {
 const VECTOR = join(import.meta.dirname, "../../../shared/vectors/snp-milan-v2-thim");
 const available = existsSync(VECTOR);
 
-if (!available) test.skip("recorded THIM answer: there is no folder ../shared/vectors beside the checkout");
+if (!available) test.skip("recorded answer of THIM: there is no folder ../shared/vectors beside the checkout");
 
-describe.runIf(available)("the recorded answer of THIM", () => {
+describe.runIf(available)("recorded answer of THIM", () => {
   const read = (file: string): Buffer => readFileSync(join(VECTOR, file));
 
   test("verifies the report that was recorded with it", async () => {

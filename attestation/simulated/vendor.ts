@@ -35,12 +35,21 @@ const ARK = "ARK-Milan";
 const ASK = "SEV-Milan";
 const VALID_YEARS = 10;
 
+type MakeKey = (certificate: "ark" | "ask") => Promise<KeyPair>;
+
 const generateKeys = promisify(generateKeyPair);
 
-/** @param dir where its keys and certificates are kept: ark.pem, ask.pem, ask-key.pem */
-export async function openOrCreateVendor(dir: string, now: Date): Promise<SimulatedVendor> {
+/**
+ * @param dir where its keys and certificates are kept: ark.pem, ask.pem, ask-key.pem
+ * @param makeKey RSA with 4096 bits, for this certificate
+ */
+export async function openOrCreateVendor(
+  dir: string,
+  now: Date,
+  makeKey: MakeKey = generateRsaKey,
+): Promise<SimulatedVendor> {
   await mkdir(dir, { recursive: true });
-  if ((await readOptional(dir, "ask.pem")) === undefined) await createVendor(dir, now);
+  if ((await readOptional(dir, "ask.pem")) === undefined) await createVendor(dir, now, makeKey);
   const ark = await readRequired(dir, "ark.pem");
   const ask = await readRequired(dir, "ask.pem");
   const signer = amdSigner(createPrivateKey(await readRequired(dir, "ask-key.pem")));
@@ -60,8 +69,8 @@ export async function openOrCreateVendor(dir: string, now: Date): Promise<Simula
 }
 
 /** ask.pem is written last: where it is, the rest is. */
-async function createVendor(dir: string, now: Date): Promise<void> {
-  const [ark, ask] = await Promise.all([generateRsaKey(), generateRsaKey()]);
+async function createVendor(dir: string, now: Date, makeKey: MakeKey): Promise<void> {
+  const [ark, ask] = await Promise.all([makeKey("ark"), makeKey("ask")]);
   const signer = amdSigner(ark.privateKey);
   const root = { subject: ARK, publicKey: ark.publicKey, serial: 0x10000, extensions: ARK_EXTENSIONS };
   const intermediate = { subject: ASK, publicKey: ask.publicKey, serial: 0x10001, extensions: ASK_EXTENSIONS };

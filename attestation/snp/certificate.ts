@@ -2,8 +2,9 @@ import type { KeyObject } from "node:crypto";
 import { MalformedBytes } from "../../bytes/cursor.ts";
 import { type DerReader, readDer, TAG } from "../../pki/der.ts";
 import { EvidenceError } from "../error.ts";
-import { oncePer } from "../once.ts";
-import { type Certificate, publicKeyOf, refusing } from "../x509.ts";
+import { refusing } from "../malformed.ts";
+import { memoize } from "../memoize.ts";
+import { type Certificate, type ParsedExtension, publicKeyOf } from "../x509.ts";
 import { productOfName, SNP_PRODUCTS, type SnpProduct } from "./product.ts";
 import type { Tcb } from "./tcb.ts";
 
@@ -20,6 +21,8 @@ export interface Endorsement {
   readonly tcb: Tcb;
   /** 64 bytes, on Turin 8; a VLEK belongs to no chip. */
   readonly hwid: Buffer | undefined;
+  /** Of a VLEK: the cloud service provider on whose machines it is. */
+  readonly cspId: string | undefined;
 }
 
 export type EndorsementKind = "vcek" | "vlek";
@@ -55,14 +58,17 @@ export function parseEndorsement(kind: EndorsementKind, certificate: Certificate
 }
 
 const PARSERS: Readonly<Record<EndorsementKind, (certificate: Certificate) => Endorsement>> = {
-  vcek: oncePer((certificate) => readEndorsement("vcek", certificate)),
-  vlek: oncePer((certificate) => readEndorsement("vlek", certificate)),
+  vcek: memoize((certificate) => readEndorsement("vcek", certificate)),
+  vlek: memoize((certificate) => readEndorsement("vlek", certificate)),
 };
 
 function readEndorsement(kind: EndorsementKind, certificate: Certificate): Endorsement {
   return refusing("malformed_certificate", () => {
     const structVersion = number(certificate, AMD_OID.structVersion);
-    if (structVersion > 1) throw new MalformedBytes("structVersion", 0, `${structVersion}`, "0 or 1");
+    if (structVersion > 1) {
+      const { valueOffset } = required(certificate, AMD_OID.structVersion);
+      throw new MalformedBytes("structVersion", valueOffset, `${structVersion}`, "0 or 1");
+    }
     const product = readProduct(certificate);
     return {
       kind,
@@ -71,6 +77,7 @@ function readEndorsement(kind: EndorsementKind, certificate: Certificate): Endor
       product,
       tcb: readTcb(certificate, product),
       hwid: readHwid(certificate, kind, product),
+      cspId: readCspId(certificate, kind),
     };
   });
 }
@@ -80,7 +87,7 @@ function readProduct(certificate: Certificate): SnpProduct {
   const text = productName.content.toString("latin1");
   const product = productOfName(text);
   if (product === undefined) {
-    throw new MalformedBytes("productName", 0, JSON.stringify(text), SNP_PRODUCTS.join(" or "));
+    throw new MalformedBytes("productName", productName.offset, JSON.stringify(text), SNP_PRODUCTS.join(" or "));
   }
   return product;
 }
@@ -88,8 +95,9 @@ function readProduct(certificate: Certificate): SnpProduct {
 function readTcb(certificate: Certificate, product: SnpProduct): Tcb {
   for (const id of AMD_OID.reserved) {
     // A part that nobody compares must not say anything.
-    if (certificate.extensions.has(id) && number(certificate, id) !== 0) {
-      throw new MalformedBytes(id, 0, "a reserved TCB part that is not zero", "zero");
+    const reserved = certificate.extensions.get(id);
+    if (reserved !== undefined && number(certificate, id) !== 0) {
+      throw new MalformedBytes(id, reserved.valueOffset, "a reserved TCB part that is not zero", "zero");
     }
   }
   if (product !== "Turin") refuse(certificate, AMD_OID.fmc);
@@ -105,16 +113,29 @@ function readTcb(certificate: Certificate, product: SnpProduct): Tcb {
 /** A VCEK names the chip, a VLEK the cloud service provider; neither both. */
 function readHwid(certificate: Certificate, kind: EndorsementKind, product: SnpProduct): Buffer | undefined {
   if (kind === "vlek") {
-    required(certificate, AMD_OID.cspId);
     refuse(certificate, AMD_OID.hwid);
     return undefined;
   }
-  refuse(certificate, AMD_OID.cspId);
   // The value has no DER tag.
-  const hwid = required(certificate, AMD_OID.hwid);
+  const { value: hwid, valueOffset } = required(certificate, AMD_OID.hwid);
   const length = product === "Turin" ? 8 : 64;
-  if (hwid.length !== length) throw new MalformedBytes("hwID", 0, `${hwid.length} bytes`, `${length} bytes`);
+  if (hwid.length !== length) throw new MalformedBytes("hwID", valueOffset, `${hwid.length} bytes`, `${length} bytes`);
   return hwid;
+}
+
+function readCspId(certificate: Certificate, kind: EndorsementKind): string | undefined {
+  if (kind === "vcek") {
+    refuse(certificate, AMD_OID.cspId);
+    return undefined;
+  }
+  const { content, offset } = read(certificate, AMD_OID.cspId, (der) => der.element(TAG.ia5String, "cspID"));
+  const cspId = content.toString("latin1");
+  if (isCspId(cspId)) return cspId;
+  throw new MalformedBytes("cspID", offset, JSON.stringify(cspId), "1 to 255 printable characters of ASCII");
+}
+
+export function isCspId(text: string): boolean {
+  return /^[\x20-\x7e]{1,255}$/.test(text);
 }
 
 function p384Key(certificate: Certificate): KeyObject {
@@ -135,15 +156,18 @@ function number(certificate: Certificate, id: string): number {
 }
 
 function read<T>(certificate: Certificate, id: string, parse: (der: DerReader) => T): T {
-  return readDer(required(certificate, id), id, parse);
+  const { value, valueOffset } = required(certificate, id);
+  return readDer(value, id, parse, valueOffset);
 }
 
-function required(certificate: Certificate, id: string): Buffer {
-  const extension = certificate.extensions.get(id);
-  if (extension === undefined) throw new MalformedBytes(id, 0, "no such extension", "one");
-  return extension.value;
+function required({ extensions, extensionsOffset }: Certificate, id: string): ParsedExtension {
+  const extension = extensions.get(id);
+  if (extension === undefined) throw new MalformedBytes(id, extensionsOffset, "no such extension", "one");
+  return extension;
 }
 
-function refuse(certificate: Certificate, id: string): void {
-  if (certificate.extensions.has(id)) throw new MalformedBytes(id, 0, "an extension", "none in this certificate");
+function refuse({ extensions }: Certificate, id: string): void {
+  const extension = extensions.get(id);
+  if (extension === undefined) return;
+  throw new MalformedBytes(id, extension.offset, "an extension", "none in this certificate");
 }

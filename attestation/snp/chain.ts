@@ -2,6 +2,7 @@ import { parseRevocationList } from "../crl.ts";
 import type { Parse } from "../evidence-cache.ts";
 import { checkCa, checkCritical, checkValidity, findPinned, isIssuedBy, named, notIssued } from "../path.ts";
 import { checkNotRevoked } from "../revocation.ts";
+import type { SignedTime } from "../signed-time.ts";
 import type { Certificate } from "../x509.ts";
 import type { Endorsement, EndorsementKind } from "./certificate.ts";
 import { isSignedBy } from "./pss.ts";
@@ -18,7 +19,7 @@ export interface Root {
   /** Lower-case hex of the SHA-256 of its SubjectPublicKeyInfo. */
   readonly spkiDigest: string;
   /** A software TEE's: it proves nothing about hardware. */
-  readonly insecure: boolean;
+  readonly simulated: boolean;
 }
 
 export interface ChainOptions {
@@ -29,13 +30,19 @@ export interface ChainOptions {
   readonly crl?: Buffer | undefined;
 }
 
+export interface SnpChain {
+  readonly root: Root;
+  /** From the leaf to the root. */
+  readonly path: readonly Certificate[];
+  readonly signedTimes: readonly SignedTime[];
+}
+
 const ISSUERS: Readonly<Record<EndorsementKind, string>> = { vcek: "SEV", vlek: "SEV-VLEK" };
 const HINT = "add the product's cert_chain of AMD's key distribution service";
 
 /**
  * @param parse how the revocation list is parsed
  * @param certificates where the issuers are found, in any order
- * @returns the root, and the certificates from the leaf to it
  * @throws EvidenceError
  */
 export function verifyChain(
@@ -43,11 +50,11 @@ export function verifyChain(
   endorsement: Endorsement,
   certificates: readonly Certificate[],
   { trustAnchors, at, crl }: ChainOptions,
-): { readonly root: Root; readonly path: readonly Certificate[] } {
+): SnpChain {
   const { certificate: leaf, kind, product } = endorsement;
 
   // A vendor's root vouches for its own product only.
-  const anchors = [...trustAnchors].filter(([, anchor]) => anchor.insecure || anchor.product === product);
+  const anchors = [...trustAnchors].filter(([, anchor]) => anchor.simulated || anchor.product === product);
   const arks = named(certificates, [`ARK-${product}`], HINT);
   const { certificate: ark, spkiDigest } = findPinned(arks, new Set(anchors.map(([digest]) => digest)));
   if (!isIssuedBy(ark, ark, isSignedBy)) throw notIssued(ark, ark);
@@ -63,7 +70,8 @@ export function verifyChain(
   checkCritical(leaf, []);
   for (const certificate of [ark, ask, leaf]) checkValidity(certificate, at);
   // The ARK's list names ASKs and ASVKs; AMD supersedes VCEKs by their TCB, and their serial numbers are the ASK's.
-  if (crl !== undefined) checkNotRevoked(parse(parseRevocationList, crl), [ask], ark, isSignedBy, at);
-  const root = { spkiDigest, insecure: trustAnchors.get(spkiDigest)?.insecure === true };
-  return { root, path: [leaf, ask, ark] };
+  const list = crl === undefined ? undefined : parse(parseRevocationList, crl);
+  const signedTimes = list === undefined ? [] : [checkNotRevoked(list, [ask], ark, isSignedBy, at)];
+  const root = { spkiDigest, simulated: trustAnchors.get(spkiDigest)?.simulated === true };
+  return { root, path: [leaf, ask, ark], signedTimes };
 }

@@ -1,6 +1,6 @@
 import { constants, type KeyObject, verify } from "node:crypto";
 import { EvidenceError } from "../error.ts";
-import { onceTrue } from "../once.ts";
+import { onceTrue } from "../memoize.ts";
 import type { IsSignedBy } from "../path.ts";
 import { type Certificate, publicKeyOf } from "../x509.ts";
 

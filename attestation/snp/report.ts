@@ -1,6 +1,7 @@
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { u32le, u64le } from "../../bytes/numbers.ts";
 import { EvidenceError } from "../error.ts";
-import { refusing } from "../x509.ts";
+import { refusing } from "../malformed.ts";
 
 /**
  * ATTESTATION_REPORT of the SEV-SNP firmware ABI (AMD publication 56860, table 23), versions 2 to 5, all little-endian.
@@ -217,16 +218,16 @@ export function encodeSnpReport(fields: SnpReportFields): Buffer {
   const flags = (fields.authorKeyEnabled ? 1 : 0) | (fields.maskChipKey ? 2 : 0) | (keyNumber << 2);
   const { cpuid, mitigations } = fields;
   return Buffer.concat([
-    u32(fields.version),
-    u32(fields.guestSvn),
-    u64(fields.policy),
+    u32le(fields.version),
+    u32le(fields.guestSvn),
+    u64le(fields.policy),
     exactly(16, fields.familyId),
     exactly(16, fields.imageId),
-    u32(fields.vmpl),
-    u32(1),
-    u64(fields.currentTcb),
-    u64(fields.platformInfo),
-    u32(flags),
+    u32le(fields.vmpl),
+    u32le(1),
+    u64le(fields.currentTcb),
+    u64le(fields.platformInfo),
+    u32le(flags),
     Buffer.alloc(4),
     exactly(64, fields.reportData),
     exactly(48, fields.measurement),
@@ -235,16 +236,16 @@ export function encodeSnpReport(fields: SnpReportFields): Buffer {
     exactly(48, fields.authorKeyDigest),
     exactly(32, fields.reportId),
     exactly(32, fields.reportIdMa),
-    u64(fields.reportedTcb),
+    u64le(fields.reportedTcb),
     Buffer.from(cpuid === undefined ? [0, 0, 0] : [cpuid.family, cpuid.model, cpuid.stepping]),
     Buffer.alloc(21),
     exactly(64, fields.chipId),
-    u64(fields.committedTcb),
+    u64le(fields.committedTcb),
     encodeVersion(fields.currentVersion),
     encodeVersion(fields.committedVersion),
-    u64(fields.launchTcb),
-    u64(mitigations?.launch ?? 0n),
-    u64(mitigations?.current ?? 0n),
+    u64le(fields.launchTcb),
+    u64le(mitigations?.launch ?? 0n),
+    u64le(mitigations?.current ?? 0n),
     Buffer.alloc(SIGNED_SIZE - 0x208),
     encodeScalar(exactly(96, fields.signature).subarray(0, 48)),
     encodeScalar(fields.signature.subarray(48)),
@@ -258,18 +259,6 @@ function encodeVersion({ build, minor, major }: FirmwareVersion): Buffer {
 
 function encodeScalar(scalar: Buffer): Buffer {
   return Buffer.concat([Buffer.from(scalar).reverse()], 72);
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
-  return bytes;
-}
-
-function u64(value: bigint): Buffer {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64LE(value);
-  return bytes;
 }
 
 function exactly(length: number, bytes: Buffer): Buffer {

@@ -1,9 +1,9 @@
 import { beforeAll, expect, test } from "vitest";
 import { encodeDer, encodeInteger, encodeOid, encodeSequence, encodeTime } from "../../pki/der-writer.ts";
 import { TAG } from "../../pki/der.ts";
-import type { EvidenceCode } from "../error.ts";
 import { amdSigner, encodeName, encodeSigned, type Signer } from "../simulated/certificates.ts";
 import { OID } from "../x509.ts";
+import { refusal } from "../test-refusal.ts";
 import { simulatedRoots } from "./roots.ts";
 import { createTestVendor, makeEvidence, NOW, type Scenario, type TestVendor } from "./test-vendor.ts";
 import { verifySnp } from "./verify.ts";
@@ -54,10 +54,6 @@ function extension(id: string, critical: boolean): Buffer {
 function verify(crl: Buffer, scenario: Scenario = {}): unknown {
   const trustAnchors = simulatedRoots([vendor.rootDigest]);
   return verifySnp(makeEvidence(vendor, scenario), { trustAnchors, at: NOW, crl });
-}
-
-function refusal(code: EvidenceCode): unknown {
-  return expect.objectContaining({ name: "EvidenceError", code });
 }
 
 test("a chain whose certificates are not on the list is verified", () => {

@@ -1,3 +1,4 @@
+import { u64le } from "../../bytes/numbers.ts";
 import { EvidenceError } from "../error.ts";
 import type { SnpProduct } from "./product.ts";
 
@@ -29,8 +30,7 @@ const LAYOUTS: Readonly<Record<SnpProduct, Layout>> = { Milan: FAMILY_19, Genoa:
  */
 export function parseTcb(value: bigint, product: SnpProduct, field: string): Tcb {
   const tcb = { fmc: 0, bootloader: 0, tee: 0, snp: 0, microcode: 0 };
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64LE(value);
+  const bytes = u64le(value);
   for (const [index, part] of LAYOUTS[product].entries()) {
     const byte = bytes.readUInt8(index);
     if (part !== undefined) tcb[part] = byte;

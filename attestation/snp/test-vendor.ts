@@ -1,5 +1,4 @@
-import { generateKeyPair, randomBytes } from "node:crypto";
-import { promisify } from "node:util";
+import { randomBytes } from "node:crypto";
 import { encodeDer, encodeInteger } from "../../pki/der-writer.ts";
 import { TAG } from "../../pki/der.ts";
 import { generateEcKey, type KeyPair, spkiDigest } from "../../pki/keys.ts";
@@ -15,6 +14,7 @@ import {
 } from "../simulated/certificates.ts";
 import { signReport } from "../simulated/firmware.ts";
 import { MACHINE_REPORT, MACHINE_TCB } from "../simulated/machine.ts";
+import { testRsaKey } from "../test-keys.ts";
 import type { Extensions } from "../x509.ts";
 import { AMD_OID } from "./certificate.ts";
 import type { SnpProduct } from "./product.ts";
@@ -51,20 +51,19 @@ export interface TestVendor {
   readonly rootDigest: string;
 }
 
-const generateKeys = promisify(generateKeyPair);
-
-export async function createTestVendor(): Promise<TestVendor> {
-  const [ark, ask, endorsement] = await Promise.all([rsaKey(4096), rsaKey(4096), generateEcKey("P-384")]);
+/** @param name one vendor for each; the keys of their chips are new ones each time */
+export async function createTestVendor(name = "amd"): Promise<TestVendor> {
+  const [ark, ask, endorsement] = await Promise.all([
+    testRsaKey(4096, `${name}-ark`),
+    testRsaKey(4096, `${name}-ask`),
+    generateEcKey("P-384"),
+  ]);
   return { ark, ask, endorsement, rootDigest: spkiDigest(ark.publicKey).toString("hex") };
-}
-
-export function rsaKey(modulusLength: number): Promise<KeyPair> {
-  return generateKeys("rsa", { modulusLength });
 }
 
 /** Trusts the vendor as if it were AMD, so that its evidence can be validated as hardware's. */
 export function asVendorRoot({ rootDigest }: TestVendor, product: SnpProduct): TrustAnchors {
-  return new Map([[rootDigest, { insecure: false, product }]]);
+  return new Map([[rootDigest, { simulated: false, product }]]);
 }
 
 export function makeEvidence(vendor: TestVendor, scenario: Scenario = {}): SnpEvidence {

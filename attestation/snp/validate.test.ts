@@ -1,9 +1,13 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import type { EvidenceCode } from "../error.ts";
+import { encodeDer, encodeInteger } from "../../pki/der-writer.ts";
+import { refusal } from "../test-refusal.ts";
+import { TAG } from "../../pki/der.ts";
+import { AMD_OID } from "./certificate.ts";
 import { GUEST_POLICY, PLATFORM_INFO } from "./flags.ts";
+import type { SnpProduct } from "./product.ts";
 import type { SnpReportFields } from "./report.ts";
 import { simulatedRoots } from "./roots.ts";
-import { encodeTcb, TCB_PARTS, type TcbPart } from "./tcb.ts";
+import { encodeTcb, type Tcb, TCB_PARTS, type TcbPart } from "./tcb.ts";
 import {
   asVendorRoot,
   createTestVendor,
@@ -12,6 +16,7 @@ import {
   reportOf,
   type TestVendor,
   TURIN_TCB,
+  vcek,
 } from "./test-vendor.ts";
 import { type SnpReferenceValues, validateSimulated, validateSnp } from "./validate.ts";
 import { type VerifiedSnpReport, verifySnp } from "./verify.ts";
@@ -39,13 +44,18 @@ function hardware(report: Partial<SnpReportFields> = {}): VerifiedSnpReport {
   return verifySnp(makeEvidence(vendor, { report }), { trustAnchors: asVendorRoot(vendor, "Milan"), at: NOW });
 }
 
+/** A report that the key of this TCB signed. What else it says is as the vendor's firmware would, or as it is told. */
+function signedAt(product: SnpProduct, tcb: Tcb, report: Partial<SnpReportFields> = {}): VerifiedSnpReport {
+  const parts = TCB_PARTS.filter((part) => part !== "fmc" || product === "Turin");
+  const extensions = vcek(product, Object.fromEntries(parts.map((part) => [AMD_OID[part], encodeInteger(tcb[part])])));
+  const reportedTcb = encodeTcb(tcb, product);
+  const evidence = makeEvidence(vendor, { product, leaf: { extensions }, report: { reportedTcb, ...report } });
+  return verifySnp(evidence, { trustAnchors: asVendorRoot(vendor, product), at: NOW });
+}
+
 function simulated(report: Partial<SnpReportFields> = {}): VerifiedSnpReport {
   const trustAnchors = simulatedRoots([vendor.rootDigest]);
   return verifySnp(makeEvidence(vendor, { report }), { trustAnchors, at: NOW });
-}
-
-function refusal(code: EvidenceCode, where: string): unknown {
-  return expect.objectContaining({ name: "EvidenceError", code, where });
 }
 
 describe("hardware", () => {
@@ -186,14 +196,16 @@ describe("hardware", () => {
     });
 
     test("below the minimum in tee is refused", () => {
-      const reference = { ...REFERENCE, minimumTcb: { ...REFERENCE.minimumTcb, tee: 1 } };
+      const minimumTcb = { ...REFERENCE.minimumTcb, tee: 1 };
+      const reference = { ...REFERENCE, minimumTcb };
       const low = encodeTcb({ fmc: 0, bootloader: 255, tee: 0, snp: 255, microcode: 255 }, "Milan");
       const enough = encodeTcb({ fmc: 0, bootloader: 255, tee: 1, snp: 255, microcode: 255 }, "Milan");
       const tcbs = { currentTcb, committedTcb: enough, launchTcb: enough };
-      expect(() => validateSnp(hardware({ ...tcbs, [name]: low }), reference)).toThrow(
+      const of = (report: Partial<SnpReportFields>) => signedAt("Milan", { ...minimumTcb, fmc: 0 }, report);
+      expect(() => validateSnp(of({ ...tcbs, [name]: low }), reference)).toThrow(
         refusal("tcb_too_low", `${field}.tee`),
       );
-      expect(() => validateSnp(hardware(tcbs), reference)).not.toThrow();
+      expect(() => validateSnp(of(tcbs), reference)).not.toThrow();
     });
 
     test("is read in the layout of the product, on Turin with FMC", () => {
@@ -211,6 +223,139 @@ describe("hardware", () => {
         expect(() => validateSnp(turin, raise(part))).toThrow(refusal("tcb_too_low", `COMMITTED_TCB.${part}`));
       }
     });
+  });
+
+  describe("the TCB of the signing key", () => {
+    const HIGH = { fmc: 255, bootloader: 255, tee: 255, snp: 255, microcode: 255 };
+    const MINIMUM = { Milan: { ...REFERENCE.minimumTcb, fmc: 0, tee: 2 }, Turin: TURIN_TCB } as const;
+
+    /** What the holder of a key of old firmware writes: nothing but REPORTED_TCB has to be true. */
+    function forged(product: "Milan" | "Turin", tcb: Tcb): () => void {
+      const high = encodeTcb(HIGH, product);
+      const verified = signedAt(product, tcb, { currentTcb: high, committedTcb: high, launchTcb: high });
+      const reference = { ...REFERENCE, productName: product, minimumTcb: MINIMUM[product] };
+      return () => validateSnp(verified, reference);
+    }
+
+    test("is the one that is proven: who has the key of broken firmware writes any other", () => {
+      expect(forged("Milan", { fmc: 0, bootloader: 1, tee: 0, snp: 3, microcode: 10 })).toThrow(
+        refusal("tcb_too_low", "REPORTED_TCB.bootloader"),
+      );
+    });
+
+    test.each(["Milan", "Turin"] as const)("on %s passes at the minimum, and is refused one below", (product) => {
+      const minimum = MINIMUM[product];
+      expect(forged(product, minimum)).not.toThrow();
+      for (const part of TCB_PARTS.filter((part) => minimum[part] > 0)) {
+        const low = { ...minimum, [part]: minimum[part] - 1 };
+        expect(forged(product, low)).toThrow(refusal("tcb_too_low", `REPORTED_TCB.${part}`));
+        expect(forged(product, { ...HIGH, fmc: product === "Turin" ? 255 : 0, [part]: minimum[part] - 1 })).toThrow(
+          refusal("tcb_too_low", `REPORTED_TCB.${part}`),
+        );
+      }
+    });
+
+    test("counts whatever the version of the report", () => {
+      const low = { ...MINIMUM.Milan, snp: MINIMUM.Milan.snp - 1 };
+      const high = encodeTcb(HIGH, "Milan");
+      for (const [version, cpuid, mitigations] of [
+        [2, undefined, undefined],
+        [3, { family: 0x19, model: 1, stepping: 1 }, undefined],
+        [5, { family: 0x19, model: 1, stepping: 1 }, { launch: 0n, current: 0n }],
+      ] as const) {
+        const others = { version, cpuid, mitigations, currentTcb: high, committedTcb: high, launchTcb: high };
+        const reference = { ...REFERENCE, minimumTcb: MINIMUM.Milan };
+        expect(() => validateSnp(signedAt("Milan", low, others), reference)).toThrow(
+          refusal("tcb_too_low", "REPORTED_TCB.snp"),
+        );
+        expect(() => validateSnp(signedAt("Milan", MINIMUM.Milan, others), reference)).not.toThrow();
+      }
+    });
+  });
+
+  describe("the kind of the signing key", () => {
+    function vlekOf(cspId: string): VerifiedSnpReport {
+      const extensions = vcek("Milan", {
+        [AMD_OID.hwid]: undefined,
+        [AMD_OID.cspId]: encodeDer(TAG.ia5String, Buffer.from(cspId)),
+      });
+      const evidence = makeEvidence(vendor, { kind: "vlek", leaf: { extensions } });
+      return verifySnp(evidence, { trustAnchors: asVendorRoot(vendor, "Milan"), at: NOW });
+    }
+    const VLEK = { ...REFERENCE, signingKey: { kind: "vlek", cspId: "cloud.example" } } as const;
+
+    test.each([undefined, { kind: "vcek" }] as const)("VLEK is refused where the manifest says %o", (signingKey) => {
+      expect(() => validateSnp(vlekOf("cloud.example"), { ...REFERENCE, signingKey })).toThrow(
+        refusal("signing_key_not_allowed", "SIGNING_KEY"),
+      );
+      expect(() => validateSnp(hardware(), { ...REFERENCE, signingKey })).not.toThrow();
+    });
+
+    test("VLEK passes where the manifest names it with its cloud, and then no chip's own key does", () => {
+      expect(() => validateSnp(vlekOf("cloud.example"), VLEK)).not.toThrow();
+      expect(() => validateSnp(hardware(), VLEK)).toThrow(refusal("signing_key_not_allowed", "SIGNING_KEY"));
+    });
+
+    test.each(["other.example", "cloud.example ", "CLOUD.EXAMPLE", "cloud.exampl", " "])(
+      "VLEK of another cloud is refused (%j)",
+      (cspId) => {
+        expect(() => validateSnp(vlekOf(cspId), VLEK)).toThrow(refusal("signing_key_not_allowed", "CSP_ID"));
+      },
+    );
+
+    test("a list of chips never lets a VLEK in, which belongs to none", () => {
+      const reference = { ...REFERENCE, allowedChipIds: [Buffer.alloc(64)] };
+      expect(() => validateSnp(vlekOf("cloud.example"), reference)).toThrow(
+        refusal("signing_key_not_allowed", "SIGNING_KEY"),
+      );
+    });
+  });
+
+  describe("mitigation vectors", () => {
+    const of = (mitigations: SnpReportFields["mitigations"], version = 5): VerifiedSnpReport =>
+      hardware({ version, mitigations });
+    const asking = (minimumMitigationVector: number): SnpReferenceValues => ({ ...REFERENCE, minimumMitigationVector });
+
+    test("have to have every bit that is named, at launch and now", () => {
+      const minimum = asking(0b101);
+      expect(() => validateSnp(of({ launch: 0b101n, current: 0b101n }), minimum)).not.toThrow();
+      expect(() => validateSnp(of({ launch: 0b111n, current: 2n ** 64n - 1n }), minimum)).not.toThrow();
+      for (const low of [0n, 0b001n, 0b100n, 0b110n, 0b1000n, 2n ** 63n]) {
+        expect(() => validateSnp(of({ launch: low, current: 0b101n }), minimum)).toThrow(
+          refusal("mitigation_missing", "LAUNCH_MIT_VECTOR"),
+        );
+        expect(() => validateSnp(of({ launch: 0b101n, current: low }), minimum)).toThrow(
+          refusal("mitigation_missing", "CURRENT_MIT_VECTOR"),
+        );
+      }
+    });
+
+    test.each([0, 1])("a report of an earlier version has none to show, so %i refuses it", (minimum) => {
+      const v2 = hardware({ version: 2, cpuid: undefined });
+      for (const verified of [v2, of(undefined, 3), of(undefined, 4)]) {
+        expect(() => validateSnp(verified, asking(minimum))).toThrow(refusal("mitigation_missing", "VERSION"));
+        expect(() => validateSnp(verified, REFERENCE)).not.toThrow();
+      }
+      expect(() =>
+        validateSnp(of({ launch: BigInt(minimum), current: BigInt(minimum) }), asking(minimum)),
+      ).not.toThrow();
+    });
+  });
+
+  test.each([2, 3, 4, 5])("a flag that a report of version %i may not know is required all the same", (version) => {
+    const cpuid = version === 2 ? undefined : { family: 0x19, model: 1, stepping: 1 };
+    const mitigations = version === 5 ? { launch: 0n, current: 0n } : undefined;
+    const verified = hardware({ version, cpuid, mitigations, platformInfo: 0n, policy: 1n << 17n });
+    for (const [name] of Object.entries(PLATFORM_INFO).filter(([, { rule }]) => rule === "requirement")) {
+      const reference = { ...REFERENCE, platformInfo: { [name]: true } };
+      expect(() => validateSnp(verified, reference)).toThrow(
+        refusal("platform_info_mismatch", `PLATFORM_INFO.${name}`),
+      );
+    }
+    for (const [name] of Object.entries(GUEST_POLICY).filter(([, { rule }]) => rule === "requirement")) {
+      const reference = { ...REFERENCE, guestPolicy: { [name]: true } };
+      expect(() => validateSnp(verified, reference)).toThrow(refusal("guest_policy_mismatch", `POLICY.${name}`));
+    }
   });
 
   test("a list of chips allows those and no others", () => {

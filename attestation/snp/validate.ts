@@ -1,3 +1,4 @@
+import { quote } from "../../runtime/fault.ts";
 import { EvidenceError } from "../error.ts";
 import {
   findViolation,
@@ -22,8 +23,15 @@ import type { VerifiedSnpReport } from "./verify.ts";
 export interface SnpReferenceValues {
   readonly productName: SnpProduct;
   readonly image: TrustedImage;
-  /** Compared with what the host can't take back: COMMITTED_TCB, and LAUNCH_TCB. */
+  /** Where left out, a VCEK. */
+  readonly signingKey?: SnpSigningKey | undefined;
+  /**
+   * Compared with REPORTED_TCB, which alone the signing key proves: whoever has the key of broken firmware writes the
+   * other fields as he likes. Then with what the host can't take back: COMMITTED_TCB, and LAUNCH_TCB.
+   */
   readonly minimumTcb: Omit<Tcb, "fmc"> & { readonly fmc?: number | undefined };
+  /** The bits that have to be set; reports before version 5 have none to show. Where left out, nothing is asked for. */
+  readonly minimumMitigationVector?: number | undefined;
   /** Where left out, anything but debugging and migration passes. */
   readonly guestPolicy?: SnpGuestPolicy | undefined;
   /** Where left out, anything passes. */
@@ -31,6 +39,12 @@ export interface SnpReferenceValues {
   /** CHIP_IDs of 64 bytes; an empty list allows every chip. */
   readonly allowedChipIds: readonly Buffer[];
 }
+
+/**
+ * Whose key has to have signed. A VCEK is one chip's. A VLEK is on all machines of a cloud service provider, so that one
+ * of them that is broken speaks for all of them.
+ */
+export type SnpSigningKey = { readonly kind: "vcek" } | { readonly kind: "vlek"; readonly cspId: string };
 
 /** What a manifest says about software TEEs of one fake vendor. */
 export interface SimulatedReferenceValues {
@@ -42,7 +56,7 @@ export interface SimulatedReferenceValues {
 /** @throws EvidenceError for the first reference value that does not hold */
 export function validateSnp(verified: VerifiedSnpReport, reference: SnpReferenceValues): void {
   const { report, product, root } = verified;
-  if (root.insecure) {
+  if (root.simulated) {
     throw new EvidenceError("untrusted_root", "a software TEE can't stand in for hardware", {
       where: "root",
       got: root.spkiDigest,
@@ -56,6 +70,7 @@ export function validateSnp(verified: VerifiedSnpReport, reference: SnpReference
       want: reference.productName,
     });
   }
+  checkSigningKey(verified, reference.signingKey ?? { kind: "vcek" });
   checkDebug(report, reference.guestPolicy?.Debug === true);
   checkVmpl(report);
   checkImage(report, reference.image);
@@ -64,22 +79,44 @@ export function validateSnp(verified: VerifiedSnpReport, reference: SnpReference
   const minimum = { ...reference.minimumTcb, fmc: reference.minimumTcb.fmc ?? 0 };
   checkMinimumTcb("COMMITTED_TCB", parseTcb(report.committedTcb, product, "COMMITTED_TCB"), minimum);
   checkMinimumTcb("LAUNCH_TCB", parseTcb(report.launchTcb, product, "LAUNCH_TCB"), minimum);
+  checkMinimumTcb("REPORTED_TCB", parseTcb(report.reportedTcb, product, "REPORTED_TCB"), minimum);
+  checkMitigations(report, reference.minimumMitigationVector);
   checkChipAllowed(report.chipId, reference.allowedChipIds);
 }
 
 /** @throws EvidenceError for the first reference value that does not hold */
 export function validateSimulated(verified: VerifiedSnpReport, reference: SimulatedReferenceValues): void {
   const { report, root } = verified;
-  if (!root.insecure || root.spkiDigest !== reference.rootDigest) {
+  if (!root.simulated || root.spkiDigest !== reference.rootDigest) {
     throw new EvidenceError("untrusted_root", "not the software TEE that the manifest names", {
       where: "root",
-      got: `${root.spkiDigest}${root.insecure ? "" : " (AMD's)"}`,
+      got: `${root.spkiDigest}${root.simulated ? "" : " (AMD's)"}`,
       want: reference.rootDigest,
     });
   }
   checkDebug(report, false);
   checkVmpl(report);
   checkImage(report, reference.image);
+}
+
+function checkSigningKey({ signingKey, cspId }: VerifiedSnpReport, reference: SnpSigningKey): void {
+  const mismatch = (where: string, got: string, want: string): EvidenceError =>
+    new EvidenceError(
+      "signing_key_not_allowed",
+      "the report is signed by another kind of key than the manifest trusts",
+      {
+        where,
+        got,
+        want,
+        hint: "name SigningKey VLEK and the CSPID only where every machine of that cloud may stand in for the others",
+      },
+    );
+  if (signingKey !== reference.kind) {
+    throw mismatch("SIGNING_KEY", signingKey.toUpperCase(), reference.kind.toUpperCase());
+  }
+  if (reference.kind === "vlek" && cspId !== reference.cspId) {
+    throw mismatch("CSP_ID", quote(cspId ?? ""), quote(reference.cspId));
+  }
 }
 
 /**
@@ -150,8 +187,33 @@ function checkMinimumTcb(field: string, tcb: Tcb, minimum: Tcb): void {
     where: `${field}.${part}`,
     got: describeTcb(tcb),
     want: `at least ${describeTcb(minimum)}`,
-    hint: "update the firmware of the host",
+    hint:
+      field === "REPORTED_TCB"
+        ? "update the firmware of the host, and let it report the TCB that it runs (SNP_CONFIG)"
+        : "update the firmware of the host",
   });
+}
+
+/** A report of an earlier version says nothing about mitigations: a host must not get around them by an old firmware. */
+function checkMitigations({ version, mitigations }: SnpReport, reference: number | undefined): void {
+  if (reference === undefined) return;
+  const minimum = BigInt(reference);
+  const refuse = (where: string, got: string, want: string): EvidenceError =>
+    new EvidenceError("mitigation_missing", "the firmware lacks a mitigation that the manifest asks for", {
+      where,
+      got,
+      want,
+      hint: "update the firmware of the host, and launch the VM anew",
+    });
+  if (mitigations === undefined) throw refuse("VERSION", `${version}`, "5, the first with mitigation vectors");
+  const vectors = { LAUNCH_MIT_VECTOR: mitigations.launch, CURRENT_MIT_VECTOR: mitigations.current };
+  for (const [where, vector] of Object.entries(vectors)) {
+    if ((vector & minimum) !== minimum) throw refuse(where, bits(vector), `all bits of ${bits(minimum)}`);
+  }
+}
+
+function bits(vector: bigint): string {
+  return `0x${vector.toString(16)}`;
 }
 
 function checkChipAllowed(chipId: Buffer, allowed: readonly Buffer[]): void {

@@ -43,7 +43,7 @@ describe.runIf(available)("recorded SNP evidence", () => {
   test.each(vectors.filter(({ expected }) => expected.result === "accept"))("$id is verified", (vector) => {
     const verified = verifySnp(evidenceOf(vector), optionsOf(vector));
     expect(verified.product).toBe(vector.product);
-    expect(verified.root.insecure).toBe(isSynthetic(vector));
+    expect(verified.root.simulated).toBe(isSynthetic(vector));
   });
 
   test.each(vectors.filter(({ expected }) => expected.result === "reject"))("$id is refused", (vector) => {
@@ -114,7 +114,7 @@ describe.runIf(available)("recorded SNP evidence", () => {
   test.each(["Milan", "Genoa", "Turin"])("the pinned root of %s is the one of AMD's certificate chains", (product) => {
     for (const kind of ["vcek", "vlek"]) {
       const root = chainOf(`roots/amd/${product}_${kind}_cert_chain.pem`).at(-1);
-      expect(AMD_ROOTS.get(digestOf(root))).toEqual({ insecure: false, product });
+      expect(AMD_ROOTS.get(digestOf(root))).toEqual({ simulated: false, product });
     }
   });
 });

@@ -7,6 +7,8 @@ import type { EvidenceCode } from "../error.ts";
 import type { SnpEvidence } from "../evidence.ts";
 import { amdSigner, ARK_EXTENSIONS, ASK_EXTENSIONS, type Signer } from "../simulated/certificates.ts";
 import { MACHINE_TCB } from "../simulated/machine.ts";
+import { testRsaKey } from "../test-keys.ts";
+import { refusal } from "../test-refusal.ts";
 import { OID } from "../x509.ts";
 import { AMD_OID } from "./certificate.ts";
 import { PSS_SHA384 } from "./pss.ts";
@@ -18,7 +20,6 @@ import {
   createTestVendor,
   makeEvidence,
   NOW,
-  rsaKey,
   type Scenario,
   type TestVendor,
   TURIN_TCB,
@@ -35,8 +36,8 @@ let options: SnpVerifyOptions;
 beforeAll(async () => {
   [vendor, other, small, elliptic] = await Promise.all([
     createTestVendor(),
-    rsaKey(4096),
-    rsaKey(2048),
+    testRsaKey(4096, "other"),
+    testRsaKey(2048, "small"),
     generateEcKey("P-256"),
   ]);
   options = { trustAnchors: simulatedRoots([vendor.rootDigest]), at: NOW };
@@ -46,16 +47,12 @@ function verify(scenario: Scenario, changes: Partial<SnpVerifyOptions> = {}): Ve
   return verifySnp(makeEvidence(vendor, scenario), { ...options, ...changes });
 }
 
-function refusal(code: EvidenceCode, where?: string): unknown {
-  return expect.objectContaining({ name: "EvidenceError", code, ...(where === undefined ? {} : { where }) });
-}
-
 describe("what is right is verified", () => {
   test.each(["Milan", "Genoa", "Turin"] as const)("a report of %s signed by a VCEK", (product) => {
     const verified = verify({ product });
     expect(verified.product).toBe(product);
     expect(verified.signingKey).toBe("vcek");
-    expect(verified.root).toEqual({ spkiDigest: vendor.rootDigest, insecure: true });
+    expect(verified.root).toEqual({ spkiDigest: vendor.rootDigest, simulated: true });
     const want = product === "Turin" ? TURIN_TCB : MACHINE_TCB;
     expect(parseTcb(verified.report.reportedTcb, product, "REPORTED_TCB")).toEqual(want);
   });
@@ -326,6 +323,7 @@ describe("the certificate must be the report's", () => {
 
 describe("AMD's extensions", () => {
   const integer = (value: number): Buffer => encodeInteger(value);
+  const cspId = (value: Buffer) => ({ [AMD_OID.hwid]: undefined, [AMD_OID.cspId]: value });
   test.each([
     ["an unknown struct version", "Milan", AMD_OID.structVersion, integer(2)],
     ["an unknown product", "Milan", AMD_OID.productName, encodeDer(TAG.ia5String, Buffer.from("Rome"))],
@@ -351,6 +349,11 @@ describe("AMD's extensions", () => {
   test.each([
     ["a HWID", { [AMD_OID.hwid]: CHIP_ID, [AMD_OID.cspId]: encodeDer(TAG.ia5String, Buffer.from("cloud")) }],
     ["no CSP_ID", { [AMD_OID.hwid]: undefined }],
+    ["an empty CSP_ID", cspId(encodeDer(TAG.ia5String, Buffer.of()))],
+    ["a CSP_ID with a line end", cspId(encodeDer(TAG.ia5String, Buffer.from("cloud\n")))],
+    ["a CSP_ID that is no IA5String", cspId(encodeDer(TAG.utf8String, Buffer.from("cloud")))],
+    ["a CSP_ID of 256 characters", cspId(encodeDer(TAG.ia5String, Buffer.alloc(256, "c")))],
+    ["bytes behind the CSP_ID", cspId(Buffer.concat([encodeDer(TAG.ia5String, Buffer.from("cloud")), Buffer.of(0)]))],
   ])("a VLEK with %s is refused", (_, changes) => {
     const extensions = vcek("Milan", changes);
     expect(() => verify({ kind: "vlek", leaf: { extensions } })).toThrow(refusal("malformed_certificate"));

@@ -1,40 +1,43 @@
-import { verify } from "node:crypto";
-import { quote } from "../../runtime/environment.ts";
 import { EvidenceError } from "../error.ts";
 import type { SnpEvidence } from "../evidence.ts";
 import { type EvidenceCache, type Parse, parseAnew } from "../evidence-cache.ts";
+import type { SignedTime } from "../signed-time.ts";
 import { type Certificate, parseCertificate } from "../x509.ts";
-import { type Endorsement, type EndorsementKind, endorsementKind, parseEndorsement } from "./certificate.ts";
-import { type ChainOptions, type Root, verifyChain } from "./chain.ts";
+import type { Endorsement, EndorsementKind } from "./certificate.ts";
+import { type ChainOptions, type Root, type SnpChain, verifyChain } from "./chain.ts";
 import { productOfCpuid, type SnpProduct } from "./product.ts";
-import { type FirmwareVersion, parseSnpReport, type SnpReport } from "./report.ts";
+import type { FirmwareVersion, SnpReport } from "./report.ts";
+import { type SignedSnpReport, verifySnpSignature } from "./signature.ts";
 import { describeTcb, parseTcb, partBelow, type Tcb, TCB_PARTS } from "./tcb.ts";
 
 /**
- * Verifies that an AMD secure processor made a report: the chain up to a pinned root, the signature, and that the
+ * Verifies that an AMD secure processor made a report: the signature, the chain up to a pinned root, and that the
  * certificate is the one of this chip at this TCB. Whether the report says the right thing is for `validateSnp`.
  */
 
-/** More than a chain of either kind needs; without a limit, evidence could make a verifier work for long. */
-const MAX_CERTIFICATES = 12;
-
-/** A report that was verified. There is no way to one but `verifySnp`: the class is not exported. */
+/** A report that was verified. There is no way to one but through this file: the class is not exported. */
 class VerifiedReport {
   readonly kind = "snp";
   readonly #report: SnpReport;
   readonly #endorsement: Endorsement;
   readonly #root: Root;
   readonly #path: readonly Certificate[];
+  readonly #signedTimes: readonly SignedTime[];
 
-  constructor(report: SnpReport, endorsement: Endorsement, root: Root, path: readonly Certificate[]) {
+  constructor({ report, endorsement }: SignedSnpReport, { root, path, signedTimes }: SnpChain) {
     this.#report = report;
     this.#endorsement = endorsement;
     this.#root = root;
     this.#path = path;
+    this.#signedTimes = signedTimes;
   }
 
   get report(): SnpReport {
     return this.#report;
+  }
+
+  get reportData(): Buffer {
+    return this.#report.reportData;
   }
 
   get product(): SnpProduct {
@@ -45,13 +48,28 @@ class VerifiedReport {
     return this.#endorsement.kind;
   }
 
+  /** Of a VLEK: the cloud service provider on whose machines it is. */
+  get cspId(): string | undefined {
+    return this.#endorsement.cspId;
+  }
+
   get root(): Root {
     return this.#root;
+  }
+
+  /** It comes from a software TEE and proves nothing about hardware. */
+  get simulated(): boolean {
+    return this.#root.simulated;
   }
 
   /** The certificates that vouch for it, from that of the signing key to the root's. */
   get path(): readonly Certificate[] {
     return this.#path;
+  }
+
+  /** When the root signed what was verified on the way: the revocation list, where there was one. */
+  get signedTimes(): readonly SignedTime[] {
+    return this.#signedTimes;
   }
 }
 
@@ -68,78 +86,31 @@ export interface SnpVerifyOptions extends ChainOptions {
  */
 export function verifySnp(evidence: SnpEvidence, options: SnpVerifyOptions): VerifiedSnpReport {
   const { cache } = options;
-  return cache === undefined
-    ? verifyWith(parseAnew, evidence, options)
-    : cache.remembering((parse) => verifyWith(parse, evidence, options));
+  const verifyWith = (parse: Parse): VerifiedSnpReport =>
+    verifySignedSnp(verifySnpSignature(evidence, parse), [], options, parse);
+  return cache === undefined ? verifyWith(parseAnew) : cache.remembering(verifyWith);
 }
 
-function verifyWith(parse: Parse, evidence: SnpEvidence, options: ChainOptions): VerifiedSnpReport {
-  const report = parseSnpReport(evidence.report);
-  const certificates = parseCertificates(parse, evidence.certificates);
-  const endorsement = findEndorsement(report, certificates);
-  const { root, path } = verifyChain(parse, endorsement, certificates, options);
-  checkSignature(report, endorsement);
+/**
+ * The second step: vouches for the key that signed a report.
+ *
+ * @param issuers DER, beside those that came along
+ * @throws EvidenceError
+ */
+export function verifySignedSnp(
+  signed: SignedSnpReport,
+  issuers: readonly Buffer[],
+  options: ChainOptions,
+  parse: Parse,
+): VerifiedSnpReport {
+  const { report, endorsement } = signed;
+  const certificates = [...signed.certificates, ...issuers.map((der) => parse(parseCertificate, der))];
+  const chain = verifyChain(parse, endorsement, certificates, options);
   checkProduct(report, endorsement);
   checkChip(report, endorsement);
   checkTcb(report, endorsement);
   checkCommitted(report, endorsement);
-  return new VerifiedReport(report, endorsement, root, path);
-}
-
-function parseCertificates(parse: Parse, encoded: readonly Buffer[]): readonly Certificate[] {
-  if (encoded.length > MAX_CERTIFICATES) {
-    throw new EvidenceError("malformed_certificate", "more certificates than a chain needs", {
-      where: "certificates",
-      got: `${encoded.length}`,
-      want: `at most ${MAX_CERTIFICATES}`,
-    });
-  }
-  return encoded.map((der) => parse(parseCertificate, der));
-}
-
-/** The report says which kind of key signed it; the certificate of the other kind must not do in its place. */
-function findEndorsement(report: SnpReport, certificates: readonly Certificate[]): Endorsement {
-  const wanted = report.signingKey;
-  if (wanted === "none") {
-    throw new EvidenceError("signing_key_mismatch", "the report is not signed", {
-      where: "SIGNING_KEY",
-      got: "none",
-      want: "VCEK or VLEK",
-    });
-  }
-  const [first, ...others] = certificates
-    .filter((certificate) => endorsementKind(certificate) === wanted)
-    .map((certificate) => parseEndorsement(wanted, certificate));
-  // A host may send the certificate of an earlier TCB along: another key, which did not sign.
-  if (first !== undefined) return others.find((other) => hasSigned(other, report)) ?? first;
-  const other = certificates.find((certificate) => endorsementKind(certificate) !== undefined);
-  if (other !== undefined) {
-    throw new EvidenceError("signing_key_mismatch", "the report was signed by another kind of key", {
-      where: "SIGNING_KEY",
-      got: `${wanted.toUpperCase()}, and a certificate of ${other.commonName}`,
-      want: `the certificate of the ${wanted.toUpperCase()}`,
-    });
-  }
-  throw new EvidenceError("certificate_missing", "there is no certificate of the key that signed the report", {
-    where: "certificates",
-    got: certificates.map(({ commonName }) => quote(commonName)).join(", ") || "none",
-    want: `SEV-${wanted.toUpperCase()}`,
-    hint: "fetch it from AMD's key distribution service by CHIP_ID and REPORTED_TCB",
-  });
-}
-
-function hasSigned({ publicKey }: Endorsement, { signed, signature }: SnpReport): boolean {
-  return verify("sha384", signed, { key: publicKey, dsaEncoding: "ieee-p1363" }, signature);
-}
-
-function checkSignature(report: SnpReport, endorsement: Endorsement): void {
-  if (hasSigned(endorsement, report)) return;
-  throw new EvidenceError("report_signature", "the report is not signed by the key of the certificate", {
-    where: "SIGNATURE",
-    got: "another signature",
-    want: `one by the key of ${endorsement.certificate.commonName}`,
-    hint: "the report was changed, or the certificate is of another chip or TCB",
-  });
+  return new VerifiedReport(signed, chain);
 }
 
 /** A version 2 report names no product: there the certificate alone does. */

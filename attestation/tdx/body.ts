@@ -1,17 +1,19 @@
 import type { Cursor } from "../../bytes/cursor.ts";
+import { u64le } from "../../bytes/numbers.ts";
 
-/**
- * The TD report in a quote (Intel TDX DCAP Quoting Library API, A.3.2): what the TDX module says about a TD. Its bytes are
- * all signed, so none is refused here.
- */
-export interface TdBody {
-  /** 16 bytes; [0] and [1] are minor and major version of the TDX module that launched the TD. */
+/** What quotes and TDREPORTs say about the TDX module that launched the TD. */
+export interface ModuleFields {
+  /** 16 bytes; [0] and [1] are minor and major version of the TDX module. */
   readonly teeTcbSvn: Buffer;
   /** The TDX module's measurement; this and all of the following digests have 48 bytes. */
   readonly mrSeam: Buffer;
   readonly mrSignerSeam: Buffer;
   /** 8 bytes. */
   readonly seamAttributes: Buffer;
+}
+
+/** What they say about the TD. */
+export interface TdFields {
   readonly tdAttributes: bigint;
   /** 8 bytes. */
   readonly xfam: Buffer;
@@ -21,6 +23,13 @@ export interface TdBody {
   readonly mrOwnerConfig: Buffer;
   /** RTMR 0 to 3. */
   readonly rtmrs: readonly Buffer[];
+}
+
+/**
+ * The TD report in a quote (Intel TDX DCAP Quoting Library API, A.3.2): what the TDX module says about a TD. Its bytes are
+ * all signed, so none is refused here.
+ */
+export interface TdBody extends ModuleFields, TdFields {
   /** 64 bytes. */
   readonly reportData: Buffer;
   /** Undefined before TDX 1.5. */
@@ -37,49 +46,43 @@ export const TDX10_SIZE = 584;
 export const TDX15_SIZE = 648;
 
 export function readBody(quote: Cursor, version: "1.0" | "1.5"): TdBody {
-  const teeTcbSvn = quote.bytes(16, "TEE_TCB_SVN");
-  const mrSeam = quote.bytes(48, "MRSEAM");
-  const mrSignerSeam = quote.bytes(48, "MRSIGNERSEAM");
-  const seamAttributes = quote.bytes(8, "SEAMATTRIBUTES");
-  const tdAttributes = quote.u64le("TDATTRIBUTES");
-  const xfam = quote.bytes(8, "XFAM");
-  const mrTd = quote.bytes(48, "MRTD");
-  const mrConfigId = quote.bytes(48, "MRCONFIGID");
-  const mrOwner = quote.bytes(48, "MROWNER");
-  const mrOwnerConfig = quote.bytes(48, "MROWNERCONFIG");
-  const rtmrs = [0, 1, 2, 3].map((index) => quote.bytes(48, `RTMR${index}`));
+  const moduleFields = readModule(quote);
+  const tdFields = readTd(quote);
   const reportData = quote.bytes(64, "REPORTDATA");
   const tdx15 =
     version === "1.5"
       ? { teeTcbSvn2: quote.bytes(16, "TEE_TCB_SVN2"), mrServiceTd: quote.bytes(48, "MRSERVICETD") }
       : undefined;
-  return {
-    teeTcbSvn,
-    mrSeam,
-    mrSignerSeam,
-    seamAttributes,
-    tdAttributes,
-    xfam,
-    mrTd,
-    mrConfigId,
-    mrOwner,
-    mrOwnerConfig,
-    rtmrs,
-    reportData,
-    tdx15,
-  };
+  return { ...moduleFields, ...tdFields, reportData, tdx15 };
+}
+
+export function readModule(cursor: Cursor): ModuleFields {
+  const teeTcbSvn = cursor.bytes(16, "TEE_TCB_SVN");
+  const mrSeam = cursor.bytes(48, "MRSEAM");
+  const mrSignerSeam = cursor.bytes(48, "MRSIGNERSEAM");
+  const seamAttributes = cursor.bytes(8, "SEAMATTRIBUTES");
+  return { teeTcbSvn, mrSeam, mrSignerSeam, seamAttributes };
+}
+
+export function readTd(cursor: Cursor): TdFields {
+  const tdAttributes = cursor.u64le("TDATTRIBUTES");
+  const xfam = cursor.bytes(8, "XFAM");
+  const mrTd = cursor.bytes(48, "MRTD");
+  const mrConfigId = cursor.bytes(48, "MRCONFIGID");
+  const mrOwner = cursor.bytes(48, "MROWNER");
+  const mrOwnerConfig = cursor.bytes(48, "MROWNERCONFIG");
+  const rtmrs = [0, 1, 2, 3].map((index) => cursor.bytes(48, `RTMR${index}`));
+  return { tdAttributes, xfam, mrTd, mrConfigId, mrOwner, mrOwnerConfig, rtmrs };
 }
 
 /** The inverse of `readBody`. */
 export function encodeBody(body: TdBody): Buffer {
-  const tdAttributes = Buffer.alloc(8);
-  tdAttributes.writeBigUInt64LE(body.tdAttributes);
   const encoded = Buffer.concat([
     body.teeTcbSvn,
     body.mrSeam,
     body.mrSignerSeam,
     body.seamAttributes,
-    tdAttributes,
+    u64le(body.tdAttributes),
     body.xfam,
     body.mrTd,
     body.mrConfigId,

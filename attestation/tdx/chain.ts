@@ -8,9 +8,13 @@ import type { TdxTrustAnchors } from "./roots.ts";
  * They have these shapes and no others, so there are no path lengths to compare.
  */
 
+/** The two CAs that issue PCK certificates, by common name, as Intel's service calls them. */
+const PCK_CAS = { "Intel SGX PCK Platform CA": "platform", "Intel SGX PCK Processor CA": "processor" } as const;
+export type PckCa = (typeof PCK_CAS)[keyof typeof PCK_CAS];
+
 const NAMES = {
   root: ["Intel SGX Root CA"],
-  ca: ["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"],
+  ca: Object.keys(PCK_CAS),
   pck: ["Intel SGX PCK Certificate"],
   signer: ["Intel SGX TCB Signing"],
 } as const;
@@ -29,6 +33,11 @@ export interface SignerChain {
   /** A signer's certificate is renewed, so there may be several. */
   readonly signers: readonly Certificate[];
   readonly root: Certificate;
+}
+
+/** Which of the two CAs issued the PCK's certificate. */
+export function pckCaOf({ ca }: PckChain): PckCa {
+  return PCK_CAS[ca.commonName as keyof typeof PCK_CAS];
 }
 
 /**

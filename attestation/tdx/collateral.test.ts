@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { generateEcKey, type KeyPair } from "../../pki/keys.ts";
-import type { EvidenceCode } from "../error.ts";
 import type { TdxCollateral } from "../evidence.ts";
+import { refusal } from "../test-refusal.ts";
 import {
   createTestVendor,
   document,
@@ -26,10 +26,6 @@ beforeAll(async () => {
 
 function verify(scenario: Scenario): unknown {
   return verifyTdx(makeEvidence(vendor, scenario), { trustAnchors: new Set([vendor.rootDigest]), at: NOW });
-}
-
-function refusal(code: EvidenceCode, where?: string): unknown {
-  return expect.objectContaining({ name: "EvidenceError", code, ...(where === undefined ? {} : { where }) });
 }
 
 test("without collateral nothing is verified", () => {
@@ -104,6 +100,10 @@ describe.each(DOCUMENTS)("%s", (part, key, name) => {
     ["nextUpdate", "2026-06-19"],
     ["issueDate", undefined],
     ["tcbLevels", {}],
+    ["tcbEvaluationDataNumber", undefined],
+    ["tcbEvaluationDataNumber", "18"],
+    ["tcbEvaluationDataNumber", -1],
+    ["tcbEvaluationDataNumber", 17.5],
     part === "tcbInfo" ? ["fmspc", "90C06F"] : ["mrsigner", "00"],
     part === "tcbInfo" ? ["tcbType", 1] : ["isvprodid", -1],
   ])("is refused where %s is %j", (field, value) => {

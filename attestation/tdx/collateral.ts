@@ -3,9 +3,10 @@ import { EvidenceError } from "../error.ts";
 import { parseRevocationList } from "../crl.ts";
 import type { TdxCollateral } from "../evidence.ts";
 import type { Parse } from "../evidence-cache.ts";
-import { oncePer, onceTrue } from "../once.ts";
+import { memoize, onceTrue } from "../memoize.ts";
 import { parsePemCertificates } from "../pem.ts";
 import { checkNotRevoked } from "../revocation.ts";
+import type { SignedTime } from "../signed-time.ts";
 import type { Certificate } from "../x509.ts";
 import { type PckChain, verifySignerChain } from "./chain.ts";
 import { hasSigned, isSignedBy, p256KeyOf } from "./ecdsa.ts";
@@ -20,6 +21,7 @@ import { type QeIdentity, qeIdentitySchema, type TcbInfo, tcbInfoSchema } from "
 export interface VerifiedCollateral {
   readonly tcbInfo: TcbInfo;
   readonly qeIdentity: QeIdentity;
+  readonly signedTimes: readonly SignedTime[];
 }
 
 /**
@@ -38,9 +40,13 @@ export function verifyCollateral(
   const { signers } = verifySignerChain(certificates, new Set([chain.rootDigest]), at);
   const tcbInfo = verifyDocument(parse(TCB_INFO.cut, collateral.tcbInfo), TCB_INFO, signers, at);
   const qeIdentity = verifyDocument(parse(QE_IDENTITY.cut, collateral.qeIdentity), QE_IDENTITY, signers, at);
-  checkNotRevoked(parse(parseRevocationList, collateral.rootCrl), [chain.ca, ...signers], chain.root, isSignedBy, at);
-  checkNotRevoked(parse(parseRevocationList, collateral.pckCrl), [chain.pck], chain.ca, isSignedBy, at);
-  return { tcbInfo, qeIdentity };
+  const signedTimes = [
+    { what: `issueDate of the ${TCB_INFO.name}`, time: tcbInfo.issueDate },
+    { what: `issueDate of the ${QE_IDENTITY.name}`, time: qeIdentity.issueDate },
+    checkNotRevoked(parse(parseRevocationList, collateral.rootCrl), [chain.ca, ...signers], chain.root, isSignedBy, at),
+    checkNotRevoked(parse(parseRevocationList, collateral.pckCrl), [chain.pck], chain.ca, isSignedBy, at),
+  ];
+  return { tcbInfo, qeIdentity, signedTimes };
 }
 
 function parseSigningChain(pem: Buffer): readonly Certificate[] {
@@ -61,7 +67,7 @@ interface Kind<T> {
 }
 
 function kind<T>(key: string, name: string, schema: z.ZodType<T>): Kind<T> {
-  return { name, cut: (bytes) => cut(bytes, key, name), read: oncePer(({ body }) => parseBody(body, name, schema)) };
+  return { name, cut: (bytes) => cut(bytes, key, name), read: memoize(({ body }) => parseBody(body, name, schema)) };
 }
 
 const TCB_INFO: Kind<TcbInfo> = kind("tcbInfo", "TCB info", tcbInfoSchema);

@@ -1,8 +1,9 @@
 import type { KeyObject } from "node:crypto";
 import { MalformedBytes } from "../../bytes/cursor.ts";
-import { type DerReader, readDer, TAG } from "../../pki/der.ts";
-import { oncePer } from "../once.ts";
-import { type Certificate, refusing } from "../x509.ts";
+import { type DerReader, type Element, readDer, TAG } from "../../pki/der.ts";
+import { refusing } from "../malformed.ts";
+import { memoize } from "../memoize.ts";
+import type { Certificate } from "../x509.ts";
 import { p256KeyOf } from "./ecdsa.ts";
 
 /**
@@ -24,7 +25,25 @@ export interface Pck {
   readonly pceId: Buffer;
   /** 6 bytes: family, model, stepping, platform type and custom SKU. */
   readonly fmspc: Buffer;
+  /** How memory is protected: `SGX_TYPES`, or a number that is none of them. */
+  readonly sgxType: number;
+  /** 16 bytes: this one machine, as it was registered with Intel. The Processor CA's certificates have none. */
+  readonly piid: Buffer | undefined;
+  /** The Processor CA's certificates have none. */
+  readonly configuration: PckConfiguration | undefined;
 }
+
+/** How the machine was set up when it was registered. What the certificate does not say is undefined. */
+export interface PckConfiguration {
+  /** CPU packages may be added to it. */
+  readonly dynamicPlatform: boolean | undefined;
+  /** Intel keeps the machine's root keys. */
+  readonly cachedKeys: boolean | undefined;
+  readonly smtEnabled: boolean | undefined;
+}
+
+/** Values of `sgxType`: how memory is encrypted, and whether its integrity is kept by cryptography, too. */
+export const SGX_TYPES = { Standard: 0, Scalable: 1, ScalableWithIntegrity: 2 } as const;
 
 const SGX = "1.2.840.113741.1.13.1";
 export const SGX_OID = {
@@ -36,14 +55,23 @@ export const SGX_OID = {
   cpuSvn: `${SGX}.2.18`,
   pceId: `${SGX}.3`,
   fmspc: `${SGX}.4`,
+  sgxType: `${SGX}.5`,
+  piid: `${SGX}.6`,
+  configuration: `${SGX}.7`,
+  dynamicPlatform: `${SGX}.7.1`,
+  cachedKeys: `${SGX}.7.2`,
+  smtEnabled: `${SGX}.7.3`,
 } as const;
 
 /** @throws EvidenceError malformed_certificate, certificate_algorithm */
-export const parsePck = oncePer((certificate: Certificate): Pck =>
+export const parsePck = memoize((certificate: Certificate): Pck =>
   refusing("malformed_certificate", () => {
     const extension = certificate.extensions.get(SGX_OID.extensions);
-    if (extension === undefined) throw new MalformedBytes(SGX_OID.extensions, 0, "no such extension", "one");
-    const platform = readAttributes(extension.value, SGX_OID.extensions);
+    if (extension === undefined) {
+      throw new MalformedBytes(SGX_OID.extensions, certificate.extensionsOffset, "no such extension", "one");
+    }
+    const sgx = { encoding: extension.value, offset: extension.valueOffset };
+    const platform = readAttributes(sgx, SGX_OID.extensions);
     const tcb = readAttributes(required(platform, SGX_OID.tcb), SGX_OID.tcb);
     return {
       certificate,
@@ -54,47 +82,71 @@ export const parsePck = oncePer((certificate: Certificate): Pck =>
       cpuSvn: octets(tcb, SGX_OID.cpuSvn, 16),
       pceId: octets(platform, SGX_OID.pceId, 2),
       fmspc: octets(platform, SGX_OID.fmspc, 6),
+      sgxType: read(platform, SGX_OID.sgxType, (der) => der.enumerated(SGX_OID.sgxType)),
+      piid: platform.values.has(SGX_OID.piid) ? octets(platform, SGX_OID.piid, 16) : undefined,
+      configuration: readConfiguration(platform.values.get(SGX_OID.configuration)),
     };
   }),
 );
 
-/** Object identifier to value, DER. */
-type Attributes = ReadonlyMap<string, Buffer>;
+/** DER, and where it begins in the certificate. */
+type Located = Pick<Element, "encoding" | "offset">;
 
-/** SEQUENCE OF SEQUENCE { OBJECT IDENTIFIER, ANY }, each identifier once. Others than ours are allowed: SGX type, PIID. */
-function readAttributes(der: Buffer, field: string): Attributes {
-  const attributes = new Map<string, Buffer>();
-  readDer(der, field, (outer) =>
-    outer.many(TAG.sequence, field, (list) =>
-      list.sequence(field, (attribute) => {
-        const id = attribute.oid(field);
-        // Of two, one reader would take the first and another the last.
-        if (attributes.has(id)) throw new MalformedBytes(field, 0, `two values of ${id}`, "one");
-        attributes.set(id, attribute.element(attribute.next ?? TAG.sequence, id).encoding);
-      }),
-    ),
-  );
-  return attributes;
+interface Attributes {
+  /** By object identifier. */
+  readonly values: ReadonlyMap<string, Located>;
+  /** Of the list. */
+  readonly offset: number;
+}
+
+/** @param der undefined where the certificate has none */
+function readConfiguration(der: Located | undefined): PckConfiguration | undefined {
+  if (der === undefined) return undefined;
+  const configuration = readAttributes(der, SGX_OID.configuration);
+  const flag = (id: string): boolean | undefined =>
+    configuration.values.has(id) ? read(configuration, id, (value) => value.boolean(id)) : undefined;
+  return {
+    dynamicPlatform: flag(SGX_OID.dynamicPlatform),
+    cachedKeys: flag(SGX_OID.cachedKeys),
+    smtEnabled: flag(SGX_OID.smtEnabled),
+  };
+}
+
+/** SEQUENCE OF SEQUENCE { OBJECT IDENTIFIER, ANY }, each identifier once. Others than ours are allowed. */
+function readAttributes({ encoding, offset }: Located, field: string): Attributes {
+  const values = new Map<string, Located>();
+  const readAttribute = (attribute: DerReader): void => {
+    const start = attribute.offset;
+    const id = attribute.oid(field);
+    // Of two, one reader would take the first and another the last.
+    if (values.has(id)) throw new MalformedBytes(field, start, `two values of ${id}`, "one");
+    values.set(id, attribute.element(attribute.next ?? TAG.sequence, id));
+  };
+  const read = (der: DerReader) => der.many(TAG.sequence, field, (list) => list.sequence(field, readAttribute));
+  readDer(encoding, field, read, offset);
+  return { values, offset };
 }
 
 function octets(attributes: Attributes, id: string, length: number): Buffer {
-  const value = read(attributes, id, (der) => der.octetString(id));
-  if (value.length !== length) throw new MalformedBytes(id, 0, `${value.length} bytes`, `${length} bytes`);
+  const { content: value, offset } = read(attributes, id, (der) => der.element(TAG.octetString, id));
+  if (value.length !== length) throw new MalformedBytes(id, offset, `${value.length} bytes`, `${length} bytes`);
   return value;
 }
 
 function u16(der: DerReader, id: string): number {
+  const { offset } = der;
   const value = Number(`0x${der.integer(id).toString("hex")}`);
-  if (value > 0xffff) throw new MalformedBytes(id, 0, "a larger number", "0..65535");
+  if (value > 0xffff) throw new MalformedBytes(id, offset, "a larger number", "0..65535");
   return value;
 }
 
 function read<T>(attributes: Attributes, id: string, parse: (der: DerReader) => T): T {
-  return readDer(required(attributes, id), id, parse);
+  const { encoding, offset } = required(attributes, id);
+  return readDer(encoding, id, parse, offset);
 }
 
-function required(attributes: Attributes, id: string): Buffer {
-  const value = attributes.get(id);
-  if (value === undefined) throw new MalformedBytes(id, 0, "nothing", "a value");
+function required({ values, offset }: Attributes, id: string): Located {
+  const value = values.get(id);
+  if (value === undefined) throw new MalformedBytes(id, offset, "nothing", "a value");
   return value;
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import type { EvidenceCode } from "../error.ts";
+import { refusal } from "../test-refusal.ts";
 import { encodeTdxQuote, parseTdxQuote, type TdxQuoteFields } from "./quote.ts";
 import { bodyOf, createTestVendor, makeEvidence } from "./test-vendor.ts";
 
@@ -14,10 +14,6 @@ beforeAll(async () => {
   v5 = makeEvidence(vendor, { version: 5 }).quote;
   v5Tdx10 = makeEvidence(vendor, { version: 5, body: { tdx15: undefined } }).quote;
 });
-
-function refusal(code: EvidenceCode, where: string): unknown {
-  return expect.objectContaining({ name: "EvidenceError", code, where });
-}
 
 function changed(quote: Buffer, offset: number, ...bytes: readonly number[]): Buffer {
   const copy = Buffer.from(quote);

@@ -1,6 +1,7 @@
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { u16le, u32le } from "../../bytes/numbers.ts";
 import { EvidenceError } from "../error.ts";
-import { refusing } from "../x509.ts";
+import { refusing } from "../malformed.ts";
 import { encodeBody, readBody, type TdBody, TDX10_SIZE, TDX15_SIZE } from "./body.ts";
 import { encodeEnclaveReport, type EnclaveReport, readEnclaveReport } from "./enclave-report.ts";
 
@@ -143,7 +144,7 @@ export function encodeTdxQuote(fields: TdxQuoteFields): Buffer {
   const certification = Buffer.concat([
     encodeEnclaveReport(fields.qeReport),
     fields.qeReportSignature,
-    u16(fields.authData.length),
+    u16le(fields.authData.length),
     fields.authData,
     encodeCertification(PCK_CHAIN, fields.certificateChain),
   ]);
@@ -152,7 +153,12 @@ export function encodeTdxQuote(fields: TdxQuoteFields): Buffer {
     fields.attestationKey,
     encodeCertification(QE_REPORT_CERTIFICATION, certification),
   ]);
-  return Buffer.concat([encodeSigned(fields), u32(signatureData.length), signatureData, Buffer.alloc(fields.padding)]);
+  return Buffer.concat([
+    encodeSigned(fields),
+    u32le(signatureData.length),
+    signatureData,
+    Buffer.alloc(fields.padding),
+  ]);
 }
 
 /** Header and body: the bytes that the signature covers. */
@@ -164,29 +170,17 @@ export function encodeSigned({
   const encoded = encodeBody(body);
   const type = body.tdx15 === undefined ? BODY_TDX10 : BODY_TDX15;
   return Buffer.concat([
-    u16(version),
-    u16(ECDSA_P256),
-    u32(TEE_TDX),
+    u16le(version),
+    u16le(ECDSA_P256),
+    u32le(TEE_TDX),
     Buffer.alloc(4),
     INTEL_QE_VENDOR,
     Buffer.concat([userData], HEADER_SIZE - 28),
-    ...(version === 4 ? [] : [u16(type), u32(encoded.length)]),
+    ...(version === 4 ? [] : [u16le(type), u32le(encoded.length)]),
     encoded,
   ]);
 }
 
 function encodeCertification(type: number, data: Buffer): Buffer {
-  return Buffer.concat([u16(type), u32(data.length), data]);
-}
-
-function u16(value: number): Buffer {
-  const bytes = Buffer.alloc(2);
-  bytes.writeUInt16LE(value);
-  return bytes;
-}
-
-function u32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
-  return bytes;
+  return Buffer.concat([u16le(type), u32le(data.length), data]);
 }

@@ -29,6 +29,8 @@ const components = z.array(z.object({ svn })).length(16, { error: "16 components
 const advisoryIDs = z.array(z.string()).default([]);
 
 const validity = { issueDate: date, nextUpdate: date };
+/** Of both documents: Intel's assessments, counted. A higher one knows of more weaknesses. */
+const evaluation = { tcbEvaluationDataNumber: z.int({ error: "a number" }).min(0) };
 
 const componentLevel = z.object({
   tcb: z.object({ isvsvn: u16 }),
@@ -48,6 +50,7 @@ export const tcbInfoSchema = z.object({
   id: z.literal("TDX", { error: "TDX" }),
   version: z.literal(3, { error: "3" }),
   ...validity,
+  ...evaluation,
   fmspc: hex(6),
   pceId: hex(2),
   // Says how components are compared.
@@ -61,6 +64,7 @@ export const qeIdentitySchema = z.object({
   id: z.literal("TD_QE", { error: "TD_QE" }),
   version: z.literal(2, { error: "2" }),
   ...validity,
+  ...evaluation,
   // In the order of the bytes in a report.
   miscselect: hex(4),
   miscselectMask: hex(4),

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import type { EvidenceCode } from "../error.ts";
 import { type QeIdentity, qeIdentitySchema, type TcbInfo, tcbInfoSchema } from "./tcb-info.ts";
+import { refusal } from "../test-refusal.ts";
 import { evaluateTcb, type TcbEvaluation } from "./tcb.ts";
 import {
   COMPONENTS,
@@ -44,10 +44,6 @@ function evaluate(changes: Case): TcbEvaluation {
 
 function status(changes: Case): string {
   return evaluate(changes).status;
-}
-
-function refusal(code: EvidenceCode): unknown {
-  return expect.objectContaining({ name: "EvidenceError", code });
 }
 
 const platform = (tcbStatus: string): Case => ({ levels: [platformLevel({}, tcbStatus)] });

@@ -1,34 +1,29 @@
 import { createHash } from "node:crypto";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
-import { refusing } from "../x509.ts";
+import { refusing } from "../malformed.ts";
+import { type ModuleFields, readModule, readTd, type TdFields } from "./body.ts";
 
 /**
  * TDREPORT_STRUCT (Intel TDX Module Base Architecture Specification, §A.3): what a quoting enclave makes a quote of. Its
  * MAC has a key that never leaves the CPU, so it proves nothing to anybody else: it can be shown, never verified.
  */
-export interface TdReport {
+export interface TdReport extends TcbInfo, TdInfo {
   /** 0, or 1 where there are service TDs. */
   readonly version: number;
   readonly cpuSvn: Buffer;
   /** 64 bytes. */
   readonly reportData: Buffer;
   readonly mac: Buffer;
-  /** Which of the fields of the TEE_TCB_INFO mean something, by bits. */
+}
+
+interface TcbInfo extends ModuleFields {
+  /** Which of these fields mean something, by bits. */
   readonly valid: bigint;
-  readonly teeTcbSvn: Buffer;
-  readonly mrSeam: Buffer;
-  readonly mrSignerSeam: Buffer;
-  readonly seamAttributes: Buffer;
   /** Zero before TDX 1.5. */
   readonly teeTcbSvn2: Buffer;
-  readonly tdAttributes: bigint;
-  readonly xfam: Buffer;
-  readonly mrTd: Buffer;
-  readonly mrConfigId: Buffer;
-  readonly mrOwner: Buffer;
-  readonly mrOwnerConfig: Buffer;
-  /** RTMR 0 to 3. */
-  readonly rtmrs: readonly Buffer[];
+}
+
+interface TdInfo extends TdFields {
   /** Zero in version 0. */
   readonly servTdHash: Buffer;
 }
@@ -74,30 +69,19 @@ function readType(report: Cursor): number {
   return version;
 }
 
-type TcbInfoFields = "valid" | "teeTcbSvn" | "mrSeam" | "mrSignerSeam" | "seamAttributes" | "teeTcbSvn2";
-
-function readTcbInfo(info: Cursor): Pick<TdReport, TcbInfoFields> {
+function readTcbInfo(info: Cursor): TcbInfo {
   const valid = info.u64le("VALID");
-  const teeTcbSvn = info.bytes(16, "TEE_TCB_SVN");
-  const mrSeam = info.bytes(48, "MRSEAM");
-  const mrSignerSeam = info.bytes(48, "MRSIGNERSEAM");
-  const seamAttributes = info.bytes(8, "SEAMATTRIBUTES");
+  const fields = readModule(info);
   const teeTcbSvn2 = info.bytes(16, "TEE_TCB_SVN2");
   info.zeros(TEE_TCB_INFO_OFFSET + TEE_TCB_INFO_SIZE - info.offset, "TEE_TCB_INFO reserved");
-  return { valid, teeTcbSvn, mrSeam, mrSignerSeam, seamAttributes, teeTcbSvn2 };
+  return { valid, ...fields, teeTcbSvn2 };
 }
 
-function readTdInfo(info: Cursor): Omit<TdReport, TcbInfoFields | "version" | "cpuSvn" | "reportData" | "mac"> {
-  const tdAttributes = info.u64le("TDATTRIBUTES");
-  const xfam = info.bytes(8, "XFAM");
-  const mrTd = info.bytes(48, "MRTD");
-  const mrConfigId = info.bytes(48, "MRCONFIGID");
-  const mrOwner = info.bytes(48, "MROWNER");
-  const mrOwnerConfig = info.bytes(48, "MROWNERCONFIG");
-  const rtmrs = [0, 1, 2, 3].map((index) => info.bytes(48, `RTMR${index}`));
+function readTdInfo(info: Cursor): TdInfo {
+  const fields = readTd(info);
   const servTdHash = info.bytes(48, "SERVTD_HASH");
   info.zeros(TD_INFO_OFFSET + TD_INFO_SIZE - info.offset, "TDINFO reserved");
-  return { tdAttributes, xfam, mrTd, mrConfigId, mrOwner, mrOwnerConfig, rtmrs, servTdHash };
+  return { ...fields, servTdHash };
 }
 
 function checkHash(field: string, offset: number, got: Buffer, covered: Buffer): void {

@@ -22,7 +22,7 @@ import { type Extensions, OID } from "../x509.ts";
 import type { TdBody } from "./body.ts";
 import { ECDSA_SHA256 } from "./ecdsa.ts";
 import { type EnclaveReport, encodeEnclaveReport } from "./enclave-report.ts";
-import { SGX_OID } from "./pck.ts";
+import { SGX_OID, SGX_TYPES } from "./pck.ts";
 import { encodeSigned as encodeSignedQuote, encodeTdxQuote, type TdxQuoteFields } from "./quote.ts";
 
 /**
@@ -87,6 +87,7 @@ export const COMPONENTS = [5, 5, 2, 2, 4, 1, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0] as co
 export const PCE_SVN = 300;
 export const QE_ISV_SVN = 6;
 export const TEE_TCB_SVN = svn(11, 1, 4);
+export const PIID = Buffer.alloc(16, 0x22);
 
 /** 16 bytes that begin with these. */
 export function svn(...bytes: readonly number[]): Buffer {
@@ -250,13 +251,18 @@ export function pckExtensions(changes: Readonly<Record<string, Buffer | undefine
     ...attribute(SGX_OID.pceSvn, encodeInteger(PCE_SVN)),
     ...attribute(SGX_OID.cpuSvn, octets(Buffer.from(COMPONENTS))),
   ];
+  const off = encodeDer(TAG.boolean, Buffer.of(0));
+  const configuration = [SGX_OID.dynamicPlatform, SGX_OID.cachedKeys, SGX_OID.smtEnabled].flatMap((id) =>
+    attribute(id, off),
+  );
   const platform = [
     ...attribute(SGX_OID.ppid, octets(Buffer.alloc(16, 0x11))),
     ...attribute(SGX_OID.tcb, encodeSequence(...tcb)),
     ...attribute(SGX_OID.pceId, octets(Buffer.alloc(2))),
     ...attribute(SGX_OID.fmspc, octets(Buffer.from("90c06f000000", "hex"))),
-    // SGX type: not looked at.
-    ...attribute("1.2.840.113741.1.13.1.5", encodeDer(0x0a, Buffer.of(1))),
+    ...attribute(SGX_OID.sgxType, encodeDer(TAG.enumerated, Buffer.of(SGX_TYPES.ScalableWithIntegrity))),
+    ...attribute(SGX_OID.piid, octets(PIID)),
+    ...attribute(SGX_OID.configuration, encodeSequence(...configuration)),
   ];
   const value = encodeSequence(...platform);
   return new Map([...LEAF_EXTENSIONS, [SGX_OID.extensions, { critical: false, value }]]);

@@ -1,8 +1,13 @@
 import { beforeAll, describe, expect, test } from "vitest";
+import { encodeDer } from "../../pki/der-writer.ts";
+import { TAG } from "../../pki/der.ts";
 import { claims } from "../claims.ts";
-import type { EvidenceCode } from "../error.ts";
 import { policyHash } from "../policy-hash.ts";
 import { checkReportData } from "../report-data.ts";
+import { refusal } from "../test-refusal.ts";
+import { DEFAULT_TD_ATTRIBUTES, encodeTdAttributes, TD_ATTRIBUTES } from "./attributes.ts";
+import type { TdBody } from "./body.ts";
+import { SGX_OID } from "./pck.ts";
 import {
   bodyOf,
   componentLevel,
@@ -10,6 +15,8 @@ import {
   makeEvidence,
   moduleIdentity,
   NOW,
+  pckExtensions,
+  PIID,
   platformLevel,
   type Scenario,
   svn,
@@ -26,14 +33,11 @@ beforeAll(async () => {
 });
 
 const { mrTd, mrSeam, rtmrs, xfam } = bodyOf(4);
+const DEFAULT = DEFAULT_TD_ATTRIBUTES.readBigUInt64LE();
 const REFERENCE: TdxReferenceValues = { mrTd, mrSeam, rtmrs, xfam, minimumTeeTcbSvn: TEE_TCB_SVN };
 
 function verify(scenario: Scenario = {}): VerifiedTdxQuote {
   return verifyTdx(makeEvidence(vendor, scenario), { trustAnchors: new Set([vendor.rootDigest]), at: NOW });
-}
-
-function refusal(code: EvidenceCode, where: string): unknown {
-  return expect.objectContaining({ name: "EvidenceError", code, where });
 }
 
 test.each([4, 5] as const)("a quote of version %i that says what the reference values say passes", (version) => {
@@ -66,6 +70,18 @@ test("XFAM must be the same, but for the two bits of CET", () => {
   }
 });
 
+test("the module that runs now must reach the lower bound, too", () => {
+  const tcbLevels = [platformLevel({}, "UpToDate"), platformLevel({ tdx: svn(5, 0, 3) }, "OutOfDate")];
+  const of = (teeTcbSvn2: Buffer): VerifiedTdxQuote =>
+    verify({ version: 5, body: { tdx15: { teeTcbSvn2, mrServiceTd: Buffer.alloc(48) } }, tcbInfo: { tcbLevels } });
+  expect(() => validateTdx(of(TEE_TCB_SVN), REFERENCE)).not.toThrow();
+  expect(() => validateTdx(of(svn(12, 1, 4)), REFERENCE)).not.toThrow();
+  const old = of(svn(11, 1, 3));
+  expect(old.tcbStatus).toBe("OutOfDate");
+  const allowing = { ...REFERENCE, allowedTcbStatuses: ["OutOfDate"] };
+  expect(() => validateTdx(old, allowing)).toThrow(refusal("tcb_too_low", "TEE_TCB_SVN2[2]"));
+});
+
 test("every byte of TEE_TCB_SVN must reach its lower bound", () => {
   const body = { teeTcbSvn: svn(...TEE_TCB_SVN.map((byte, index) => (index === 1 ? 1 : Math.max(byte, 7)))) };
   const verified = verify({
@@ -82,15 +98,164 @@ test("every byte of TEE_TCB_SVN must reach its lower bound", () => {
 });
 
 test.each([0n, 1n, 4n, 7n])("a TD under debug is refused (bit %i) unless it is allowed by name", (bit) => {
-  const verified = verify({ body: { tdAttributes: 1n << bit } });
-  expect(() => validateTdx(verified, REFERENCE)).toThrow(refusal("debug_allowed", "TDATTRIBUTES.TUD"));
+  const tdAttributes = DEFAULT | (1n << bit);
+  const verified = verify({ body: { tdAttributes } });
+  const named = { ...REFERENCE, tdAttributes: encodeTdAttributes(tdAttributes) };
+  for (const reference of [REFERENCE, named]) {
+    expect(() => validateTdx(verified, reference)).toThrow(refusal("debug_allowed", "TDATTRIBUTES.TUD"));
+  }
   expect(() => validateTdx(verified, { ...REFERENCE, allowDebug: true })).not.toThrow();
   expect(claims(verified).debug).toBe(true);
 });
 
-test("a TD that the host may migrate is refused", () => {
-  const verified = verify({ body: { tdAttributes: 1n << 29n } });
-  expect(() => validateTdx(verified, REFERENCE)).toThrow(refusal("guest_policy_mismatch", "TDATTRIBUTES.MIGRATABLE"));
+test("a TD that the host may migrate is refused, even where the manifest names that", () => {
+  const tdAttributes = DEFAULT | (1n << TD_ATTRIBUTES.MIGRATABLE);
+  const verified = verify({ body: { tdAttributes } });
+  for (const reference of [REFERENCE, { ...REFERENCE, tdAttributes: encodeTdAttributes(tdAttributes) }]) {
+    expect(() => validateTdx(verified, reference)).toThrow(refusal("guest_policy_mismatch", "TDATTRIBUTES.MIGRATABLE"));
+  }
+});
+
+describe("TDATTRIBUTES", () => {
+  test("of which any other bit is one, or SEPT_VE_DISABLE zero, are refused", () => {
+    for (let bit = 8n; bit < 64n; bit++) {
+      if (bit === TD_ATTRIBUTES.MIGRATABLE) continue;
+      const verified = verify({ body: { tdAttributes: DEFAULT ^ (1n << bit) } });
+      expect(() => validateTdx(verified, REFERENCE)).toThrow(refusal("td_attributes_mismatch", "TDATTRIBUTES"));
+    }
+  });
+
+  test("that the manifest names have to be those in every bit", () => {
+    const named = DEFAULT | (1n << TD_ATTRIBUTES.PKS);
+    const reference = { ...REFERENCE, tdAttributes: encodeTdAttributes(named) };
+    expect(() => validateTdx(verify({ body: { tdAttributes: named } }), reference)).not.toThrow();
+    for (const tdAttributes of [DEFAULT, 0n, named | (1n << TD_ATTRIBUTES.PERFMON)]) {
+      expect(() => validateTdx(verify({ body: { tdAttributes } }), reference)).toThrow(
+        refusal("td_attributes_mismatch", "TDATTRIBUTES"),
+      );
+    }
+  });
+
+  test("are compared beside the bits of debugging where debugging is allowed", () => {
+    const perfmon = verify({ body: { tdAttributes: 1n | DEFAULT | (1n << TD_ATTRIBUTES.PERFMON) } });
+    expect(() => validateTdx(perfmon, { ...REFERENCE, allowDebug: true })).toThrow(
+      refusal("td_attributes_mismatch", "TDATTRIBUTES"),
+    );
+  });
+});
+
+describe.each([
+  ["MROWNER", "mrOwner", "td_owner_mismatch"],
+  ["MROWNERCONFIG", "mrOwnerConfig", "td_owner_mismatch"],
+  ["MRSERVICETD", "mrServiceTd", "service_td_mismatch"],
+] as const)("%s", (where, key, code) => {
+  const of = (value: Buffer): VerifiedTdxQuote => {
+    const tdx15 = { teeTcbSvn2: TEE_TCB_SVN, mrServiceTd: value };
+    const body: Partial<TdBody> = key === "mrServiceTd" ? { tdx15 } : { [key]: value };
+    return verify({ version: 5, body });
+  };
+
+  test("has to be zero where the manifest names nothing", () => {
+    expect(() => validateTdx(of(Buffer.alloc(48)), REFERENCE)).not.toThrow();
+    for (const index of [0, 23, 47]) {
+      const other = Buffer.alloc(48);
+      other.writeUInt8(1, index);
+      expect(() => validateTdx(of(other), REFERENCE)).toThrow(refusal(code, where));
+    }
+  });
+
+  test("has to be what the manifest names", () => {
+    const named = { ...REFERENCE, [key]: Buffer.alloc(48, 7) };
+    expect(() => validateTdx(of(Buffer.alloc(48, 7)), named)).not.toThrow();
+    expect(() => validateTdx(of(Buffer.alloc(48, 8)), named)).toThrow(refusal(code, where));
+    expect(() => validateTdx(of(Buffer.alloc(48)), named)).toThrow(refusal(code, where));
+  });
+});
+
+test.each([0, 7])("a quote of TDX 1.0 can't say which service TD there is, so one that is named refuses it", (byte) => {
+  const reference = { ...REFERENCE, mrServiceTd: Buffer.alloc(48, byte) };
+  for (const verified of [verify(), verify({ version: 5, body: { tdx15: undefined } })]) {
+    expect(() => validateTdx(verified, reference)).toThrow(refusal("service_td_mismatch", "MRSERVICETD"));
+    expect(() => validateTdx(verified, REFERENCE)).not.toThrow();
+  }
+});
+
+describe("Intel's assessment", () => {
+  const of = (tcbInfo: number, qeIdentity: number): VerifiedTdxQuote =>
+    verify({ tcbInfo: { tcbEvaluationDataNumber: tcbInfo }, qeIdentity: { tcbEvaluationDataNumber: qeIdentity } });
+
+  test("has to have the number that the manifest names or a higher one, in both documents", () => {
+    const reference = { ...REFERENCE, minimumTcbEvaluationDataNumber: 18 };
+    expect(() => validateTdx(of(18, 18), reference)).not.toThrow();
+    expect(() => validateTdx(of(19, 20), reference)).not.toThrow();
+    for (const verified of [of(17, 18), of(18, 17), of(0, 99)]) {
+      expect(() => validateTdx(verified, reference)).toThrow(
+        refusal("tcb_evaluation_too_old", "tcbEvaluationDataNumber"),
+      );
+      expect(() => validateTdx(verified, REFERENCE)).not.toThrow();
+    }
+    expect(of(17, 18).tcbEvaluationDataNumber).toBe(17);
+    expect(of(18, 17).tcbEvaluationDataNumber).toBe(17);
+  });
+});
+
+describe("the machine, by its PCK certificate", () => {
+  /** The certificate says these, or where undefined nothing. */
+  const of = (changes: Readonly<Record<string, Buffer | undefined>> = {}): VerifiedTdxQuote =>
+    verify({ pck: { extensions: pckExtensions(changes) } });
+  const enumerated = (value: number): Buffer => encodeDer(TAG.enumerated, Buffer.of(value));
+  const boolean = (value: boolean): Buffer => encodeDer(TAG.boolean, Buffer.of(value ? 0xff : 0));
+  const WITHOUT = { [SGX_OID.configuration]: undefined };
+
+  test("has to be one of the list, by its PIID", () => {
+    const other = Buffer.alloc(16, 0x23);
+    const listing = (...allowedPiids: Buffer[]): TdxReferenceValues => ({ ...REFERENCE, allowedPiids });
+    expect(() => validateTdx(of(), listing(other, PIID))).not.toThrow();
+    expect(() => validateTdx(of(), listing(other))).toThrow(refusal("piid_not_allowed", "PCK PIID"));
+    expect(() => validateTdx(of(), listing(PIID.subarray(0, 15)))).toThrow(refusal("piid_not_allowed", "PCK PIID"));
+    const without = of({ [SGX_OID.piid]: undefined });
+    expect(() => validateTdx(without, listing(PIID))).toThrow(refusal("piid_not_allowed", "PCK PIID"));
+    expect(() => validateTdx(without, listing())).not.toThrow();
+  });
+
+  test.each([
+    [
+      "cryptographic integrity of memory",
+      { memoryIntegrity: true },
+      of.bind(undefined, {}),
+      [
+        { [SGX_OID.sgxType]: enumerated(0) },
+        { [SGX_OID.sgxType]: enumerated(1) },
+        { [SGX_OID.sgxType]: enumerated(3) },
+      ],
+      "memory_integrity_missing",
+      "PCK SGX type",
+    ],
+    [
+      "SMT that is off",
+      { smtDisabled: true },
+      of.bind(undefined, { [SGX_OID.dynamicPlatform]: boolean(true) }),
+      [{ [SGX_OID.smtEnabled]: boolean(true) }, { [SGX_OID.smtEnabled]: undefined }, WITHOUT],
+      "smt_enabled",
+      "PCK smtEnabled",
+    ],
+    [
+      "a platform that stays as it is",
+      { staticPlatform: true },
+      of.bind(undefined, { [SGX_OID.smtEnabled]: boolean(true) }),
+      [{ [SGX_OID.dynamicPlatform]: boolean(true) }, { [SGX_OID.dynamicPlatform]: undefined }, WITHOUT],
+      "dynamic_platform",
+      "PCK dynamicPlatform",
+    ],
+  ] as const)("has to have %s where the manifest asks for it", (_, asked, good, bad, code, where) => {
+    const [key] = Object.keys(asked);
+    expect(() => validateTdx(good(), { ...REFERENCE, ...asked })).not.toThrow();
+    for (const changes of bad) {
+      expect(() => validateTdx(of(changes), { ...REFERENCE, ...asked })).toThrow(refusal(code, where));
+      expect(() => validateTdx(of(changes), REFERENCE)).not.toThrow();
+      expect(() => validateTdx(of(changes), { ...REFERENCE, [key ?? ""]: false })).not.toThrow();
+    }
+  });
 });
 
 describe("a platform that is not up to date", () => {
@@ -145,8 +310,10 @@ test("claims are flat and readable", () => {
     xfam: "e702060000000000",
     fmspc: "90c06f000000",
     ppid: "11".repeat(16),
+    piid: "22".repeat(16),
     teeTcbSvn: TEE_TCB_SVN.toString("hex"),
     tcbStatus: "UpToDate",
+    tcbEvaluationDataNumber: 18,
     advisories: "",
     debug: false,
     insecure: false,

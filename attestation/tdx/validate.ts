@@ -1,5 +1,7 @@
 import { EvidenceError } from "../error.ts";
+import { DEFAULT_TD_ATTRIBUTES, encodeTdAttributes, MIGRATABLE, TUD } from "./attributes.ts";
 import type { TdBody } from "./body.ts";
+import { checkMachine } from "./machine.ts";
 import type { VerifiedTdxQuote } from "./verify.ts";
 
 /** Compares a verified quote with reference values. All of them must hold. */
@@ -14,34 +16,58 @@ export interface TdxReferenceValues {
   readonly rtmrs: readonly Buffer[];
   /** 8 bytes. */
   readonly xfam: Buffer;
+  /** 8 bytes, without the group TUD and MIGRATABLE, which never pass. Where left out, `DEFAULT_TD_ATTRIBUTES`. */
+  readonly tdAttributes?: Buffer | undefined;
+  /** 48 bytes each. Where left out, they have to be zero. */
+  readonly mrOwner?: Buffer | undefined;
+  readonly mrOwnerConfig?: Buffer | undefined;
+  /** 48 bytes. A quote that does not have it is refused where it is named; where left out, it has to be zero. */
+  readonly mrServiceTd?: Buffer | undefined;
   /** 16 bytes, each a lower bound. */
   readonly minimumTeeTcbSvn: Buffer;
   /** Beside UpToDate, which always is. Intel's names: `SWHardeningNeeded`, `TDRelaunchAdvised`. */
   readonly allowedTcbStatuses?: readonly string[] | undefined;
+  /** Of the collateral that the status comes from: what is older knows of fewer weaknesses. */
+  readonly minimumTcbEvaluationDataNumber?: number | undefined;
+  /** PIIDs of 16 bytes; an empty list allows every machine. */
+  readonly allowedPiids?: readonly Buffer[] | undefined;
+  /** The integrity of memory has to be kept by cryptography. */
+  readonly memoryIntegrity?: boolean | undefined;
+  /** SMT has to be off. */
+  readonly smtDisabled?: boolean | undefined;
+  /** Nobody may add CPU packages to the machine. */
+  readonly staticPlatform?: boolean | undefined;
   /** Whether the host may read the memory of the TD: for looking at test machines only. */
   readonly allowDebug?: boolean | undefined;
 }
 
-/** TDATTRIBUTES (Intel TDX Module Base Architecture Specification, §A.3.4): the group TUD, "TD under debug". */
-const TUD = 0xffn;
-const MIGRATABLE = 1n << 29n;
-
 /** CET_U and CET_S of XFAM: they add protection, and the guest's kernel decides whether it uses them. */
 const CET = 0x1800n;
+
+const ZERO = Buffer.alloc(48);
 
 /** @throws EvidenceError for the first reference value that does not hold */
 export function validateTdx(verified: VerifiedTdxQuote, reference: TdxReferenceValues): void {
   const { body } = verified.quote;
   checkTcbStatus(verified, reference.allowedTcbStatuses ?? []);
+  checkTcbEvaluation(verified, reference.minimumTcbEvaluationDataNumber);
+  checkMachine(verified.pck, reference);
   checkDebug(body, reference.allowDebug === true);
   checkMigratable(body);
+  checkTdAttributes(body, reference.tdAttributes ?? DEFAULT_TD_ATTRIBUTES);
   checkMeasurement("MRSEAM", "another TDX module than the manifest trusts", body.mrSeam, reference.mrSeam);
   checkMeasurement("MRTD", "the VM was launched with another image", body.mrTd, reference.mrTd);
   for (const [index, rtmr] of body.rtmrs.entries()) {
     checkMeasurement(`RTMR${index}`, "the VM has loaded something else", rtmr, reference.rtmrs[index]);
   }
+  checkServiceTd(body, reference.mrServiceTd);
+  checkOwner("MROWNER", body.mrOwner, reference.mrOwner);
+  checkOwner("MROWNERCONFIG", body.mrOwnerConfig, reference.mrOwnerConfig);
   checkXfam(body, reference.xfam);
-  checkMinimumTcb(body, reference.minimumTeeTcbSvn);
+  checkMinimumTcb("TEE_TCB_SVN", body.teeTcbSvn, reference.minimumTeeTcbSvn);
+  if (body.tdx15 !== undefined) {
+    checkMinimumTcb("TEE_TCB_SVN2", body.tdx15.teeTcbSvn2, reference.minimumTeeTcbSvn);
+  }
 }
 
 /**
@@ -55,6 +81,17 @@ export function checkTcbStatus({ tcbStatus, advisories }: VerifiedTdxQuote, allo
     got: [tcbStatus, ...advisories].join(", "),
     want: ["UpToDate", ...allowed].join(" or "),
     hint: "update or configure the host",
+  });
+}
+
+/** Collateral is valid for a month, and Intel keeps the assessment before on offer for a year: the host may choose. */
+function checkTcbEvaluation({ tcbEvaluationDataNumber }: VerifiedTdxQuote, minimum: number | undefined): void {
+  if (minimum === undefined || tcbEvaluationDataNumber >= minimum) return;
+  throw new EvidenceError("tcb_evaluation_too_old", "the platform was judged by an older assessment of Intel's", {
+    where: "tcbEvaluationDataNumber",
+    got: `${tcbEvaluationDataNumber}`,
+    want: `at least ${minimum}`,
+    hint: "fetch the TCB info and QE identity anew",
   });
 }
 
@@ -84,12 +121,46 @@ function checkMigratable({ tdAttributes }: TdBody): void {
   });
 }
 
+/** The group TUD was looked at before. */
+function checkTdAttributes({ tdAttributes }: TdBody, reference: Buffer): void {
+  if (encodeTdAttributes(tdAttributes & ~TUD).equals(reference)) return;
+  throw new EvidenceError("td_attributes_mismatch", "the VM was launched with other attributes", {
+    where: "TDATTRIBUTES",
+    got: encodeTdAttributes(tdAttributes).toString("hex"),
+    want: reference.toString("hex"),
+  });
+}
+
 function checkMeasurement(where: string, message: string, got: Buffer, want: Buffer | undefined): void {
   if (want !== undefined && got.equals(want)) return;
   throw new EvidenceError("measurement_mismatch", message, {
     where,
     got: got.toString("hex"),
     want: want?.toString("hex") ?? "a reference value",
+  });
+}
+
+/**
+ * A service TD, such as one that migrates, is told the TD's secrets. A quote of TDX 1.0 has no such field: there is
+ * nothing but MIGRATABLE to look at, and a value that is named can't be compared.
+ */
+function checkServiceTd({ tdx15 }: TdBody, reference: Buffer | undefined): void {
+  if (tdx15 === undefined && reference === undefined) return;
+  if (tdx15?.mrServiceTd.equals(reference ?? ZERO) === true) return;
+  throw new EvidenceError("service_td_mismatch", "another service TD is bound to the VM than the manifest trusts", {
+    where: "MRSERVICETD",
+    got: tdx15?.mrServiceTd.toString("hex") ?? "none in a quote of TDX 1.0",
+    want: (reference ?? ZERO).toString("hex"),
+  });
+}
+
+/** Software in the TD may take them for its configuration, and nothing else in the manifest speaks of them. */
+function checkOwner(where: "MROWNER" | "MROWNERCONFIG", got: Buffer, reference: Buffer = ZERO): void {
+  if (got.equals(reference)) return;
+  throw new EvidenceError("td_owner_mismatch", "the VM was launched for another owner than the manifest names", {
+    where,
+    got: got.toString("hex"),
+    want: reference.toString("hex"),
   });
 }
 
@@ -102,12 +173,13 @@ function checkXfam({ xfam }: TdBody, reference: Buffer): void {
   });
 }
 
-function checkMinimumTcb({ teeTcbSvn }: TdBody, minimum: Buffer): void {
-  const index = minimum.findIndex((bound, index) => (teeTcbSvn[index] ?? -1) < bound);
+/** Both: the module that launched the TD, and in TDX 1.5 the one that runs now. */
+function checkMinimumTcb(field: string, svn: Buffer, minimum: Buffer): void {
+  const index = minimum.findIndex((bound, index) => (svn[index] ?? -1) < bound);
   if (index === -1) return;
   throw new EvidenceError("tcb_too_low", "the TDX module is older than the manifest allows", {
-    where: `TEE_TCB_SVN[${index}]`,
-    got: teeTcbSvn.toString("hex"),
+    where: `${field}[${index}]`,
+    got: svn.toString("hex"),
     want: `at least ${minimum.toString("hex")}`,
     hint: "update the TDX module of the host",
   });

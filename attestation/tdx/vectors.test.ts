@@ -2,6 +2,7 @@ import { createHash, createPublicKey, X509Certificate } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { u64le } from "../../bytes/numbers.ts";
 import type { EvidenceCode } from "../error.ts";
 import type { TdxEvidence } from "../evidence.ts";
 import { parsePemCertificates } from "../pem.ts";
@@ -109,6 +110,25 @@ describe.runIf(available)("recorded TDX evidence", () => {
     );
   });
 
+  test("a real machine is known by its PIID, and is asked for what its certificate says", () => {
+    const vector = find("tdx-v5-google");
+    const verified = verifyTdx(evidenceOf(vector), optionsOf(vector));
+    const allowedPiids = [Buffer.from("056d0350250988808a9d09103f3e54d5", "hex")];
+    const reference = { ...ownValues(verified), minimumTcbEvaluationDataNumber: 18, mrServiceTd: Buffer.alloc(48) };
+    expect(() => validateTdx(verified, { ...reference, allowedPiids })).not.toThrow();
+    for (const [code, asked] of [
+      ["piid_not_allowed", { allowedPiids: [Buffer.alloc(16)] }],
+      ["memory_integrity_missing", { memoryIntegrity: true }],
+      ["smt_enabled", { smtDisabled: true }],
+      ["dynamic_platform", { staticPlatform: true }],
+      ["tcb_evaluation_too_old", { minimumTcbEvaluationDataNumber: 19 }],
+      ["td_attributes_mismatch", { tdAttributes: Buffer.alloc(8) }],
+      ["service_td_mismatch", { mrServiceTd: Buffer.alloc(48, 1) }],
+    ] as const) {
+      expect(() => validateTdx(verified, { ...reference, ...asked })).toThrow(expect.objectContaining({ code }));
+    }
+  });
+
   test("the policy hash is the first part of MRCONFIGID", () => {
     const vector = find("syn-tdx-good");
     expect(policyHash(verifyTdx(evidenceOf(vector), optionsOf(vector)))).toBe(
@@ -186,8 +206,6 @@ function goldenOf(bytes: Buffer): object {
   if (leaf === undefined) throw new Error("no certificate");
   const pck = parsePck(leaf);
   const x509 = new X509Certificate(pem);
-  const tdAttributes = Buffer.alloc(8);
-  tdAttributes.writeBigUInt64LE(body.tdAttributes);
   return {
     version: quote.version,
     teeType: 0x81,
@@ -196,7 +214,7 @@ function goldenOf(bytes: Buffer): object {
       mrSeam: hex(body.mrSeam),
       mrSignerSeam: hex(body.mrSignerSeam),
       seamAttr: hex(body.seamAttributes),
-      tdAttr: hex(tdAttributes),
+      tdAttr: hex(u64le(body.tdAttributes)),
       xfam: hex(body.xfam),
       mrTd: hex(body.mrTd),
       mrConfigId: hex(body.mrConfigId),

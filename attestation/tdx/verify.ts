@@ -1,15 +1,13 @@
-import { hash, type KeyObject } from "node:crypto";
 import { type EvidenceCode, EvidenceError } from "../error.ts";
 import type { TdxCollateral, TdxEvidence } from "../evidence.ts";
 import { type EvidenceCache, type Parse, parseAnew } from "../evidence-cache.ts";
-import { parsePemCertificates } from "../pem.ts";
+import type { SignedTime } from "../signed-time.ts";
 import type { Certificate } from "../x509.ts";
-import { type PckChain, verifyPckChain } from "./chain.ts";
-import { verifyCollateral } from "./collateral.ts";
-import { hasSigned, p256KeyOfPoint } from "./ecdsa.ts";
-import { parsePck, type Pck } from "./pck.ts";
-import { parseTdxQuote, type TdxQuote } from "./quote.ts";
+import { type VerifiedCollateral, verifyCollateral } from "./collateral.ts";
+import type { Pck } from "./pck.ts";
+import type { TdxQuote } from "./quote.ts";
 import type { TdxTrustAnchors } from "./roots.ts";
+import { type SignedTdxQuote, verifyTdxSignature } from "./signature.ts";
 import type { QeIdentity, TcbInfo } from "./tcb-info.ts";
 import { evaluateTcb, moduleIdentity, type TcbEvaluation, type TcbStatus } from "./tcb.ts";
 
@@ -20,23 +18,31 @@ import { evaluateTcb, moduleIdentity, type TcbEvaluation, type TcbStatus } from 
  * thing, is for `validateTdx`.
  */
 
-/** A quote that was verified. There is no way to one but `verifyTdx`: the class is not exported. */
+/** A quote that was verified. There is no way to one but through this file: the class is not exported. */
 class VerifiedQuote {
   readonly kind = "tdx";
+  /** There is no software TEE of this kind. */
+  readonly simulated = false;
   readonly #quote: TdxQuote;
   readonly #pck: Pck;
   readonly #tcb: TcbEvaluation;
   readonly #path: readonly Certificate[];
+  readonly #collateral: VerifiedCollateral;
 
-  constructor(quote: TdxQuote, pck: Pck, tcb: TcbEvaluation, { pck: leaf, ca, root }: PckChain) {
+  constructor({ quote, pck, chain }: SignedTdxQuote, tcb: TcbEvaluation, collateral: VerifiedCollateral) {
     this.#quote = quote;
     this.#pck = pck;
     this.#tcb = tcb;
-    this.#path = [leaf, ca, root];
+    this.#path = [chain.pck, chain.ca, chain.root];
+    this.#collateral = collateral;
   }
 
   get quote(): TdxQuote {
     return this.#quote;
+  }
+
+  get reportData(): Buffer {
+    return this.#quote.body.reportData;
   }
 
   get pck(): Pck {
@@ -52,9 +58,25 @@ class VerifiedQuote {
     return this.#tcb.advisories;
   }
 
+  /** Which of Intel's assessments the TCB was judged by: the smaller number of TCB info and QE identity. */
+  get tcbEvaluationDataNumber(): number {
+    return Math.min(...this.tcbEvaluationDataNumbers);
+  }
+
   /** The certificates that vouch for it, from the platform's to the root's. */
   get path(): readonly Certificate[] {
     return this.#path;
+  }
+
+  /** Which of Intel's evaluations of known weaknesses the TCB info and the QE identity are of. */
+  get tcbEvaluationDataNumbers(): readonly [tcbInfo: number, qeIdentity: number] {
+    const { tcbInfo, qeIdentity } = this.#collateral;
+    return [tcbInfo.tcbEvaluationDataNumber, qeIdentity.tcbEvaluationDataNumber];
+  }
+
+  /** When Intel signed what was verified on the way: TCB info, QE identity and revocation lists. */
+  get signedTimes(): readonly SignedTime[] {
+    return this.#collateral.signedTimes;
   }
 }
 
@@ -76,65 +98,33 @@ export interface TdxVerifyOptions {
  * @throws EvidenceError
  */
 export function verifyTdx(evidence: TdxEvidence, options: TdxVerifyOptions): VerifiedTdxQuote {
-  const { cache } = options;
-  return cache === undefined
-    ? verifyWith(parseAnew, evidence, options)
-    : cache.remembering((parse) => verifyWith(parse, evidence, options));
+  const { cache, trustAnchors, at } = options;
+  const verifyWith = (parse: Parse): VerifiedTdxQuote => {
+    const signed = verifyTdxSignature(evidence, trustAnchors, at, parse);
+    return verifySignedTdx(signed, options.collateral ?? evidence.collateral, at, parse);
+  };
+  return cache === undefined ? verifyWith(parseAnew) : cache.remembering(verifyWith);
 }
 
-function verifyWith(
+/**
+ * The second step: judges the platform and its software by what Intel says about them.
+ *
+ * @throws EvidenceError
+ */
+export function verifySignedTdx(
+  signed: SignedTdxQuote,
+  collateral: TdxCollateral | undefined,
+  at: Date,
   parse: Parse,
-  evidence: TdxEvidence,
-  { collateral, trustAnchors, at }: TdxVerifyOptions,
 ): VerifiedTdxQuote {
-  const quote = parseTdxQuote(evidence.quote);
-  const certificates = parse(parseChain, quote.certificateChain);
-  const chain = verifyPckChain(certificates, trustAnchors, at);
-  const pck = parsePck(chain.pck);
-  checkQeReportSignature(quote, pck);
-  checkAttestationKey(quote);
-  checkSignature(quote, parse(p256KeyOfPoint, quote.attestationKey));
-  const { tcbInfo, qeIdentity } = verifyCollateral(parse, required(collateral ?? evidence.collateral), chain, at);
+  const { quote, pck, chain } = signed;
+  const verified = verifyCollateral(parse, required(collateral), chain, at);
+  const { tcbInfo, qeIdentity } = verified;
   checkQeIdentity(quote, qeIdentity);
   checkPlatform(pck, tcbInfo);
   checkModule(quote, tcbInfo);
   const tcb = evaluateTcb(tcbInfo, qeIdentity, { pck, qeIsvSvn: quote.qeReport.isvSvn, body: quote.body });
-  return new VerifiedQuote(quote, pck, tcb, chain);
-}
-
-function parseChain(pem: Buffer): readonly Certificate[] {
-  return parsePemCertificates(pem, "PCK certificate chain");
-}
-
-function checkQeReportSignature({ signedQeReport, qeReportSignature }: TdxQuote, pck: Pck): void {
-  if (hasSigned(pck.publicKey, signedQeReport, qeReportSignature)) return;
-  throw new EvidenceError("qe_report_signature", "the quoting enclave's report is not signed by the platform", {
-    where: "QE report signature",
-    got: "another signature",
-    want: `one by the key of ${pck.certificate.commonName}`,
-  });
-}
-
-/** Without this, any key could be put beside the report of a real quoting enclave. */
-function checkAttestationKey({ attestationKey, authData, qeReport }: TdxQuote): void {
-  const digest = hash("sha256", Buffer.concat([attestationKey, authData]), "buffer");
-  const want = Buffer.concat([digest], 64);
-  if (qeReport.reportData.equals(want)) return;
-  throw new EvidenceError("attestation_key_mismatch", "the quoting enclave vouches for another attestation key", {
-    where: "QE REPORTDATA",
-    got: qeReport.reportData.toString("hex"),
-    want: want.toString("hex"),
-  });
-}
-
-function checkSignature({ signed, signature }: TdxQuote, attestationKey: KeyObject): void {
-  if (hasSigned(attestationKey, signed, signature)) return;
-  throw new EvidenceError("report_signature", "the quote is not signed by its attestation key", {
-    where: "quote signature",
-    got: "another signature",
-    want: "one by the attestation key",
-    hint: "the quote was changed",
-  });
+  return new VerifiedQuote(signed, tcb, verified);
 }
 
 function required(collateral: TdxCollateral | undefined): TdxCollateral {

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { processStat } from "../../runtime/process-stat.ts";
 
 /** Processes that the bench starts, what they cost by /proc, and how they are ended: by their id, never by a name. */
 
@@ -75,12 +76,8 @@ function descendants(pid: number): number[] {
 export function cpuSeconds(processes: readonly Running[]): number {
   let ticks = 0;
   for (const pid of processes.flatMap((one) => descendants(one.pid))) {
-    // proc(5): fields 14 to 17 are utime, stime and those of the children that were waited for; field 2 is in brackets.
-    const fields = readFileSync(`/proc/${pid}/stat`, "latin1").split(") ").at(-1)?.split(" ") ?? [];
-    ticks += fields
-      .slice(11, 15)
-      .map(Number)
-      .reduce((sum, value) => sum + value);
+    const stat = processStat(pid);
+    ticks += (stat?.ticks ?? 0) + (stat?.ticksOfChildren ?? 0);
   }
   return ticks / TICKS_PER_SECOND;
 }

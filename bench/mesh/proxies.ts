@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createMesh, type Workload } from "../../test/mesh-certificates.ts";
+import { createMesh, type Workload } from "../../pki/test-mesh.ts";
 import { type Program, type Running, start } from "./processes.ts";
 
 /**

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTerminal } from "../../test/terminal.ts";
-import { commandTree } from "../commands/tree.ts";
+import { commandTree } from "../commands.ts";
 import { bashScript } from "./bash.ts";
 import { fishScript } from "./fish.ts";
 import { modelOf } from "./model.ts";

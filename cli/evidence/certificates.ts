@@ -1,5 +1,6 @@
 import { EvidenceError } from "../../attestation/error.ts";
-import { type Certificate, parseCertificate, refusing } from "../../attestation/x509.ts";
+import { refusing } from "../../attestation/malformed.ts";
+import { type Certificate, parseCertificate } from "../../attestation/x509.ts";
 import { readDer, TAG } from "../../pki/der.ts";
 
 /**

@@ -3,6 +3,7 @@ import { digestOf } from "../../attestation/path.ts";
 import { SNP_PRODUCTS } from "../../attestation/snp/product.ts";
 import { AMD_ROOTS, simulatedRoots, type TrustAnchors } from "../../attestation/snp/roots.ts";
 import { verifySnp } from "../../attestation/snp/verify.ts";
+import type { VerifiedEvidence } from "../../attestation/tee.ts";
 import { INTEL_ROOTS } from "../../attestation/tdx/roots.ts";
 import { verifyTdx } from "../../attestation/tdx/verify.ts";
 import type { Certificate } from "../../attestation/x509.ts";
@@ -10,7 +11,6 @@ import type { Manifest } from "../../manifest/manifest.ts";
 import { decodeCertificates, decodeRevocationList, distinct, encodePem, rootsAmong } from "./certificates.ts";
 import { readEvidenceFile } from "./files.ts";
 import type { EvidenceOptions, EvidenceRequest } from "./request.ts";
-import type { VerifiedEvidence } from "./verdict.ts";
 
 /**
  * Reads evidence from files. All certificates go into one pool, whichever option named them: what a certificate is good
@@ -30,7 +30,14 @@ export async function readEvidence(
   manifest: Manifest | undefined,
 ): Promise<Verify> {
   const anchors = await readTrustAnchors(options.trustAnchor);
-  return request.kind === "snp" ? readSnp(request.report, options, anchors, manifest) : readTdx(request, anchors);
+  switch (request.kind) {
+    case "snp":
+      return readSnp(request.report, options, anchors, manifest);
+    case "tdx":
+      return readTdx(request, anchors);
+    default:
+      return request satisfies never;
+  }
 }
 
 async function readSnp(
@@ -94,7 +101,7 @@ function snpAnchors(roots: readonly Certificate[]): TrustAnchors {
   return new Map(
     roots.flatMap((root) => {
       const product = SNP_PRODUCTS.find((name) => root.commonName === `ARK-${name}`);
-      return product === undefined ? [] : [[digestOf(root), { insecure: false, product }] as const];
+      return product === undefined ? [] : [[digestOf(root), { simulated: false, product }] as const];
     }),
   );
 }

@@ -2,8 +2,11 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { EvidenceCode } from "../../attestation/error.ts";
 import { encodeSnpReport } from "../../attestation/snp/report.ts";
 import { reportOf } from "../../attestation/snp/test-vendor.ts";
-import { createTestVendor, makeEvidence, type TestVendor } from "../../attestation/tdx/test-vendor.ts";
-import { render } from "./print.ts";
+import { SGX_OID } from "../../attestation/tdx/pck.ts";
+import { createTestVendor, makeEvidence, pckExtensions, type TestVendor } from "../../attestation/tdx/test-vendor.ts";
+import { encodeDer } from "../../pki/der-writer.ts";
+import { TAG } from "../../pki/der.ts";
+import { render } from "../print.ts";
 import { describeEvidence, showEvidence } from "./show.ts";
 import { type Folder, makeContext, makeFolder } from "./test-command.ts";
 
@@ -65,8 +68,28 @@ test("a quote is shown with the chain of its platform", () => {
       { SUBJECT: "Intel SGX PCK Platform CA" },
       { SUBJECT: "Intel SGX PCK Certificate", SERIAL: "2001" },
     ],
-    PCK: { FMSPC: "90c06f000000", PCEID: "0000", PCESVN: 300 },
+    PCK: {
+      FMSPC: "90c06f000000",
+      PCEID: "0000",
+      PCESVN: 300,
+      SGX_TYPE: "ScalableWithIntegrity",
+      PIID: "22".repeat(16),
+      CONFIGURATION: { DYNAMIC_PLATFORM: false, CACHED_KEYS: false, SMT_ENABLED: false },
+    },
   });
+});
+
+test("a platform of which the certificate says less is shown without what it does not say", () => {
+  const extensions = pckExtensions({
+    [SGX_OID.sgxType]: encodeDer(TAG.enumerated, Buffer.of(9)),
+    [SGX_OID.piid]: undefined,
+    [SGX_OID.configuration]: undefined,
+  });
+  const shown = JSON.parse(
+    render(describeEvidence(makeEvidence(vendor, { pck: { extensions } }).quote), "json"),
+  ) as Record<string, Record<string, unknown>>;
+  expect(shown["PCK"]).toMatchObject({ SGX_TYPE: "9", FMSPC: "90c06f000000" });
+  for (const name of ["PIID", "CONFIGURATION"]) expect(name in (shown["PCK"] ?? {})).toBe(false);
 });
 
 test("bytes of a certificate can't write to the terminal", async () => {

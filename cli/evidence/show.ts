@@ -4,7 +4,7 @@ import { parseTdxQuote } from "../../attestation/tdx/quote.ts";
 import { parseTdReport } from "../../attestation/tdx/tdreport.ts";
 import type { Context } from "../context.ts";
 import { readEvidenceFile } from "./files.ts";
-import { type Fields, render } from "./print.ts";
+import { type Fields, render } from "../print.ts";
 import { describeSnpReport } from "./snp-fields.ts";
 import { describeTdReport, describeTdxQuote } from "./tdx-fields.ts";
 

@@ -1,27 +1,18 @@
 import { parsePemCertificates } from "../../attestation/pem.ts";
+import { encodeTdAttributes, TD_ATTRIBUTES } from "../../attestation/tdx/attributes.ts";
 import type { TdBody } from "../../attestation/tdx/body.ts";
 import type { EnclaveReport } from "../../attestation/tdx/enclave-report.ts";
+import { describeSgxType } from "../../attestation/tdx/machine.ts";
 import { parsePck, SGX_OID } from "../../attestation/tdx/pck.ts";
 import type { TdxQuote } from "../../attestation/tdx/quote.ts";
 import type { TdReport } from "../../attestation/tdx/tdreport.ts";
 import type { Certificate } from "../../attestation/x509.ts";
-import type { Fields } from "./print.ts";
+import type { Fields } from "../print.ts";
 
 /**
  * Quotes and TDREPORTs by Intel's names. Attributes and XFAM are bytes as they stand, which is how manifests have them;
  * the bits of TDATTRIBUTES are beside them.
  */
-
-/** TDATTRIBUTES (Intel TDX Module Base Architecture Specification, §A.3.4). */
-const TD_ATTRIBUTES: Readonly<Record<string, bigint>> = {
-  DEBUG: 0n,
-  LASS: 27n,
-  SEPT_VE_DISABLE: 28n,
-  MIGRATABLE: 29n,
-  PKS: 30n,
-  KL: 31n,
-  PERFMON: 63n,
-};
 
 /** @throws EvidenceError malformed_certificate, certificate_algorithm */
 export function describeTdxQuote(quote: TdxQuote): Fields {
@@ -93,8 +84,7 @@ function describeBody(body: TdBody): Fields {
 }
 
 function describeAttributes(attributes: bigint): Fields {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64LE(attributes);
+  const bytes = encodeTdAttributes(attributes);
   const bits = Object.entries(TD_ATTRIBUTES).map(([name, bit]) => [name, (attributes & (1n << bit)) !== 0n] as const);
   return { TDATTRIBUTES: bytes.toString("hex"), TDATTRIBUTES_BITS: Object.fromEntries(bits) };
 }
@@ -138,5 +128,12 @@ function describePck(certificate: Certificate): Fields {
     CPUSVN: pck.cpuSvn.toString("hex"),
     PCEID: pck.pceId.toString("hex"),
     FMSPC: pck.fmspc.toString("hex"),
+    SGX_TYPE: describeSgxType(pck),
+    PIID: pck.piid?.toString("hex"),
+    CONFIGURATION: pck.configuration && {
+      DYNAMIC_PLATFORM: pck.configuration.dynamicPlatform,
+      CACHED_KEYS: pck.configuration.cachedKeys,
+      SMT_ENABLED: pck.configuration.smtEnabled,
+    },
   };
 }

@@ -1,6 +1,9 @@
+import { Readable } from "node:stream";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Clock } from "../../attestation/clock.ts";
+import { NO_VENDORS } from "../../attestation/endorsements/test-vendors.ts";
 import type { Context } from "../context.ts";
 import { NO_PROGRESS } from "../progress.ts";
 import type { EvidenceOptions } from "./request.ts";
@@ -39,8 +42,10 @@ export function makeContext(
     format,
     insecure,
     now: () => at,
-    complete: () => Promise.reject(new Error("the verifier uses no network")),
+    clock: new Clock({ now: () => at, built: () => undefined }),
+    vendors: NO_VENDORS,
     resolveImages: () => Promise.reject(new Error("the verifier uses no network")),
+    input: () => Readable.from([]),
     out: (text) => void output.push(text),
     talk: () => undefined,
     warn: () => undefined,

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { SGX_TYPES } from "../../attestation/tdx/pck.ts";
 import type { EvidenceOptions } from "./request.ts";
 import { describeEvidence } from "./show.ts";
 import { verdictOf } from "./test-command.ts";
@@ -156,6 +157,13 @@ function tdxFields({ version, body, qeReport, pck }: Golden): object {
       PCESVN: pck["pcesvn"],
       PCEID: pck["pceid"],
       FMSPC: pck["fmspc"],
+      SGX_TYPE: Object.keys(SGX_TYPES)[Number(pck["sgxType"])],
+      PIID: pck["piid"],
+      CONFIGURATION: {
+        DYNAMIC_PLATFORM: pck["dyn"] === "ff",
+        CACHED_KEYS: pck["cachedKeys"] === "ff",
+        SMT_ENABLED: pck["smt"] === "ff",
+      },
     },
     ...("teeTcbSvn2" in body ? { TEE_TCB_SVN2: body["teeTcbSvn2"], MRSERVICETD: body["mrServiceTd"] } : {}),
   };

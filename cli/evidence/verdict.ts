@@ -1,13 +1,10 @@
 import { type Claims, claims } from "../../attestation/claims.ts";
-import type { VerifiedSnpReport } from "../../attestation/snp/verify.ts";
 import { TcbRevokedError } from "../../attestation/tdx/tcb.ts";
-import type { VerifiedTdxQuote } from "../../attestation/tdx/verify.ts";
+import type { VerifiedEvidence } from "../../attestation/tee.ts";
 import { CodedError } from "../../runtime/errors.ts";
 import { EXIT } from "../../runtime/exit.ts";
 import { exitCodeOf } from "../exit-code.ts";
 import { INSECURE } from "../context.ts";
-
-export type VerifiedEvidence = VerifiedSnpReport | VerifiedTdxQuote;
 
 /** What `contrast evidence verify` answers; its JSON is what programs rely on. */
 export interface Verdict {
@@ -38,7 +35,7 @@ export interface Appraisal {
   readonly warnings: readonly string[];
 }
 
-const ANCHORED = "INSECURE: the trust anchors of the command line stand in for the vendor's roots";
+const ANCHORED = "INSECURE: the trust anchors of the command line replace the vendor's roots";
 
 export function accepted({ verified, anchored, warnings }: Appraisal & { verified: VerifiedEvidence }): Verdict {
   const insecure = insecureReason(verified, anchored);
@@ -78,7 +75,7 @@ export function refused(error: unknown, { verified, anchored, warnings }: Apprai
 
 function insecureReason(verified: VerifiedEvidence | undefined, anchored: boolean): string | undefined {
   if (anchored) return ANCHORED;
-  return verified?.kind === "snp" && verified.root.insecure ? INSECURE : undefined;
+  return verified?.simulated === true ? INSECURE : undefined;
 }
 
 /** Two statuses of Intel's are errors here: nothing may go on with them. */

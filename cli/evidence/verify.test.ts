@@ -1,7 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { AMD_OID } from "../../attestation/snp/certificate.ts";
+import { encodeTcb } from "../../attestation/snp/tcb.ts";
+import { SGX_OID } from "../../attestation/tdx/pck.ts";
 import { pem } from "../../attestation/tdx/test-vendor.ts";
 import * as intel from "../../attestation/tdx/test-vendor.ts";
 import * as amd from "../../attestation/snp/test-vendor.ts";
+import { encodeDer, encodeInteger } from "../../pki/der-writer.ts";
+import { TAG } from "../../pki/der.ts";
 import type { EvidenceOptions } from "./request.ts";
 import { type Folder, makeContext, makeFolder, verdictOf } from "./test-command.ts";
 import { verifyEvidence } from "./verify.ts";
@@ -228,6 +233,43 @@ describe("a report", () => {
     expect(await verdictFor({})).toMatchObject({ exit: 3, code: "image_mismatch", field: "AUTHOR_KEY_EN" });
   });
 
+  test("of a key of old firmware is refused, whatever else it says", async () => {
+    const old = { fmc: 0, bootloader: 1, tee: 0, snp: 3, microcode: 10 };
+    const parts = ["bootloader", "tee", "snp", "microcode"] as const;
+    const changes = Object.fromEntries(parts.map((part) => [AMD_OID[part], encodeInteger(old[part])]));
+    const scenario = {
+      leaf: { extensions: amd.vcek("Milan", changes) },
+      report: { reportedTcb: encodeTcb(old, "Milan") },
+    };
+    const MinimumTCB = { BootloaderVersion: 4, TEEVersion: 0, SNPVersion: 24, MicrocodeVersion: 219 };
+    const path = manifest({ snp: [{ ...snpSet, MinimumTCB }] });
+    expect(await verify({ ...snpFiles(), manifest: path })).toMatchObject({ exit: 0 });
+    expect(await verify({ ...snpFiles(scenario), manifest: path })).toMatchObject({
+      exit: 3,
+      code: "tcb_too_low",
+      field: "REPORTED_TCB.bootloader",
+      got: "bootloader 1, tee 0, snp 3, microcode 10",
+    });
+  });
+
+  test("of a cloud's key passes only where the manifest names the cloud", async () => {
+    const { vcek: vlek, ...files } = snpFiles({ kind: "vlek" });
+    const verdictFor = (changes: object) =>
+      verify({ ...files, vlek, manifest: manifest({ snp: [{ ...snpSet, ...changes }] }) });
+    expect(await verdictFor({ SigningKey: "VLEK", CSPID: "cloud.example" })).toMatchObject({
+      exit: 0,
+      claims: { signingKey: "VLEK", cspId: "cloud.example" },
+    });
+    const refused = { exit: 3, code: "signing_key_not_allowed" };
+    expect(await verdictFor({})).toMatchObject({ ...refused, field: "SIGNING_KEY", got: "VLEK", want: "VCEK" });
+    expect(await verdictFor({ SigningKey: "VLEK", CSPID: "other.example" })).toMatchObject({
+      ...refused,
+      field: "CSP_ID",
+      got: '"cloud.example"',
+      want: '"other.example"',
+    });
+  });
+
   test("of a software TEE passes only with --insecure, and the verdict says so", async () => {
     const { snp, vcek } = snpFiles();
     const whole = { snp, vcek, certTable: folder.put("empty.bin", ""), certChain: folder.put("all.pem", all()) };
@@ -288,6 +330,37 @@ describe("a quote", () => {
       code: "policy_not_allowed",
       field: "MRCONFIGID",
     });
+  });
+
+  test("of another machine than the manifest asks for is refused", async () => {
+    const off = { MemoryIntegrity: true, SMTDisabled: true, StaticPlatform: true, MinimumTCBEvaluationDataNumber: 18 };
+    const set = { ...tdxSet, ...off, AllowedPIIDs: ["22".repeat(16)], TdAttributes: "0000001000000000" };
+    const verdictFor = (scenario: intel.Scenario, values: object) =>
+      verify({ ...tdxFiles(scenario), manifest: manifest({ tdx: [values] }) });
+    expect(await verdictFor({}, set)).toMatchObject({
+      exit: 0,
+      claims: { piid: "22".repeat(16), tcbEvaluationDataNumber: 18 },
+    });
+    const boolean = encodeDer(TAG.boolean, Buffer.of(0xff));
+    const other = encodeDer(TAG.octetString, Buffer.alloc(16));
+    for (const [code, changes] of [
+      ["piid_not_allowed", { [SGX_OID.piid]: other }],
+      ["memory_integrity_missing", { [SGX_OID.sgxType]: encodeDer(TAG.enumerated, Buffer.of(1)) }],
+      ["smt_enabled", { [SGX_OID.smtEnabled]: boolean }],
+      ["dynamic_platform", { [SGX_OID.dynamicPlatform]: boolean }],
+    ] as const) {
+      const scenario = { pck: { extensions: intel.pckExtensions(changes) } };
+      expect(await verdictFor(scenario, set)).toMatchObject({ exit: 3, code });
+      expect(await verdictFor(scenario, tdxSet)).toMatchObject({ exit: 0 });
+    }
+    for (const [code, scenario] of [
+      ["tcb_evaluation_too_old", { qeIdentity: { tcbEvaluationDataNumber: 17 } }],
+      ["td_attributes_mismatch", { body: { tdAttributes: (1n << 63n) | (1n << 28n) } }],
+      ["td_attributes_mismatch", { body: { tdAttributes: 0n } }],
+      ["td_owner_mismatch", { body: { mrOwner: Buffer.alloc(48, 1) } }],
+    ] as const) {
+      expect(await verdictFor(scenario, set)).toMatchObject({ exit: 3, code });
+    }
   });
 
   test("is refused without the trust anchor", async () => {

@@ -2,18 +2,19 @@ import { EvidenceError } from "../../attestation/error.ts";
 import { checkReportData } from "../../attestation/report-data.ts";
 import { checkDebug } from "../../attestation/snp/validate.ts";
 import { checkDebug as checkTdxDebug, checkTcbStatus } from "../../attestation/tdx/validate.ts";
+import type { VerifiedEvidence } from "../../attestation/tee.ts";
 import type { SnpProduct } from "../../attestation/snp/product.ts";
 import { matchReferenceValues, policyOf } from "../../manifest/appraise.ts";
 import { type Manifest, parseManifest } from "../../manifest/manifest.ts";
 import { EXIT } from "../../runtime/exit.ts";
 import type { Context } from "../context.ts";
 import { requireInsecureFlag } from "../coordinator.ts";
-import { readInput } from "../workspace.ts";
+import { readInput } from "../workspace/workspace.ts";
 import { readEvidence } from "./evidence.ts";
-import { render } from "./print.ts";
+import { render } from "../print.ts";
 import { relax } from "./relax.ts";
 import { type EvidenceOptions, readRequest } from "./request.ts";
-import { accepted, refused, type Verdict, type VerifiedEvidence } from "./verdict.ts";
+import { accepted, refused, type Verdict } from "./verdict.ts";
 
 /**
  * `contrast evidence verify`: the offline verifier. Everything comes from files, nothing from the network, and the time
@@ -39,7 +40,7 @@ async function judge(context: Context, options: EvidenceOptions): Promise<Verdic
   try {
     const verify = await readEvidence(request, options, manifest);
     if (manifest !== undefined) requireInsecureFlag(context, manifest);
-    verified = verify(options.at ?? context.now());
+    verified = verify(options.at ?? context.clock.now(manifest));
     validate(verified, options, manifest);
     return accepted({ verified, anchored, warnings });
   } catch (error) {
@@ -53,14 +54,21 @@ async function judge(context: Context, options: EvidenceOptions): Promise<Verdic
 function validate(verified: VerifiedEvidence, options: EvidenceOptions, manifest: Manifest | undefined): void {
   const { product, reportData, allowDebug = false, allowTcbStatus = [] } = options;
   if (reportData !== undefined) checkReportData(verified, reportData);
-  if (verified.kind === "snp") {
-    if (product !== undefined) checkProduct(verified.product, product);
-    checkDebug(verified.report, allowDebug);
-  } else {
-    checkTdxDebug(verified.quote.body, allowDebug);
-    // Which set of reference values allows the status is looked at below, with everything else of that set.
-    const byManifest = manifest?.referenceValues.tdx.flatMap(({ allowedTcbStatuses = [] }) => allowedTcbStatuses) ?? [];
-    checkTcbStatus(verified, [...allowTcbStatus, ...byManifest]);
+  switch (verified.kind) {
+    case "snp":
+      if (product !== undefined) checkProduct(verified.product, product);
+      checkDebug(verified.report, allowDebug);
+      break;
+    case "tdx": {
+      checkTdxDebug(verified.quote.body, allowDebug);
+      // Which set of reference values allows the status is looked at below, with everything else of that set.
+      const tdx = manifest?.referenceValues.tdx ?? [];
+      const byManifest = tdx.flatMap(({ allowedTcbStatuses = [] }) => allowedTcbStatuses);
+      checkTcbStatus(verified, [...allowTcbStatus, ...byManifest]);
+      break;
+    }
+    default:
+      verified satisfies never;
   }
   if (manifest === undefined) return;
   matchReferenceValues(verified, relax(manifest, options));

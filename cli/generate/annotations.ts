@@ -1,29 +1,39 @@
 import { parseEgressRules } from "../../mesh-rules/egress-rules.ts";
 import { parseIngressRules } from "../../mesh-rules/ingress-rules.ts";
-import { type Fault, Malformed, oneEditApart, quote } from "../../runtime/environment.ts";
+import { Malformed } from "../../runtime/environment.ts";
+import { type Fault, oneEditApart, quote } from "../../runtime/fault.ts";
 import { parsePort } from "../../runtime/variables.ts";
 
-/** The annotations by which a pod says what it wants (design §3). */
+/** The annotations by which a pod says what it wants (docs/design.md §3). */
 const PREFIX = "contrast.edgeless.systems/";
 
 export const ANNOTATION = {
   ingress: `${PREFIX}servicemesh-ingress`,
+  ingressMode: `${PREFIX}servicemesh-ingress-mode`,
   egress: `${PREFIX}servicemesh-egress`,
   adminPort: `${PREFIX}servicemesh-admin-interface-port`,
   skipInitializer: `${PREFIX}skip-initializer`,
+  keepDefaultDeny: `${PREFIX}keep-default-deny`,
   workloadSecretId: `${PREFIX}workload-secret-id`,
   podRole: `${PREFIX}pod-role`,
+  keyGroup: `${PREFIX}key-group`,
 } as const;
 
 export interface PodAnnotations {
   /** Empty is not the same as missing: every port needs a client certificate. */
   readonly ingress: string | undefined;
+  /** Missing: as the mesh proxy in the file has it, or `transparent`. */
+  readonly ingressMode: "transparent" | "bind" | undefined;
   readonly egress: string | undefined;
   readonly adminPort: string | undefined;
   readonly skipInitializer: boolean;
+  /** Nobody connects to the pod, or its guest denies nothing. */
+  readonly keepDefaultDeny: boolean;
   /** Empty: the pod gets no secrets. Missing: it gets those of its own name. */
   readonly workloadSecretId: string | undefined;
   readonly role: "coordinator" | undefined;
+  /** The group that reads key and secret; empty: none does. Missing: it follows from the pod. */
+  readonly keyGroup: string | undefined;
 }
 
 /** One place where annotations stand. */
@@ -58,17 +68,31 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
         : [{ where: "", got: quote(text), want: choices.map((choice) => `"${choice}"`).join(" or ") }];
 
   faults.push(...misspelt(sources));
+  const ingressMode = checked(ANNOTATION.ingressMode, oneOf(...MODES));
   return {
     ingress: checked(ANNOTATION.ingress, (text) => faultsOf(parseIngressRules, text)),
+    ingressMode: MODES.find((mode) => mode === ingressMode),
     egress: checked(ANNOTATION.egress, (text) => faultsOf(parseEgressRules, text)),
     adminPort: checked(ANNOTATION.adminPort, (text) =>
       parsePort(text) === undefined ? [{ where: "", got: quote(text), want: "a port from 1 to 65535" }] : [],
     ),
     skipInitializer: checked(ANNOTATION.skipInitializer, oneOf("true", "false")) === "true",
+    keepDefaultDeny: checked(ANNOTATION.keepDefaultDeny, oneOf("true", "false")) === "true",
     workloadSecretId: find(ANNOTATION.workloadSecretId)?.text,
     role: checked(ANNOTATION.podRole, oneOf("coordinator", "")) === "coordinator" ? "coordinator" : undefined,
+    keyGroup: checked(ANNOTATION.keyGroup, (text) =>
+      GROUP.test(text) && Number(text) <= LARGEST_GROUP
+        ? []
+        : [{ where: "", got: quote(text), want: `the number of a group, or "" for none` }],
+    ),
   };
 }
+
+const MODES = ["transparent", "bind"] as const;
+
+const GROUP = /^(?:0|[1-9]\d{0,9})?$/;
+/** As Kubernetes has it (apimachinery, IsValidGroupID). */
+const LARGEST_GROUP = 2 ** 31 - 1;
 
 /** By the mesh proxy's own parser, so that both agree. */
 function faultsOf(parse: (text: string) => unknown, text: string): readonly Fault[] {

@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { encodeInitdata, INITDATA_ANNOTATION, toAnnotation } from "../../manifest/initdata.ts";
-import { collectPolicies } from "./policies.ts";
-import { annotationOf, COORDINATOR, refusal, WEB, workspace } from "./test-workspace.ts";
+import { collectPolicies } from "../../policy/collected-policies.ts";
+import { refusal } from "../../kubernetes/test-files.ts";
+import { annotationOf, COORDINATOR, WEB, workspace } from "./test-workspace.ts";
 
 const LABELS = "      labels: {app: web}";
 

@@ -1,15 +1,19 @@
-import type { Fault } from "../../runtime/environment.ts";
+import type { Fault } from "../../runtime/fault.ts";
 import { encodeInitdata, policyHash } from "../../manifest/initdata.ts";
-import type { ResolvedImages } from "../images/resolved-image.ts";
+import type { ResolvedImages } from "../../registry/resolved-image.ts";
 import { type Annotated, type PodAnnotations, readAnnotations } from "./annotations.ts";
-import { type GenerateCode, GenerateError } from "./error.ts";
+import { hostOfCoordinator } from "./coordinator-host.ts";
+import { ResourceError } from "../../kubernetes/error.ts";
+import { COLLATERAL_PROXY } from "./initializer.ts";
 import { inject, type InjectOptions } from "./inject.ts";
-import { type PodPlaces, podPlaces } from "./pod-places.ts";
-import type { PodSpec, Volume } from "./pod-spec.ts";
-import { policyOf } from "./policy/policy.ts";
-import { setPolicy } from "./policy-annotation.ts";
-import { placeIn, type ResourceFile } from "./resource-file.ts";
-import { findWorkloads, type Workload } from "./workloads.ts";
+import { giveKey, keyGroupOf } from "./key-group.ts";
+import { type PodPlaces, podPlaces } from "../../kubernetes/pod-places.ts";
+import type { PodSpec, Volume } from "../../kubernetes/pod-spec.ts";
+import { type PolicyOptions, policyOf } from "../../policy/policy.ts";
+import { simulatedTeeSecret } from "./simulated-tee.ts";
+import { setPolicy } from "../../policy/policy-annotation.ts";
+import { placeIn } from "../../kubernetes/resource-file.ts";
+import type { Workload } from "../../kubernetes/workloads.ts";
 
 /** A pod with all that it needs but a policy. */
 export interface PreparedPod {
@@ -30,68 +34,60 @@ export interface EditedPod extends PreparedPod {
   readonly previousHash: string | undefined;
 }
 
-/**
- * The workloads of all files, each of them once.
- *
- * @throws GenerateError invalid_resource, duplicate_workload, no_workloads
- */
-export function collectWorkloads(files: readonly ResourceFile[]): Workload[] {
-  const faults: Fault[] = [];
-  const workloads = files.flatMap((file) => findWorkloads(file, faults));
-  throwAny("invalid_resource", "a workload is not what Kubernetes takes", faults);
-  if (workloads.length === 0) {
-    const where = files.map(({ path }) => path).join(", ") || "the given folders";
-    throw new GenerateError("no_workloads", "there is nothing to do", [
-      { where, got: "no pod for a confidential VM", want: "a pod with runtimeClassName: contrast-cc" },
-    ]);
-  }
-  const seen = new Map<string, Workload>();
-  for (const workload of workloads) {
-    const { kind, namespace = "default", name } = workload;
-    const id = `${kind} ${namespace}/${name}`;
-    const other = seen.get(id);
-    if (other === undefined) seen.set(id, workload);
-    else faults.push({ where: placeOf(workload), got: `${id}, as at ${placeOf(other)}`, want: "every workload once" });
-  }
-  throwAny("duplicate_workload", "two documents describe the same workload", faults);
-  return workloads;
+export interface PrepareOptions extends InjectOptions {
+  /** Undefined: that of the Coordinators among the pods. */
+  readonly coordinatorNamespace?: string | undefined;
 }
 
 /**
  * Puts into the pods what they need. Changes the values of the files.
  *
- * @throws GenerateError invalid_annotation
+ * @throws ResourceError invalid_annotation
  */
-export function preparePods(workloads: readonly Workload[], options: InjectOptions): PreparedPod[] {
+export function preparePods(workloads: readonly Workload[], options: PrepareOptions): PreparedPod[] {
   const faults: Fault[] = [];
   const annotations = workloads.map((workload) => readAnnotations(annotatedPlaces(workload), faults));
-  throwAny("invalid_annotation", "an annotation is wrong", faults);
+  if (faults.length > 0) throw new ResourceError("invalid_annotation", "an annotation is wrong", faults);
+  const coordinators = workloads.filter((_, index) => annotations[index]?.role === "coordinator");
+  const collateralProxy = collateralProxyOf(coordinators);
+  const namespaces =
+    options.coordinatorNamespace === undefined
+      ? coordinators.flatMap(({ namespace }) => namespace ?? [])
+      : [options.coordinatorNamespace];
   return workloads.flatMap((workload, index): PreparedPod[] => {
     const own = annotations[index];
     if (own === undefined) return [];
     const { spec } = workload.template;
     const places = podPlaces(workload);
     const volumesBefore = structuredClone(spec.volumes ?? []);
-    inject(spec, own, options);
+    const secret = options.platform === "simulated" ? simulatedTeeSecret(workload) : undefined;
+    const coordinatorHost = hostOfCoordinator(workload.namespace, namespaces);
+    inject(spec, own, { ...options, collateralProxy, coordinatorHost, simulatedTeeSecret: secret });
     return [{ workload, annotations: own, spec, places, volumesBefore }];
   });
 }
 
+function collateralProxyOf(coordinators: readonly Workload[]): string | undefined {
+  const variables = coordinators.flatMap(({ template }) => template.spec.containers.flatMap(({ env }) => env ?? []));
+  const value = variables.find(({ name }) => name === COLLATERAL_PROXY)?.["value"];
+  return typeof value === "string" ? value : undefined;
+}
+
+/** Lets the applications read their key. Changes the values of the files. */
+export function giveKeys(pods: readonly PreparedPod[], images: ResolvedImages): void {
+  for (const { spec, annotations } of pods) giveKey(spec, keyGroupOf(spec, annotations.keyGroup, images));
+}
+
 /** Computes the pods' policies and writes them into their annotations. Changes the values of the files. */
-export function setPolicies(pods: readonly PreparedPod[], images: ResolvedImages): EditedPod[] {
+export function setPolicies(
+  pods: readonly PreparedPod[],
+  images: ResolvedImages,
+  options: PolicyOptions = {},
+): EditedPod[] {
   return pods.map((pod) => {
-    const document = encodeInitdata(policyOf(pod.workload, pod.spec, images));
+    const document = encodeInitdata(policyOf(pod.workload, pod.spec, images, options));
     return { ...pod, hash: policyHash(document), previousHash: setPolicy(pod.workload, document) };
   });
-}
-
-/** `<apiVersion>/<kind>/<namespace>/<name>`: what a workload is called where only its own name is known. */
-export function workloadId({ apiVersion, kind, namespace, name }: Workload): string {
-  return `${apiVersion}/${kind}/${namespace ?? "default"}/${name}`;
-}
-
-export function placeOf({ file, document, path }: Workload): string {
-  return placeIn(file, document, path);
 }
 
 /** The pod template's annotations go before those of the resource. For a Pod they are the same. */
@@ -108,8 +104,4 @@ function annotatedPlaces(workload: Workload): Annotated[] {
     annotations,
     place: (name) => placeIn(file, document, [...base, "metadata", "annotations", name]),
   }));
-}
-
-function throwAny(code: GenerateCode, message: string, faults: readonly Fault[]): void {
-  if (faults.length > 0) throw new GenerateError(code, message, faults);
 }

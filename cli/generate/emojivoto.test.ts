@@ -3,12 +3,12 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
-import { collectPolicies } from "./policies.ts";
+import { collectPolicies } from "../../policy/collected-policies.ts";
 import { podSpecs, workspace } from "./test-workspace.ts";
 
 const VECTORS = join(import.meta.dirname, "../../../shared/vectors/k8s-emojivoto");
 const emojivoto = existsSync(VECTORS) ? test : test.skip;
-const reason = existsSync(VECTORS) ? "" : " (skipped: ../shared/vectors/k8s-emojivoto is missing)";
+const reason = existsSync(VECTORS) ? "" : ": there is no folder ../shared/vectors beside the checkout";
 
 /** The recorded files, their pods asking for a confidential VM. */
 async function files(): Promise<Record<string, string>> {
@@ -18,7 +18,7 @@ async function files(): Promise<Record<string, string>> {
   return Object.fromEntries(names.map((name, index) => [name, classed[index] ?? ""]));
 }
 
-emojivoto(`makes real files ready, and adds lines only${reason}`, async () => {
+emojivoto(`recorded emojivoto: generate makes real files ready, and adds lines only${reason}`, async () => {
   const before = await files();
   const { run, read, dir } = await workspace(before);
   const { policies, changedFiles } = await run();
@@ -42,18 +42,21 @@ emojivoto(`makes real files ready, and adds lines only${reason}`, async () => {
   expect((await collectPolicies([join(dir, "app")])).map(({ hash }) => hash)).toEqual(policies.map(({ hash }) => hash));
 });
 
-emojivoto(`gives every real pod the Initializer and leaves the rest of it as it was${reason}`, async () => {
-  const before = await files();
-  const { run, read } = await workspace(before);
-  await run();
-  for (const [name, text] of Object.entries(before).filter(([, text]) => text.includes("contrast-cc"))) {
-    const after = await read(`app/${name}`);
-    expect(parseAllDocuments(after)).toHaveLength(parseAllDocuments(text).length);
-    for (const [workload, spec] of Object.entries<{ containers: object[] }>(podSpecs(text))) {
-      const { initContainers, containers, ...others } = podSpecs(after)[workload];
-      expect(initContainers).toMatchObject([{ name: "contrast-initializer" }]);
-      expect(containers).toMatchObject(spec.containers);
-      expect({ ...spec, ...others, containers: spec.containers }).toEqual({ ...others, containers: spec.containers });
+emojivoto(
+  `recorded emojivoto: generate gives every real pod the Initializer and leaves the rest of it as it was${reason}`,
+  async () => {
+    const before = await files();
+    const { run, read } = await workspace(before);
+    await run();
+    for (const [name, text] of Object.entries(before).filter(([, text]) => text.includes("contrast-cc"))) {
+      const after = await read(`app/${name}`);
+      expect(parseAllDocuments(after)).toHaveLength(parseAllDocuments(text).length);
+      for (const [workload, spec] of Object.entries<{ containers: object[] }>(podSpecs(text))) {
+        const { initContainers, containers, ...others } = podSpecs(after)[workload];
+        expect(initContainers).toMatchObject([{ name: "contrast-initializer" }]);
+        expect(containers).toMatchObject(spec.containers);
+        expect({ ...spec, ...others, containers: spec.containers }).toEqual({ ...others, containers: spec.containers });
+      }
     }
-  }
-});
+  },
+);

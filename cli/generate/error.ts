@@ -1,47 +1,16 @@
-import { faultLines } from "../../manifest/error.ts";
-import type { Fault } from "../../runtime/environment.ts";
-import { CodedError } from "../../runtime/errors.ts";
+import { ResourceError } from "../../kubernetes/error.ts";
 
-/** Why `generate` changed nothing, and what to do about it. */
+/** Why `generate` changed nothing, beside what is wrong with files of resources, and what to do about it. */
 export type GenerateCode =
-  /** A file or folder is missing or can't be read: correct the path or its permissions. */
+  /** A file of keys, or the manifest, can't be read: correct the path or its permissions. */
   | "unreadable_file"
-  /** Not YAML, or not UTF-8: correct the named place. Templates have to be rendered first. */
-  | "malformed_yaml"
-  /** YAML that can't be edited in place, because of an anchor or a merge: write the named document out. */
-  | "uneditable_yaml"
-  /** A workload lacks a field or has one of the wrong kind: Kubernetes would refuse it, too. */
-  | "invalid_resource"
-  /** An annotation of ours has an unknown name or value: correct it. */
-  | "invalid_annotation"
-  /** Two documents describe the same workload: leave one of them out. */
-  | "duplicate_workload"
   /** Findings of severity error, or with --strict any: correct the named places. */
   | "findings"
-  /** No pod asks for a confidential VM: set `runtimeClassName: contrast-cc` on those that should. */
-  | "no_workloads"
   /** The file of --image-replacements can't be used: correct the named line. */
   | "invalid_image_replacements"
   /** A key file can't be used: give a PEM file of the right kind. */
   | "invalid_key"
   /** More seed share owners would be needed than there are: lower the threshold, or add keys. */
-  | "threshold_too_high"
-  /** A file could not be written: make room, or correct the permissions, and run it again. */
-  | "unwritable_file";
+  | "threshold_too_high";
 
-/** All that is wrong, together. `where` of a fault is `file:line:column` where there is such a place. */
-export class GenerateError extends CodedError<GenerateCode> {
-  readonly faults: readonly Fault[];
-
-  /** @param faults none where they have been said already */
-  constructor(code: GenerateCode, message: string, faults: readonly Fault[], cause?: unknown) {
-    const [only] = faults.length === 1 ? faults : [];
-    super(code, faults.length > 1 ? `${message}, ${faultLines(faults)}` : message, { ...only, cause });
-    this.faults = faults;
-  }
-}
-
-/** The reason that the operating system gives, without its own repetition of the path. */
-export function systemReason(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code ?? String(error);
-}
+export class GenerateError extends ResourceError<GenerateCode> {}

@@ -2,7 +2,8 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { byPlace, type Finding, findingLine, type FindingsError } from "./finding.ts";
-import { COORDINATOR, refusal, WEB, workspace } from "./test-workspace.ts";
+import { refusal } from "../../kubernetes/test-files.ts";
+import { COORDINATOR, WEB, workspace } from "./test-workspace.ts";
 
 const finding = (where: string): Finding => ({ severity: "warning", code: "memory", where, got: "a", want: "b" });
 

@@ -1,4 +1,4 @@
-import type { Fault } from "../../runtime/environment.ts";
+import type { Fault } from "../../runtime/fault.ts";
 import { GenerateError } from "./error.ts";
 
 /**
@@ -37,10 +37,26 @@ export type FindingCode =
   | "host_access"
   /** The cluster chooses what nobody attests. */
   | "cluster_value"
+  /** Applications that are not root and can't read their key. */
+  | "key_group"
+  /** An application ends while a Service still sends connections to it. */
+  | "drain"
+  /** The level of Pod Security of a namespace forbids the pod. */
+  | "pod_security"
+  /** The mesh proxy is bound to addresses, and nothing closes the other ports. */
+  | "ingress_bind"
+  /** Nobody closes a pod's ports before its mesh proxy runs. */
+  | "initializer"
   /** The Coordinator is missing. */
   | "coordinator"
   /** A proxy that does not end keeps a job from ending. */
-  | "sidecar";
+  | "sidecar"
+  /** A pod of a kind that is not known wants a confidential VM, and gets no policy. */
+  | "unknown_kind"
+  /** A key stands twice in a map, in a document without pods. */
+  | "duplicate_key"
+  /** A character ends a line for kubectl alone, in a document without pods. */
+  | "line_break";
 
 /** Findings that stop `generate`, which have been said one by one. Nothing is written. */
 export class FindingsError extends GenerateError {

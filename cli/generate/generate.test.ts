@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
-import { chmod, lstat, readdir, stat, symlink } from "node:fs/promises";
+import { chmod, lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openSimulatedAttester } from "../../attestation/simulated/attester.ts";
 import { parseSnpReport } from "../../attestation/snp/report.ts";
 import { fromAnnotation, policyHash } from "../../manifest/initdata.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
-import { collectPolicies } from "./policies.ts";
-import { WEB, COORDINATOR, SNP_VALUES, workspace, podSpecs, annotationOf, refusal } from "./test-workspace.ts";
+import { collectPolicies } from "../../policy/collected-policies.ts";
+import { type Loose, refusal } from "../../kubernetes/test-files.ts";
+import { WEB, COORDINATOR, SNP_VALUES, workspace, podSpecs, annotationOf } from "./test-workspace.ts";
 
 test("changes nothing else: every line of before is there, in order", async () => {
   const { run, read } = await workspace({ "web.yml": WEB });
@@ -91,6 +92,18 @@ test("makes the same policy from the same pod, and another one from another pod"
   }
 });
 
+test("--ipv4-only changes the policies and nothing else", async () => {
+  const { run, read } = await workspace({ "web.yml": WEB });
+  await run();
+  const before = await read("app/web.yml");
+  await run({ ipv4Only: true });
+  const after = await read("app/web.yml");
+  const regoIn = (text: string): string => fromAnnotation(annotationOf(text)).toString();
+  expect(regoIn(after)).toBe(regoIn(before).replace('"ipv6": true', '"ipv6": false'));
+  expect(regoIn(after)).not.toBe(regoIn(before));
+  expect(after.replace(annotationOf(after), annotationOf(before))).toBe(before);
+});
+
 test("an annotation that changes, changes the mesh proxy and the policy and nothing else", async () => {
   const { run, read, write } = await workspace({ "web.yml": WEB });
   await run();
@@ -166,13 +179,57 @@ test("launches a software TEE for every pod, with the policy's hash as its host 
     { name: "CONTRAST_ALLOW_INSECURE", value: "1" },
     { name: "CONTRAST_SIMULATED_TEE_DIR", value: "/simulated-tee" },
   ];
-  expect(web.initContainers[0].env).toEqual([{ name: "COORDINATOR_HOST", value: "coordinator" }, ...simulated]);
+  const always = { name: "COORDINATOR_HOST", value: "coordinator" };
+  const ingress = { name: "CONTRAST_INGRESS_PROXY_CONFIG", value: "web#8080#false" };
+  const noAdminPort = { name: "CONTRAST_ADMIN_PORT" };
+  expect(web.initContainers[0].env).toEqual([always, ...simulated, ingress, noAdminPort]);
   expect((await run({ referenceValues: "simulated" })).changedFiles).toEqual([]);
 
   await run({ referenceValues: "metal-qemu-snp" });
   expect(Object.keys((await manifest()).ReferenceValues)).toEqual(["snp"]);
-  expect(podSpecs(await read("app/shop.yml")).web.initContainers[0].env).toEqual([
-    { name: "COORDINATOR_HOST", value: "coordinator" },
+  expect(podSpecs(await read("app/shop.yml")).web.initContainers[0].env).toEqual([always, ingress, noAdminPort]);
+});
+
+test("the pods of the simulated platform mount the Secrets that generate writes, and no others do", async () => {
+  const { run, dir, read } = await workspace({ "coordinator.yml": COORDINATOR, "shop.yml": WEB });
+  const before = await read("app/shop.yml");
+  const { policies, secretsPath = "" } = await run({ referenceValues: "simulated" });
+  expect((await stat(secretsPath)).mode & 0o777).toBe(0o600);
+  const { items } = JSON.parse(await readFile(secretsPath, "utf8")) as { items: Loose[] };
+  const volume = "contrast-simulated-tee";
+  const mount = { name: volume, mountPath: "/simulated-tee", readOnly: true };
+  const specs = { ...podSpecs(await read("app/coordinator.yml")), ...podSpecs(await read("app/shop.yml")) };
+  for (const { hash, name, namespace } of policies) {
+    const source = specs[name].volumes.find((one: Loose) => one.name === volume).secret.secretName as string;
+    const secret = items.find(({ metadata }) => metadata.name === source);
+    expect(secret).toMatchObject({ kind: "Secret", metadata: namespace === undefined ? {} : { namespace } });
+    const out = join(dir, "mounted", name);
+    await mkdir(out, { recursive: true });
+    for (const [file, data] of Object.entries<string>(secret.data)) {
+      await writeFile(join(out, file), Buffer.from(data, "base64"));
+    }
+    const { report } = await (await openSimulatedAttester(out)).collect(Buffer.alloc(64));
+    expect(parseSnpReport(report).hostData.toString("hex")).toBe(hash);
+  }
+  expect(specs.web.initContainers[0].volumeMounts).toContainEqual(mount);
+  expect(specs.web.containers[0].volumeMounts).not.toContainEqual(mount);
+  expect(specs.coordinator.containers[0]).toMatchObject({ volumeMounts: expect.arrayContaining([mount]) as unknown });
+  expect(specs.coordinator.containers[0].env).toContainEqual({ name: "CONTRAST_TEE", value: "simulated" });
+
+  const { secretsPath: none } = await run({ referenceValues: "metal-qemu-snp" });
+  expect(none).toBeUndefined();
+  expect(await read("app/shop.yml")).not.toContain("simulated-tee");
+  expect(await read("app/coordinator.yml")).not.toContain("simulated");
+  expect(before).not.toContain("simulated");
+});
+
+test("a TEE that the Coordinator's owner has named stays on a platform with hardware", async () => {
+  const image = "          image: contrast/coordinator:0.1.0\n";
+  const named = `${image}          env: [{name: CONTRAST_TEE, value: snp}]\n`;
+  const { run, read } = await workspace({ "coordinator.yml": COORDINATOR.replace(image, named) });
+  await run();
+  expect(podSpecs(await read("app/coordinator.yml")).coordinator.containers[0].env).toEqual([
+    { name: "CONTRAST_TEE", value: "snp" },
   ]);
 });
 

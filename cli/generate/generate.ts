@@ -1,17 +1,14 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openOrCreateVendor } from "../../attestation/simulated/vendor.ts";
-import type { Resolution } from "../images/resolve.ts";
+import { unpinnedMachines } from "../../manifest/unpinned-machines.ts";
+import { DEFAULT_CERTIFICATE_LIFETIME } from "../../manifest/certificate-lifetime.ts";
+import type { Resolution } from "../../registry/resolve.ts";
 import { earlierPolicies } from "./earlier-policies.ts";
-import {
-  collectWorkloads,
-  type EditedPod,
-  type PreparedPod,
-  preparePods,
-  setPolicies,
-  workloadId,
-} from "./edit-pods.ts";
-import { type Finding, FindingsError, findingLine } from "./finding.ts";
+import { collectWorkloads, workloadId } from "../../kubernetes/collect-workloads.ts";
+import { type EditedPod, giveKeys, type PreparedPod, preparePods, setPolicies } from "./edit-pods.ts";
+import { byPlace, type Finding, FindingsError, findingLine } from "./finding.ts";
+import { fileFindings } from "./findings/files.ts";
 import { review } from "./findings/review.ts";
 import { readImageReplacements } from "./image-replacements.ts";
 import {
@@ -21,20 +18,25 @@ import {
   type ManifestFile,
   openValues,
   readManifestFile,
+  withNotBefore,
+  requireShortChains,
   withReferenceValues,
 } from "./manifest-file.ts";
-import type { OpenValue } from "./open-values.ts";
+import type { OpenValue } from "../workspace/open-values.ts";
 import { requireEnoughOwners, seedshareOwners, workloadOwners } from "./owner-keys.ts";
 import { imagesToResolve, pinImages } from "./pin-images.ts";
 import { type Platform, platformFacts, runtimeClassName } from "./platforms.ts";
-import { readResourceFiles, type ResourceFile } from "./resource-file.ts";
-import { joinTexts, rewriteResourceFile } from "./rewrite-resource.ts";
+import type { NamedKind } from "../../kubernetes/kinds.ts";
+import { readStreamText } from "../../kubernetes/read-text.ts";
+import { parseResourceFile, readResourceFiles, type ResourceFile } from "../../kubernetes/resource-file.ts";
+import { joinTexts, rewriteParts, rewriteResourceFile } from "../../kubernetes/rewrite-resource.ts";
 import type { Sidecar } from "./sidecars.ts";
-import { type FileChange, writeFiles } from "./write-files.ts";
+import { simulatedTeeFile } from "./simulated-tee.ts";
+import { type FileChange, writeFiles } from "../../kubernetes/write-files.ts";
 
-/** `contrast generate` (design §8), without its command line. */
+/** `contrast generate` (docs/design.md §8), without its command line. */
 export interface GenerateOptions {
-  /** Files, and folders of them. */
+  /** Files, and folders of them; `-` is standard input. */
   readonly paths: readonly string[];
   readonly workspaceDir: string;
   readonly referenceValues: Platform;
@@ -43,6 +45,10 @@ export interface GenerateOptions {
   readonly skipServiceMesh?: boolean | undefined;
   /** How the mesh proxy runs; undefined: as a native sidecar. */
   readonly sidecar?: Sidecar | undefined;
+  /** Where the Coordinator is; undefined: where the one among the pods is. */
+  readonly coordinatorNamespace?: string | undefined;
+  /** The pods' policies refuse addresses and routes of IPv6. */
+  readonly ipv4Only?: boolean | undefined;
   /** Warnings stop, too. */
   readonly strict?: boolean | undefined;
   /** PEM files; none: the workspace's own key, made if need be. */
@@ -53,6 +59,8 @@ export interface GenerateOptions {
   /** Nobody may change the manifest later. */
   readonly disableUpdates?: boolean | undefined;
   readonly imageReplacementsPath?: string | undefined;
+  /** Kinds beside those of Kubernetes whose pods get what they need. */
+  readonly kinds?: readonly NamedKind[] | undefined;
   /** All resources go into this file, and the given ones stay as they are. */
   readonly outputPath?: string | undefined;
 }
@@ -68,6 +76,10 @@ export interface GenerateResult {
   readonly fillIn: readonly OpenValue[];
   /** Warnings, by file and line. */
   readonly findings: readonly Finding[];
+  /** What standard input is to be, where it was given and nothing was written to a file of its own. */
+  readonly output?: string;
+  /** On the simulated platform, the file with the Secrets that the pods mount. It is written anew each time. */
+  readonly secretsPath?: string;
 }
 
 export interface GeneratedPolicy {
@@ -80,14 +92,23 @@ export interface GeneratedPolicy {
   readonly vmDir?: string | undefined;
 }
 
-const SIMULATED_TEE = "simulated-tee";
+/** The software TEEs of the pods, below the workspace. */
+const SIMULATED_TEE_FOLDER = "simulated-tee";
+/** The Secrets with the pods' software TEEs. */
+const SIMULATED_TEE_FILE = "simulated-tee.json";
 
 interface Io {
   readonly now: () => Date;
   readonly talk: (line: string) => void;
   readonly warn: (line: string) => void;
   readonly resolveImages: (references: readonly string[]) => Promise<Resolution>;
+  /** Standard input. */
+  readonly input: () => AsyncIterable<Uint8Array>;
 }
+
+/** Standard input among the paths, and in messages. */
+export const STANDARD_INPUT = "-";
+const INPUT_NAME = "stdin";
 
 /**
  * Makes pods ready for their confidential VMs and writes the manifest that allows them. All is computed before any
@@ -97,48 +118,73 @@ interface Io {
  */
 export async function generate(options: GenerateOptions, io: Io): Promise<GenerateResult> {
   const { workspaceDir, manifestPath, referenceValues: platform, outputPath } = options;
-  const files = await readResourceFiles(options.paths, outputPath);
+  const { files, input } = await readInput(options, io);
+  const unseen = fileFindings(files, options.kinds ?? []);
+  // First: there may be nothing else that is about a pod.
+  for (const finding of unseen) io.warn(findingLine(finding));
   const prepared = await prepare(files, options);
   const resolution = await io.resolveImages(imagesToResolve(prepared));
   const { images, pinned } = pinImages(prepared, resolution.images);
-  const findings = review(prepared, { ...resolution, images });
-  for (const finding of findings) io.warn(findingLine(finding));
+  giveKeys(prepared, images);
+  const seen = review(prepared, { ...resolution, images }, files);
+  for (const finding of seen) io.warn(findingLine(finding));
+  const findings = [...unseen, ...seen].toSorted(byPlace);
   const stops = findings.filter(({ severity }) => options.strict === true || severity === "error");
   if (stops.length > 0) throw new FindingsError(findings);
-  const pods = setPolicies(prepared, images);
-  const resources = resourceChanges(files, outputPath);
+  const pods = setPolicies(prepared, images, { ipv4Only: options.ipv4Only });
+  const filtered = outputPath === undefined ? input : undefined;
+  const output = filtered && joinTexts(INPUT_NAME, rewriteParts(filtered, filtered.values));
+  const resources = resourceChanges(
+    files.filter((file) => file !== filtered),
+    outputPath,
+  );
   const before = await readManifestFile(manifestPath);
   const owners = await ownerChanges(options, before);
   const vendor =
     platform === "simulated"
-      ? await openOrCreateVendor(join(workspaceDir, SIMULATED_TEE, "vendor"), io.now())
+      ? await openOrCreateVendor(join(workspaceDir, SIMULATED_TEE_FOLDER, "vendor"), io.now())
       : undefined;
 
-  const earlier = await earlierPolicies(outputPath);
+  const earlier = await earlierPolicies(outputPath, options.kinds);
   const grants = pods.map((pod) => toGrant(pod, earlier.get(workloadId(pod.workload))));
   const { policies, dropped } = grantPolicies(before?.Policies ?? {}, grants);
   const { kind, values } = platformFacts(platform);
   const referenceValues = vendor === undefined ? values : { ...values, RootDigest: vendor.rootDigest };
-  const manifest: ManifestFile = {
+  const made: ManifestFile = {
     Policies: policies,
     ReferenceValues: withReferenceValues(before?.ReferenceValues ?? {}, kind, referenceValues),
     ...owners.names,
+    CertificateLifetime: before?.CertificateLifetime ?? DEFAULT_CERTIFICATE_LIFETIME,
   };
+  const manifest = withNotBefore(made, before, io.now());
   const bytes = encodeManifestFile(manifest);
   const fillIn = openValues(bytes, manifest);
+  requireShortChains(manifest);
 
   const changes = await unwritten([...owners.keys, ...resources, { path: manifestPath, content: bytes, mode: 0o644 }]);
   await writeFiles(changes);
-  const vmDirs = pods.map((pod) => vendor && join(workspaceDir, SIMULATED_TEE, vmName(pod, pods)));
+  const vmDirs = pods.map((pod) => vendor && join(workspaceDir, SIMULATED_TEE_FOLDER, vmName(pod, pods)));
   for (const [index, { hash }] of pods.entries()) {
     await vendor?.launch(vmDirs[index] ?? "", { hostData: Buffer.from(hash, "hex") });
+  }
+  const secretsPath = vendor && join(workspaceDir, SIMULATED_TEE_FILE);
+  if (secretsPath !== undefined) {
+    const content = await simulatedTeeFile(
+      pods.map(({ workload }, index) => ({ workload, vmDir: vmDirs[index] ?? "" })),
+    );
+    await writeFiles([{ path: secretsPath, content, mode: 0o600 }]);
   }
 
   for (const { path } of owners.keys) io.talk(`made the key ${path}: keep it, and keep it secret`);
   for (const reference of pinned) io.talk(`pinned ${reference}`);
   for (const hash of dropped) {
     const names = before?.Policies[hash]?.SANs.join(", ") ?? "";
-    io.warn(`warning: ${manifestPath}: took out policy ${hash} (${names}), which no given pod has`);
+    io.warn(`warning: ${manifestPath}: removed policy ${hash} (${names}), which no given pod has`);
+  }
+  for (const { where, machines } of unpinnedMachines(manifest.ReferenceValues)) {
+    io.warn(
+      `warning: ${manifestPath}: ${where}: ${machines} is trusted: anybody with physical access to one can impersonate a VM`,
+    );
   }
   return {
     policies: pods.map(({ hash, workload: { name, kind, namespace, file } }, index) => {
@@ -149,27 +195,46 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
     runtimeClassName: runtimeClassName(platform),
     fillIn,
     findings,
+    ...(output !== undefined && { output }),
+    ...(secretsPath !== undefined && { secretsPath }),
   };
+}
+
+/** Standard input comes last. */
+async function readInput(
+  { paths, outputPath }: GenerateOptions,
+  io: Io,
+): Promise<{ readonly files: readonly ResourceFile[]; readonly input: ResourceFile | undefined }> {
+  const named = await readResourceFiles(
+    paths.filter((path) => path !== STANDARD_INPUT),
+    outputPath,
+  );
+  if (!paths.includes(STANDARD_INPUT)) return { files: named, input: undefined };
+  const input = parseResourceFile(INPUT_NAME, await readStreamText(INPUT_NAME, io.input()));
+  return { files: [...named, input], input };
 }
 
 async function prepare(files: readonly ResourceFile[], options: GenerateOptions): Promise<PreparedPod[]> {
   const { imageReplacementsPath: path, skipInitializer = false, skipServiceMesh = false, sidecar = "native" } = options;
   const imageReplacements = path === undefined ? new Map<string, string>() : await readImageReplacements(path);
   const platform = options.referenceValues;
-  return preparePods(collectWorkloads(files), {
+  return preparePods(collectWorkloads(files, options.kinds), {
     platform,
     skipInitializer,
     skipServiceMesh,
     sidecar,
+    coordinatorNamespace: options.coordinatorNamespace,
     imageReplacements,
   });
 }
 
 /** The files as they are to be; or one file with all of them, each behind the mark of a document. */
 function resourceChanges(files: readonly ResourceFile[], outputPath: string | undefined): FileChange[] {
-  const texts = files.map((file) => rewriteResourceFile(file, file.values));
-  if (outputPath !== undefined) return [{ path: outputPath, content: joinTexts(outputPath, texts), mode: 0o644 }];
-  return files.map(({ path }, index) => ({ path, content: texts[index] ?? "", mode: 0o644 }));
+  if (outputPath === undefined) {
+    return files.map((file) => ({ path: file.path, content: rewriteResourceFile(file, file.values), mode: 0o644 }));
+  }
+  const parts = files.flatMap((file) => rewriteParts(file, file.values));
+  return [{ path: outputPath, content: joinTexts(outputPath, parts), mode: 0o644 }];
 }
 
 /** The owners of the manifest: those it has, and those that are given; and the keys that have to be written. */

@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
-import type { Fault } from "../../runtime/environment.ts";
-import { quote } from "../../runtime/environment.ts";
-import { GenerateError, systemReason } from "./error.ts";
+import type { Fault } from "../../runtime/fault.ts";
+import { quote } from "../../runtime/fault.ts";
+import { GenerateError } from "./error.ts";
+import { systemReason } from "../../kubernetes/error.ts";
 
 /** Image references, original to replacement. */
 export type ImageReplacements = ReadonlyMap<string, string>;

@@ -1,42 +1,76 @@
 import type { PodAnnotations } from "./annotations.ts";
-import { ownContainer } from "./own-container.ts";
+import { keptOrWantedHost } from "./coordinator-host.ts";
+import { INGRESS_MODE, type IngressMode } from "./ingress-mode.ts";
+import { FILTER_CAPABILITIES, ownContainer } from "./own-container.ts";
 import type { Platform } from "./platforms.ts";
-import type { Container } from "./pod-spec.ts";
+import { SIMULATED_VARIABLES } from "./simulated-tee.ts";
+import type { Container } from "../../kubernetes/pod-spec.ts";
 
 /** The container that gets a pod its certificates before anything else of it runs. */
 export const INITIALIZER = "contrast-initializer";
 
-/** What iptables takes, its legacy backend included: guest images deny by that one. */
-const FILTER_CAPABILITIES = ["NET_ADMIN", "NET_RAW"];
+/** What stands in for the vendors' services. */
+export const COLLATERAL_PROXY = "CONTRAST_COLLATERAL_PROXY";
+
+/** What is decided about a pod before its Initializer is made. */
+export interface InitializerOptions {
+  readonly platform: Platform;
+  readonly mode: IngressMode;
+  readonly user: number;
+  readonly collateralProxy: string | undefined;
+  readonly coordinatorHost: string | undefined;
+}
+
+/** Whether the Initializer removes a guest's default deny, which would stay where it installs no rules of its own. */
+function liftsDefaultDeny(
+  { ingress, keepDefaultDeny }: PodAnnotations,
+  mode: IngressMode,
+  platform: Platform,
+): boolean {
+  // The software TEE has no guest.
+  return (ingress === undefined || mode === "bind") && !keepDefaultDeny && platform !== "simulated";
+}
 
 /**
  * Not privileged: the agents of Contrast's guest images mount configfs, writable, into every container and show it
  * /dev/sev-guest, and root may use both.
  */
-export function initializer(before: Container | undefined, annotations: PodAnnotations, platform: Platform): Container {
-  // Where a mesh proxy guards the ports, it lifts the guest's default deny itself. The software TEE has no guest.
-  const lifts = annotations.ingress === undefined && platform !== "simulated";
-  const host = before?.env?.find(({ name }) => name === "COORDINATOR_HOST");
+export function initializer(
+  before: Container | undefined,
+  annotations: PodAnnotations,
+  { platform, mode, user, collateralProxy, coordinatorHost }: InitializerOptions,
+): Container {
+  const { ingress, adminPort } = annotations;
+  const lifts = liftsDefaultDeny(annotations, mode, platform);
+  const closes = ingress !== undefined && mode === "transparent";
+  // The certificate of the chip comes from where the Coordinator gets what it asks for, unless a user says otherwise.
+  const asksThrough = before?.env?.some(({ name }) => name === COLLATERAL_PROXY) === true ? undefined : collateralProxy;
+  const host = before?.env?.find(({ name }) => name === "COORDINATOR_HOST")?.value ?? undefined;
   return ownContainer(before, {
     name: INITIALIZER,
     program: "initializer",
     variables: {
-      COORDINATOR_HOST: host?.value ?? "coordinator",
-      ...(platform === "simulated" && {
-        CONTRAST_TEE: "simulated",
-        CONTRAST_ALLOW_INSECURE: "1",
-        CONTRAST_SIMULATED_TEE_DIR: "/simulated-tee",
+      COORDINATOR_HOST: keptOrWantedHost(host, coordinatorHost),
+      ...(platform === "simulated" && SIMULATED_VARIABLES),
+      // Set but empty means that every port is closed to who is not led to the proxy.
+      ...(ingress !== undefined && {
+        CONTRAST_INGRESS_PROXY_CONFIG: ingress,
+        ...(adminPort !== undefined && { CONTRAST_ADMIN_PORT: adminPort }),
+        // As the mesh proxy is told, so that both mean the same ports.
+        ...(mode === "bind" && { [INGRESS_MODE]: mode }),
       }),
       ...(lifts && { CONTRAST_LIFT_DEFAULT_DENY: "1" }),
+      ...(asksThrough !== undefined && { [COLLATERAL_PROXY]: asksThrough }),
     },
     ownedVariables: [
-      "CONTRAST_TEE",
-      "CONTRAST_ALLOW_INSECURE",
-      "CONTRAST_SIMULATED_TEE_DIR",
+      ...Object.keys(SIMULATED_VARIABLES),
+      "CONTRAST_INGRESS_PROXY_CONFIG",
+      "CONTRAST_ADMIN_PORT",
+      INGRESS_MODE,
       "CONTRAST_LIFT_DEFAULT_DENY",
     ],
-    capabilities: lifts ? FILTER_CAPABILITIES : [],
-    ownedCapabilities: FILTER_CAPABILITIES,
+    user,
+    capabilities: lifts || closes ? FILTER_CAPABILITIES : [],
     defaults: { resources: { requests: { cpu: "10m", memory: "128Mi" }, limits: { memory: "128Mi" } } },
   });
 }

@@ -1,11 +1,14 @@
+import { MESH_PROXY } from "../../policy/own-images.ts";
 import type { PodAnnotations } from "./annotations.ts";
 import { type ImageReplacements, replaceImage } from "./image-replacements.ts";
 import { INITIALIZER, initializer } from "./initializer.ts";
-import { MESH_PROXY, meshProxy, wantsMesh } from "./mesh-proxy-container.ts";
-import { take } from "./own-container.ts";
+import { meshProxy, wantsMesh } from "./mesh-proxy-container.ts";
+import { type IngressMode, ingressModeOf } from "./ingress-mode.ts";
+import { PLAIN_USER, ROOT, take } from "./own-container.ts";
 import { type Platform, runtimeClassName } from "./platforms.ts";
-import type { Container, PodSpec, Volume, VolumeMount } from "./pod-spec.ts";
+import type { Container, PodSpec, Volume, VolumeMount } from "../../kubernetes/pod-spec.ts";
 import type { Sidecar } from "./sidecars.ts";
+import { mountSimulatedTee, tellOfSimulatedTee } from "./simulated-tee.ts";
 
 /**
  * Puts the Initializer and the mesh proxy into a pod. What it puts there it finds again by its name, so that a second
@@ -18,6 +21,12 @@ export interface InjectOptions {
   readonly skipServiceMesh: boolean;
   readonly sidecar: Sidecar;
   readonly imageReplacements: ImageReplacements;
+  /** `CONTRAST_COLLATERAL_PROXY` of the Coordinator among the pods, if it has one. */
+  readonly collateralProxy?: string | undefined;
+  /** `COORDINATOR_HOST` of Initializers; undefined: as they have it. */
+  readonly coordinatorHost?: string | undefined;
+  /** The Secret with the pod's software TEE; undefined: the platform has hardware. */
+  readonly simulatedTeeSecret?: string | undefined;
 }
 
 /** The volume with key and certificates, and where it is mounted. */
@@ -33,14 +42,37 @@ export function inject(pod: PodSpec, annotations: PodAnnotations, options: Injec
     // It hands out certificates, and has nobody to get one from.
     take(initContainers, INITIALIZER);
     takeMeshProxy(initContainers, containers);
+    for (const container of containers) tellOfSimulatedTee(container, options.platform === "simulated");
+    mountSimulatedTee(pod, containers, options.simulatedTeeSecret);
   } else {
+    const proxy = [...initContainers, ...containers].find(({ name }) => name === MESH_PROXY);
+    const mode = ingressModeOf(annotations, proxy);
+    const user = userFor(annotations, mode, options.platform, skipsInitializer);
     if (!skipsInitializer) {
-      initContainers.unshift(initializer(take(initContainers, INITIALIZER), annotations, options.platform));
+      // Before the init containers of the pod's owner, too: they may listen, and nothing is closed before it ran.
+      const before = take(initContainers, INITIALIZER);
+      const { platform, collateralProxy, coordinatorHost } = options;
+      initContainers.unshift(
+        initializer(before, annotations, { platform, mode, user, collateralProxy, coordinatorHost }),
+      );
     }
-    if (!options.skipServiceMesh) putMeshProxy(initContainers, containers, annotations, options.sidecar);
+    if (!options.skipServiceMesh) {
+      const before = takeMeshProxy(initContainers, containers);
+      const { sidecar } = options;
+      if (wantsMesh(annotations)) {
+        putMeshProxy(
+          initContainers,
+          containers,
+          meshProxy(before, annotations, { containers, sidecar, mode, user }),
+          sidecar,
+        );
+      }
+    }
     if (!skipsInitializer || (!options.skipServiceMesh && wantsMesh(annotations))) {
       shareCertificates(pod, [...initContainers, ...containers]);
     }
+    const holder = initContainers.find(({ name }) => name === INITIALIZER);
+    mountSimulatedTee(pod, holder === undefined ? [] : [holder], holder && options.simulatedTeeSecret);
   }
   if (initContainers.length > 0) pod.initContainers = initContainers;
   else if (pod.initContainers?.length !== 0) delete pod.initContainers;
@@ -50,15 +82,18 @@ export function inject(pod: PodSpec, annotations: PodAnnotations, options: Injec
   }
 }
 
-function putMeshProxy(
-  initContainers: Container[],
-  containers: Container[],
+/** Root where something of root's is needed, and both the same, because one reads what the other writes. */
+function userFor(
   annotations: PodAnnotations,
-  sidecar: Sidecar,
-): void {
-  const before = takeMeshProxy(initContainers, containers);
-  if (!wantsMesh(annotations)) return;
-  const proxy = meshProxy(before, annotations, sidecar);
+  mode: IngressMode,
+  platform: Platform,
+  skipsInitializer: boolean,
+): number {
+  const makesRules = annotations.ingress !== undefined && mode === "transparent";
+  return platform === "simulated" && !makesRules && !skipsInitializer ? PLAIN_USER : ROOT;
+}
+
+function putMeshProxy(initContainers: Container[], containers: Container[], proxy: Container, sidecar: Sidecar): void {
   // Others may connect as soon as they start.
   if (sidecar === "container") containers.unshift(proxy);
   else initContainers.splice(initContainers.findIndex(({ name }) => name === INITIALIZER) + 1, 0, proxy);

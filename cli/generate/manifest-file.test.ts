@@ -3,8 +3,10 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ManifestError } from "../../manifest/error.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
-import { requireFilledIn } from "./open-values.ts";
-import { annotationOf, COORDINATOR, type Loose, SNP_VALUES, WEB, type Workspace, workspace } from "./test-workspace.ts";
+import { type ManifestFile, withNotBefore } from "./manifest-file.ts";
+import { requireFilledIn } from "../workspace/open-values.ts";
+import { type Loose } from "../../kubernetes/test-files.ts";
+import { annotationOf, COORDINATOR, SNP_VALUES, WEB, type Workspace, workspace } from "./test-workspace.ts";
 
 test("keeps names, secrets, owners and reference values of the manifest when pods change", async () => {
   const { run, editManifest, manifest, read, write } = await workspace({
@@ -31,6 +33,32 @@ test("keeps names, secrets, owners and reference values of the manifest when pod
       [policies[1]?.hash ?? ""]: { SANs: ["web.example.com", "203.0.113.34"], WorkloadSecretID: "shop" },
     },
   });
+});
+
+test("writes how long certificates live, so that people see it, and keeps what they make of it", async () => {
+  const { run, editManifest, manifest } = await workspace({ "web.yml": WEB });
+  await run();
+  expect((await manifest())["CertificateLifetime"]).toBe("8760h");
+  await editManifest((value) => (value["CertificateLifetime"] = "1h30m"));
+  await run();
+  expect((await manifest())["CertificateLifetime"]).toBe("1h30m");
+  await editManifest((value) => (value["CertificateLifetime"] = "30m"));
+  await expect(run()).rejects.toMatchObject({ code: "invalid_manifest", where: "$.CertificateLifetime" });
+});
+
+test("refuses names that no certificate has room for, and writes nothing", async () => {
+  const { run, editManifest, read } = await workspace({ "web.yml": WEB });
+  const [web] = (await run()).policies;
+  const names = Array.from({ length: 200 }, (_, index) => `web-${index}.shop.svc.cluster.local`);
+  await editManifest((value) => (value.Policies[web?.hash ?? ""].SANs = names));
+  const before = await read("manifest.json");
+  await expect(run()).rejects.toMatchObject({
+    code: "certificate_too_long",
+    where: `$.Policies["${web?.hash}"].SANs`,
+    got: expect.stringMatching(/up to \d{4,5} bytes/) as string,
+    want: expect.stringContaining("8192 bytes") as string,
+  });
+  expect(await read("manifest.json")).toBe(before);
 });
 
 test("finds a pod's names again in resources that come without annotations", async () => {
@@ -141,7 +169,7 @@ test("takes policies out that no pod has, and says so", async () => {
   await unlink(join(dir, "app/web.yml"));
   await run();
   expect(Object.values((await manifest()).Policies)).toEqual([{ SANs: ["coordinator", "*"], Role: "coordinator" }]);
-  expect(talk).toContainEqual(expect.stringContaining(`took out policy ${web?.hash} (web, *), which no given pod has`));
+  expect(talk).toContainEqual(expect.stringContaining(`removed policy ${web?.hash} (web, *), which no given pod has`));
 });
 
 test("lists the values that only the operator knows, until they are filled in", async () => {
@@ -191,6 +219,57 @@ test.for(["aks-clh-snp", "k3s-qemu-snp", "k3s-qemu-tdx", "metal-qemu-tdx"] as co
   },
 );
 
+test("writes what may be asked of SNP machines, and warns until they are named", async () => {
+  const { run, manifest, editManifest, talk, dir } = await workspace({ "web.yml": WEB });
+  const warnings = async (): Promise<string[]> => {
+    const before = talk.length;
+    await run();
+    return talk.slice(before).filter((line) => line.includes("can impersonate a VM"));
+  };
+  const warning = (place: string, machines: string): string =>
+    `warning: ${join(dir, "manifest.json")}: $.ReferenceValues.snp${place}: ${machines} is trusted: ` +
+    "anybody with physical access to one can impersonate a VM";
+  expect(await warnings()).toEqual([warning("[0].AllowedChipIDs", "any machine with SEV-SNP")]);
+  expect((await manifest()).ReferenceValues.snp).toMatchObject([{ SigningKey: "VCEK", AllowedChipIDs: [] }]);
+  const pinned = { ...SNP_VALUES, AllowedChipIDs: ["22".repeat(64)] };
+  const vlek = { ...SNP_VALUES, SigningKey: "VLEK", CSPID: "cloud.example" };
+  await editManifest((file) => (file.ReferenceValues.snp = [pinned, SNP_VALUES, vlek]));
+  expect(await warnings()).toEqual([
+    warning("[1].AllowedChipIDs", "any Milan"),
+    warning("[2].SigningKey", "any machine of cloud.example"),
+  ]);
+  await editManifest((file) => (file.ReferenceValues.snp = [pinned]));
+  expect(await warnings()).toEqual([]);
+});
+
+test("writes what may be asked of TDX machines, at values that ask for nothing but SEPT_VE_DISABLE", async () => {
+  const { run, manifest, editManifest, talk } = await workspace({ "web.yml": WEB });
+  await run({ referenceValues: "metal-qemu-tdx" });
+  expect(talk.filter((line) => line.includes("AllowedPIIDs: any machine with TDX is trusted"))).toHaveLength(1);
+  const [set] = (await manifest()).ReferenceValues.tdx;
+  expect(set).toMatchObject({
+    TdAttributes: "0000001000000000",
+    MinimumTCBEvaluationDataNumber: 0,
+    AllowedPIIDs: [],
+    MemoryIntegrity: false,
+    SMTDisabled: false,
+    StaticPlatform: false,
+  });
+  const [digest, AllowedPIIDs] = ["33".repeat(48), ["22".repeat(16)]];
+  const measured = { MrTd: digest, MrSeam: digest, Rtmrs: Array(4).fill(digest), Xfam: "e742060000000000" };
+  const filled = { ...set, ...measured, MinimumTeeTcbSvn: "02".repeat(16), AllowedPIIDs };
+  await editManifest((file) => (file.ReferenceValues.tdx = [filled]));
+  const before = talk.length;
+  expect((await run({ referenceValues: "metal-qemu-tdx" })).fillIn).toEqual([]);
+  expect(talk.slice(before).filter((line) => line.includes("can impersonate a VM"))).toEqual([]);
+});
+
+test("a software TEE is nobody's machine", async () => {
+  const { run, talk } = await workspace({ "web.yml": WEB });
+  await run({ referenceValues: "simulated" });
+  expect(talk.filter((line) => line.includes("can impersonate a VM"))).toEqual([]);
+});
+
 test("refuses to write a manifest with a value that is wrong", async () => {
   const { run, editManifest, read } = await workspace({ "web.yml": WEB });
   const [web] = (await run()).policies;
@@ -214,4 +293,18 @@ test.for([
   await expect(run()).rejects.toMatchObject({ code, message: `${join(dir, "manifest.json")} is no manifest` });
   expect(await read("manifest.json")).toBe(text);
   expect(await read("app/web.yml")).toBe(WEB);
+});
+
+test("NotBefore is the time of the last change, and never goes back", () => {
+  const [earlier, now, later] = ["01", "02", "03"].map((second) => `2026-05-04T00:00:${second}Z`);
+  const file = { Policies: {}, ReferenceValues: {}, WorkloadOwnerKeyDigests: ["a"], SeedshareOwnerPubKeys: [] };
+  const other = { ...file, WorkloadOwnerKeyDigests: ["b"] };
+  const stamp = (before: ManifestFile | undefined): string | undefined =>
+    withNotBefore(file, before, new Date("2026-05-04T00:00:02.999Z")).NotBefore;
+  expect(stamp(undefined)).toBe(now);
+  expect(stamp(file)).toBe(now);
+  expect(stamp({ ...file, NotBefore: earlier })).toBe(earlier);
+  expect(stamp({ ...file, NotBefore: later })).toBe(later);
+  expect(stamp({ ...other, NotBefore: earlier })).toBe(now);
+  expect(stamp({ ...other, NotBefore: later })).toBe(later);
 });

@@ -1,30 +1,17 @@
 import { readFile } from "node:fs/promises";
-import { z } from "zod";
+import { longChains } from "../../manifest/certificate-size.ts";
+import { type ManifestDraft, parseManifestDraft, type PolicyDraft } from "../../manifest/draft.ts";
 import { ManifestError } from "../../manifest/error.ts";
-import { parseJson } from "../../manifest/json.ts";
-import { parseManifest } from "../../manifest/manifest.ts";
-import { faultsOf, list, record, text } from "../../manifest/schema.ts";
-import { GenerateError, systemReason } from "./error.ts";
-import { type OpenValue, openValuesIn } from "./open-values.ts";
-import type { ReferenceValueSet, TeeKind } from "./platforms.ts";
+import { encodeTime, parseManifest } from "../../manifest/manifest.ts";
+import { REFERENCE_VALUE_KEYS, type ReferenceValues } from "../../manifest/reference-values.ts";
+import { parseSan } from "../../manifest/san.ts";
+import { GenerateError } from "./error.ts";
+import { systemReason } from "../../kubernetes/error.ts";
+import { type OpenValue, openValuesIn } from "../workspace/open-values.ts";
+import type { ReferenceValueSet } from "./platforms.ts";
 
-/**
- * manifest.json while it is being written. What people change in it stays: names, secrets, reference values, owners.
- * Reference values may still be open, so this is not yet a `Manifest`.
- */
-export interface ManifestFile {
-  readonly Policies: Readonly<Record<string, PolicyDraft>>;
-  readonly ReferenceValues: Readonly<Partial<Record<TeeKind, readonly unknown[] | undefined>>>;
-  readonly WorkloadOwnerKeyDigests: readonly string[];
-  readonly SeedshareOwnerPubKeys: readonly string[];
-  readonly SeedshareThreshold?: number | undefined;
-}
-
-export interface PolicyDraft {
-  readonly SANs: readonly string[];
-  readonly WorkloadSecretID?: string | undefined;
-  readonly Role?: string | undefined;
-}
+/** manifest.json while it is being written. What people change in it stays: names, secrets, reference values, owners. */
+export type ManifestFile = ManifestDraft;
 
 /** What a pod's policy is to be granted. */
 export interface Grant {
@@ -37,19 +24,6 @@ export interface Grant {
   /** From the annotation: goes before everything else. Empty: none. */
   readonly secretId: string | undefined;
 }
-
-const sets = list(z.unknown()).optional();
-const schema = record({
-  Policies: z.record(
-    z.string(),
-    record({ SANs: list(text), WorkloadSecretID: text.optional(), Role: text.optional() }),
-    { error: "an object with policy hashes" },
-  ),
-  ReferenceValues: record({ snp: sets, tdx: sets, insecure: sets }),
-  WorkloadOwnerKeyDigests: list(text),
-  SeedshareOwnerPubKeys: list(text),
-  SeedshareThreshold: z.int({ error: "a whole number" }).min(1, { error: "at least 1" }).optional(),
-});
 
 /**
  * @returns undefined where there is no such file
@@ -65,18 +39,11 @@ export async function readManifestFile(path: string): Promise<ManifestFile | und
     throw new GenerateError("unreadable_file", "the manifest can't be read", [fault], error);
   }
   try {
-    return parseManifestFile(bytes);
+    return parseManifestDraft(bytes);
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
     throw new ManifestError(error.code, `${path} is no manifest`, error.faults, error);
   }
-}
-
-function parseManifestFile(bytes: Buffer): ManifestFile {
-  const value = parseJson(bytes);
-  const { data, error } = schema.safeParse(value);
-  if (data === undefined) throw new ManifestError("invalid_manifest", "a key is wrong", faultsOf(error, value));
-  return data;
 }
 
 /**
@@ -151,23 +118,59 @@ function findPolicies(before: ManifestFile["Policies"], grants: readonly Grant[]
  */
 export function withReferenceValues(
   before: ManifestFile["ReferenceValues"],
-  kind: TeeKind,
+  kind: keyof ReferenceValues,
   values: ReferenceValueSet,
 ): ManifestFile["ReferenceValues"] {
-  const kept = (other: TeeKind): readonly unknown[] => {
+  const kept = (other: keyof ReferenceValues): readonly unknown[] => {
     const sets = other === "insecure" ? [] : (before[other] ?? []);
     if (other !== kind) return sets.filter((set) => openValuesIn(set, []).length === 0);
     return sets.length > 0 ? sets : [values];
   };
-  const all = (["snp", "tdx", "insecure"] as const).map((other) => [other, kept(other)] as const);
+  const all = REFERENCE_VALUE_KEYS.map((other) => [other, kept(other)] as const);
   return Object.fromEntries(all.filter(([, sets]) => sets.length > 0));
+}
+
+/**
+ * The manifest with the time at which it became what it is: where nothing else changed, the time of before, so that a
+ * second run changes nothing. It never goes back: the clock of one who changes it may be behind that of the one before.
+ */
+export function withNotBefore(file: ManifestFile, before: ManifestFile | undefined, now: Date): ManifestFile {
+  const known = before?.NotBefore;
+  const time = encodeTime(now);
+  if (before === undefined || known === undefined) return { ...file, NotBefore: time };
+  const same = { ...file, NotBefore: known };
+  if (encodeManifestFile(same).equals(encodeManifestFile(before))) return same;
+  return { ...file, NotBefore: known > time ? known : time };
 }
 
 /** The bytes of manifest.json: the keys in the order of the specification, two spaces to indent. */
 export function encodeManifestFile(file: ManifestFile): Buffer {
-  const { Policies, ReferenceValues, WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys, SeedshareThreshold } = file;
-  const ordered = { Policies, ReferenceValues, WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys, SeedshareThreshold };
+  const { Policies, ReferenceValues, WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys, ...others } = file;
+  const { SeedshareThreshold, CertificateLifetime, NotBefore } = others;
+  const owners = { WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys, SeedshareThreshold };
+  const ordered = {
+    Policies,
+    ReferenceValues,
+    ...owners,
+    CertificateLifetime,
+    NotBefore,
+  } satisfies Required<ManifestFile>;
   return Buffer.from(`${JSON.stringify(ordered, undefined, 2)}\n`);
+}
+
+/**
+ * A pod with these names would get no certificate. It is said while the names are being written, and not by every pod
+ * that waits for its certificate.
+ *
+ * @throws ManifestError certificate_too_long
+ */
+export function requireShortChains({ Policies }: ManifestFile): void {
+  const policies = Object.entries(Policies).map(([hash, { SANs }]) => {
+    return [hash, { sans: SANs.flatMap((name) => parseSan(name) ?? []) }] as const;
+  });
+  const faults = longChains(policies);
+  if (faults.length === 0) return;
+  throw new ManifestError("certificate_too_long", "the names of a policy make its certificates too long", faults);
 }
 
 /**

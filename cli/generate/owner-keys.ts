@@ -1,8 +1,9 @@
 import { createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
-import { generateEcKey, privateKeyPem, spki, spkiDigest } from "../../pki/keys.ts";
-import { GenerateError, systemReason } from "./error.ts";
+import { generateEcKey, isUsableRsa, privateKeyPem, spki, spkiDigest } from "../../pki/keys.ts";
+import { GenerateError } from "./error.ts";
+import { systemReason } from "../../kubernetes/error.ts";
 
 /** The keys of the people who may change the manifest, and of those who may recover the Coordinator. */
 export interface OwnerKeys {
@@ -41,9 +42,8 @@ export async function seedshareOwners(
   named: readonly string[] = [],
 ): Promise<OwnerKeys> {
   return owners(given, own, named, {
-    want: "an RSA key of at least 2048 bits, PEM",
-    fits: ({ asymmetricKeyType: type, asymmetricKeyDetails: details }) =>
-      type === "rsa" && (details?.modulusLength ?? 0) >= 2048,
+    want: "an RSA key of 2048 to 8192 bits with an exponent of at most 32, PEM",
+    fits: isUsableRsa,
     generate: async () => (await generateKeys("rsa", { modulusLength: 4096 })).privateKey,
     name: (key) => spki(key).toString("hex"),
   });

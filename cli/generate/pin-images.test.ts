@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { annotationOf, cacheImage, podSpecs, refusal, WEB, workspace } from "./test-workspace.ts";
+import { refusal } from "../../kubernetes/test-files.ts";
+import { annotationOf, cacheImage, podSpecs, WEB, workspace } from "./test-workspace.ts";
 import { FindingsError } from "./finding.ts";
 import { regoOf, fromAnnotation } from "../../manifest/initdata.ts";
 

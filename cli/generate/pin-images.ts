@@ -1,10 +1,9 @@
-import { withDigest } from "../images/reference.ts";
-import type { ResolvedImage, ResolvedImages } from "../images/resolved-image.ts";
+import { withDigest } from "../../registry/reference.ts";
+import type { ResolvedImage, ResolvedImages } from "../../registry/resolved-image.ts";
 import type { PreparedPod } from "./edit-pods.ts";
 import { INITIALIZER } from "./initializer.ts";
-import { MESH_PROXY } from "./mesh-proxy-container.ts";
-import { ownImageConfig } from "./own-images.ts";
-import { allContainers } from "./pod-spec.ts";
+import { MESH_PROXY, ownImageConfig } from "../../policy/own-images.ts";
+import { allContainers } from "../../kubernetes/pod-spec.ts";
 
 /** The images of all pods, each of them once, but for those that all is known about: ours. */
 export function imagesToResolve(pods: readonly PreparedPod[]): string[] {

@@ -1,4 +1,4 @@
-/** The platforms that `generate` knows (design §8). What is known about each stands in platforms.ts. */
+/** The platforms that `generate` knows (docs/design.md §8). What is known about each stands in platforms.ts. */
 export const PLATFORMS = [
   "aks-clh-snp",
   "k3s-qemu-snp",

@@ -1,5 +1,7 @@
 import { SIMULATED_MEASUREMENT } from "../../attestation/simulated/attester.ts";
+import { DEFAULT_TD_ATTRIBUTES } from "../../attestation/tdx/attributes.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
+import type { ReferenceValues } from "../../manifest/reference-values.ts";
 import type { Platform } from "./platform-names.ts";
 
 /**
@@ -9,14 +11,11 @@ import type { Platform } from "./platform-names.ts";
 
 export type { Platform } from "./platform-names.ts";
 
-/** A key of the manifest's ReferenceValues. */
-export type TeeKind = "snp" | "tdx" | "insecure";
-
 /** One set of reference values as the manifest writes it. */
 export type ReferenceValueSet = Readonly<Record<string, unknown>>;
 
 interface PlatformFacts {
-  readonly kind: TeeKind;
+  readonly kind: keyof ReferenceValues;
   readonly values: ReferenceValueSet;
 }
 
@@ -26,9 +25,22 @@ const SNP = {
   MinimumTCB: { BootloaderVersion: null, TEEVersion: null, SNPVersion: null, MicrocodeVersion: null },
   GuestPolicy: { ABIMajor: 0, ABIMinor: 0, SMT: true },
   PlatformInfo: { SMTEnabled: true, TSMEEnabled: true },
+  SigningKey: "VCEK",
   AllowedChipIDs: [],
 };
-const TDX = { MrTd: "", MrSeam: "", Rtmrs: ["", "", "", ""], Xfam: "", MinimumTeeTcbSvn: "" };
+const TDX = {
+  MrTd: "",
+  MrSeam: "",
+  Rtmrs: ["", "", "", ""],
+  Xfam: "",
+  TdAttributes: DEFAULT_TD_ATTRIBUTES.toString("hex"),
+  MinimumTeeTcbSvn: "",
+  MinimumTCBEvaluationDataNumber: 0,
+  AllowedPIIDs: [],
+  MemoryIntegrity: false,
+  SMTDisabled: false,
+  StaticPlatform: false,
+};
 
 const FACTS: Readonly<Record<Platform, PlatformFacts>> = {
   // Cloud Hypervisor on AKS launches its guests with ABI 0.31.

@@ -1,14 +1,11 @@
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
-import { onTestFinished } from "vitest";
+import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
-import { ImageCache } from "../images/cache.ts";
-import { digestLike } from "../images/digest.ts";
-import { fullName, parseReference } from "../images/reference.ts";
-import { type Resolution, resolveImages } from "../images/resolve.ts";
-import { GenerateError } from "./error.ts";
+import { ImageCache } from "../../registry/cache.ts";
+import { digestLike } from "../../registry/digest.ts";
+import { fullName, parseReference } from "../../registry/reference.ts";
+import { type Resolution, resolveImages } from "../../registry/resolve.ts";
+import { type Loose, testFiles, type TestFiles } from "../../kubernetes/test-files.ts";
 import { generate, type GenerateOptions, type GenerateResult } from "./generate.ts";
 
 /** A workspace with real files for the tests of `generate`, and resources to begin with. */
@@ -84,34 +81,20 @@ export function pem(key: KeyObject): string {
   return key.export({ type: key.type === "private" ? "pkcs8" : "spki", format: "pem" });
 }
 
-// oxlint-disable-next-line typescript/no-explicit-any -- what a test looks into, it knows
-export type Loose = any;
-
-export interface Workspace {
-  readonly dir: string;
+export interface Workspace extends TestFiles {
   readonly talk: readonly string[];
   readonly run: (options?: Partial<GenerateOptions>) => Promise<GenerateResult>;
-  readonly read: (name: string) => Promise<string>;
-  readonly write: (name: string, text: string) => Promise<void>;
   readonly manifest: () => Promise<Loose>;
   readonly editManifest: (change: (manifest: Loose) => void) => Promise<void>;
 }
 
 /** A workspace with keys and these files in `app`. */
 export async function workspace(files: Readonly<Record<string, string>>): Promise<Workspace> {
-  const dir = await mkdtemp(join(tmpdir(), "contrast-generate-"));
-  onTestFinished(() => rm(dir, { recursive: true }));
+  const { dir, read, write } = await testFiles(files);
   const talk: string[] = [];
-  const read = (name: string): Promise<string> => readFile(join(dir, name), "utf8");
-  const write = async (name: string, text: string): Promise<void> => {
-    await mkdir(dirname(join(dir, name)), { recursive: true });
-    await writeFile(join(dir, name), text);
-  };
   const manifest = async (): Promise<unknown> => JSON.parse(await read("manifest.json")) as unknown;
   await write("workload-owner.pem", pem(EC.privateKey));
   await write("seedshare-owner.pem", pem(RSA.privateKey));
-  await mkdir(join(dir, "app"));
-  for (const [name, text] of Object.entries(files)) await write(`app/${name}`, text);
   return {
     dir,
     talk,
@@ -132,6 +115,7 @@ export async function workspace(files: Readonly<Record<string, string>>): Promis
           talk: (line) => talk.push(line),
           warn: (line) => talk.push(line),
           resolveImages: (references) => resolveOffline(references, join(dir, "images")),
+          input: fail,
         },
       ),
     editManifest: async (change) => {
@@ -193,13 +177,4 @@ export function annotationOf(text: string): string {
   const [, annotation] = /cc_init_data: "?([A-Za-z0-9+/=]+)/.exec(text) ?? [];
   if (annotation === undefined) throw new Error("no annotation");
   return annotation;
-}
-
-export async function refusal(action: Promise<unknown>): Promise<GenerateError> {
-  const error: unknown = await action.then(
-    () => new Error("was accepted"),
-    (reason: unknown) => reason,
-  );
-  if (error instanceof GenerateError) return error;
-  throw error;
 }

@@ -1,5 +1,6 @@
 import { isIPv6 } from "node:net";
-import { type Constraint, Malformed, quote, type Variable } from "../../runtime/environment.ts";
+import { type Constraint, Malformed, type Variable } from "../../runtime/environment.ts";
+import { quote } from "../../runtime/fault.ts";
 import { ipAddress, parsePort } from "../../runtime/variables.ts";
 
 /** The variables that several of the applications know, each parsed once at the start. */
@@ -32,6 +33,10 @@ export function hostPort(help: string): Variable<string> {
       return text;
     },
   };
+}
+
+export function text(help: string): Variable<string> {
+  return { help, unset: "", parse: (value) => value };
 }
 
 /** Whole milliseconds, from 1 to a day. */

@@ -1,8 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, onTestFinished, test } from "vitest";
+import { createMesh, writeTlsConfig } from "../../pki/test-mesh.ts";
 import { listenHttp } from "./listener.ts";
 
 type Line = Readonly<Record<string, unknown>>;
@@ -47,15 +52,15 @@ function start(name: string, env: Readonly<Record<string, string>>): Started {
 
 test("the four programs start, work together, and end with 0 soon after SIGTERM", async () => {
   const programs = [
-    start("emoji", { LISTEN_ADDRESS: "127.92.0.1" }),
-    start("voting", { LISTEN_ADDRESS: "127.92.0.2", GRPC_PORT: "9090", PROM_PORT: "9091" }),
-    start("web", { LISTEN_ADDRESS: "127.92.0.3", EMOJISVC_HOST: "127.92.0.1:8080", VOTINGSVC_HOST: "127.92.0.2:9090" }),
-    start("vote-bot", { WEB_HOST: "127.92.0.3:8080", VOTE_INTERVAL_MS: "20" }),
+    start("emoji", { LISTEN_ADDRESS: "127.84.0.1" }),
+    start("voting", { LISTEN_ADDRESS: "127.84.0.2", GRPC_PORT: "9090", PROM_PORT: "9091" }),
+    start("web", { LISTEN_ADDRESS: "127.84.0.3", EMOJISVC_HOST: "127.84.0.1:8080", VOTINGSVC_HOST: "127.84.0.2:9090" }),
+    start("vote-bot", { WEB_HOST: "127.84.0.3:8080", VOTE_INTERVAL_MS: "20" }),
   ];
   await Promise.all(programs.map(({ says }) => says("ready")));
-  const metrics = async (): Promise<string> => (await fetch("http://127.92.0.2:9091/metrics")).text();
+  const metrics = async (): Promise<string> => (await fetch("http://127.84.0.2:9091/metrics")).text();
   await expect.poll(metrics, { timeout: 10_000 }).toContain("emojivoto_votes_total{");
-  expect(await (await fetch("http://127.92.0.1:8801/metrics")).text()).toContain("emojivoto_emoji_requests_total{");
+  expect(await (await fetch("http://127.84.0.1:8801/metrics")).text()).toContain("emojivoto_emoji_requests_total{");
 
   const before = Date.now();
   for (const { child } of programs) child.kill("SIGTERM");
@@ -82,6 +87,27 @@ test("the vote-bot tells of an outage once and of its end once", async () => {
   ]);
   await web.close();
   await bot.says("voting fails");
+});
+
+test("a vote-bot with a CA speaks TLS with nobody else than the server of that name", async () => {
+  const mesh = await createMesh();
+  const folder = await writeTlsConfig(mesh, await mesh.issue({ sans: ["web"] }));
+  onTestFinished(async () => rm(folder, { recursive: true }));
+  const tls = { cert: await readFile(join(folder, "certChain.pem")), key: await readFile(join(folder, "key.pem")) };
+  const server = createTlsServer(tls, (_, response) => response.end('[{"shortcode":":taco:"}]'));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void server.close());
+  const { port } = server.address() as AddressInfo;
+  const env = { WEB_HOST: `127.0.0.1:${port}`, WEB_CA: join(folder, "mesh-ca.pem"), VOTE_INTERVAL_MS: "10" };
+  const voted = once(server, "request");
+  const bot = start("vote-bot", { ...env, WEB_NAME: "web" });
+  await voted;
+  bot.child.kill("SIGTERM");
+  await bot.ended;
+  expect(bot.lines.map(({ msg }) => msg)).toEqual(["ready"]);
+  const other = start("vote-bot", { ...env, WEB_NAME: "emoji" });
+  expect(await other.says("voting fails")).toMatchObject({ reason: expect.stringContaining("emoji") });
+  other.child.kill("SIGTERM");
 });
 
 test("a vote-bot that waits for an answer ends with 0 on SIGTERM", async () => {

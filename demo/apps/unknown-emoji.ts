@@ -1,6 +1,6 @@
 import { status } from "@grpc/grpc-js";
-import type { Status } from "../../api/grpc.ts";
-import { quote } from "../../runtime/environment.ts";
+import type { Status } from "../../api/status.ts";
+import { quote } from "../../runtime/fault.ts";
 import { CodedError, describeError } from "../../runtime/errors.ts";
 
 /** `unknown_emoji`: ask for one of the list. */

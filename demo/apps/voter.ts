@@ -1,3 +1,7 @@
+import { readFile } from "node:fs/promises";
+import { request as http, type IncomingMessage } from "node:http";
+import { request as https } from "node:https";
+import { text } from "node:stream/consumers";
 import { z } from "zod";
 import type { Condition } from "./condition.ts";
 
@@ -6,48 +10,61 @@ const ballot = z.array(z.object({ shortcode: z.string() })).nonempty();
 
 const TIMEOUT_MS = 5000;
 
+export interface VoterOptions {
+  readonly random: () => number;
+  readonly condition: Condition;
+  /** TLS, for a web server whose certificate is of this CA and has this name; undefined: plain HTTP. */
+  readonly tls?: { readonly caFile: string; readonly name: string } | undefined;
+}
+
 /** Votes for one emoji after the other through the web server. What fails is reported to `condition`, never thrown. */
 export class Voter {
   readonly #origin: string;
-  readonly #random: () => number;
-  readonly #condition: Condition;
+  readonly #options: VoterOptions;
   #choices: readonly string[] = [];
 
-  /** @param host host:port of the web server, which speaks plain HTTP */
-  constructor(host: string, options: { readonly random: () => number; readonly condition: Condition }) {
-    this.#origin = `http://${host}`;
-    this.#random = options.random;
-    this.#condition = options.condition;
+  /** @param host host:port of the web server */
+  constructor(host: string, options: VoterOptions) {
+    this.#origin = `${options.tls === undefined ? "http" : "https"}://${host}`;
+    this.#options = options;
   }
 
   async vote(stop: AbortSignal): Promise<void> {
+    const { random, condition } = this.#options;
     try {
       if (this.#choices.length === 0) {
-        const emoji = ballot.parse(await (await this.#request("GET", "/api/list", stop)).json());
+        const emoji = ballot.parse(JSON.parse(await this.#request("GET", "/api/list", stop)));
         this.#choices = emoji.map(({ shortcode }) => shortcode);
       }
-      const choice = this.#choices[Math.floor(this.#random() * this.#choices.length)] ?? "";
-      const response = await this.#request("POST", `/api/vote?choice=${encodeURIComponent(choice)}`, stop);
-      await response.body?.cancel();
-      this.#condition.worked();
+      const choice = this.#choices[Math.floor(random() * this.#choices.length)] ?? "";
+      await this.#request("POST", `/api/vote?choice=${encodeURIComponent(choice)}`, stop);
+      condition.worked();
     } catch (error) {
-      if (!stop.aborted) this.#condition.failed(reasonOf(error));
+      if (!stop.aborted) condition.failed(reasonOf(error));
     }
   }
 
-  async #request(method: string, path: string, stop: AbortSignal): Promise<Response> {
+  /** Over a connection of its own each time, so that new certificates count at once. */
+  async #request(method: string, path: string, stop: AbortSignal): Promise<string> {
     const signal = AbortSignal.any([stop, AbortSignal.timeout(TIMEOUT_MS)]);
-    const response = await fetch(this.#origin + path, { method, signal });
-    if (response.ok) return response;
-    await response.body?.cancel();
-    throw new Error(`${method} ${path.split("?")[0]} gave HTTP status ${response.status}`);
+    const { tls } = this.#options;
+    const url = this.#origin + path;
+    const options = { method, signal, agent: false };
+    const request =
+      tls === undefined
+        ? http(url, options)
+        : https(url, { ...options, ca: await readFile(tls.caFile), servername: tls.name });
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      request.once("response", resolve).once("error", reject).end();
+    });
+    const body = await text(response);
+    if (response.statusCode === 200) return body;
+    throw new Error(`${method} ${path.split("?")[0]} gave HTTP status ${response.statusCode}`);
   }
 }
 
-/** Fetch hides what went wrong with a connection in the cause, and has only a code where it tried several addresses. */
+/** Where several addresses were tried, there is only a code. */
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const { cause } = error;
-  if (!(cause instanceof Error)) return error.message;
-  return cause.message === "" && "code" in cause ? String(cause.code) : cause.message;
+  return error.message === "" && "code" in error ? String(error.code) : error.message;
 }

@@ -1,5 +1,5 @@
 import { Server } from "@grpc/grpc-js";
-import { addService } from "../../api/grpc.ts";
+import { addService } from "./add-service.ts";
 import { VotingService } from "../proto/emojivoto_pb.ts";
 import { findByShortcode } from "./emoji-list.ts";
 import { counter } from "./metrics.ts";

@@ -30,7 +30,7 @@ export class Compose {
 
   /** @throws ComposeError engine_missing */
   async requireEngine(): Promise<void> {
-    const hint = "on Debian 12: images/install-engine.sh, then start dockerd";
+    const hint = "on Debian 12: images/install-engine.sh, then run it again as root, or start dockerd";
     if ((await this.#docker(["version"])).code === 127) {
       throw new ComposeError("engine_missing", "docker is not installed", { hint });
     }
@@ -72,6 +72,16 @@ export class Compose {
 
   async restart(service: string): Promise<void> {
     await this.#call("a container can't be restarted", [...this.#project, "restart", "--timeout", "10", service]);
+  }
+
+  /** As a host ends it: without asking. */
+  async kill(service: string): Promise<void> {
+    await this.#call("a container can't be killed", [...this.#project, "kill", "--signal", "KILL", service]);
+  }
+
+  /** @param archive images, as `docker save` writes them */
+  async load(archive: string): Promise<void> {
+    await this.#call("the images can't be loaded", ["load", "--quiet", "--input", archive]);
   }
 
   /** The address of a service on the project's network. */

@@ -1,23 +1,27 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { chmod, mkdir, readdir } from "node:fs/promises";
-import { createServer } from "node:net";
+import { chmod, mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { parseArgs } from "node:util";
 import { CodedError, describeError } from "../../runtime/errors.ts";
 import { Report } from "../report.ts";
 import { check, type Deployment } from "./checks.ts";
-import { Compose, ComposeError } from "./engine.ts";
+import { Compose } from "./engine.ts";
+import type { Flags } from "./flags.ts";
+import { onOwnEngine } from "./on-own-engine.ts";
+import { whyNoEngine } from "./own-engine.ts";
+import { requireFree } from "./ports.ts";
+import { Programs } from "./programs.ts";
 
 /** `npm run compose`: deploy/compose.yml from nothing to a verified deployment. */
-const HELP = `Usage: npm run compose [-- --test | --down] [--no-build]
+const HELP = `Usage: npm run compose [-- --test | --down] [--no-build | --load FILE]
 
 Builds the images, starts deploy/compose.yml, sets the manifest, verifies, and prints the URL of web.
+Where dockerd is installed and no engine answers, root gets one that lives as long as this program, in namespaces.
 
-  --test      check what the deployment promises, then take it down
-  --down      take it down: containers, networks and volumes
-  --no-build  take the images that the engine has
+  --test       check what the deployment promises, then take it down
+  --down       take it down: containers, networks and volumes
+  --no-build   take the images that the engine has
+  --load FILE  take the images of this archive, which docker save wrote
 
 Variables: CONTRAST_WEB_PORT (8443), CONTRAST_COORDINATOR_PORT (1313), DOCKER_HOST.
 `;
@@ -40,15 +44,17 @@ const interrupted = new Promise<never>((_resolve, reject) => {
   stop.signal.addEventListener("abort", () => reject(stop.signal.reason as Error), { once: true });
 });
 interrupted.catch(() => {});
+const programs = new Programs(root, stop.signal);
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => stop.abort(new Error("interrupted")));
 }
 
 async function main(): Promise<number> {
-  let flags: { test?: boolean; down?: boolean; "no-build"?: boolean; help?: boolean };
+  let flags: Flags;
   try {
-    const flag = { type: "boolean" } as const;
-    flags = parseArgs({ options: { test: flag, down: flag, "no-build": flag, help: flag } }).values;
+    const [flag, file] = [{ type: "boolean" }, { type: "string" }] as const;
+    const options = { test: flag, down: flag, "no-build": flag, load: file, help: flag, inside: flag };
+    flags = parseArgs({ options }).values;
   } catch (error) {
     process.stderr.write(`compose: ${describeError(error)}\n`);
     return 2;
@@ -57,17 +63,36 @@ async function main(): Promise<number> {
     process.stdout.write(HELP);
     return 0;
   }
-  let started: Promise<void> | undefined;
   try {
     await compose.requireEngine();
+  } catch (error) {
+    return withoutEngine(error, flags);
+  }
+  return onEngine(flags);
+}
+
+/** Where docker was told of an engine, that one is meant; and whatever is to be taken down was on another one. */
+async function withoutEngine(error: unknown, flags: Flags): Promise<number> {
+  const isMeant = process.env["DOCKER_HOST"] !== undefined || flags.down === true;
+  const obstacle = isMeant ? "" : whyNoEngine();
+  if (obstacle === undefined) return onOwnEngine(flags, { root, ports, programs, report, stop: stop.signal });
+  process.stderr.write(`compose: ${describeError(error)}\n`);
+  if (obstacle !== "") process.stderr.write(`compose: and none of its own is started: ${obstacle}\n`);
+  return 1;
+}
+
+async function onEngine(flags: Flags): Promise<number> {
+  let started: Promise<void> | undefined;
+  try {
     if (flags.down === true) {
       await compose.down();
       report.progress("containers, networks and volumes are removed");
       return 0;
     }
-    if (flags["no-build"] !== true) await run("images/program.ts", "--arch", process.arch, "--load");
-    for (const [variable, port] of Object.entries(ports)) await requireFree(variable, port);
-    started = start();
+    if (flags.load !== undefined) await compose.load(flags.load);
+    else if (flags["no-build"] !== true) await programs.run(["images/program.ts", "--arch", process.arch, "--load"]);
+    await requireFree(ports);
+    started = start(flags.inside === true);
     await Promise.race([started, interrupted]);
     if (flags.test !== true) return 0;
     await Promise.race([check(running, report), interrupted]);
@@ -94,7 +119,8 @@ async function takeDown(started: Promise<void>): Promise<void> {
   if ((await compose.leftovers()) !== "") await compose.down();
 }
 
-async function start(): Promise<void> {
+/** @param isOwn the engine ends with this program */
+async function start(isOwn: boolean): Promise<void> {
   report.progress("INSECURE: the TEE is software, so nothing is proven about hardware");
   await mkdir(workspace, { recursive: true });
   await contrast("generate", "--offline", "--reference-values", "simulated", "-o", deployment, "demo/deployment");
@@ -105,6 +131,8 @@ async function start(): Promise<void> {
   }
   // A Coordinator has the volume of this deployment or of none: another one's history would not be ours.
   await compose.down();
+  // Nor is it the one that an earlier run has pinned: this one begins with an empty volume.
+  for (const known of ["pinned.json", "coordinator-root-ca.pem"]) await rm(join(workspace, known), { force: true });
   await compose.up(stop.signal, "coordinator");
   report.progress("coordinator runs");
   await contrast("set", "-c", coordinator(), deployment);
@@ -118,7 +146,7 @@ async function start(): Promise<void> {
   report.progress(
     `try: curl --cacert ${ca} --connect-to web:443:127.0.0.1:${ports.CONTRAST_WEB_PORT} https://web/api/leaderboard`,
   );
-  report.progress("npm run compose -- --down takes it down");
+  if (!isOwn) report.progress("npm run compose -- --down takes it down");
 }
 
 const running: Deployment = {
@@ -132,30 +160,9 @@ function coordinator(): string {
   return `127.0.0.1:${ports.CONTRAST_COORDINATOR_PORT}`;
 }
 
-function contrast(command: string, ...args: string[]): Promise<void> {
-  return run("cli/main.ts", "--workspace-dir", workspace, "--insecure", "--log-level", "warn", command, ...args);
-}
-
-/** Runs a program of the checkout to its end; what it says on stderr is shown. @throws where it fails */
-async function run(program: string, ...args: string[]): Promise<void> {
-  const child = spawn(process.execPath, [join(root, program), ...args], {
-    cwd: root,
-    stdio: ["ignore", "ignore", "inherit"],
-  });
-  interrupted.catch(() => child.kill());
-  const [code] = (await once(child, "close")) as [number | null];
-  if (code !== 0) throw new ComposeError("not_started", `${program} ended with ${code}`, { where: args.at(-1) });
-}
-
-async function requireFree(variable: string, port: number): Promise<void> {
-  const server = createServer();
-  try {
-    await once(server.listen(port, "127.0.0.1"), "listening");
-  } catch (error) {
-    const hint = `set ${variable} to a free port, or end what listens there: npm run compose -- --down`;
-    throw new ComposeError("port_taken", "a port is in use", { where: `127.0.0.1:${port}`, hint, cause: error });
-  }
-  server.close();
+async function contrast(command: string, ...args: string[]): Promise<void> {
+  const options = ["--workspace-dir", workspace, "--insecure", "--log-level", "warn"];
+  await programs.run(["cli/main.ts", ...options, command, ...args]);
 }
 
 process.exitCode = await main();

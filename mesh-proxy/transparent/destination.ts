@@ -1,6 +1,6 @@
 import { isIPv4, type Socket } from "node:net";
 import { type Endpoint, formatEndpoint } from "../../mesh-rules/endpoint.ts";
-import { MeshProxyError } from "../errors.ts";
+import { MeshProxyError } from "../base/errors.ts";
 
 /**
  * Where the client of a redirected connection wanted to go: the connection's own local address, which is an address and

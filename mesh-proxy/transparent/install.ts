@@ -1,6 +1,7 @@
 import type { Environment } from "../../runtime/environment.ts";
 import { addressFamilies, type Family } from "../../netfilter/families.ts";
-import { Iptables, withEach } from "../../netfilter/iptables.ts";
+import { lookAt } from "../../netfilter/backends.ts";
+import { Iptables, missing } from "../../netfilter/iptables.ts";
 import { chainLines, closedLines, type IngressPlan, JUMP, removalLines, TABLE } from "./rules.ts";
 
 /**
@@ -28,7 +29,8 @@ export async function installRules(
 }
 
 async function install(family: Family, plan: IngressPlan, environment: Environment): Promise<string> {
-  const backends = await Iptables.find(family, environment);
+  const backends = [...(await Iptables.installed(family, environment)).values()];
+  if (backends.length === 0) throw missing(family, "nft", environment);
   try {
     return await firstToTake(backends, (hasJump) => chainLines(family, plan, hasJump));
   } catch (error) {
@@ -42,7 +44,7 @@ async function firstToTake(backends: readonly Iptables[], lines: (hasJump: boole
   const errors: unknown[] = [];
   for (const backend of backends) {
     try {
-      await backend.restore(TABLE, lines(await backend.has(TABLE, JUMP)));
+      await backend.restore(TABLE, lines((await backend.list(TABLE)).includes(`-A ${JUMP}`)));
       return backend.name;
     } catch (error) {
       errors.push(error);
@@ -60,11 +62,12 @@ async function firstToTake(backends: readonly Iptables[], lines: (hasJump: boole
 export async function removeRules(environment: Environment): Promise<string[]> {
   const removed: string[] = [];
   for (const family of await addressFamilies()) {
-    await withEach(await Iptables.find(family, environment), async (backend) => {
-      if (!(await backend.has(TABLE, JUMP))) return;
+    const { seen } = await lookAt(family, TABLE, environment);
+    for (const { backend, rules } of seen) {
+      if (!rules.includes(`-A ${JUMP}`)) continue;
       await backend.restore(TABLE, removalLines);
       removed.push(backend.name);
-    });
+    }
   }
   return removed;
 }

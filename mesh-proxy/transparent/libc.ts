@@ -1,7 +1,7 @@
 import { getSystemErrorName } from "node:util";
-import { MeshProxyError } from "../errors.ts";
+import { MeshProxyError } from "../base/errors.ts";
 
-/** The system calls that Node does not have. They are made before the proxy serves, never by what talks to peers. */
+/** The system calls that Node does not have, and that need a privilege. What talks to peers makes none of them. */
 export interface Libc {
   /** @throws MeshProxyError `set_up` where the call fails */
   readonly call: (name: keyof typeof SIGNATURES, ...args: readonly (number | Uint8Array)[]) => number;

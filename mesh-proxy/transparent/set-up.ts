@@ -1,5 +1,5 @@
 import { addressFamilies } from "../../netfilter/families.ts";
-import { liftDefaultDeny } from "../../netfilter/default-deny.ts";
+import { installStaticRules } from "../../netfilter/install-static.ts";
 import type { Environment } from "../../runtime/environment.ts";
 import type { Logger } from "../../runtime/log.ts";
 import { installRules } from "./install.ts";
@@ -9,17 +9,18 @@ import type { IngressPlan } from "./rules.ts";
 import { openTransparentSockets, printSockets } from "./sockets.ts";
 
 /**
- * The part of the start that needs NET_ADMIN. Rules first, listeners next; then whatever else has to be there, and only
- * then may the world in. Where it fails, the ports stay closed: with rules and without a listener nothing is delivered.
+ * The part of the start that needs NET_ADMIN. The static rules first, which the Initializer has made where there is one;
+ * then those that lead to the proxy, and its listeners. Where it fails, the ports stay closed: nothing is marked, or there
+ * is no listener.
  */
 export interface SetUp {
   /**
-   * Lifts the guest's default deny, gives all capabilities up and starts the program anew.
+   * Gives all capabilities up and starts the program anew.
    *
    * @returns where the program was told to stop before that
-   * @throws NetfilterError, MeshProxyError
+   * @throws MeshProxyError
    */
-  readonly finish: (stop: AbortSignal) => Promise<void>;
+  readonly finish: (stop: AbortSignal) => void;
 }
 
 /**
@@ -27,20 +28,20 @@ export interface SetUp {
  * @throws NetfilterError, MeshProxyError
  */
 export async function setUp(
-  plan: IngressPlan,
+  plan: IngressPlan & { readonly openPorts: readonly number[] },
   started: { readonly argv: readonly string[]; readonly environment: Environment },
   log: Logger,
 ): Promise<SetUp> {
   await requireNetAdmin();
   const families = await addressFamilies();
-  if (!families.includes("IPv6")) log.info("IPv6 is off in this pod: no rules for it");
-  const backends = await installRules(families, plan, started.environment);
-  log.info({ backends }, "ingress rules are in effect");
+  if (!families.includes("IPv6")) log.info("IPv6 is off in this pod: no rules are needed");
+  const { backends: holding } = await installStaticRules(plan.openPorts, started.environment);
+  const leading = await installRules(families, plan, started.environment);
+  log.info({ static: holding, leading }, "ingress rules are in effect");
   const libc = await loadLibc();
   const sockets = openTransparentSockets(libc, families);
   return {
-    async finish(stop) {
-      await liftDefaultDeny(started.environment, log);
+    finish(stop) {
       // A signal that came until now would be forgotten.
       if (stop.aborted) return;
       const environment = { ...started.environment, CONTRAST_INGRESS_SOCKETS: printSockets(sockets) };

@@ -11,7 +11,7 @@ export interface Faults {
   /** How often the kernel does not take what was written. */
   lostWrites: number;
   /** What the host gives along. */
-  certificates: "pem" | "der" | "none" | "no file" | "malformed";
+  certificates: "pem" | "der" | "issuers" | "none" | "no file" | "malformed";
   /** The size of the host's certificate table, in bytes, whole pages. */
   tableSize: number;
   /** The most that the driver takes for a certificate buffer, in bytes. */

@@ -34,11 +34,10 @@ export class Host {
     if (form === "malformed") return Buffer.alloc(100, 0xff);
     const { certificates } = await this.#attester.collect(Buffer.alloc(64));
     const { vcek, ask, ark } = CERTIFICATE_GUIDS;
-    return encodeCertificateTable(
-      certificates.map((der, index) => ({
-        guid: [vcek, ask, ark][index] ?? "",
-        bytes: form === "der" ? der : Buffer.from(new X509Certificate(der).toString()),
-      })),
-    );
+    const entries = certificates.map((der, index) => ({
+      guid: [vcek, ask, ark][index] ?? "",
+      bytes: form === "der" ? der : Buffer.from(new X509Certificate(der).toString()),
+    }));
+    return encodeCertificateTable(form === "issuers" ? entries.slice(1) : entries);
   }
 }

@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test, vi } from "vitest";
-import { DEADLINE_MS } from "../../mesh-proxy/leg.ts";
-import { createMesh } from "../mesh-certificates.ts";
+import { DEADLINE_MS } from "../../mesh-proxy/base/leg.ts";
+import { createMesh } from "../../pki/test-mesh.ts";
 import { connectPlain, ending, refusals, startLiveProxy, startServer } from "../mesh-proxies.ts";
 import { blackHole } from "./black-hole.ts";
 import { once } from "node:events";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { createMesh } from "../mesh-certificates.ts";
-import { connectPlain, connectSecurely, ending, freePort, readAll, startServer } from "../mesh-proxies.ts";
+import { createMesh } from "../../pki/test-mesh.ts";
+import { bindIngress, connectPlain, connectSecurely, ending, freePort, readAll, startServer } from "../mesh-proxies.ts";
 import { openDescriptors } from "./process-state.ts";
 import { startProxyProgram } from "./proxy-program.ts";
 
@@ -14,11 +14,7 @@ test("connections that come and go in all ways leave no descriptor behind", asyn
   const port = await startServer(APPLICATION, (socket) => void socket.pipe(socket));
   const absent = await freePort(APPLICATION);
   const { child } = await startProxyProgram(mesh, workload, {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: PROXY,
-    CONTRAST_INGRESS_TARGET: APPLICATION,
-    CONTRAST_INGRESS_PORTS: `${port},${absent}`,
+    ...bindIngress(PROXY, APPLICATION, port, absent),
     CONTRAST_EGRESS_PROXY_CONFIG: `self#127.79.3.3:${port}#${PROXY}:${port}`,
   });
   const pid = child.pid ?? 0;

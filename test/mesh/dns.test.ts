@@ -2,7 +2,7 @@ import type { LookupAddress } from "node:dns";
 import { once } from "node:events";
 import { createServer } from "node:tls";
 import { expect, test } from "vitest";
-import { createMesh } from "../mesh-certificates.ts";
+import { createMesh } from "../../pki/test-mesh.ts";
 import { connectPlain, ending, freePort, startLiveProxy, startServer } from "../mesh-proxies.ts";
 
 const PROXY = "127.77.16.1";

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { beforeAll, expect, test } from "vitest";
-import { createMesh, type Mesh, type Workload } from "../mesh-certificates.ts";
+import { createMesh, type Mesh, type Workload } from "../../pki/test-mesh.ts";
 import { connectPlain, connectSecurely, ending, readAll, startServer } from "../mesh-proxies.ts";
 import { type ProxyProgram, startProxyProgram } from "./proxy-program.ts";
 import { ping, startTraffic } from "./traffic.ts";

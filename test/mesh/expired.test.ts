@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from "vitest";
-import { createMesh, type Mesh } from "../mesh-certificates.ts";
+import { createMesh, type Mesh } from "../../pki/test-mesh.ts";
 import { refusedClient, refusedUpstream } from "./refused-peers.ts";
 
 const SUBNET = "127.83.8";

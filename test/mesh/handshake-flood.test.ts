@@ -1,9 +1,7 @@
-import { once } from "node:events";
-import { createServer, type AddressInfo, type Socket } from "node:net";
-import { connect } from "node:tls";
 import { expect, test } from "vitest";
-import { createMesh } from "../mesh-certificates.ts";
-import { connectPlain, connectSecurely, freePort, startServer } from "../mesh-proxies.ts";
+import { clientHello } from "../client-hello.ts";
+import { createMesh } from "../../pki/test-mesh.ts";
+import { bindIngress, connectPlain, connectSecurely, freePort, startServer } from "../mesh-proxies.ts";
 import { startProxyProgram } from "./proxy-program.ts";
 import { ping } from "./traffic.ts";
 
@@ -11,30 +9,13 @@ const PROXY = "127.79.5.1";
 const APPLICATION = "127.79.5.2";
 const FLOOD = 600;
 
-/** What a client says first. The server answers it with all the work of a handshake. */
-async function clientHello(): Promise<Buffer> {
-  const server = createServer().listen(0, APPLICATION);
-  await once(server, "listening");
-  const client = connect({ host: APPLICATION, port: (server.address() as AddressInfo).port });
-  client.on("error", () => {});
-  const [socket] = (await once(server, "connection")) as [Socket];
-  const [hello] = (await once(socket, "data")) as [Buffer];
-  client.destroy();
-  server.close();
-  return hello;
-}
-
 test("a flood of handshakes from one address leaves a client of another one served within a second", async () => {
   const mesh = await createMesh();
   const workload = await mesh.issue();
   const port = await startServer(APPLICATION, (socket) => void socket.pipe(socket));
   const adminPort = await freePort("127.0.0.1");
   await startProxyProgram(mesh, workload, {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: PROXY,
-    CONTRAST_INGRESS_TARGET: APPLICATION,
-    CONTRAST_INGRESS_PORTS: `${port}`,
+    ...bindIngress(PROXY, APPLICATION, port),
     CONTRAST_ADMIN_PORT: `${adminPort}`,
   });
   const hello = await clientHello();

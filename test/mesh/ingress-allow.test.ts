@@ -1,7 +1,15 @@
 import { once } from "node:events";
 import { beforeAll, expect, test } from "vitest";
-import { createMesh, type Mesh } from "../mesh-certificates.ts";
-import { connectSecurely, ending, readAll, refusals, startLiveProxy, startServer } from "../mesh-proxies.ts";
+import { createMesh, type Mesh } from "../../pki/test-mesh.ts";
+import {
+  bindIngress,
+  connectSecurely,
+  ending,
+  readAll,
+  refusals,
+  startLiveProxy,
+  startServer,
+} from "../mesh-proxies.ts";
 
 /** Which workloads of the mesh may connect to a port. */
 
@@ -25,11 +33,7 @@ async function start(
   });
   const free = await startServer(APPLICATION, (socket) => void socket.pipe(socket));
   const { lines } = await startLiveProxy(mesh, await mesh.issue(), {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: PROXY,
-    CONTRAST_INGRESS_TARGET: APPLICATION,
-    CONTRAST_INGRESS_PORTS: `${port},${free}`,
+    ...bindIngress(PROXY, APPLICATION, port, free),
     CONTRAST_INGRESS_ALLOW: `${port}=${names}`,
   });
   return { port, free, codes: () => refusals(lines).map(({ code }) => code), seen: () => seen };

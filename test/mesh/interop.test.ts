@@ -4,7 +4,7 @@ import { writeFile } from "node:fs/promises";
 import { createServer as createHttp2Server, type Http2Server } from "node:http2";
 import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import { createMesh, type Mesh, type Workload } from "../mesh-certificates.ts";
+import { createMesh, type Mesh, type Workload } from "../../pki/test-mesh.ts";
 import { refusals, startLiveProxy, type StartedProxy, startServer } from "../mesh-proxies.ts";
 
 /** Clients that know nothing of this project; curl and openssl are in test/interop.test.ts. */

@@ -1,7 +1,8 @@
 import { beforeAll, expect, test } from "vitest";
 import { createServer } from "node:tls";
-import { createMesh, type Mesh, type Workload } from "../mesh-certificates.ts";
+import { createMesh, type Mesh, type Workload } from "../../pki/test-mesh.ts";
 import {
+  bindIngress,
   connectPlain,
   connectSecurely,
   ending,
@@ -17,7 +18,7 @@ const APPLICATION = "127.77.14.2";
 
 let mesh: Mesh;
 let good: Workload;
-/** What OpenSSL reads of a chain at most is 100 KiB (SSL_CTX_set_max_cert_list(3)). */
+/** Longer than the 100 KiB that OpenSSL reads of a chain at most (SSL_CTX_set_max_cert_list(3)). */
 let tooLong: Workload;
 
 beforeAll(async () => {
@@ -29,13 +30,7 @@ beforeAll(async () => {
 
 async function startIngress(): Promise<StartedProxy & { readonly port: number }> {
   const port = await startServer(APPLICATION, (socket) => void socket.pipe(socket));
-  const proxy = await startLiveProxy(mesh, good, {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: PROXY,
-    CONTRAST_INGRESS_TARGET: APPLICATION,
-    CONTRAST_INGRESS_PORTS: `${port}`,
-  });
+  const proxy = await startLiveProxy(mesh, good, { ...bindIngress(PROXY, APPLICATION, port) });
   return { ...proxy, port };
 }
 
@@ -43,7 +38,7 @@ test("a client whose chain is too long is refused, and others are served", async
   const { port, lines } = await startIngress();
   const socket = connectSecurely(mesh, tooLong, { host: PROXY, port });
   expect(await ending(socket)).not.toBe("clean");
-  await expect.poll(() => refusals(lines)).toMatchObject([{ code: "tls_handshake" }]);
+  await expect.poll(() => refusals(lines)).toMatchObject([{ code: "handshake_too_large" }]);
   const other = connectSecurely(mesh, good, { host: PROXY, port });
   other.end("hello");
   expect(String(await readAll(other))).toBe("hello");
@@ -63,5 +58,5 @@ test("an upstream whose chain is too long is refused with a reset", async () => 
   const rule = { CONTRAST_EGRESS_PROXY_CONFIG: `a#${PROXY}:${port}#${APPLICATION}:${port}` };
   const { lines } = await startLiveProxy(mesh, good, rule);
   expect(await ending(connectPlain(PROXY, port))).toBe("ECONNRESET");
-  expect(refusals(lines)).toMatchObject([{ code: "tls_handshake" }]);
+  expect(refusals(lines)).toMatchObject([{ code: "handshake_too_large" }]);
 });

@@ -1,6 +1,6 @@
 import { rm } from "node:fs/promises";
 import { onTestFinished } from "vitest";
-import { type Mesh, type Workload, writeTlsConfig } from "../mesh-certificates.ts";
+import { type Mesh, type Workload, writeTlsConfig } from "../../pki/test-mesh.ts";
 import { type Program, startProgram } from "../programs.ts";
 
 export interface ProxyProgram extends Program {

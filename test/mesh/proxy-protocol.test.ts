@@ -8,8 +8,9 @@ import { join } from "node:path";
 import { spawn } from "node:child_process";
 import type { TLSSocket } from "node:tls";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
-import { createMesh, type Mesh, type Workload } from "../mesh-certificates.ts";
+import { createMesh, type Mesh, type Workload } from "../../pki/test-mesh.ts";
 import {
+  bindIngress,
   connectPlain,
   connectSecurely,
   freePort,
@@ -143,11 +144,7 @@ test("other ports are told nothing", async () => {
   const port = await startServer(APPLICATION, (socket) => void socket.pipe(socket));
   const other = await freePort(APPLICATION);
   await startLiveProxy(mesh, await mesh.issue(), {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: PROXY,
-    CONTRAST_INGRESS_TARGET: APPLICATION,
-    CONTRAST_INGRESS_PORTS: `${port},${other}`,
+    ...bindIngress(PROXY, APPLICATION, port, other),
     CONTRAST_INGRESS_PROXY_PROTOCOL: `${other}`,
   });
   const { got } = await exchange(await secure(connectSecurely(mesh, client, { host: PROXY, port })));

@@ -1,7 +1,8 @@
 import { createServer } from "node:tls";
 import { expect } from "vitest";
-import type { Mesh, Workload } from "../mesh-certificates.ts";
+import type { Mesh, Workload } from "../../pki/test-mesh.ts";
 import {
+  bindIngress,
   connectPlain,
   connectSecurely,
   ending,
@@ -27,11 +28,7 @@ export async function refusedClient({ mesh, peer, subnet }: Refusal): Promise<Lo
   const [proxy, application] = [`${subnet}.1`, `${subnet}.2`];
   const port = await startServer(application, () => seen++);
   const lines = await startProxy(mesh, await mesh.issue({ sans: ["server"] }), {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: proxy,
-    CONTRAST_INGRESS_TARGET: application,
-    CONTRAST_INGRESS_PORTS: `${port}`,
+    ...bindIngress(proxy, application, port),
   });
   const socket = connectSecurely(mesh, peer, { host: proxy, port });
   socket.write("hello");

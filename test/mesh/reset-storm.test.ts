@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import type { Socket } from "node:net";
 import { expect, test } from "vitest";
-import { createMesh } from "../mesh-certificates.ts";
-import { connectPlain, connectSecurely, startLiveProxy, startServer } from "../mesh-proxies.ts";
+import { createMesh } from "../../pki/test-mesh.ts";
+import { bindIngress, connectPlain, connectSecurely, startLiveProxy, startServer } from "../mesh-proxies.ts";
 import { ping } from "./traffic.ts";
 
 const PROXY = "127.79.4.1";
@@ -13,13 +13,7 @@ test("clients that reset at every stage at once leave nothing open, and a good c
   const mesh = await createMesh();
   const workload = await mesh.issue();
   const port = await startServer(APPLICATION, (socket) => void socket.pipe(socket));
-  const { watch } = await startLiveProxy(mesh, workload, {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: PROXY,
-    CONTRAST_INGRESS_TARGET: APPLICATION,
-    CONTRAST_INGRESS_PORTS: `${port}`,
-  });
+  const { telemetry } = await startLiveProxy(mesh, workload, { ...bindIngress(PROXY, APPLICATION, port) });
   const good = connectSecurely(mesh, workload, { host: PROXY, port });
   await ping(good);
 
@@ -60,9 +54,9 @@ test("clients that reset at every stage at once leave nothing open, and a good c
   const sockets = await Promise.all(stages.flatMap((stage) => Array.from({ length: STORM }, stage)));
   for (const socket of sockets) socket.resetAndDestroy();
   await ping(good);
-  const counts = watch.metrics.rule("ingress", "(none)");
+  const counts = telemetry.metrics.rule("ingress", "(none)");
   await expect.poll(() => counts.open, { timeout: 10_000 }).toBe(1);
-  expect(watch.admission.ingress.inside).toBe(1);
-  expect(watch.admission.handshakes.inside).toBe(0);
+  expect(telemetry.admission.ingress.inside).toBe(1);
+  expect(telemetry.admission.handshakes.inside).toBe(0);
   expect(counts.ended.refused + counts.ended.broken).toBe(stages.length * STORM);
 });

@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { createServer, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
-import { TICKET_KEY_LIFETIME_MS } from "../../mesh-proxy/live-credentials.ts";
-import { createMesh, type Mesh, type Workload } from "../mesh-certificates.ts";
+import { TICKET_KEY_LIFETIME_MS } from "../../mesh-proxy/tls/live-credentials.ts";
+import { createMesh, type Mesh, type Workload } from "../../pki/test-mesh.ts";
 import {
+  bindIngress,
   connectPlain,
   connectSecurely,
   ending,
@@ -37,11 +38,7 @@ async function startIngress(): Promise<{ proxy: StartedProxy; port: number; othe
   const port = await startServer(APPLICATION, (socket) => void socket.pipe(socket));
   const other = await startServer(APPLICATION, (socket) => void socket.pipe(socket));
   const proxy = await startLiveProxy(mesh, server, {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: PROXY,
-    CONTRAST_INGRESS_TARGET: APPLICATION,
-    CONTRAST_INGRESS_PORTS: `${port},${other}`,
+    ...bindIngress(PROXY, APPLICATION, port, other),
     CONTRAST_INGRESS_ALLOW: `${other}=somebody-else`,
     CONTRAST_TLS_MIN: "1.2",
   });

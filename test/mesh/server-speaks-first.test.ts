@@ -1,16 +1,11 @@
-import { beforeAll, describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { readAll } from "../mesh-proxies.ts";
-import { carryOver, WAYS } from "../ways.ts";
 import { startThroughMesh } from "./through-mesh.ts";
 
-describe.each(WAYS)("by %s", (way) => {
-  beforeAll(async () => carryOver(way));
-
-  test("a server that speaks first is heard by a client that says nothing", async () => {
-    const { connect } = await startThroughMesh({
-      subnet: "127.83.4",
-      application: (socket) => void socket.end("220 ready"),
-    });
-    expect(String(await readAll(connect()))).toBe("220 ready");
+test("a server that speaks first is heard by a client that says nothing", async () => {
+  const { connect } = await startThroughMesh({
+    subnet: "127.83.4",
+    application: (socket) => void socket.end("220 ready"),
   });
+  expect(String(await readAll(connect()))).toBe("220 ready");
 });

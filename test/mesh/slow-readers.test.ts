@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { expect, test } from "vitest";
-import { createMesh } from "../mesh-certificates.ts";
-import { connectSecurely, startServer } from "../mesh-proxies.ts";
+import { createMesh } from "../../pki/test-mesh.ts";
+import { bindIngress, connectSecurely, startServer } from "../mesh-proxies.ts";
 import { residentMemory } from "./process-state.ts";
 import { startProxyProgram } from "./proxy-program.ts";
 import { ping } from "./traffic.ts";
@@ -29,13 +29,7 @@ test("readers that don't read cost 256 KiB each at most, and others are served",
       });
     });
   });
-  const { child } = await startProxyProgram(mesh, workload, {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: PROXY,
-    CONTRAST_INGRESS_TARGET: APPLICATION,
-    CONTRAST_INGRESS_PORTS: `${port}`,
-  });
+  const { child } = await startProxyProgram(mesh, workload, { ...bindIngress(PROXY, APPLICATION, port) });
   const pid = child.pid ?? 0;
   const readers: Socket[] = [];
   for (let i = 0; i < READERS; i++) {

@@ -1,8 +1,8 @@
 import type { Socket } from "node:net";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { createMesh, type Mesh, type Workload } from "../mesh-certificates.ts";
-import { connectPlain, startLiveProxy, type StartedProxy, startServer } from "../mesh-proxies.ts";
+import { createMesh, type Mesh, type Workload } from "../../pki/test-mesh.ts";
+import { bindIngress, connectPlain, startLiveProxy, type StartedProxy, startServer } from "../mesh-proxies.ts";
 
 /** A client, its mesh proxy, mutual TLS, the application's mesh proxy, the application. */
 export interface ThroughMesh {
@@ -35,11 +35,7 @@ export async function startThroughMesh({
   const host = { egress: `${subnet}.1`, ingress: `${subnet}.2`, application: `${subnet}.3` };
   const port = await startServer(host.application, application);
   const ingress = await startLiveProxy(mesh, server, {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: host.ingress,
-    CONTRAST_INGRESS_TARGET: host.application,
-    CONTRAST_INGRESS_PORTS: `${port}`,
+    ...bindIngress(host.ingress, host.application, port),
     ...variables,
   });
   const egress = await startLiveProxy(mesh, client, {

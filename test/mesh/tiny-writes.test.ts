@@ -22,7 +22,7 @@ test("bytes that are written one by one arrive, in order and all of them", async
   }
   socket.end();
   expect(sha256Hex(await received)).toBe(sha256Hex(sent));
-  const counts = ingress.watch.metrics.rule("ingress", "(none)");
+  const counts = ingress.telemetry.metrics.rule("ingress", "(none)");
   await expect.poll(() => counts.ended.completed).toBe(1);
   expect([counts.bytes("up"), counts.bytes("down")]).toEqual([BYTES, BYTES]);
 });

@@ -1,8 +1,16 @@
 import { once } from "node:events";
 import { createServer, type ConnectionOptions, type TlsOptions, type TLSSocket } from "node:tls";
 import { beforeAll, expect, test } from "vitest";
-import { createMesh, type Mesh, type Workload } from "../mesh-certificates.ts";
-import { connectPlain, connectSecurely, ending, refusals, startLiveProxy, startServer } from "../mesh-proxies.ts";
+import { createMesh, type Mesh, type Workload } from "../../pki/test-mesh.ts";
+import {
+  bindIngress,
+  connectPlain,
+  connectSecurely,
+  ending,
+  refusals,
+  startLiveProxy,
+  startServer,
+} from "../mesh-proxies.ts";
 
 /** What TLS the proxy speaks: versions, groups, cipher suites. */
 
@@ -20,11 +28,7 @@ beforeAll(async () => {
 async function startIngress(oldest: "1.2" | "1.3"): Promise<{ port: number; codes: () => unknown[] }> {
   const port = await startServer(APPLICATION, (socket) => void socket.pipe(socket));
   const { lines } = await startLiveProxy(mesh, workload, {
-    CONTRAST_INGRESS_PROXY_CONFIG: "",
-    CONTRAST_INGRESS_MODE: "bind",
-    CONTRAST_INGRESS_BIND: PROXY,
-    CONTRAST_INGRESS_TARGET: APPLICATION,
-    CONTRAST_INGRESS_PORTS: `${port}`,
+    ...bindIngress(PROXY, APPLICATION, port),
     CONTRAST_TLS_MIN: oldest,
   });
   return { port, codes: () => refusals(lines).map(({ code }) => code) };

@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from "vitest";
-import { createMesh, type Mesh } from "../mesh-certificates.ts";
+import { createMesh, type Mesh } from "../../pki/test-mesh.ts";
 import { refusedUpstream } from "./refused-peers.ts";
 
 let mesh: Mesh;

@@ -12,10 +12,11 @@ import { type Program, startProgram } from "../programs.ts";
 
 const root = join(import.meta.dirname, "../..");
 const isRoot = process.getuid?.() === 0;
-const NAMESPACES = isRoot ? ["--net", "--mount"] : ["--map-root-user", "--net", "--mount"];
+/** One after the other: /proc/net belongs to whoever is uid 0 when the network namespace is made. */
+const NAMESPACES = ["unshare", ...(isRoot ? [] : ["--map-root-user", "unshare"]), "--net", "--mount"];
 
 /** Why there can be no pods here, or undefined. */
-export const NO_PODS = whyNot(["unshare", ...NAMESPACES, "iptables", "-t", "mangle", "-S"]);
+export const NO_PODS = whyNot([...NAMESPACES, "iptables", "-t", "mangle", "-S"]);
 
 /** Why a plain user can't have a capability here, or undefined. */
 export const NO_PLAIN_USER = isRoot
@@ -35,13 +36,15 @@ export const asRoot = (capabilities = "+net_admin"): string[] => [
   `--inh-caps=-all,${capabilities}`,
   `--bounding-set=-all,${capabilities}`,
 ];
-export const asPlainUser = (capabilities: string): string[] => [
+export const asPlainUser = (capabilities: string, groups = "--clear-groups"): string[] => [
   ...asRoot(capabilities),
   `--ambient-caps=-all,${capabilities}`,
   "--reuid=65532",
   "--regid=65532",
-  "--clear-groups",
+  groups,
 ];
+/** Runs what follows as on a kernel without nf_tables. */
+export const WITHOUT_NF_TABLES = [process.execPath, join(root, "test/netns/old-kernel.ts"), "/usr/bin/env"];
 
 function whyNot([command = "", ...args]: readonly string[]): string | undefined {
   try {
@@ -84,7 +87,7 @@ export class Network {
   }
 
   static async create(): Promise<Network> {
-    const holder = await hold(["unshare", ...NAMESPACES]);
+    const holder = await hold(NAMESPACES);
     onTestFinished(() => void holder.stdin?.end());
     const network = new Network(holder);
     network.#ip("link add bridge type bridge");

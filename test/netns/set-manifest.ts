@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { UserAPI } from "../../api/userapi_pb.ts";
 import { ChannelClient } from "../../channel/client.ts";
-import { selfSigned } from "../../channel/tls.ts";
 import { generateEcKey } from "../../pki/keys.ts";
 
 /**
@@ -9,7 +8,7 @@ import { generateEcKey } from "../../pki/keys.ts";
  */
 const [target = "", ...files] = process.argv.slice(2);
 const [manifest = Buffer.alloc(0), ...policies] = files.map((file) => readFileSync(file));
-const identity = await selfSigned(await generateEcKey("P-256"), new Date());
-const client = new ChannelClient({ target, identity, handshakeMs: 10_000 });
+const keys = await generateEcKey("P-256");
+const client = new ChannelClient({ target, keys, handshakeMs: 10_000 });
 await client.call(UserAPI.method.setManifest, { manifest, policies }, new Date(Date.now() + 10_000));
 client.close();

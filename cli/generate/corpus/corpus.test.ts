@@ -1,3 +1,4 @@
+import { MESH_PROXY } from "../../../policy/own-images.ts";
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { expect, test } from "vitest";
@@ -5,9 +6,9 @@ import { parseAllDocuments } from "yaml";
 import { INITDATA_ANNOTATION } from "../../../manifest/initdata.ts";
 import { INITIALIZER } from "../initializer.ts";
 import { CERTIFICATES } from "../inject.ts";
-import { MESH_PROXY } from "../mesh-proxy-container.ts";
-import { parseResourceFile } from "../resource-file.ts";
-import { cacheImage, type Loose, workspace } from "../test-workspace.ts";
+import { parseResourceFile } from "../../../kubernetes/resource-file.ts";
+import { type Loose } from "../../../kubernetes/test-files.ts";
+import { cacheImage, workspace } from "../test-workspace.ts";
 
 /**
  * Resources in the shapes that Helm, kustomize, kubectl, editors and years leave, all of them given to `generate` at

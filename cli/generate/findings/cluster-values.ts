@@ -1,6 +1,7 @@
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
-import { allContainers, type EnvironmentVariable } from "../pod-spec.ts";
+import { MESH_PROXY } from "../../../policy/own-images.ts";
+import { allContainers, type EnvironmentVariable } from "../../../kubernetes/pod-spec.ts";
 
 /** Variables whose values are not in the resource: whoever runs the cluster chooses them, and nobody attests them. */
 export function clusterValueFindings({ spec, places }: PreparedPod): Finding[] {
@@ -11,6 +12,8 @@ export function clusterValueFindings({ spec, places }: PreparedPod): Finding[] {
   for (const { name, env, envFrom } of allContainers(spec)) {
     const chosen = (env ?? [])
       .filter(({ valueFrom }) => valueFrom)
+      // With a wrong one the mesh proxy does not start, and nothing else comes of it.
+      .filter((variable) => name !== MESH_PROXY || variable.name !== "CONTRAST_INGRESS_BIND")
       .map((variable) => `${variable.name} (${kindOf(variable)})`);
     if (chosen.length > 0) {
       const hint = "the host chooses and reads them: no policy can tell which values are right";

@@ -1,6 +1,6 @@
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
-import { allContainers } from "../pod-spec.ts";
+import { allContainers } from "../../../kubernetes/pod-spec.ts";
 
 /** What is the host's: a confidential VM has no part in it. */
 const NAMESPACES = ["hostNetwork", "hostPID", "hostIPC"] as const;

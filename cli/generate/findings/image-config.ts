@@ -1,9 +1,9 @@
-import type { ResolvedImages } from "../../images/resolved-image.ts";
+import type { ResolvedImages } from "../../../registry/resolved-image.ts";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
-import { ownImageConfig } from "../own-images.ts";
-import { withImageVolumes, withoutCommand, withoutUser } from "../policy/policy.ts";
-import { allContainers } from "../pod-spec.ts";
+import { ownImageConfig } from "../../../policy/own-images.ts";
+import { withImageVolumes, withoutCommand, withoutUser } from "../../../policy/policy.ts";
+import { allContainers } from "../../../kubernetes/pod-spec.ts";
 
 /** Containers that take from their image what is not known, or what the host can change. */
 export function imageConfigFindings({ spec, places }: PreparedPod, images: ResolvedImages): Finding[] {

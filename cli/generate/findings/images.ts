@@ -1,8 +1,8 @@
-import type { ImageProblem, ImageProblemKind } from "../../images/problem.ts";
+import type { ImageProblem, ImageProblemKind } from "../../../registry/problem.ts";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
-import { ownImageConfig } from "../own-images.ts";
-import { allContainers } from "../pod-spec.ts";
+import { ownImageConfig } from "../../../policy/own-images.ts";
+import { allContainers } from "../../../kubernetes/pod-spec.ts";
 
 /** Nobody is to blame: the policy is then as strict as ever, and knows less. */
 const UNASKED: ReadonlySet<ImageProblemKind> = new Set(["unreachable", "not_cached"]);

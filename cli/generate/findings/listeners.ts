@@ -1,8 +1,8 @@
+import { MESH_PROXY } from "../../../policy/own-images.ts";
 import { formatEndpoint } from "../../../mesh-rules/endpoint.ts";
 import { ANNOTATION } from "../annotations.ts";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
-import { MESH_PROXY } from "../mesh-proxy-container.ts";
 import { meshOf } from "./mesh.ts";
 
 interface Listener {
@@ -13,7 +13,7 @@ interface Listener {
   readonly where: string;
 }
 
-/** Of the mesh proxy (design §2): the rules of iptables lead to these, on loopback. */
+/** Of the mesh proxy (docs/design.md §2): the rules of iptables lead to these, on loopback. */
 const INGRESS_PORTS = [15_006, 15_007];
 
 /** What the mesh proxy is to listen at, where another one of the pod listens already. */

@@ -1,7 +1,7 @@
-import { quote } from "../../../runtime/environment.ts";
+import { quote } from "../../../runtime/fault.ts";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
-import type { Container } from "../pod-spec.ts";
+import type { Container } from "../../../kubernetes/pod-spec.ts";
 
 /**
  * The memory of a VM is fixed when it starts: the sum of the limits of the containers that run all the time, and what the

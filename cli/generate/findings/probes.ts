@@ -2,26 +2,19 @@ import type { IngressRule } from "../../../mesh-rules/ingress-rules.ts";
 import { parsePort } from "../../../runtime/variables.ts";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
-import { allContainers, type Action, type Container } from "../pod-spec.ts";
+import { actionsOf, allContainers, type Action, type Container } from "../../../kubernetes/pod-spec.ts";
 import { meshOf } from "./mesh.ts";
 
-/** What the kubelet connects to a container for, from outside the pod and without a certificate. */
-const ACTIONS = [
-  ["startupProbe"],
-  ["readinessProbe"],
-  ["livenessProbe"],
-  ["lifecycle", "postStart"],
-  ["lifecycle", "preStop"],
-] as const;
-
-/** Probes at ports where the mesh proxy asks for a client certificate, or speaks TLS while they don't. */
+/** Probes, from outside the pod and without a certificate, at ports where the mesh proxy asks for a client certificate, or speaks TLS while they don't. */
 export function probeFindings({ spec, places }: PreparedPod): Finding[] {
-  const { ingress, adminPort } = meshOf(spec);
+  const mesh = meshOf(spec);
+  const { adminPort } = mesh;
+  // The kubelet comes from outside: in mode `bind` it finds the mesh proxy at these ports, too.
+  const ingress = mesh.ingress ?? mesh.bound?.rules;
   if (ingress === undefined) return [];
   return allContainers(spec).flatMap((container) =>
-    ACTIONS.flatMap((path): Finding[] => {
-      const action = path[0] === "lifecycle" ? container.lifecycle?.[path[1]] : container[path[0]];
-      const probe = action ? networkProbe(action) : undefined;
+    actionsOf(container).flatMap(({ path, action }): Finding[] => {
+      const probe = networkProbe(action);
       const port = probe && portOf(probe.port, container);
       if (probe === undefined || port === undefined || port === adminPort) return [];
       const got = faultOf(

@@ -1,14 +1,22 @@
-import type { Resolution } from "../../images/resolve.ts";
+import { podSecurityLabels } from "../../../kubernetes/pod-security.ts";
+import type { ResourceFile } from "../../../kubernetes/resource-file.ts";
+import { findServices } from "../../../kubernetes/services.ts";
+import type { Resolution } from "../../../registry/resolve.ts";
 import type { PreparedPod } from "../edit-pods.ts";
 import { byPlace, type Finding } from "../finding.ts";
 import { clusterValueFindings } from "./cluster-values.ts";
 import { coordinatorFindings } from "./coordinator.ts";
+import { drainFindings } from "./drain.ts";
 import { hostAccessFindings } from "./host-access.ts";
 import { imageConfigFindings } from "./image-config.ts";
 import { imageFindings } from "./images.ts";
 import { ingressPortFindings } from "./ingress-ports.ts";
+import { ingressBindFindings } from "./ingress-bind.ts";
+import { initializerFindings } from "./initializer.ts";
+import { keyGroupFindings } from "./key-group.ts";
 import { listenerFindings } from "./listeners.ts";
 import { memoryFindings } from "./memory.ts";
+import { podSecurityFindings } from "./pod-security.ts";
 import { probeFindings } from "./probes.ts";
 import { sidecarFindings } from "./sidecar.ts";
 import { volumeFindings } from "./volumes.ts";
@@ -22,13 +30,31 @@ const RULES: readonly ((pod: PreparedPod) => Finding[])[] = [
   memoryFindings,
   clusterValueFindings,
   sidecarFindings,
+  initializerFindings,
+  ingressBindFindings,
 ];
 
-/** All that is to be said about the pods, by file and line. */
-export function review(pods: readonly PreparedPod[], { images, problems }: Resolution): Finding[] {
+/**
+ * All that is to be said about the pods, by file and line.
+ *
+ * @param files that the pods come from, and others
+ */
+export function review(
+  pods: readonly PreparedPod[],
+  { images, problems }: Resolution,
+  files: readonly ResourceFile[],
+): Finding[] {
+  const labels = podSecurityLabels(files);
+  const services = findServices(files);
   return [
     ...coordinatorFindings(pods),
     ...imageFindings(pods, problems),
-    ...pods.flatMap((pod) => [...RULES.flatMap((rule) => rule(pod)), ...imageConfigFindings(pod, images)]),
+    ...pods.flatMap((pod) => [
+      ...RULES.flatMap((rule) => rule(pod)),
+      ...imageConfigFindings(pod, images),
+      ...keyGroupFindings(pod, images),
+      ...podSecurityFindings(pod, labels),
+      ...drainFindings(pod, services),
+    ]),
   ].toSorted(byPlace);
 }

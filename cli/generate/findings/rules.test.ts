@@ -231,3 +231,120 @@ test("warns of a job that a mesh proxy would keep from ending", async () => {
     expect.stringContaining("a Job whose mesh proxy is an ordinary container: it never completes"),
   ]);
 });
+
+test("warns of an ingress whose ports nobody closes before the mesh proxy runs", async () => {
+  const annotations = ingress("web#8080#false");
+  const warning = [
+    'warning at "contrast.edgeless.systems/servicemesh-ingress: web#8080#false": an ingress, and no Initializer that closes the pod\'s ports before all else runs, want the Initializer first, without skip-initializer',
+  ];
+  const containers = [port(8080)];
+  expect(await reviewed({ annotations, containers })).toEqual([]);
+  expect(await reviewed({ annotations, containers }, { skipInitializer: true })).toEqual(warning);
+  expect(await reviewed({ annotations: { ...annotations, "skip-initializer": "true" }, containers })).toEqual(warning);
+  const egress = { "servicemesh-egress": "db#127.137.0.1:5432#db:5432" };
+  expect(await reviewed({ annotations: egress, containers }, { skipInitializer: true })).toEqual([]);
+});
+
+test("warns of applications that have no group in common to read the key", async () => {
+  const as = (name: string, runAsUser: number, runAsGroup?: number): object => ({
+    ...WEB,
+    name,
+    securityContext: { runAsUser, ...(runAsGroup !== undefined && { runAsGroup }) },
+  });
+  const apart = [as("a", 1000, 2000), as("b", 1001), as("c", 0)];
+  expect(await reviewed({ containers: apart })).toEqual([
+    'warning at "- name: a": users of several groups: a (1000:2000), b (1001:1001); only root can read the key and the secret, want contrast.edgeless.systems/key-group with the group that may, or empty if none needs them',
+  ]);
+  expect(await reviewed({ containers: apart }, { skipInitializer: true })).toEqual([]);
+  for (const group of ["2000", ""]) {
+    expect(await reviewed({ containers: apart, annotations: { "key-group": group } })).toEqual([]);
+  }
+  const spec = { securityContext: { fsGroup: 3000 } };
+  expect(await reviewed({ spec, containers: apart })).toEqual([]);
+  expect(await reviewed({ spec, containers: apart, annotations: { "key-group": "2000" } })).toEqual([
+    'warning at "contrast.edgeless.systems/key-group: "2000"": 2000, but files in the pod\'s volumes get its fsGroup, 3000, want 3000, or no key-group',
+  ]);
+});
+
+const namespace = (labels: Record<string, string>): Record<string, string> => {
+  const named = Object.entries(labels).map(([mode, level]) => `pod-security.kubernetes.io/${mode}: ${level}`);
+  return { "ns.yml": `apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {${named.join(", ")}}}\n` };
+};
+const SECURED = {
+  ...WEB,
+  ports: [{ containerPort: 8080 }],
+  securityContext: {
+    allowPrivilegeEscalation: false,
+    runAsNonRoot: true,
+    runAsUser: 1000,
+    runAsGroup: 1000,
+    capabilities: { drop: ["ALL"] },
+    seccompProfile: { type: "RuntimeDefault" },
+  },
+};
+
+/** As the table in docs/generate.md has it. */
+test.for([
+  ["an ingress", ingress("web#8080#false"), "metal-qemu-snp", "privileged"],
+  ["an ingress", ingress("web#8080#false"), "simulated", "privileged"],
+  ["no mesh", {}, "metal-qemu-snp", "privileged"],
+  ["no mesh, and the default deny", { "keep-default-deny": "true" }, "metal-qemu-snp", "baseline"],
+  ["no mesh", {}, "simulated", "restricted"],
+  ["an egress", { ...egress("127.137.0.1:5432"), "keep-default-deny": "true" }, "metal-qemu-snp", "baseline"],
+  ["an egress", egress("127.137.0.1:5432"), "simulated", "restricted"],
+  [
+    "a bound ingress",
+    { ...ingress("web#8080#false"), "servicemesh-ingress-mode": "bind", "keep-default-deny": "true" },
+    "metal-qemu-snp",
+    "baseline",
+  ],
+  ["a bound ingress", { ...ingress("web#8080#false"), "servicemesh-ingress-mode": "bind" }, "simulated", "restricted"],
+] as const)("a pod with %s on %s fits level %s", async ([, annotations, referenceValues, level]) => {
+  const files = namespace({ enforce: "restricted" });
+  const lines = await reviewed({ annotations, containers: [SECURED], files }, { referenceValues });
+  const complaints = lines.filter((line) => line.includes("the namespace has level"));
+  const complaint = new RegExp(`level restricted \\(enforce, .*ns\\.yml:3:.*want level ${level},`);
+  expect(complaints).toEqual(level === "restricted" ? [] : [expect.stringMatching(complaint)]);
+});
+
+test("says what is refused before what is warned of", async () => {
+  const of = async (labels: Record<string, string>): Promise<string[]> =>
+    reviewed({ containers: [SECURED], files: namespace(labels) }, {});
+  const what = "contrast-initializer: capability NET_ADMIN, contrast-initializer: capability NET_RAW";
+  const [refused, ...others] = await of({ enforce: "baseline", warn: "restricted" });
+  expect(refused).toMatch(
+    new RegExp(
+      `^warning at "apiVersion: apps/v1": the namespace has level baseline \\(enforce.*which refuses ${what}, want`,
+    ),
+  );
+  expect(others).toEqual([]);
+  expect(await of({ enforce: "privileged", audit: "restricted" })).toEqual([
+    expect.stringMatching(/level restricted \(audit.*which complains of .*runAsUser is 0, want level privileged/),
+  ]);
+});
+
+test("says loudly what mode bind does not protect, and refuses it without a port", async () => {
+  const annotations = { ...ingress("web#8080#false"), "servicemesh-ingress-mode": "bind" };
+  const ports = [{ containerPort: 8080 }, { containerPort: 9090 }];
+  expect(await reviewed({ annotations, containers: [{ ...WEB, ports }] })).toEqual([
+    'warning at "contrast.edgeless.systems/servicemesh-ingress-mode: bind": mode bind: only connections to ports 8080, 9090 of the mesh proxy are checked; whatever else in the pod listens beyond loopback is open to everybody, in plain text, want mode transparent, or applications that listen at 127.0.0.1 alone',
+  ]);
+  expect(await reviewed({ annotations: { ...annotations, ...ingress("") } })).toEqual([
+    'error at "contrast.edgeless.systems/servicemesh-ingress-mode: bind": mode bind, and no port to listen at, want containerPort of the applications, or ingress rules',
+  ]);
+});
+
+test("warns of an application behind a Service that ends at once", async () => {
+  const service = (selector: string): Record<string, string> => ({
+    "service.yml": `apiVersion: v1\nkind: Service\nmetadata: {name: web-svc}\nspec: {selector: ${selector}, ports: [{port: 80}]}\n`,
+  });
+  const pod = { annotations: ingress("web#8080#false"), containers: [port(8080)], labels: { app: "web" } };
+  const warning =
+    'warning at "- name: web": web has no preStop hook: a restart loses connections that Service web-svc still sends, want lifecycle: { preStop: { sleep: { seconds: 5 } } }';
+  expect(await reviewed({ ...pod, files: service("{app: web}") })).toEqual([warning]);
+  expect(await reviewed({ ...pod, files: service("{app: web, tier: front}") })).toEqual([]);
+  expect(await reviewed({ ...pod, files: service("{}") })).toEqual([]);
+  expect(await reviewed({ ...pod, annotations: {}, files: service("{app: web}") })).toEqual([]);
+  const waiting = [{ ...WEB, ports: [{ containerPort: 8080 }], lifecycle: { preStop: { sleep: { seconds: 5 } } } }];
+  expect(await reviewed({ ...pod, containers: waiting, files: service("{app: web}") })).toEqual([]);
+});

@@ -1,6 +1,6 @@
+import { MESH_PROXY } from "../../../policy/own-images.ts";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
-import { MESH_PROXY } from "../mesh-proxy-container.ts";
 
 /** A job ends when all its ordinary containers have, and the mesh proxy does not. */
 export function sidecarFindings({ workload, spec, places }: PreparedPod): Finding[] {

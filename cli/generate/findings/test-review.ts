@@ -11,6 +11,10 @@ export interface Pod {
   readonly spec?: object;
   readonly workload?: object;
   readonly containers?: readonly object[];
+  /** Of the pod template. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /** More files of the deployment, by their names. */
+  readonly files?: Readonly<Record<string, string>>;
 }
 
 const MEMORY = { requests: { memory: "256Mi" }, limits: { memory: "256Mi" } };
@@ -19,12 +23,12 @@ const MEMORY = { requests: { memory: "256Mi" }, limits: { memory: "256Mi" } };
 export const WEB = { name: "web", image: "web:1", command: ["web"], resources: MEMORY };
 
 export async function findingsOf(
-  { kind = "Deployment", annotations = {}, spec = {}, workload = {}, containers = [WEB] }: Pod,
+  { kind = "Deployment", annotations = {}, spec = {}, workload = {}, containers = [WEB], labels, files = {} }: Pod,
   options: object = {},
 ): Promise<{ readonly finding: Finding; readonly line: string }[]> {
   const named = Object.entries(annotations).map(([name, value]) => [`contrast.edgeless.systems/${name}`, value]);
   const template = {
-    metadata: { annotations: Object.fromEntries(named) as object },
+    metadata: { annotations: Object.fromEntries(named) as object, ...(labels !== undefined && { labels }) },
     spec: { runtimeClassName: "contrast-cc", containers, ...spec },
   };
   const text = stringify({
@@ -33,7 +37,7 @@ export async function findingsOf(
     metadata: { name: "web" },
     spec: { template, ...workload },
   });
-  const { run, dir } = await workspace({ "web.yml": text, "coordinator.yml": COORDINATOR });
+  const { run, dir } = await workspace({ "web.yml": text, "coordinator.yml": COORDINATOR, ...files });
   const findings = await run(options).then(
     (result) => result.findings,
     (error: unknown) => {

@@ -1,11 +1,12 @@
+import { MESH_PROXY } from "../../../policy/own-images.ts";
 import { posix } from "node:path";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
 import { INITIALIZER } from "../initializer.ts";
 import { CERTIFICATES, sourceOf } from "../inject.ts";
-import { MESH_PROXY } from "../mesh-proxy-container.ts";
-import { placeIn } from "../resource-file.ts";
-import { allContainers } from "../pod-spec.ts";
+import { SIMULATED_TEE } from "../simulated-tee.ts";
+import { placeIn } from "../../../kubernetes/resource-file.ts";
+import { allContainers } from "../../../kubernetes/pod-spec.ts";
 
 /** Volumes that are not the VM's own memory, and what is in the way of the one with the certificates. */
 export function volumeFindings(pod: PreparedPod): Finding[] {
@@ -51,7 +52,9 @@ const WANTED: Readonly<Record<string, string>> = {
 function sharedFindings({ spec, places }: PreparedPod): Finding[] {
   return (spec.volumes ?? []).flatMap((volume, index): Finding[] => {
     const source = sourceOf(volume);
-    if (source === "emptyDir" || volume.name === CERTIFICATES.volume) return [];
+    // Of the platform `simulated`: `generate` put it there, and takes it away on any other.
+    const isOwn = volume.name === CERTIFICATES.volume || volume.name === SIMULATED_TEE.volume;
+    if (source === "emptyDir" || isOwn) return [];
     return [shared(places.at("volumes", index), `${volume.name} as ${source}`, WANTED[source])];
   });
 }

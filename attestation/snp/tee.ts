@@ -1,0 +1,75 @@
+import { bringsIssuers } from "../endorsements/amd.ts";
+import { isUnreachable } from "../endorsements/error.ts";
+import type { Vendors } from "../endorsements/vendors.ts";
+import type { SnpEvidence } from "../evidence.ts";
+import { EvidenceCache } from "../evidence-cache.ts";
+import { digestOf } from "../path.ts";
+import { checkReportData } from "../report-data.ts";
+import type { BoundEvidence, SimulatedOptions, Tee, VerifyOptions } from "../tee.ts";
+import { parseCertificate } from "../x509.ts";
+import type { EndorsementKind } from "./certificate.ts";
+import { SNP_CLAIM_EXTENSIONS, snpClaims } from "./claims.ts";
+import type { SnpProduct } from "./product.ts";
+import { simulatedRoots } from "./roots.ts";
+import { verifySnpSignature } from "./signature.ts";
+import { type VerifiedSnpReport, verifySignedSnp, verifySnp } from "./verify.ts";
+
+/** SEV-SNP, and the software TEE, which imitates it. */
+export const SNP: Tee<"snp"> = {
+  verify,
+  verifySimulated,
+  complete: (evidence, vendors, use) => vendors.withVcek(evidence, use),
+  policyField: "HOST_DATA",
+  policyHash: ({ report }) => report.hostData.toString("hex"),
+  claims: snpClaims,
+  claimExtensions: SNP_CLAIM_EXTENSIONS,
+  chip: ({ chipId }) => chipId,
+};
+
+async function verify(
+  { evidence, reportData }: BoundEvidence<SnpEvidence>,
+  { snpAnchors: trustAnchors, now, highWater, vendors, cache, abandoned }: VerifyOptions,
+): Promise<VerifiedSnpReport> {
+  const { parse, keep } = (cache ?? new EvidenceCache()).begin();
+  const signed = verifySnpSignature(evidence, parse);
+  checkReportData(signed, reportData);
+  const { kind, product } = signed.endorsement;
+  const issuers = bringsIssuers(signed) ? [] : await vendors.issuers(kind, product);
+  abandoned?.throwIfAborted();
+  verifySignedSnp(signed, issuers, { trustAnchors, at: now() }, parse);
+  const crl = await snpCrl(evidence, kind, product, vendors);
+  abandoned?.throwIfAborted();
+  const verified = verifySignedSnp(signed, issuers, { trustAnchors, at: now(), crl }, parse);
+  highWater.raise(verified, true);
+  keep();
+  return verified;
+}
+
+async function snpCrl(
+  { crl: brought }: SnpEvidence,
+  kind: EndorsementKind,
+  product: SnpProduct,
+  vendors: Vendors,
+): Promise<Buffer> {
+  try {
+    return await vendors.snpCrl(kind, product);
+  } catch (error) {
+    if (isUnreachable(error) && brought !== undefined) return brought;
+    throw error;
+  }
+}
+
+/** Under the roots of software TEEs alone, or a real chip could get around AMD's revocation list by adding one. */
+function verifySimulated(
+  evidence: SnpEvidence,
+  roots: ReadonlySet<string>,
+  { at, cache }: SimulatedOptions,
+): VerifiedSnpReport | undefined {
+  if (!bringsRoot(evidence, roots, cache)) return undefined;
+  return verifySnp(evidence, { trustAnchors: simulatedRoots([...roots]), at, cache });
+}
+
+function bringsRoot({ certificates }: SnpEvidence, roots: ReadonlySet<string>, cache?: EvidenceCache): boolean {
+  const parse = (der: Buffer) => cache?.recall(parseCertificate, der) ?? parseCertificate(der);
+  return roots.size > 0 && certificates.some((der) => roots.has(digestOf(parse(der))));
+}

@@ -1,0 +1,89 @@
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { Context } from "../context.ts";
+import type { GenerateFlags } from "./run.ts";
+import { parseNamedKind } from "../../kubernetes/kinds.ts";
+import { SIDECARS } from "./sidecars.ts";
+import { PLATFORMS } from "./platform-names.ts";
+import { collect, examples, manifestOption } from "../options.ts";
+
+export function addGenerateCommand(program: Command, context: () => Context): void {
+  program
+    .command("generate")
+    .description("add policies, the Initializer and the mesh proxy to Kubernetes files, and write the manifest")
+    .argument(
+      "<path...>",
+      "Kubernetes files, or folders with such files; - reads standard input and writes the result to standard output",
+    )
+    .addOption(
+      new Option("--reference-values <platform>", "platform of the pods").choices(PLATFORMS).makeOptionMandatory(),
+    )
+    .addOption(manifestOption())
+    .option("--skip-initializer", "don't add the Initializer")
+    .option("--skip-service-mesh", "don't add the mesh proxy")
+    .addOption(
+      new Option(
+        "--sidecar <kind>",
+        "run the mesh proxy as a native sidecar, or as a container for Kubernetes before 1.29",
+      )
+        .choices(SIDECARS)
+        .default("native"),
+    )
+    .option(
+      "--coordinator-namespace <name>",
+      "namespace of the Coordinator (default: that of the Coordinator among the files)",
+      parseNamespace,
+    )
+    .option("--ipv4-only", "refuse IPv6 addresses and routes, for guests that can't filter IPv6")
+    .option(
+      "-w, --workload-owner-key <file>",
+      "key of an owner that may change the manifest, PEM (repeatable)",
+      collect,
+    )
+    .option(
+      "--add-seedshare-owner-key <file>",
+      "RSA key of an owner that may recover the Coordinator, PEM (repeatable)",
+      collect,
+    )
+    .option("--seedshare-threshold <number>", "how many of these owners a recovery needs (default: 1)", parseThreshold)
+    .option("-d, --disable-updates", "let nobody change the manifest later")
+    .option("--image-replacements <file>", "file with lines image=replacement")
+    .option(
+      "--kind <group/Kind=path>",
+      "kind of a custom resource with pods, and the path of its pod template (repeatable)",
+      collectKind,
+    )
+    .option("--offline", "don't ask registries about images; use the cache")
+    .option("--strict", "treat warnings as errors")
+    .option("-o, --output-file <file>", "write all resources to this file and leave the input unchanged")
+    .addHelpText(
+      "after",
+      examples(
+        "contrast generate --reference-values metal-qemu-snp deployment/",
+        "helm template my-release my-chart > resources.yml",
+        "contrast generate --reference-values k3s-qemu-tdx -o ready.yml resources.yml",
+        "contrast generate --reference-values aks-clh-snp --offline --strict app.yml",
+        "helm template rel chart | contrast generate --reference-values k3s-qemu-tdx -",
+      ),
+    )
+    .action(async (paths: string[], flags: GenerateFlags) => {
+      const { runGenerate } = await import("./run.ts");
+      await runGenerate(context(), paths, flags);
+    });
+}
+
+function parseNamespace(text: string): string {
+  if (/^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/.test(text)) return text;
+  throw new InvalidArgumentError("Want a name of lower-case letters, digits and hyphens.");
+}
+
+function collectKind(text: string, before?: readonly string[]): readonly string[] {
+  if (parseNamedKind(text) === undefined) {
+    throw new InvalidArgumentError("Want a kind and a path, like argoproj.io/Rollout=spec.template.");
+  }
+  return collect(text, before);
+}
+
+function parseThreshold(text: string): number {
+  if (/^[1-9]\d{0,2}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("Want a whole number from 1 to the number of seed share owners' keys.");
+}

@@ -1,0 +1,112 @@
+import { join } from "node:path";
+import { findKind, type NamedKind, parseNamedKind } from "../../kubernetes/kinds.ts";
+import { CliError, type Context, printResult } from "../context.ts";
+import { type Finding, FindingsError } from "./finding.ts";
+import { generate, STANDARD_INPUT } from "./generate.ts";
+import type { Platform } from "./platform-names.ts";
+import type { Sidecar } from "./sidecars.ts";
+import { FILES } from "../workspace/workspace.ts";
+
+/** The options of `contrast generate` as commander gives them. */
+export interface GenerateFlags {
+  readonly referenceValues: Platform;
+  readonly manifest?: string;
+  readonly skipInitializer?: boolean;
+  readonly skipServiceMesh?: boolean;
+  readonly sidecar?: Sidecar;
+  readonly coordinatorNamespace?: string;
+  readonly ipv4Only?: boolean;
+  readonly workloadOwnerKey?: readonly string[];
+  readonly addSeedshareOwnerKey?: readonly string[];
+  readonly seedshareThreshold?: number;
+  readonly disableUpdates?: boolean;
+  readonly imageReplacements?: string;
+  readonly kind?: readonly string[];
+  readonly offline?: boolean;
+  readonly strict?: boolean;
+  readonly outputFile?: string;
+}
+
+/** `contrast generate`: policies, Initializer and mesh proxy into Kubernetes files; the manifest and keys beside. */
+export async function runGenerate(given: Context, paths: readonly string[], flags: GenerateFlags): Promise<void> {
+  // Whoever reads the resources from standard output reads nothing else there.
+  const isFilter = paths.includes(STANDARD_INPUT) && flags.outputFile === undefined;
+  const context = isFilter ? { ...given, out: (text: string) => given.talk(text.trimEnd()) } : given;
+  const insecure = flags.referenceValues === "simulated";
+  try {
+    const result = await generate(
+      {
+        paths,
+        workspaceDir: context.workspace,
+        referenceValues: flags.referenceValues,
+        manifestPath: flags.manifest ?? join(context.workspace, FILES.manifest),
+        skipInitializer: flags.skipInitializer,
+        skipServiceMesh: flags.skipServiceMesh,
+        sidecar: flags.sidecar,
+        coordinatorNamespace: flags.coordinatorNamespace,
+        ipv4Only: flags.ipv4Only,
+        strict: flags.strict,
+        workloadOwnerKeys: flags.workloadOwnerKey ?? [],
+        seedshareOwnerKeys: flags.addSeedshareOwnerKey ?? [],
+        seedshareThreshold: flags.seedshareThreshold,
+        disableUpdates: flags.disableUpdates,
+        imageReplacementsPath: flags.imageReplacements,
+        kinds: namedKinds(flags.kind ?? []),
+        outputPath: flags.outputFile,
+      },
+      {
+        now: context.now,
+        talk: context.talk,
+        warn: context.warn,
+        input: context.input,
+        resolveImages: (references) => context.resolveImages(references, flags.offline === true),
+      },
+    );
+    printResult(context, insecure, {
+      result: "generated",
+      manifest: result.manifestPath,
+      "runtime class": result.runtimeClassName,
+      policies: result.policies.map(({ hash, kind, name, file }) => `${hash} ${kind}/${name} (${file})`),
+      written: result.changedFiles,
+      ...(insecure ? { "software TEEs": result.policies.map(({ name, vmDir }) => `${name}: ${vmDir ?? ""}`) } : {}),
+      ...(result.secretsPath === undefined ? {} : { secrets: `${result.secretsPath}: apply it with the pods` }),
+      ...(context.format === "json" ? { findings: result.findings.map(plain) } : {}),
+      ...(result.fillIn.length > 0
+        ? { "fill in by hand": result.fillIn.map(({ where, want }) => `${where}: ${want}`) }
+        : {}),
+    });
+    if (result.output !== undefined) given.out(result.output);
+  } catch (error) {
+    // People have read the findings on standard error.
+    if (error instanceof FindingsError && context.format === "json") {
+      printResult(context, insecure, { result: "refused", findings: error.findings.map(plain) });
+    }
+    throw error;
+  }
+}
+
+/**
+ * @param texts as the command line has them; a configuration file may have others
+ * @throws CliError usage
+ */
+function namedKinds(texts: readonly string[]): NamedKind[] {
+  const kinds = texts.map((text) => {
+    const named = parseNamedKind(text);
+    const got = `--kind ${text}`;
+    if (named === undefined) {
+      throw new CliError("usage", "a kind has another form", { got, want: "group/Kind=path.to.template" });
+    }
+    const isKnown = findKind(`${named.group}/v1`, named.kind) !== undefined;
+    if (isKnown)
+      throw new CliError("usage", "`generate` knows this kind", { got, want: "a kind of a custom resource" });
+    return named;
+  });
+  const names = kinds.map(({ group, kind }) => `${group}/${kind}`);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice === undefined) return kinds;
+  throw new CliError("usage", "a kind is named twice", { got: twice, want: "one path for each kind" });
+}
+
+function plain({ severity, code, where, got, want, hint }: Finding): Record<string, string> {
+  return { severity, code, where, got, want, ...(hint !== undefined && { hint }) };
+}

@@ -1,0 +1,33 @@
+import { InvalidArgumentError, Option } from "commander";
+import { parsePort } from "../runtime/variables.ts";
+
+/** The options that several commands have, and the parsers of their values. */
+
+const USER_API_PORT = 1313;
+
+export const coordinatorOption = (): Option =>
+  new Option("-c, --coordinator <host:port>", `the Coordinator's user API (port: ${USER_API_PORT})`)
+    .argParser(parseTarget)
+    .makeOptionMandatory();
+
+export const manifestOption = (): Option =>
+  new Option("-m, --manifest <file>", "the manifest (default: manifest.json of the workspace)");
+
+/** For an option that may stand several times. A list that no flag has begun is frozen, and replaced. */
+export function collect(value: string, before: readonly string[] = []): readonly string[] {
+  return Object.isFrozen(before) ? [value] : [...before, value];
+}
+
+/** The end of a command's help. A test runs what stands there through the parser. */
+export function examples(...lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`;
+}
+
+function parseTarget(text: string): string {
+  const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(.*))?$/.exec(text);
+  const port = match?.[2] === undefined ? USER_API_PORT : parsePort(match[2]);
+  if (match?.[1] === undefined || port === undefined) {
+    throw new InvalidArgumentError(`Want host:port, like coordinator.example.com:${USER_API_PORT}.`);
+  }
+  return `${match[1]}:${port}`;
+}

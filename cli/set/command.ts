@@ -1,0 +1,30 @@
+import type { Command } from "commander";
+import type { Context } from "../context.ts";
+import type { SetOptions } from "./set.ts";
+import { coordinatorOption, examples, manifestOption } from "../options.ts";
+
+export function addSetCommand(program: Command, context: () => Context): void {
+  program
+    .command("set")
+    .description("put the manifest in force")
+    .argument("<path...>", "the files that `generate` prepared")
+    .addOption(coordinatorOption())
+    .addOption(manifestOption())
+    .option("--workload-owner-key <file>", "sign as this owner (default: workload-owner.pem of the workspace)")
+    .option("--signature <file>", "this owner's signature, made by `sign`; the key may then be the public one")
+    .option("--atomic", "fail unless the history is still the one that the last `verify` saw")
+    .option("--latest-transition <hex>", "fail unless this is still the latest transition; all zero: there is none")
+    .addHelpText(
+      "after",
+      examples(
+        "contrast set -c coordinator.example.com:1313 deployment/",
+        "contrast set -c coordinator.example.com --atomic deployment/",
+        "contrast set -c 203.0.113.34:1313 --signature transition.sig \\",
+        "    --workload-owner-key owner-public.pem deployment/",
+      ),
+    )
+    .action(async (paths: string[], options: SetOptions) => {
+      const { set } = await import("./set.ts");
+      await set(context(), paths, options);
+    });
+}

@@ -1,0 +1,29 @@
+import type { Command } from "commander";
+import type { Context } from "../context.ts";
+import type { SignOptions } from "./sign.ts";
+import { examples, manifestOption } from "../options.ts";
+
+export function addSignCommand(program: Command, context: () => Context): void {
+  program
+    .command("sign")
+    .description("sign a change of the manifest, so that `set` does not need the owner's key")
+    .addOption(manifestOption())
+    .option("--latest-transition <hex>", "the transition that the change follows (default: the pinned one)")
+    .option("--workload-owner-key <file>", "the owner's private key (default: workload-owner.pem of the workspace)")
+    .option(
+      "-o, --output-file <file>",
+      "where it goes (default: transition.sig of the workspace; with --prepare transition.tbs)",
+    )
+    .option("--prepare", "write the bytes to sign with a key that is not in a file (ECDSA with SHA-256, DER)")
+    .addHelpText(
+      "after",
+      examples(
+        "contrast sign --workload-owner-key owner.pem",
+        "contrast sign --prepare -o change.tbs    # then sign it with the key's module",
+      ),
+    )
+    .action(async (options: SignOptions) => {
+      const { sign } = await import("./sign.ts");
+      await sign(context(), options);
+    });
+}

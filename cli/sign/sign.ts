@@ -1,0 +1,76 @@
+import { basename, dirname, join } from "node:path";
+import { sha256Hex } from "../../bytes/sha256.ts";
+import { type Change, changeToSign } from "../../manifest/change.ts";
+import { spkiDigest } from "../../pki/keys.ts";
+import { CliError, type Context, printResult, type Result } from "../context.ts";
+import { requireInsecureFlag } from "../coordinator.ts";
+import { readManifest } from "../workspace/manifest-at-hand.ts";
+import { requirePin } from "../workspace/pin.ts";
+import { signChange } from "../workspace/sign-change.ts";
+import { transitionOf } from "../workspace/transition.ts";
+import { FILES, ownerKey, writeOutputs } from "../workspace/workspace.ts";
+
+export interface SignOptions {
+  readonly manifest?: string;
+  readonly latestTransition?: string;
+  readonly workloadOwnerKey?: string;
+  readonly outputFile?: string;
+  readonly prepare?: boolean;
+}
+
+/**
+ * `contrast sign`: a workload owner allows that this manifest follows that transition, on the Coordinator whose mesh CA
+ * this workspace saw attested; without a connection. With `--prepare` it writes the bytes to be signed instead, for a key
+ * that never leaves its module.
+ */
+export async function sign(context: Context, options: SignOptions): Promise<void> {
+  const { bytes, manifest } = await readManifest(context, options.manifest);
+  requireInsecureFlag(context, manifest);
+  const { latestTransition: hex } = options;
+  const pin = await requirePin(context, "a signature");
+  const previous = hex === undefined ? Buffer.from(pin.transition, "hex") : transitionOf(hex);
+  const change = { manifest: bytes, previous, meshKey: Buffer.from(pin.meshKey, "hex") };
+
+  const prepare = options.prepare === true;
+  const output = options.outputFile ?? join(context.workspace, prepare ? FILES.change : FILES.signature);
+  const { content, facts } = prepare ? prepared(change, output) : await signed(context, options, change, output);
+  await writeOutputs(dirname(output), { [basename(output)]: content });
+  printResult(context, manifest.referenceValues.insecure.length > 0, {
+    ...facts,
+    manifest: sha256Hex(bytes),
+    "latest transition": previous.toString("hex"),
+    "mesh CA key": pin.meshKey,
+    written: [output],
+  });
+}
+
+interface Output {
+  readonly content: Buffer;
+  readonly facts: Result;
+}
+
+function prepared(change: Change, output: string): Output {
+  const next = `openssl dgst -sha256 -sign KEY -out ${FILES.signature} ${output}`;
+  return { content: changeToSign(change), facts: { result: "ready to be signed", next } };
+}
+
+async function signed(context: Context, options: SignOptions, change: Change, output: string): Promise<Output> {
+  const keys = await ownerKey(context, options.workloadOwnerKey, FILES.workloadOwnerKey);
+  const where = options.workloadOwnerKey ?? join(context.workspace, FILES.workloadOwnerKey);
+  if (keys === undefined) {
+    throw new CliError("malformed_file", "the signature needs a workload owner's private key", {
+      where,
+      got: "no such file",
+      want: "an EC key, PEM",
+      hint: "name it with --workload-owner-key; --prepare is for a key that is in no file",
+    });
+  }
+  return {
+    content: signChange(keys, where, change),
+    facts: {
+      result: "signed",
+      key: spkiDigest(keys.publicKey).toString("hex"),
+      next: `contrast set --signature ${output}`,
+    },
+  };
+}

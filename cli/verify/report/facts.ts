@@ -1,0 +1,167 @@
+import { createPublicKey, X509Certificate } from "node:crypto";
+import { sha256Hex } from "../../../bytes/sha256.ts";
+import type { VerifiedClaimant } from "../../../manifest/appraise.ts";
+import { INSECURE } from "../../context.ts";
+import {
+  type CertificateFacts,
+  certificateFacts,
+  chainFacts,
+  clockWarnings,
+  expiryWarnings,
+  keyType,
+} from "./certificate-facts.ts";
+import { earlierCertificatesEnd } from "./earlier-certificates.ts";
+import { type EvidenceFacts, evidenceFacts } from "./evidence-facts.ts";
+import { type Generation, type HistoryRecord, type ManifestDocument, readGeneration } from "./generation.ts";
+import { type Change, lifetimeOf, manifestChanges } from "./manifest-changes.ts";
+import { parsePolicies, type PolicyFacts, policyFacts, type RulesFacts, rulesFacts } from "./policy-facts.ts";
+import { timelineOf } from "./timeline.ts";
+import type { TimelineEntry } from "./timeline-entry.ts";
+
+/**
+ * Everything that `contrast verify` found out: the JSON that it prints and the page that it writes are two forms of it.
+ * docs/verify.md explains the keys. What is not there is null.
+ */
+export interface AuditFacts {
+  readonly result: "verified";
+  /** One sentence. */
+  readonly verdict: string;
+  /** Why nothing is proven. */
+  readonly insecure: string | null;
+  /** When it was verified, ISO 8601. */
+  readonly time: string;
+  /** Of the CLI. */
+  readonly version: string;
+  /** `host:port` */
+  readonly coordinator: string;
+  /** SHA-256 of the manifest in force, hex. */
+  readonly manifest: string;
+  /** How many manifests there were, with the one in force. */
+  readonly generation: number;
+  readonly evidence: EvidenceFacts;
+  /** Of the manifest in force, as it is written. */
+  readonly referenceValues: ManifestDocument["ReferenceValues"];
+  /** SHA-256 of the keys, hex. */
+  readonly workloadOwners: readonly string[];
+  readonly seedShareOwners: readonly KeyFacts[];
+  readonly seedShareThreshold: number;
+  readonly timeline: readonly TimelineEntry[];
+  /** Oldest first. */
+  readonly history: readonly HistoryFacts[];
+  readonly policies: readonly PolicyFacts[];
+  readonly rules: readonly RulesFacts[];
+  readonly certificates: readonly CertificateFacts[];
+  /** Of workloads' certificates, as the manifest in force says or does not say: `8760h`. */
+  readonly certificateLifetime: string;
+  /** Until when whoever trusts the root CA may meet certificates of earlier generations, ISO 8601. */
+  readonly earlierCertificatesUntil: string;
+}
+
+export interface KeyFacts {
+  /** Of the SubjectPublicKeyInfo, hex. */
+  readonly sha256: string;
+  readonly key: string;
+}
+
+export interface HistoryFacts {
+  readonly generation: number;
+  readonly sha256: string;
+  readonly transition: string;
+  /** SHA-256 of the keys of the workload owners who signed it, hex; nobody signs the first. */
+  readonly signedBy: readonly string[];
+  /** How many policies it lists; null where this version can't read it. */
+  readonly policies: number | null;
+  /** Since the manifest before; null where one of the two can't be read, or there is none before. */
+  readonly changes: readonly Change[] | null;
+}
+
+/** What `verify` has when the Coordinator has proven itself and enforces the manifest at hand. */
+export interface AuditInput {
+  readonly version: string;
+  readonly at: Date;
+  readonly address: string;
+  readonly coordinator: VerifiedClaimant;
+  /** Oldest first, the last one in force. */
+  readonly history: readonly HistoryRecord[];
+  /** Initdata documents. */
+  readonly policies: readonly Uint8Array[];
+  /** PEM. */
+  readonly rootCa: string;
+  readonly meshCa: string;
+}
+
+/** @throws ManifestError where a policy is no initdata document; RangeError without a manifest */
+export function auditFacts(input: AuditInput): AuditFacts {
+  const policies = parsePolicies(input.policies);
+  const history = input.history.map((record, index) => readGeneration(index + 1, record, policies));
+  const active = history.at(-1);
+  if (active?.content === undefined) throw new RangeError("there is no manifest in force, or it was not parsed before");
+  const { manifest, document } = active.content;
+  const evidence = evidenceFacts(input.coordinator.evidence, manifest);
+  const certificates = [
+    certificateFacts("root CA", input.rootCa),
+    certificateFacts("mesh CA", input.meshCa),
+    ...chainFacts(input.coordinator.evidence.path),
+  ];
+  const warning =
+    (code: TimelineEntry["code"]) =>
+    (text: string): TimelineEntry => ({ generation: active.number, level: "warning", code, text });
+  const dates = [
+    ...expiryWarnings(certificates, input.at).map(warning("certificate_expires")),
+    ...clockWarnings(certificates, input.at).map(warning("certificate_not_yet_valid")),
+  ];
+  const meshCa = new X509Certificate(input.meshCa);
+  const isInsecure = input.coordinator.claims.insecure;
+  return {
+    result: "verified",
+    verdict: verdictOf(input.address, evidence, active.number, isInsecure),
+    insecure: isInsecure ? INSECURE : null,
+    time: input.at.toISOString(),
+    version: input.version,
+    coordinator: input.address,
+    manifest: active.sha256,
+    generation: active.number,
+    evidence,
+    referenceValues: document.ReferenceValues,
+    workloadOwners: manifest.workloadOwnerKeyDigests,
+    seedShareOwners: manifest.seedshareOwnerPubKeys.map((der) => ({
+      sha256: sha256Hex(der),
+      key: keyType(createPublicKey({ key: der, format: "der", type: "spki" })),
+    })),
+    seedShareThreshold: manifest.seedshareThreshold,
+    timeline: [...timelineOf(history), ...dates],
+    history: history.map((generation, index) => historyFacts(history[index - 1], generation)),
+    policies: policyFacts(policies, history),
+    rules: rulesFacts(policies.values()),
+    certificates,
+    certificateLifetime: lifetimeOf(active.content),
+    earlierCertificatesUntil: earlierCertificatesEnd(meshCa.validFromDate, history).toISOString(),
+  };
+}
+
+function verdictOf(
+  address: string,
+  { platform, referenceValues }: EvidenceFacts,
+  n: number,
+  insecure: boolean,
+): string {
+  const matched = `its evidence matches ${referenceValues}, and it enforces manifest ${n}, which is the one at hand`;
+  return insecure
+    ? `The Coordinator at ${address} is simulated, so this proves nothing about hardware; ${matched}.`
+    : `The Coordinator at ${address} runs in a confidential VM (${platform}); ${matched}.`;
+}
+
+function historyFacts(
+  before: Generation | undefined,
+  { number, sha256, transition, signedBy, content }: Generation,
+): HistoryFacts {
+  const comparable = before?.content !== undefined && content !== undefined;
+  return {
+    generation: number,
+    sha256,
+    transition,
+    signedBy,
+    policies: content?.pods.length ?? null,
+    changes: comparable ? manifestChanges(before.content, content) : null,
+  };
+}

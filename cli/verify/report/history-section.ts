@@ -1,0 +1,95 @@
+import { code, fold, plural, properties, section, table } from "./elements.ts";
+import type { AuditFacts, HistoryFacts } from "./facts.ts";
+import { type Html, html, shorten } from "./html.ts";
+import type { Change } from "./manifest-changes.ts";
+
+/** Every manifest with what it changed, the one in force first. */
+export function historySection({ history, timeline }: AuditFacts): Html {
+  const warnings = Map.groupBy(timeline, ({ generation, level }) => (level === "warning" ? generation : undefined));
+  return section(
+    "history",
+    "Manifests",
+    html`<p>
+      The newest is in force. Nobody vouches for times, so the history has none. A file beside this page has each
+      manifest.
+    </p> `,
+    history
+      .toReversed()
+      .map((entry, index) => historyEntry(entry, warnings.get(entry.generation)?.length, index === 0)),
+  );
+}
+
+function historyEntry(entry: HistoryFacts, warnings: number | undefined, isActive: boolean): Html {
+  const { generation, sha256, transition, signedBy, policies, changes } = entry;
+  const badge = warnings && html`<span class="badge warning">${plural(warnings, "warning")}</span>`;
+  return fold(
+    html`<h3>Manifest ${generation}</h3>
+      ${isActive ? html`<span class="badge">in force</span>` : undefined} ${badge}
+      <span class="quiet">${summaryOf(entry)}</span>`,
+    [
+      properties([
+        ["File", code(`manifest.${generation}.json`)],
+        ["SHA-256", code(sha256)],
+        ["Transition", code(transition)],
+        ["Signed by the workload owner", signedBy.length === 0 ? "nobody: it is the first" : signedBy.map(code)],
+        ["Policies", policies === null ? "this version can't read the manifest" : policies],
+      ]),
+      differences(changes ?? []),
+    ],
+    isActive,
+  );
+}
+
+function summaryOf({ generation, changes }: HistoryFacts): string {
+  if (changes === null) return generation === 1 ? "the first" : "can't be compared with the previous one";
+  const subjects = [...new Set(changes.map(({ kind, subject }) => `${kind}: ${subject}`))];
+  return shorten(subjects.join(", "), 140) || "the same as the previous one, with a new mesh CA";
+}
+
+/** One block for each subject. */
+function differences(changes: readonly Change[]): Html {
+  const subjects = Map.groupBy(changes, ({ kind, subject }) => `${kind} ${subject}`);
+  return html`${[...subjects.values()].map(difference)}`;
+}
+
+function difference(changes: readonly Change[]): Html {
+  const [{ kind, subject } = { kind: "", subject: "" }] = changes;
+  const places = Map.groupBy(changes, ({ path }) => path);
+  return html`<div class="difference">
+    <h4>${kind}: ${shorten(subject, 200)}</h4>
+    <dl>
+      ${[...places].map(
+        ([path, values]) =>
+          html`<dt>${path === "" ? "value" : code(path)}</dt>
+            ${values.map(({ from, to }) => [side("gone", from), side("come", to)])} `,
+      )}
+    </dl>
+  </div> `;
+}
+
+function side(kind: "gone" | "come", value: string | null): Html | undefined {
+  if (value === null) return undefined;
+  return kind === "gone"
+    ? html`<dd class="gone"><del>${code(value)}</del></dd> `
+    : html`<dd class="come"><ins>${code(value)}</ins></dd> `;
+}
+
+/** What made the deployment weaker, or whose it is, in the order of the manifests. */
+export function timelineSection({ timeline }: AuditFacts): Html {
+  return section(
+    "timeline",
+    "Warnings",
+    timeline.length === 0
+      ? html`<p>None.</p>`
+      : table(
+          "What to understand, by the manifest that introduced it",
+          ["Manifest", "Level", "What", "Code"],
+          timeline.map(({ generation, level, text, code: name }) => [
+            html`Manifest ${generation}`,
+            html`<span class="${level}">${level}</span>`,
+            text.length > 600 ? code(text) : text,
+            code(name),
+          ]),
+        ),
+  );
+}

@@ -1,0 +1,139 @@
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { type GetManifestsResponse, UserAPI } from "../../api/userapi_pb.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
+import { ChannelError } from "../../channel/error.ts";
+import { policyHash, regoOf } from "../../manifest/initdata.ts";
+import { VERSION } from "../../runtime/version.ts";
+import { attestedHistory } from "../workspace/attested-history.ts";
+import { CliError, type Context, printResult } from "../context.ts";
+import { callDeadline, connect } from "../coordinator.ts";
+import { printableLines } from "../print.ts";
+import { readManifest } from "../workspace/manifest-at-hand.ts";
+import { compareWithKnownRoot, requireKnownRoot } from "../workspace/known-root.ts";
+import { encodePin, pinPath, readPin, requireSameDeployment } from "../workspace/pin.ts";
+import { type AuditFacts, auditFacts } from "./report/facts.ts";
+import { reportPage } from "./report/page.ts";
+import { encodeSeedSharesFile } from "../workspace/seed-shares-file.ts";
+import { FILES, writeOutputs } from "../workspace/workspace.ts";
+
+export interface VerifyOptions {
+  readonly coordinator: string;
+  readonly manifest?: string;
+}
+
+/**
+ * `contrast verify`: the Coordinator proves itself against the manifest at hand, and must enforce that very manifest.
+ * What it says about its history and its CA is then as good as its evidence; that owners allowed every change is checked
+ * here as well. What this workspace knew before must still hold, and what it knows from now on is pinned.
+ */
+export async function verify(context: Context, options: VerifyOptions): Promise<void> {
+  const { path, bytes, manifest } = await readManifest(context, options.manifest);
+  const coordinator = await connect(context, options.coordinator, manifest);
+  try {
+    const response = await coordinator.call(UserAPI.method.getManifests, {}, callDeadline(context));
+    const verified = coordinator.server;
+    if (verified === undefined) throw new ChannelError("evidence_missing", "the server was not asked for evidence");
+    const history = attestedHistory(response);
+    const pin = await readPin(context);
+    if (pin !== undefined) requireSameDeployment(context, pin, history);
+    const active = history.steps.at(-1);
+    if (active === undefined || !bytes.equals(active.manifest)) {
+      throw new CliError("manifest_mismatch", "the Coordinator enforces another manifest than the one at hand", {
+        where: path,
+        got: active === undefined ? "no manifest" : `SHA-256 ${sha256Hex(active.manifest)}`,
+        want: `SHA-256 ${sha256Hex(bytes)}`,
+        hint: "ask the workload owner for the manifest that is in force, and read it before you trust it",
+      });
+    }
+    await requireKnownRoot(context, response.rootCaCert);
+    const directory = join(context.workspace, FILES.verify);
+    if ((await compareWithKnownRoot(directory, response.rootCaCert)) === "another") {
+      context.warn("warning: the Coordinator has another root CA than at the last verify: its secrets are new");
+    }
+    const facts = auditFacts({
+      version: VERSION,
+      at: context.now(),
+      address: options.coordinator,
+      coordinator: verified,
+      history: history.steps.map(({ manifest, transition: { digest, signatures } }) => ({
+        manifest,
+        transition: digest,
+        signedBy: signatures.map(({ publicKey }) => sha256Hex(publicKey)),
+      })),
+      policies: response.policies,
+      rootCa: response.rootCaCert,
+      meshCa: response.meshCaCert,
+    });
+    const files = { ...auditFiles(response), [FILES.report]: reportPage(facts) };
+    await writeOutputs(directory, files);
+    await removeOthers(directory, new Set(Object.keys(files)));
+    const { latest: transition, rootKey, meshKey } = history;
+    await writeOutputs(context.workspace, { [FILES.pin]: encodePin({ transition, rootKey, meshKey }) });
+    const report = join(directory, FILES.report);
+    const written = [...Object.keys(files).map((name) => join(directory, name)), pinPath(context)];
+    if (context.format === "json") {
+      context.out(`${printableLines(JSON.stringify({ ...facts, report, written }, undefined, 2))}\n`);
+      return;
+    }
+    const warnings = warningsOf(facts);
+    printResult(context, verified.claims.insecure, {
+      result: facts.result,
+      coordinator: facts.coordinator,
+      manifest: facts.manifest,
+      generation: facts.generation,
+      ...verified.claims,
+      "earlier certificates": earlierCertificates(facts),
+      ...(warnings.length > 0 ? { warnings } : {}),
+      report,
+      written,
+    });
+  } finally {
+    coordinator.close();
+  }
+}
+
+function earlierCertificates({ earlierCertificatesUntil: until, time }: AuditFacts): string {
+  return until < time
+    ? `ended on ${until}`
+    : `until ${until} for clients that trust ${FILES.rootCa}, none for clients that trust ${FILES.meshCa}`;
+}
+
+const MOST_WARNINGS = 20;
+
+function warningsOf({ timeline }: AuditFacts): string[] {
+  const warnings = timeline.filter(({ level }) => level === "warning");
+  const shown = warnings.slice(-MOST_WARNINGS).map(({ generation, text }) => `manifest ${generation}: ${text}`);
+  const others = warnings.length - shown.length;
+  return [...(others > 0 ? [`${others} more for earlier manifests, in the report`] : []), ...shown];
+}
+
+/** What an auditor wants to read, each byte of it from the attested Coordinator. */
+function auditFiles(response: GetManifestsResponse): Record<string, string | Uint8Array> {
+  const files: Record<string, string | Uint8Array> = {
+    [FILES.rootCa]: response.rootCaCert,
+    [FILES.meshCa]: response.meshCaCert,
+    ...(response.seedShares === undefined ? {} : { [FILES.seedShares]: encodeSeedSharesFile(response.seedShares) }),
+  };
+  const history = response.history.map(({ manifest, transition }, index) => {
+    const file = `manifest.${index + 1}.json`;
+    files[file] = manifest;
+    return { file, sha256: sha256Hex(manifest), transition: Buffer.from(transition).toString("hex") };
+  });
+  files[FILES.history] = `${JSON.stringify(history, undefined, 2)}\n`;
+  for (const policy of response.policies) {
+    const hash = policyHash(policy);
+    files[`policy.${hash}.rego`] = regoOf(policy);
+    // The policy hash is that of the whole document: `sha256sum` of this file gives it.
+    files[`initdata.${hash}.toml`] = policy;
+  }
+  return files;
+}
+
+/** What an earlier verify wrote and this one did not has not been verified. */
+async function removeOthers(directory: string, names: ReadonlySet<string>): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const isOurs = /^(?:manifest\.\d+\.json|policy\.[0-9a-f]{64}\.rego|initdata\.[0-9a-f]{64}\.toml)$/.test(name);
+    if (isOurs && !names.has(name)) await rm(join(directory, name));
+  }
+}

@@ -1,0 +1,72 @@
+import { X509Certificate } from "node:crypto";
+import type { GetManifestsResponse } from "../../api/userapi_pb.ts";
+import { MalformedBytes } from "../../bytes/cursor.ts";
+import { HistoryError, requireHistory, type Step } from "../../manifest/history.ts";
+import { parseTransition } from "../../manifest/transition.ts";
+import { spkiDigest } from "../../pki/keys.ts";
+
+/**
+ * The history of an attested, active Coordinator, checked by what its owners signed. The Coordinator checks the same, but
+ * who reads this need not rely on which version of it runs there, nor on what it was recovered with.
+ */
+export interface AttestedHistory {
+  /** Oldest first. */
+  readonly steps: readonly Step[];
+  /** SHA-256 of the transitions, hex, and the last of them. */
+  readonly transitions: readonly string[];
+  readonly latest: string;
+  /** SHA-256 of the SubjectPublicKeyInfo, hex. */
+  readonly rootKey: string;
+  readonly meshKey: string;
+}
+
+/** @throws HistoryError */
+export function attestedHistory({ history, rootCaCert, meshCaCert }: GetManifestsResponse): AttestedHistory {
+  const steps = history.map(({ manifest, transition, transitionRecord }, index) => {
+    return { manifest, transition: readTransition(transitionRecord, transition, `manifest ${index + 1}`) };
+  });
+  const latest = steps.at(-1)?.transition;
+  if (latest === undefined) throw new HistoryError("broken_history", "the Coordinator has no history");
+  requireHistory(steps);
+  const rootKey = keyOf(rootCaCert, "root CA");
+  requireEqual("the root CA", rootKey, latest.rootKey);
+  return {
+    steps,
+    transitions: steps.map(({ transition }) => transition.digest),
+    latest: latest.digest,
+    rootKey,
+    meshKey: keyOf(meshCaCert, "mesh CA"),
+  };
+}
+
+/** @param digest what its SHA-256 has to be @throws HistoryError */
+export function readTransition(record: Uint8Array, digest: Uint8Array, where: string): Step["transition"] {
+  try {
+    const transition = parseTransition(record);
+    requireEqual(`${where}, transition`, transition.digest, Buffer.from(digest).toString("hex"));
+    return transition;
+  } catch (cause) {
+    if (!(cause instanceof MalformedBytes)) throw cause;
+    throw new HistoryError("broken_history", "a transition of the history is malformed", {
+      where: `${where}, ${cause.field}`,
+      got: cause.got,
+      want: cause.want,
+      hint: "use the `contrast` of the Coordinator's version",
+      cause,
+    });
+  }
+}
+
+/** @param pem a certificate's @returns SHA-256 of its SubjectPublicKeyInfo, hex @throws HistoryError */
+export function keyOf(pem: string, name: string): string {
+  try {
+    return spkiDigest(new X509Certificate(pem).publicKey).toString("hex");
+  } catch (cause) {
+    throw new HistoryError("broken_history", `the ${name} is no certificate`, { want: "PEM", cause });
+  }
+}
+
+function requireEqual(where: string, got: string, want: string): void {
+  if (got === want) return;
+  throw new HistoryError("broken_history", "the history is not of this Coordinator", { where, got, want });
+}

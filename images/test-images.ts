@@ -1,0 +1,29 @@
+import { createHash } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { IMAGES } from "./catalog.ts";
+import { VERSION } from "../runtime/version.ts";
+
+/** Writes what images/program.ts writes, for images that hold nothing: those that can be run take minutes to build. */
+export function writeSmallImages(folder: string): void {
+  const built = IMAGES.map(({ name }) => {
+    const layout = join(folder, name);
+    mkdirSync(join(layout, "blobs/sha256"), { recursive: true });
+    const add = (content: object | string): { digest: string; size: number } => {
+      const bytes = Buffer.from(typeof content === "string" ? content : JSON.stringify(content));
+      const hex = createHash("sha256").update(bytes).digest("hex");
+      writeFileSync(join(layout, "blobs/sha256", hex), bytes);
+      return { digest: `sha256:${hex}`, size: bytes.length };
+    };
+    const layer = { mediaType: "application/vnd.oci.image.layer.v1.tar", ...add(`the layer of ${name}`) };
+    const config = { mediaType: "application/vnd.oci.image.config.v1+json", ...add({ architecture: "amd64" }) };
+    const manifest = { mediaType: "application/vnd.oci.image.manifest.v1+json", ...add({ config, layers: [layer] }) };
+    const index = add({ schemaVersion: 2, manifests: [{ ...manifest, platform: { architecture: "amd64" } }] });
+    const entry = { mediaType: "application/vnd.oci.image.index.v1+json", ...index };
+    writeFileSync(join(layout, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
+    writeFileSync(join(layout, "oci-layout"), JSON.stringify({ imageLayoutVersion: "1.0.0" }));
+    writeFileSync(join(folder, `${name}.amd64.cdx.json`), JSON.stringify({ bomFormat: "CycloneDX" }));
+    return { reference: `contrast/${name}:${VERSION}`, digest: index.digest, compressed: { amd64: layer.size } };
+  });
+  writeFileSync(join(folder, "images.json"), JSON.stringify(built));
+}

@@ -1,0 +1,36 @@
+import { z } from "zod";
+
+/**
+ * How long the certificates of workloads live, and the intermediate CAs of their chains: a duration as Go, Kubernetes and
+ * cert-manager write it, `8760h`, `1h30m`. Whole numbers without a sign and a leading zero, each unit once, the largest
+ * first, so that no part of it can be overlooked.
+ */
+const UNITS = { h: 3_600_000, m: 60_000, s: 1000 } as const;
+const FORM = /^(?=.)(?:([1-9]\d{0,7})h)?(?:([1-9]\d{0,7})m)?(?:([1-9]\d{0,7})s)?$/;
+
+const SHORTEST = UNITS.h;
+/** A year. */
+const LONGEST = 8760 * UNITS.h;
+
+/** What holds where a manifest says nothing: until certificates are renewed, pods have to live with theirs. */
+export const DEFAULT_CERTIFICATE_LIFETIME = "8760h";
+
+/** No certificate of a workload lives longer, in milliseconds, whatever its manifest said. */
+export const LONGEST_CERTIFICATE_LIFETIME_MS = LONGEST;
+
+const WANT = 'a duration from 1h to 8760h, like "720h" or "1h30m"';
+
+/** Milliseconds. */
+export const certificateLifetime = z
+  .string({ error: WANT })
+  .refine((text) => isInRange(millisecondsOf(text)), { error: WANT })
+  .transform(millisecondsOf);
+
+function millisecondsOf(text: string): number {
+  const [, hours = "0", minutes = "0", seconds = "0"] = FORM.exec(text) ?? [];
+  return Number(hours) * UNITS.h + Number(minutes) * UNITS.m + Number(seconds) * UNITS.s;
+}
+
+function isInRange(ms: number): boolean {
+  return ms >= SHORTEST && ms <= LONGEST;
+}

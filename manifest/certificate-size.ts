@@ -1,0 +1,114 @@
+import { claimExtensions } from "../attestation/claims.ts";
+import type { TeeKind } from "../attestation/evidence.ts";
+import type { SnpClaims } from "../attestation/snp/claims.ts";
+import { describeTcb } from "../attestation/snp/tcb.ts";
+import type { TdxClaims } from "../attestation/tdx/claims.ts";
+import type { ClaimsOf } from "../attestation/tee.ts";
+import { leafExtensions } from "../pki/certificate.ts";
+import type { Fault } from "../runtime/fault.ts";
+import { pathText } from "./json.ts";
+import type { PolicyEntry } from "./manifest.ts";
+import type { San } from "./san.ts";
+
+/**
+ * How long a workload's certificate chain gets. Proxies bound what a peer may send before it has proven anything, so a
+ * longer chain would be a certificate that nobody accepts: a manifest that leads to one is refused when it is made and
+ * when it is set, and not by every connection later.
+ */
+
+/** Of a chain, in a Certificate message of TLS 1.3: 8 KiB. */
+export const LONGEST_CHAIN = 8192;
+
+/**
+ * The Certificate message (RFC 8446 §4.4.2): a header of 4 bytes, an empty context, a list with a length of 3 bytes; in it
+ * each certificate with its length and no extensions.
+ *
+ * @param lengths of the certificates' DER
+ */
+export function certificateMessageSize(lengths: readonly number[]): number {
+  return lengths.reduce((sum, length) => sum + 3 + length + 2, 4 + 1 + 3);
+}
+
+/**
+ * No chain with these names is longer, whatever the evidence says: each claim is as long as it can be, and the key is one
+ * of RSA with 4096 bits.
+ */
+export function longestChain(sans: readonly San[]): number {
+  return certificateMessageSize([LEAF_FRAME + sizeOf(leafExtensions({ names: sans })) + LONGEST_CLAIMS, INTERMEDIATE]);
+}
+
+/** The policies whose pods could get no certificate. */
+export function longChains(policies: Iterable<readonly [hash: string, entry: Pick<PolicyEntry, "sans">]>): Fault[] {
+  return [...policies].flatMap(([hash, { sans }]) => {
+    const size = longestChain(sans);
+    if (size <= LONGEST_CHAIN) return [];
+    return [
+      {
+        where: pathText(["Policies", hash, "SANs"]),
+        got: `names for a certificate chain of up to ${size} bytes`,
+        want: `fewer or shorter names: at most ${LONGEST_CHAIN} bytes with all claims`,
+      },
+    ];
+  });
+}
+
+/**
+ * What a leaf has beside its extensions of a variable length: subject and issuer of 64 letters, a key of 550 bytes, a
+ * signature of ECDSA with P-256, and the lengths around all that.
+ */
+const LEAF_FRAME = 1024;
+
+/** An intermediate CA has no part whose length anybody chooses. */
+const INTERMEDIATE = 640;
+
+const hex = (bytes: number): string => "f".repeat(2 * bytes);
+
+const SNP: SnpClaims = {
+  tee: "snp",
+  product: "Genoa",
+  measurement: hex(48),
+  hostData: hex(32),
+  chipId: hex(64),
+  signingKey: "VLEK",
+  // AMD's own have some 20 letters.
+  cspId: "A".repeat(64),
+  reportedTcb: describeTcb({ fmc: 255, bootloader: 255, tee: 255, snp: 255, microcode: 255 }),
+  vmpl: 3,
+  debug: false,
+  insecure: false,
+};
+
+const TDX: TdxClaims = {
+  tee: "tdx",
+  mrTd: hex(48),
+  mrSeam: hex(48),
+  rtmr0: hex(48),
+  rtmr1: hex(48),
+  rtmr2: hex(48),
+  rtmr3: hex(48),
+  mrConfigId: hex(48),
+  xfam: hex(8),
+  fmspc: hex(6),
+  ppid: hex(16),
+  piid: hex(16),
+  teeTcbSvn: hex(16),
+  tcbStatus: "TDRelaunchAdvisedConfigurationNeeded",
+  tcbEvaluationDataNumber: Number.MAX_SAFE_INTEGER,
+  // 64 of `INTEL-SA-01234, `; the longest list that Intel has for a platform so far has about 20.
+  advisories: "A".repeat(64 * 16),
+  debug: false,
+  insecure: false,
+};
+
+const LONGEST: { readonly [K in TeeKind]: ClaimsOf<K> } = { snp: SNP, tdx: TDX };
+
+const LONGEST_CLAIMS = Math.max(
+  ...Object.values(LONGEST).map((claims) => {
+    const extensions = leafExtensions({ names: [], extensions: claimExtensions(claims) });
+    return sizeOf(extensions) - sizeOf(leafExtensions({ names: [] }));
+  }),
+);
+
+function sizeOf(parts: readonly Buffer[]): number {
+  return parts.reduce((sum, { length }) => sum + length, 0);
+}

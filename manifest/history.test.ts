@@ -1,0 +1,143 @@
+import { generateKeyPairSync, sign } from "node:crypto";
+import { expect, test } from "vitest";
+import { sha256Hex } from "../bytes/sha256.ts";
+import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
+import { type Change, changeToSign } from "./change.ts";
+import type { ChangeSignature } from "./change-signature.ts";
+import { HistoryError, requireHistory, type Step } from "./history.ts";
+import { encodeTransition, parseTransition, type Transition } from "./transition.ts";
+
+/** What nobody but the owners can make, whoever has the seed and the disk. */
+
+const [ada, ben, eve] = ["P-256", "P-384", "P-521"].map((namedCurve): KeyPair =>
+  generateKeyPairSync("ec", { namedCurve }),
+);
+if (ada === undefined || ben === undefined || eve === undefined) throw new Error("no keys");
+
+/** Only this key of a manifest is looked at. */
+function manifestOf(name: string, owners: readonly KeyPair[]): Buffer {
+  const digests = owners.map(({ publicKey }) => spkiDigest(publicKey).toString("hex"));
+  return Buffer.from(JSON.stringify({ Name: name, WorkloadOwnerKeyDigests: digests }));
+}
+
+function signBy({ privateKey, publicKey }: KeyPair, change: Change): ChangeSignature {
+  return { publicKey: spki(publicKey), signature: sign("sha256", changeToSign(change), privateKey) };
+}
+
+const MESH_KEY = "dd".repeat(32);
+
+function first(manifest: Buffer): Step {
+  const fields = { previous: undefined, meshKey: undefined, signatures: [] };
+  return step(manifest, { seedShares: "bb".repeat(32), rootKey: "cc".repeat(32), ...fields });
+}
+
+function step(manifest: Buffer, fields: Omit<Transition, "record" | "digest" | "manifest">): Step {
+  const record = encodeTransition({ manifest: sha256Hex(manifest), ...fields });
+  return { manifest, transition: parseTransition(record) };
+}
+
+/** What follows, signed by these for this change but for what is said otherwise. */
+function next(
+  { transition: before }: Step,
+  manifest: Buffer,
+  signers: readonly KeyPair[],
+  changes: { readonly signed?: Partial<Change>; readonly stored?: Partial<Transition> } = {},
+): Step {
+  const previous = Buffer.from(before.digest, "hex");
+  const change = { manifest, previous, meshKey: Buffer.from(MESH_KEY, "hex"), ...changes.signed };
+  const signatures = signers.map((signer) => signBy(signer, change));
+  const { seedShares, rootKey } = before;
+  return step(manifest, {
+    previous: before.digest,
+    seedShares,
+    rootKey,
+    meshKey: MESH_KEY,
+    signatures,
+    ...changes.stored,
+  });
+}
+
+const one = first(manifestOf("one", [ada, ben]));
+const two = next(one, manifestOf("two", [ben]), [ada]);
+const three = next(two, manifestOf("three", []), [ben]);
+
+function codeOf(steps: readonly Step[]): string | undefined {
+  try {
+    requireHistory(steps);
+    return undefined;
+  } catch (error) {
+    expect(error).toBeInstanceOf(HistoryError);
+    return (error as HistoryError).code;
+  }
+}
+
+test("a history whose every change an owner of the manifest before signed is good", () => {
+  for (const length of [1, 2, 3]) requireHistory([one, two, three].slice(0, length));
+  // Two owners sign: both signatures are looked at.
+  requireHistory([one, next(one, manifestOf("both", [ada]), [ada, ben])]);
+});
+
+test.each<[string, Step[]]>([
+  ["a stranger signed", [one, next(one, manifestOf("x", [eve]), [eve])]],
+  ["an owner signed beside a stranger", [one, next(one, manifestOf("x", [eve]), [ada, eve])]],
+  ["an owner whom the manifest before had removed signed", [one, two, next(two, manifestOf("x", [ada]), [ada])]],
+  ["an owner signed whom only the new manifest names", [one, two, next(two, manifestOf("x", [eve]), [eve])]],
+  ["nobody is an owner any more", [one, two, three, next(three, manifestOf("x", [ben]), [ben])]],
+  ["another manifest was signed", [one, next(one, manifestOf("x", []), [ada], { signed: { manifest: Buffer.of(1) } })]],
+  [
+    "another place in the history was signed",
+    [
+      one,
+      two,
+      next(two, manifestOf("x", []), [ben], { signed: { previous: Buffer.from(one.transition.digest, "hex") } }),
+    ],
+  ],
+  [
+    "another Coordinator's mesh CA was signed",
+    [one, next(one, manifestOf("x", []), [ada], { signed: { meshKey: Buffer.alloc(32, 0xee) } })],
+  ],
+  [
+    "the stored mesh CA key is not the signed one",
+    [one, next(one, manifestOf("x", []), [ada], { stored: { meshKey: "ee".repeat(32) } })],
+  ],
+])("a history is refused in which %s", (_name, steps) => {
+  expect(codeOf(steps)).toBe("unauthorized_history");
+});
+
+test.each<[string, Step[]]>([
+  ["begins in the middle", [two, three]],
+  ["lacks one", [one, three]],
+  ["has one twice", [one, one]],
+  ["is backwards", [two, one]],
+  ["has another manifest than the transition says", [one, { ...two, manifest: one.manifest }]],
+  [
+    "changes the seed shares",
+    [one, next(one, manifestOf("x", []), [ada], { stored: { seedShares: "ab".repeat(32) } })],
+  ],
+  ["changes the root CA key", [one, next(one, manifestOf("x", []), [ada], { stored: { rootKey: "ab".repeat(32) } })]],
+  [
+    "has a manifest that is no JSON",
+    ((begin) => [begin, next(begin, two.manifest as Buffer, [ada])])(first(Buffer.of(1))),
+  ],
+  [
+    "has a manifest without owners",
+    ((begin) => [begin, next(begin, two.manifest as Buffer, [ada])])(first(Buffer.from("{}"))),
+  ],
+])("a history is refused that %s", (_name, steps) => {
+  expect(codeOf(steps)).toBe("broken_history");
+});
+
+test("no bit of a signature, of a key or of what it is over can be changed", () => {
+  const { transition } = two;
+  for (let bit = 8; bit < transition.record.length * 8; bit++) {
+    const record = Buffer.from(transition.record);
+    record.writeUInt8(record.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+    let changed: Transition;
+    try {
+      changed = parseTransition(record);
+    } catch {
+      continue;
+    }
+    expect(codeOf([one, { transition: changed, manifest: two.manifest }]), `bit ${bit}`).toBeDefined();
+  }
+});

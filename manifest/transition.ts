@@ -1,0 +1,107 @@
+import { Cursor, MalformedBytes } from "../bytes/cursor.ts";
+import { u32be } from "../bytes/numbers.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
+import type { ChangeSignature } from "./change-signature.ts";
+
+/**
+ * One step of a deployment's history, and the owners' leave for it. It names everything that later steps must not
+ * change, so that whoever knows the SHA-256 of one transition knows all that was before it, and whose seed it is.
+ *
+ * version u8 (2) ‖ SHA-256 of the manifest ‖ SHA-256 of the previous transition ‖ SHA-256 of the seed shares
+ *   ‖ SHA-256 of the root CA's SubjectPublicKeyInfo ‖ the same of the mesh CA that the owners saw
+ *   ‖ number of signatures u8 ‖ for each, by ascending key:
+ *     length u32be ‖ SubjectPublicKeyInfo of the owner ‖ length u32be ‖ signature (change.ts)
+ *
+ * The first one follows nothing and needs nobody's leave: previous transition and mesh CA are zero, and nothing is
+ * signed. Every other one has a signature. One transition has one encoding.
+ */
+export interface Transition {
+  /** As they are hashed and stored. */
+  readonly record: Buffer;
+  /** SHA-256 of the record, hex, as all digests here. */
+  readonly digest: string;
+  readonly manifest: string;
+  /** Undefined: it is the first. */
+  readonly previous: string | undefined;
+  readonly seedShares: string;
+  readonly rootKey: string;
+  /** Of the generation that it ended; undefined: it is the first. */
+  readonly meshKey: string | undefined;
+  readonly signatures: readonly ChangeSignature[];
+}
+
+const VERSION = 2;
+const DIGEST = 32;
+const NONE = "0".repeat(2 * DIGEST);
+
+const MOST_SIGNATURES = 16;
+/** A P-521 key has 158 bytes, a signature with it 139. */
+const MOST_BYTES = 256;
+
+/** @param fields those that are missing in a first transition together */
+export function encodeTransition(fields: Omit<Transition, "record" | "digest">): Buffer {
+  const { manifest, previous = NONE, seedShares, rootKey, meshKey = NONE, signatures } = fields;
+  const digests = [manifest, previous, seedShares, rootKey, meshKey].map((digest) => Buffer.from(digest, "hex"));
+  const signed = signatures
+    .toSorted((one, other) => Buffer.compare(one.publicKey, other.publicKey))
+    .flatMap(({ publicKey, signature }) => [u32be(publicKey.length), publicKey, u32be(signature.length), signature]);
+  return Buffer.concat([Buffer.of(VERSION), ...digests, Buffer.of(signatures.length), ...signed]);
+}
+
+/** @throws MalformedBytes; its field is `version` where another version wrote it */
+export function parseTransition(record: Uint8Array): Transition {
+  const cursor = new Cursor(record);
+  const version = cursor.u8("version");
+  if (version !== VERSION) throw new MalformedBytes("version", 0, String(version), String(VERSION));
+  const digest = (field: string): string => cursor.bytes(DIGEST, field).toString("hex");
+  const manifest = digest("manifest");
+  const previous = digest("previous");
+  const seedShares = digest("seed shares");
+  const rootKey = digest("root CA key");
+  const meshKey = digest("mesh CA key");
+  const signatures = parseSignatures(cursor);
+  cursor.end("transition");
+  const isFirst = previous === NONE;
+  if ((meshKey === NONE) !== isFirst || (signatures.length === 0) !== isFirst) {
+    const want = isFirst ? "no mesh CA key and no signature in the first" : "both, for it follows another";
+    throw new MalformedBytes("signatures", 1 + 4 * DIGEST, `${signatures.length}, mesh CA key ${meshKey}`, want);
+  }
+  return {
+    record: cursor.since(0),
+    digest: sha256Hex(record),
+    manifest,
+    previous: isFirst ? undefined : previous,
+    seedShares,
+    rootKey,
+    meshKey: isFirst ? undefined : meshKey,
+    signatures,
+  };
+}
+
+function parseSignatures(cursor: Cursor): ChangeSignature[] {
+  const start = cursor.offset;
+  const count = cursor.u8("number of signatures");
+  if (count > MOST_SIGNATURES) {
+    throw new MalformedBytes("number of signatures", start, String(count), `at most ${MOST_SIGNATURES}`);
+  }
+  const signatures: ChangeSignature[] = [];
+  for (let index = 0; index < count; index++) {
+    const at = cursor.offset;
+    const publicKey = bounded(cursor, `signature ${index}, key`);
+    const before = signatures.at(-1)?.publicKey;
+    if (before !== undefined && Buffer.compare(before, publicKey) >= 0) {
+      throw new MalformedBytes(`signature ${index}, key`, at, "a key out of order", "each key once, by their bytes");
+    }
+    signatures.push({ publicKey, signature: bounded(cursor, `signature ${index}`) });
+  }
+  return signatures;
+}
+
+function bounded(cursor: Cursor, field: string): Buffer {
+  const start = cursor.offset;
+  const length = cursor.u32be(`${field}, length`);
+  if (length === 0 || length > MOST_BYTES) {
+    throw new MalformedBytes(`${field}, length`, start, String(length), `1 to ${MOST_BYTES}`);
+  }
+  return cursor.bytes(length, field);
+}

@@ -1,0 +1,229 @@
+import { readdir } from "node:fs/promises";
+import { VERSION } from "../../runtime/version.ts";
+import type { Admission } from "../limits/admission.ts";
+import type { Carried } from "../carry/data-path.ts";
+import { descriptorLimit } from "../base/descriptors.ts";
+import type { Direction } from "../base/direction.ts";
+import { expose, type Family, Histogram, type Labels, type Sample } from "./exposition.ts";
+
+/**
+ * What the proxy counts. Labels have few values: names of rules and codes, never anything of a peer's choice.
+ * docs/mesh-proxy.md explains each; a test compares.
+ */
+
+/** Both ends ended it; it was not joined to its upstream; it broke after that. */
+const OUTCOMES = ["completed", "refused", "broken"] as const;
+export type Outcome = (typeof OUTCOMES)[number];
+
+/** In seconds: a resumed handshake takes 1 ms of work, one across the world with a lost packet a second. */
+const HANDSHAKE_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+
+export interface OpenConnection {
+  readonly carried: Carried;
+  /** How many of its bytes wait for peers to take them. */
+  readonly waiting: number;
+}
+
+/** The connections of one rule. */
+export class RuleMetrics {
+  readonly labels: Labels;
+  readonly handshakes = new Histogram(HANDSHAKE_BOUNDS);
+  readonly ended: Record<Outcome, number> = { completed: 0, refused: 0, broken: 0 };
+  readonly refusals = new Map<string, number>();
+  readonly #open = new Set<OpenConnection>();
+  readonly #carried = { up: 0, down: 0 };
+
+  constructor(direction: Direction, rule: string) {
+    this.labels = { direction, rule };
+  }
+
+  opened(connection: OpenConnection): void {
+    this.#open.add(connection);
+  }
+
+  closed(connection: OpenConnection): void {
+    this.#open.delete(connection);
+    this.#carried.up += connection.carried.up;
+    this.#carried.down += connection.carried.down;
+  }
+
+  /** @param reason one of a bounded set */
+  end(outcome: Outcome, reason: string): void {
+    this.ended[outcome]++;
+    if (outcome === "refused") this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1);
+  }
+
+  get open(): number {
+    return this.#open.size;
+  }
+
+  /** Also of those that are still open: some connections last for weeks. */
+  bytes(flow: keyof Carried): number {
+    let sum = this.#carried[flow];
+    for (const { carried } of this.#open) sum += carried[flow];
+    return sum;
+  }
+
+  get bufferedBytes(): number {
+    let sum = 0;
+    for (const { waiting } of this.#open) sum += waiting;
+    return sum;
+  }
+}
+
+/** What is counted elsewhere. */
+export interface Observed {
+  readonly admission: Admission;
+  readonly credentials: { readonly current: { readonly notAfter: Date }; readonly failures: number };
+  readonly accessLog: { readonly lost: number } | undefined;
+  readonly startedAt: Date;
+}
+
+export class Metrics {
+  readonly #observed: Observed;
+  readonly #rules = new Map<string, RuleMetrics>();
+
+  constructor(observed: Observed) {
+    this.#observed = observed;
+  }
+
+  /** @param name of the configuration: there are not many of them */
+  rule(direction: Direction, name: string): RuleMetrics {
+    const key = `${direction} ${name}`;
+    let rule = this.#rules.get(key);
+    if (rule === undefined) this.#rules.set(key, (rule = new RuleMetrics(direction, name)));
+    return rule;
+  }
+
+  async text(): Promise<string> {
+    return expose([
+      ...this.#connections(),
+      ...this.#limits(),
+      ...this.#proxy(),
+      ...(await processFamilies(this.#observed.startedAt)),
+    ]);
+  }
+
+  #connections(): Family[] {
+    const rules = [...this.#rules.values()];
+    const each = (samples: (rule: RuleMetrics, labels: Labels) => Sample[]): Sample[] =>
+      rules.flatMap((rule) => samples(rule, rule.labels));
+    return [
+      gauge(
+        "contrast_mesh_connections_open",
+        "Open connections.",
+        each(({ open }, labels) => [{ labels, value: open }]),
+      ),
+      counter(
+        "contrast_mesh_connections_total",
+        "Ended connections, by outcome.",
+        each(({ ended }, labels) =>
+          OUTCOMES.map((outcome) => ({ labels: { ...labels, outcome }, value: ended[outcome] })),
+        ),
+      ),
+      counter(
+        "contrast_mesh_refusals_total",
+        "Connections that were refused before they reached the upstream, by reason.",
+        each(({ refusals }, labels) =>
+          [...refusals].map(([reason, value]) => ({ labels: { ...labels, reason }, value })),
+        ),
+      ),
+      counter(
+        "contrast_mesh_bytes_total",
+        "Plain-text bytes carried: up from the client, down to the client.",
+        each((rule, labels) =>
+          (["up", "down"] as const).map((flow) => ({ labels: { ...labels, flow }, value: rule.bytes(flow) })),
+        ),
+      ),
+      gauge(
+        "contrast_mesh_buffered_bytes",
+        "Bytes that wait until peers read them.",
+        each(({ bufferedBytes }, labels) => [{ labels, value: bufferedBytes }]),
+      ),
+      {
+        name: "contrast_mesh_handshake_seconds",
+        type: "histogram",
+        help: "Duration of successful TLS handshakes, without the time in the queue.",
+        samples: each(({ handshakes }, labels) => handshakes.samples(labels)),
+      },
+    ];
+  }
+
+  #limits(): Family[] {
+    const { limits, ingress, mostEgress, handshakes, heldBytes } = this.#observed.admission;
+    const most = {
+      ingress_connections: limits.ingress.total,
+      ingress_connections_per_source: limits.ingress.perPeer,
+      egress_connections_per_rule: limits.egress.total,
+      handshakes: limits.handshakes.total,
+      handshakes_per_source: limits.handshakes.perPeer,
+      held_bytes: limits.heldBytes.total,
+      held_bytes_per_source: limits.heldBytes.perSource,
+    };
+    const used: Readonly<Record<keyof typeof most, number>> = {
+      ingress_connections: ingress.inside,
+      ingress_connections_per_source: ingress.mostOfOnePeer,
+      egress_connections_per_rule: mostEgress,
+      handshakes: handshakes.inside,
+      handshakes_per_source: handshakes.mostOfOnePeer,
+      held_bytes: heldBytes.used,
+      held_bytes_per_source: heldBytes.mostOfOneSource,
+    };
+    const samples = (values: typeof used): Sample[] =>
+      Object.entries(values).map(([limit, value]) => ({ labels: { limit }, value }));
+    return [
+      gauge("contrast_mesh_limit", "Limit on each resource.", samples(most)),
+      gauge(
+        "contrast_mesh_limit_used",
+        "Use of each limited resource; for limits per source or rule, the highest.",
+        samples(used),
+      ),
+      gauge("contrast_mesh_handshakes_waiting", "Clients that wait for their handshake.", [
+        { value: handshakes.waiting },
+      ]),
+      gauge("contrast_mesh_handshake_timeout_seconds", "Time limit for a client's handshake.", [
+        { value: limits.handshakeMs / 1000 },
+      ]),
+    ];
+  }
+
+  #proxy(): Family[] {
+    const { credentials, accessLog } = this.#observed;
+    return [
+      counter("contrast_mesh_access_log_lost_total", "Lost lines of the access log, because the reader was too slow.", [
+        { value: accessLog?.lost ?? 0 },
+      ]),
+      gauge("contrast_mesh_certificate_expiry_timestamp_seconds", "Time when the workload's certificate expires.", [
+        { value: credentials.current.notAfter.getTime() / 1000 },
+      ]),
+      counter(
+        "contrast_mesh_certificate_reload_failures_total",
+        "Changes of the certificate files that gave no valid set.",
+        [{ value: credentials.failures }],
+      ),
+      gauge("contrast_mesh_build_info", "Always 1; the version is the label.", [
+        { labels: { version: VERSION }, value: 1 },
+      ]),
+    ];
+  }
+}
+
+function gauge(name: string, help: string, samples: readonly Sample[]): Family {
+  return { name, type: "gauge", help, samples };
+}
+
+function counter(name: string, help: string, samples: readonly Sample[]): Family {
+  return { name, type: "counter", help, samples };
+}
+
+/** Under the names that all of Prometheus' client libraries use. */
+async function processFamilies(startedAt: Date): Promise<Family[]> {
+  const { user, system } = process.cpuUsage();
+  return [
+    counter("process_cpu_seconds_total", "CPU time, user and system.", [{ value: (user + system) / 1e6 }]),
+    gauge("process_resident_memory_bytes", "Resident memory.", [{ value: process.memoryUsage.rss() }]),
+    gauge("process_open_fds", "Open file descriptors.", [{ value: (await readdir("/proc/self/fd")).length }]),
+    gauge("process_max_fds", "Limit on open file descriptors.", [{ value: descriptorLimit() ?? Infinity }]),
+    gauge("process_start_time_seconds", "Start time of the process.", [{ value: startedAt.getTime() / 1000 }]),
+  ];
+}

@@ -1,0 +1,35 @@
+import { sign, X509Certificate } from "node:crypto";
+import { UserAPI } from "../api/userapi_pb.ts";
+import type { ChannelClient } from "../channel/client.ts";
+import { RemoteError } from "../channel/error.ts";
+import { changeToSign } from "../manifest/change.ts";
+import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
+
+/** For tests: what a request to set a manifest has to carry of a workload owner. */
+export interface Leave {
+  readonly signature?: { readonly publicKey: Buffer; readonly signature: Buffer };
+  readonly signedMeshKey?: Buffer;
+}
+
+/** @returns nothing where no manifest is set: the first set needs nobody's leave */
+export async function leaveFor(client: ChannelClient<unknown>, keys: KeyPair, manifest: Uint8Array): Promise<Leave> {
+  const answer = await client.call(UserAPI.method.getManifests, {}, new Date(Date.now() + 20_000)).catch((error) => {
+    if (error instanceof RemoteError && error.code === "no_manifest") return undefined;
+    throw error;
+  });
+  const previous = answer?.history.at(-1)?.transition;
+  if (answer === undefined || previous === undefined) return {};
+  const meshKey = keyDigestOf(answer.meshCaCert);
+  return {
+    signature: {
+      publicKey: spki(keys.publicKey),
+      signature: sign("sha256", changeToSign({ manifest, previous, meshKey }), keys.privateKey),
+    },
+    signedMeshKey: meshKey,
+  };
+}
+
+/** @param pem a certificate, of the mesh CA or of the root CA */
+export function keyDigestOf(pem: string): Buffer {
+  return spkiDigest(new X509Certificate(pem).publicKey);
+}
