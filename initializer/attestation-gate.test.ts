@@ -75,9 +75,10 @@ test("where it can't be closed there is no certificate", async () => {
 });
 
 test("unless its owner says so, which is loud", async () => {
-  const { gate, warn } = gateAt(await served(), { fails: true, allowOpen: true });
+  const { gate, closed, warn } = gateAt(await served(), { allowOpen: true });
   await gate.secure();
   expect(await gate.through(async (port) => port)).toBe(undefined);
+  expect(closed).toEqual([]);
   expect(warn).toHaveBeenCalledOnce();
   expect(warn.mock.calls[0]?.[1]).toMatch(/OPEN/);
 });

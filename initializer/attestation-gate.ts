@@ -13,7 +13,7 @@ import type { Logger } from "../runtime/log.ts";
 export interface GateOptions {
   /** `127.0.0.1:8006`. */
   readonly address: string;
-  /** CONTRAST_OPEN_ATTESTATION_API: it may stay open where it can't be closed. */
+  /** CONTRAST_OPEN_ATTESTATION_API: it is left open. */
   readonly allowOpen: boolean;
   readonly environment: Environment;
   readonly log: Logger;
@@ -46,19 +46,21 @@ export class AttestationGate {
   async secure(): Promise<void> {
     if (this.#state !== "unseen" || !(await mayServeEvidence(this.#options))) return;
     const { allowOpen, log, address } = this.#options;
-    try {
-      await this.#close(undefined);
-      this.#state = "closed";
-      log.info({ address }, "CoCo's attestation API is closed to this pod");
-    } catch (error) {
-      if (!(error instanceof NetfilterError)) throw error;
-      if (!allowOpen) throw this.#stillOpen(error);
+    if (allowOpen) {
       this.#state = "left open";
       log.warn(
-        { address, error: error.describe() },
-        "CoCo's attestation API stays OPEN to this pod: whoever makes the application fetch a URL of its choice can get the pod's certificate",
+        { address },
+        "CoCo's attestation API stays OPEN to this pod: whoever makes an application of it fetch a URL can get the pod's certificate",
       );
+      return;
     }
+    try {
+      await this.#close(undefined);
+    } catch (error) {
+      throw error instanceof NetfilterError ? this.#stillOpen(error) : error;
+    }
+    this.#state = "closed";
+    log.info({ address }, "CoCo's attestation API is closed to this pod");
   }
 
   /** As `CocoApi.through`. @throws NetfilterError */

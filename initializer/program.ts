@@ -50,7 +50,7 @@ const variables = {
   ...endorsementVariables,
   ...teeVariables,
   CONTRAST_OPEN_ATTESTATION_API: onlyIfOne(
-    "1: go on where CoCo's attestation API can't be kept from the pod's other processes; DANGEROUS",
+    "1: leave CoCo's attestation API open to everything in the pod; DANGEROUS where there is an application",
   ),
 } as const;
 

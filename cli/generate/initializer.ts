@@ -12,6 +12,8 @@ export const INITIALIZER = "contrast-initializer";
 /** What stands in for the vendors' services. */
 export const COLLATERAL_PROXY = "CONTRAST_COLLATERAL_PROXY";
 
+const OPEN_ATTESTATION_API = "CONTRAST_OPEN_ATTESTATION_API";
+
 /** What is decided about a pod before its Initializer is made. */
 export interface InitializerOptions {
   readonly platform: Platform;
@@ -40,9 +42,12 @@ export function initializer(
   annotations: PodAnnotations,
   { platform, mode, user, collateralProxy, coordinatorHost }: InitializerOptions,
 ): Container {
-  const { ingress, adminPort } = annotations;
+  const { ingress, adminPort, openAttestationApi } = annotations;
   const lifts = liftsDefaultDeny(annotations, mode, platform);
   const closes = ingress !== undefined && mode === "transparent";
+  // By the packet filter, too, it keeps the pod from CoCo's attestation API.
+  const asksCoco = before?.env?.some(({ name, value }) => name === "CONTRAST_TEE" && value === "coco") === true;
+  const guards = asksCoco && !openAttestationApi;
   // The certificate of the chip comes from where the Coordinator gets what it asks for, unless a user says otherwise.
   const asksThrough = before?.env?.some(({ name }) => name === COLLATERAL_PROXY) === true ? undefined : collateralProxy;
   const host = before?.env?.find(({ name }) => name === "COORDINATOR_HOST")?.value ?? undefined;
@@ -60,6 +65,7 @@ export function initializer(
         ...(mode === "bind" && { [INGRESS_MODE]: mode }),
       }),
       ...(lifts && { CONTRAST_LIFT_DEFAULT_DENY: "1" }),
+      ...(openAttestationApi && { [OPEN_ATTESTATION_API]: "1" }),
       ...(asksThrough !== undefined && { [COLLATERAL_PROXY]: asksThrough }),
     },
     ownedVariables: [
@@ -68,9 +74,10 @@ export function initializer(
       "CONTRAST_ADMIN_PORT",
       INGRESS_MODE,
       "CONTRAST_LIFT_DEFAULT_DENY",
+      OPEN_ATTESTATION_API,
     ],
     user,
-    capabilities: lifts || closes ? FILTER_CAPABILITIES : [],
+    capabilities: lifts || closes || guards ? FILTER_CAPABILITIES : [],
     defaults: { resources: { requests: { cpu: "10m", memory: "128Mi" }, limits: { memory: "128Mi" } } },
   });
 }

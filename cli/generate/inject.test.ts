@@ -244,6 +244,27 @@ test.for([
   expect(new Set([initializer.user, proxy?.user ?? user])).toEqual(new Set([user]));
 });
 
+test("gives an Initializer that asks CoCo's attestation API what it takes to close it", async () => {
+  const text = WEB.replace(/servicemesh-ingress.*/, 'keep-default-deny: "true"');
+  const { run, read, write } = await workspace({ "web.yml": text });
+  await run();
+  const before = await read("app/web.yml");
+  expect(injected(before).initializer.add).toEqual(undefined);
+  const asked = before.replace(/( *)- name: COORDINATOR_HOST/, "$1- { name: CONTRAST_TEE, value: coco }\n$&");
+  await write("app/web.yml", asked);
+  await run();
+  expect(injected(await read("app/web.yml")).initializer.add).toEqual(NET);
+  const open = (await read("app/web.yml")).replace(
+    'keep-default-deny: "true"',
+    '$&\n        contrast.edgeless.systems/open-attestation-api: "true"',
+  );
+  await write("app/web.yml", open);
+  const { findings } = await run();
+  expect(findings.filter(({ code }) => code === "attestation_api")).toHaveLength(1);
+  const { initializer } = injected(await read("app/web.yml"));
+  expect([initializer.add, initializer.env["CONTRAST_OPEN_ATTESTATION_API"]]).toEqual([undefined, "1"]);
+});
+
 test("takes a capability back that is not needed any more, and keeps one of the user's", async () => {
   const { run, read, write } = await workspace({ "web.yml": WEB });
   await run();
