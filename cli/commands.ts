@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { EXIT } from "../runtime/exit.ts";
 import type { Context } from "./context.ts";
+import { addCollateralProxyCommand } from "./collateral-proxy/command.ts";
 import { addCompletionCommand } from "./completion/command.ts";
 import { addEvidenceCommand } from "./evidence/command.ts";
 import { addGenerateCommand } from "./generate/command.ts";
@@ -90,6 +91,7 @@ export function commandTree(
   addVerifyCommand(program, context);
   addRecoverCommand(program, context);
   addEvidenceCommand(program, context, exit);
+  addCollateralProxyCommand(program, context);
   addCompletionCommand(program, context);
   addHelpCommand(program);
   for (const command of [program, ...program.commands.flatMap((command) => [command, ...command.commands])]) {

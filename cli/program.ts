@@ -44,6 +44,11 @@ const program = commandTree(
   (text) => talk.say(printableLines(text)),
 );
 let origins = (): string[] => [];
+/** Of the command that runs. */
+let collateralProxy: string | undefined;
+program.hook("preAction", (_, command) => {
+  collateralProxy = command.opts<{ readonly collateralProxy?: string }>().collateralProxy;
+});
 program.hook("preSubcommand", async (_, command) => {
   if (program.args.includes("--help") || ["help", "completion"].includes(command.name())) return;
   const { applySettings } = await import("./settings.ts");
@@ -117,7 +122,11 @@ function vendors({ workspace, warn, progress }: Pick<Context, "workspace" | "war
     const cache = new EndorsementCache({
       network: { fetch, now, random: Math.random, sleep },
       directory: join(workspace, ".endorsements"),
-      proxy: readEnvironment(endorsementVariables, process.env).CONTRAST_COLLATERAL_PROXY,
+      // Commands without the option read the variable.
+      proxy:
+        collateralProxy === undefined
+          ? readEnvironment(endorsementVariables, process.env).CONTRAST_COLLATERAL_PROXY
+          : endorsementVariables.CONTRAST_COLLATERAL_PROXY.parse(collateralProxy),
       onWarning: (message, url, error) => warn(`warning: ${message} (${url.href}): ${describeError(error)}`),
     });
     return vendorsThrough(cache);

@@ -4,7 +4,7 @@ import type { GenerateFlags } from "./run.ts";
 import { parseNamedKind } from "../../kubernetes/kinds.ts";
 import { SIDECARS } from "./sidecars.ts";
 import { PLATFORMS } from "./platform-names.ts";
-import { collect, examples, manifestOption } from "../options.ts";
+import { collateralProxyOption, collect, examples, manifestOption } from "../options.ts";
 
 export function addGenerateCommand(program: Command, context: () => Context): void {
   program
@@ -18,6 +18,7 @@ export function addGenerateCommand(program: Command, context: () => Context): vo
       new Option("--reference-values <platform>", "platform of the pods").choices(PLATFORMS).makeOptionMandatory(),
     )
     .addOption(manifestOption())
+    .addOption(collateralProxyOption())
     .option("--skip-initializer", "don't add the Initializer")
     .option("--skip-service-mesh", "don't add the mesh proxy")
     .addOption(

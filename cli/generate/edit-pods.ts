@@ -49,7 +49,9 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
   const annotations = workloads.map((workload) => readAnnotations(annotatedPlaces(workload), faults));
   if (faults.length > 0) throw new ResourceError("invalid_annotation", "an annotation is wrong", faults);
   const coordinators = workloads.filter((_, index) => annotations[index]?.role === "coordinator");
-  const collateralProxy = collateralProxyOf(coordinators);
+  const earlierProxy = collateralProxyOf(coordinators);
+  const collateralProxy = options.collateralProxy ?? earlierProxy;
+  if (options.collateralProxy !== undefined) setCollateralProxy(coordinators, options.collateralProxy);
   const namespaces =
     options.coordinatorNamespace === undefined
       ? coordinators.flatMap(({ namespace }) => namespace ?? [])
@@ -62,7 +64,7 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
     const volumesBefore = structuredClone(spec.volumes ?? []);
     const secret = options.platform === "simulated" ? simulatedTeeSecret(workload) : undefined;
     const coordinatorHost = hostOfCoordinator(workload.namespace, namespaces);
-    inject(spec, own, { ...options, collateralProxy, coordinatorHost, simulatedTeeSecret: secret });
+    inject(spec, own, { ...options, collateralProxy, earlierProxy, coordinatorHost, simulatedTeeSecret: secret });
     return [{ workload, annotations: own, spec, places, volumesBefore }];
   });
 }
@@ -71,6 +73,18 @@ function collateralProxyOf(coordinators: readonly Workload[]): string | undefine
   const variables = coordinators.flatMap(({ template }) => template.spec.containers.flatMap(({ env }) => env ?? []));
   const value = variables.find(({ name }) => name === COLLATERAL_PROXY)?.["value"];
   return typeof value === "string" ? value : undefined;
+}
+
+/** So that it is a part of the Coordinator's policy. */
+function setCollateralProxy(coordinators: readonly Workload[], url: string): void {
+  for (const { template } of coordinators) {
+    const { containers } = template.spec;
+    const named = containers.find(({ env }) => env?.some(({ name }) => name === COLLATERAL_PROXY));
+    const container = named ?? containers.find(({ name }) => name === "coordinator") ?? containers[0];
+    if (container === undefined) continue;
+    const others = (container.env ?? []).filter(({ name }) => name !== COLLATERAL_PROXY);
+    container.env = [...others, { name: COLLATERAL_PROXY, value: url }];
+  }
 }
 
 /** Lets the applications read their key. Changes the values of the files. */

@@ -47,6 +47,8 @@ export interface GenerateOptions {
   readonly sidecar?: Sidecar | undefined;
   /** Where the Coordinator is; undefined: where the one among the pods is. */
   readonly coordinatorNamespace?: string | undefined;
+  /** Base URL that stands in for the vendors', for Coordinator and Initializers; undefined: as the files have it. */
+  readonly collateralProxy?: string | undefined;
   /** The pods' policies refuse addresses and routes of IPv6. */
   readonly ipv4Only?: boolean | undefined;
   /** Warnings stop, too. */
@@ -224,6 +226,7 @@ async function prepare(files: readonly ResourceFile[], options: GenerateOptions)
     skipServiceMesh,
     sidecar,
     coordinatorNamespace: options.coordinatorNamespace,
+    collateralProxy: options.collateralProxy,
     imageReplacements,
   });
 }

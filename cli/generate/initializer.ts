@@ -20,6 +20,8 @@ export interface InitializerOptions {
   readonly mode: IngressMode;
   readonly user: number;
   readonly collateralProxy: string | undefined;
+  /** What the Coordinator had before. */
+  readonly earlierProxy: string | undefined;
   readonly coordinatorHost: string | undefined;
 }
 
@@ -40,7 +42,7 @@ function liftsDefaultDeny(
 export function initializer(
   before: Container | undefined,
   annotations: PodAnnotations,
-  { platform, mode, user, collateralProxy, coordinatorHost }: InitializerOptions,
+  { platform, mode, user, collateralProxy, earlierProxy, coordinatorHost }: InitializerOptions,
 ): Container {
   const { ingress, adminPort, openAttestationApi } = annotations;
   const lifts = liftsDefaultDeny(annotations, mode, platform);
@@ -49,7 +51,8 @@ export function initializer(
   const asksCoco = before?.env?.some(({ name, value }) => name === "CONTRAST_TEE" && value === "coco") === true;
   const guards = asksCoco && !openAttestationApi;
   // The certificate of the chip comes from where the Coordinator gets what it asks for, unless a user says otherwise.
-  const asksThrough = before?.env?.some(({ name }) => name === COLLATERAL_PROXY) === true ? undefined : collateralProxy;
+  const own = before?.env?.find(({ name }) => name === COLLATERAL_PROXY);
+  const asksThrough = own === undefined || own.value === earlierProxy ? collateralProxy : undefined;
   const host = before?.env?.find(({ name }) => name === "COORDINATOR_HOST")?.value ?? undefined;
   return ownContainer(before, {
     name: INITIALIZER,

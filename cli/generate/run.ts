@@ -15,6 +15,7 @@ export interface GenerateFlags {
   readonly skipServiceMesh?: boolean;
   readonly sidecar?: Sidecar;
   readonly coordinatorNamespace?: string;
+  readonly collateralProxy?: string;
   readonly ipv4Only?: boolean;
   readonly workloadOwnerKey?: readonly string[];
   readonly addSeedshareOwnerKey?: readonly string[];
@@ -44,6 +45,7 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
         skipServiceMesh: flags.skipServiceMesh,
         sidecar: flags.sidecar,
         coordinatorNamespace: flags.coordinatorNamespace,
+        collateralProxy: flags.collateralProxy,
         ipv4Only: flags.ipv4Only,
         strict: flags.strict,
         workloadOwnerKeys: flags.workloadOwnerKey ?? [],
