@@ -16,7 +16,7 @@ export function memoryFindings({ spec, places }: PreparedPod): Finding[] {
   const sum = addends.length > 1 ? `, ${addends.join(" + ")}` : "";
   const hint = `the VM gets ${shown(amount)}${sum}, and what its runtime class adds; images that it pulls and unpacks fill it, too`;
   const once = new Set((spec.initContainers ?? []).filter((container) => !isSidecar(container)));
-  const isWhole = spec.resources?.limits?.memory != null;
+  const isWhole = (spec.resources?.limits?.memory ?? undefined) !== undefined;
 
   return allContainers(spec).flatMap((container): Finding[] => {
     const { name, resources } = container;
@@ -28,7 +28,8 @@ export function memoryFindings({ spec, places }: PreparedPod): Finding[] {
       return [{ severity: "error", code: "memory", where, got, want: "a quantity, like 128Mi" }];
     }
     const limit = limitOf(container, "memory");
-    const request = resources?.requests?.memory == null ? limit : parseQuantity(resources.requests.memory);
+    const stated = resources?.requests?.memory ?? undefined;
+    const request = stated === undefined ? limit : parseQuantity(stated);
     if (limit === undefined ? once.has(container) || isWhole : request === limit) return [];
     const got =
       limit === undefined
