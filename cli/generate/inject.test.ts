@@ -483,6 +483,27 @@ test("gives Initializers the Coordinator's collateral proxy, unless they have on
   expect(await proxies()).toEqual([{ name: "CONTRAST_COLLATERAL_PROXY", value: "http://nearer:8080" }]);
 });
 
+test("writes the collateral proxy that it is given into Coordinator and Initializers, and a later one in its place", async () => {
+  const { run, read, write } = await workspace({ "web.yml": WEB, "coordinator.yml": COORDINATOR });
+  const proxies = async (): Promise<unknown> => {
+    const [web, coordinator] = [podSpecs(await read("app/web.yml")), podSpecs(await read("app/coordinator.yml"))];
+    const environments = [web.web.initContainers[0].env, coordinator.coordinator.containers[0].env];
+    return environments.map((env: { name: string; value?: string }[]) =>
+      env.flatMap(({ name, value }) => (name === "CONTRAST_COLLATERAL_PROXY" ? [value] : [])),
+    );
+  };
+  await run({ collateralProxy: "http://proxy:8080" });
+  expect(await proxies()).toEqual([["http://proxy:8080"], ["http://proxy:8080"]]);
+  // Also where nothing is said the next time.
+  expect((await run()).changedFiles).toEqual([]);
+  const { policies } = await run({ collateralProxy: "https://other/base" });
+  expect(await proxies()).toEqual([["https://other/base"], ["https://other/base"]]);
+  expect((await run({ collateralProxy: "https://other/base" })).policies).toEqual(policies);
+  await write("app/web.yml", (await read("app/web.yml")).replace("https://other/base", "http://nearer:8080"));
+  await run({ collateralProxy: "http://third" });
+  expect(await proxies()).toEqual([["http://nearer:8080"], ["http://third"]]);
+});
+
 test("finds pods in every kind of workload, and in lists", async () => {
   const pod = "spec: {runtimeClassName: contrast-cc, containers: [{name: a, image: a}]}";
   const job = `spec: {template: {${pod}}}`;
