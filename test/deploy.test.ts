@@ -50,7 +50,7 @@ const container = pod?.spec?.containers[0] as Container;
 const [forwarder] = of("deploy/port-forwarder.yml") as [Pod];
 
 test("all resources are what Kubernetes takes", () => {
-  expect(FILES).toHaveLength(16);
+  expect(FILES).toHaveLength(17);
   expect(typeErrors(named(FILES.flatMap(of)))).toEqual([]);
 });
 
