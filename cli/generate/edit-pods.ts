@@ -107,14 +107,18 @@ export function giveKeys(pods: readonly PreparedPod[], images: ResolvedImages): 
   for (const { spec, annotations } of pods) giveKey(spec, keyGroupOf(spec, annotations.keyGroup, images));
 }
 
-/** Computes the pods' policies and writes them into their annotations. Changes the values of the files. */
+/**
+ * Computes the pods' policies and writes them into their annotations. Changes the values of the files.
+ *
+ * @param options guestPull: what the guests are told about pulling images, as `guestPullOf` has it
+ */
 export function setPolicies(
   pods: readonly PreparedPod[],
   images: ResolvedImages,
-  options: PolicyOptions = {},
+  { guestPull, ...options }: PolicyOptions & { readonly guestPull?: string | undefined } = {},
 ): EditedPod[] {
   return pods.map((pod) => {
-    const document = encodeInitdata(policyOf(pod.workload, pod.spec, images, options));
+    const document = encodeInitdata(policyOf(pod.workload, pod.spec, images, options), guestPull);
     return { ...pod, hash: policyHash(document), previousHash: setPolicy(pod.workload, document) };
   });
 }

@@ -8,6 +8,8 @@ export type GenerateCode =
   | "findings"
   /** The file of --image-replacements can't be used: correct the named line. */
   | "invalid_image_replacements"
+  /** A file of --guest-ca can't be used: give certificates of CAs, PEM, without a private key. */
+  | "invalid_guest_ca"
   /** A key file can't be used: give a PEM file of the right kind. */
   | "invalid_key"
   /** More seed share owners would be needed than there are: lower the threshold, or add keys. */
