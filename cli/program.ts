@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CommanderError } from "commander";
 import { Clock } from "../attestation/clock.ts";
+import type { Network } from "../attestation/endorsements/fetch.ts";
 import type { ChipVendors } from "../attestation/endorsements/vendors.ts";
 import { buildTime } from "../runtime/build-time.ts";
 import { describeError } from "../runtime/errors.ts";
@@ -16,6 +17,7 @@ import type { Resolution } from "../registry/resolve.ts";
 /** The command line: reads it, runs one command, maps what it throws to an exit code. Heavy parts load when needed. */
 
 const now = (): Date => new Date();
+const network: Network = { fetch, now, random: Math.random, sleep };
 const talk = new Console({ stdout: process.stdout, stderr: process.stderr, environment: process.env, now });
 
 for (const stream of [process.stdout, process.stderr]) {
@@ -97,6 +99,7 @@ function context(): Context {
     insecure: options.insecure === true,
     now,
     clock: new Clock({ now, built: buildTime }),
+    network,
     vendors: vendors({ workspace, warn, progress }),
     resolveImages: (references, offline) => resolveImages(references, offline, { warn, progress }),
     input: () => process.stdin,
@@ -120,7 +123,7 @@ function vendors({ workspace, warn, progress }: Pick<Context, "workspace" | "war
       ],
     );
     const cache = new EndorsementCache({
-      network: { fetch, now, random: Math.random, sleep },
+      network,
       directory: join(workspace, ".endorsements"),
       // Commands without the option read the variable.
       proxy:

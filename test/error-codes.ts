@@ -36,7 +36,7 @@ export function errorCodes(): ErrorCode[] {
     for (const type of types) {
       files.push(file);
       // Behind a prefix they are shown one by one, and not by the name of their type.
-      probes.push(`export const probe${files.length}: \`code ${"$"}{${type}}\` = "";`);
+      probes.push(`export const probe${files.length}: \`code \${${type}}\` = "";`);
     }
   }
   for (const [line, union] of complaints(probes.join("\n"))) {

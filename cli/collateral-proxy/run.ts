@@ -1,6 +1,5 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Context } from "../context.ts";
 import { collateralProxy } from "./server.ts";
 
@@ -19,7 +18,7 @@ export async function runCollateralProxy(context: Context, flags: CollateralProx
     return [text.slice(0, at), new URL(text.slice(at + 1))];
   });
   const server = collateralProxy({
-    network: { fetch, now: context.now, random: Math.random, sleep },
+    network: context.network,
     directory: flags.cacheDir,
     upstreams: new Map(upstreams),
     perMinute: Number(flags.requestsPerMinute),

@@ -34,7 +34,7 @@ const snpSchema = z.strictObject({
 const tdxSchema = z.strictObject({ cc_eventlog: z.string().nullable(), quote: z.base64() });
 
 /** Those that belong to a chain. */
-const CHAIN: ReadonlySet<unknown> = new Set(["ARK", "ASK", "VCEK", "VLEK"]);
+const CHAIN = ["ARK", "ASK", "VCEK", "VLEK"] as const;
 
 /** @throws EvidenceError malformed_report, unsupported_report_version, malformed_certificate */
 export function readCocoEvidence(body: Buffer): CocoEvidence {
@@ -60,11 +60,12 @@ function readSnp(json: object): CocoEvidence {
   const parsed = snpSchema.safeParse(json);
   if (!parsed.success) throw malformed("$", parsed.error);
   const report = reportFromJson(parsed.data.attestation_report);
-  const certificates = (parsed.data.cert_chain ?? [])
-    .filter(({ cert_type: type, data }) => CHAIN.has(type) && data.length > 0)
-    .map(({ cert_type: type, data }) =>
-      refusing("malformed_certificate", () => decodeCertificate(Buffer.from(data), `cert_chain, ${String(type)}`, 0)),
-    );
+  const certificates = (parsed.data.cert_chain ?? []).flatMap(({ cert_type: type, data }) => {
+    const kind = CHAIN.find((name) => name === type);
+    if (kind === undefined || data.length === 0) return [];
+    const field = `cert_chain, ${kind}`;
+    return [refusing("malformed_certificate", () => decodeCertificate(Buffer.from(data), field, 0))];
+  });
   return { kind: "snp", report, certificates };
 }
 
