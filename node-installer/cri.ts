@@ -1,4 +1,5 @@
 import { Client, credentials } from "@grpc/grpc-js";
+import { NodeError } from "./error.ts";
 import type { RuncOptions } from "./handler.ts";
 
 /**
@@ -16,7 +17,7 @@ const VERBOSE = Buffer.from([0x08, 0x01]);
 
 /**
  * @param socket path of containerd's
- * @throws the reason why it does not answer
+ * @throws NodeError containerd_unreachable
  */
 export async function askRuntimes(socket: string, timeoutMs: number, now: () => number): Promise<LoadedRuntimes> {
   const client = new Client(`unix:${socket}`, credentials.createInsecure(), { "grpc.default_authority": "localhost" });
@@ -32,6 +33,13 @@ export async function askRuntimes(socket: string, timeoutMs: number, now: () => 
       );
     });
     return runtimesOf(answer);
+  } catch (error) {
+    throw new NodeError("containerd_unreachable", "containerd does not say which handlers it has", {
+      where: socket,
+      got: (error as Error).message,
+      want: "its CRI plugin, runtime.v1.RuntimeService",
+      cause: error,
+    });
   } finally {
     client.close();
   }

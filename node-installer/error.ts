@@ -6,6 +6,8 @@ export type NodeCode =
   | "containerd_config"
   /** containerd did not come back with the new handler, and its configuration is the old one again: see its log. */
   | "containerd_refused"
+  /** containerd does not answer: see whether it runs, and where its socket is. */
+  | "containerd_unreachable"
   /** It is not certain which process containerd is, so it can't be restarted: name its configuration file. */
   | "containerd_unknown"
   /** The files of kata-deploy are not there: install it on this node first. */
