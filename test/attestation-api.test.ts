@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
+import { createMesh, writeTlsConfig } from "../pki/test-mesh.ts";
 import { asPlainUser, asRoot, Network, NO_PLAIN_USER, NO_PODS, type Pod } from "./netns/pods.ts";
 import type { Program } from "./programs.ts";
 import { webManifest } from "./web-deployment.ts";
@@ -150,6 +151,33 @@ describe.runIf(NO_PODS === undefined)("CoCo's attestation API in a pod", { timeo
     const reached = set.outsider.start(["test/netns/reach.ts", `tcp:${pod.ipv4}:9998`]);
     await reached.exited;
     expect(JSON.parse(reached.stdout())).toEqual({ [`tcp:${pod.ipv4}:9998`]: "silence" });
+  });
+
+  test.each([
+    ["1", "hello"],
+    ["", "silence"],
+  ])("the mesh proxy in mode bind is no way to it, unless it was left open: %j", async (open, expected) => {
+    const network = await Network.create();
+    const [pod, outsider] = [await network.addPod(), await network.addPod()];
+    // What is behind the port is not what matters here.
+    await pod.start(["test/netns/application.ts", "127.0.0.1", "8006"]).line("listening");
+    const mesh = await createMesh();
+    const tls = await writeTlsConfig(mesh, await mesh.issue());
+    const environment = { CONTRAST_LOG_FORMAT: "json", CONTRAST_OPEN_ATTESTATION_API: open };
+    const closed = pod.start(["initializer/main.ts", "lift-default-deny"], environment, asRoot(PRIVILEGED));
+    expect(await closed.exited).toBe(0);
+    const proxy = pod.start(["mesh-proxy/main.ts"], {
+      CONTRAST_LOG_FORMAT: "json",
+      CONTRAST_TLS_CONFIG_DIR: tls,
+      CONTRAST_INGRESS_PROXY_CONFIG: "",
+      CONTRAST_INGRESS_MODE: "bind",
+      CONTRAST_INGRESS_BIND: pod.ipv4,
+      CONTRAST_INGRESS_TARGET: "127.0.0.1",
+      CONTRAST_INGRESS_PORTS: "8006",
+    });
+    await proxy.line("ready");
+    expect(await outsider.call(pod.ipv4, 8006, "mutual", tls)).toBe(expected);
+    await rm(tls, { recursive: true });
   });
 
   test("a connection that an application had before is cut", async () => {
