@@ -77,6 +77,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
       return;
     }
     const warnings = warningsOf(facts);
+    const pulls = Object.keys(files).filter((name) => name.startsWith("cdh."));
     printResult(context, verified.claims.insecure, {
       result: facts.result,
       coordinator: facts.coordinator,
@@ -85,6 +86,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
       ...verified.claims,
       "earlier certificates": earlierCertificates(facts),
       ...(warnings.length > 0 ? { warnings } : {}),
+      ...(pulls.length > 0 ? { "how guests pull images": pulls.map((name) => join(directory, name)) } : {}),
       report,
       written,
     });

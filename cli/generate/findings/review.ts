@@ -33,7 +33,6 @@ const RULES: readonly ((pod: PreparedPod) => Finding[])[] = [
   sidecarFindings,
   initializerFindings,
   ingressBindFindings,
-  attestationApiFindings,
 ];
 
 /**
@@ -52,6 +51,7 @@ export function review(
   const services = findServices(files);
   return [
     ...coordinatorFindings(pods),
+    ...attestationApiFindings(pods),
     ...imageFindings(pods, problems),
     ...pods.flatMap((pod) => [
       ...RULES.flatMap((rule) => rule(pod)),
