@@ -6,7 +6,7 @@ import { MalformedBytes } from "../bytes/cursor.ts";
 import { parseCertificateTable } from "../attestation/collect/certificate-table.ts";
 import { CERTIFICATE_GUIDS, encodeCertificateTable } from "../attestation/collect/test-certificate-table.ts";
 import { readCocoEvidence } from "../attestation/collect/coco/evidence-json.ts";
-import { cocoSnpJson } from "../attestation/collect/coco/test-coco-api.ts";
+import { cocoSnpJson, legacyCocoSnpJson } from "../attestation/collect/coco/test-coco-api.ts";
 import { parseRevocationList } from "../attestation/crl.ts";
 import { EvidenceError } from "../attestation/error.ts";
 import type { SnpEvidence } from "../attestation/evidence.ts";
@@ -195,7 +195,10 @@ function cocoAnswers(
   platforms: readonly { readonly quote: Buffer }[],
 ): readonly Buffer[] {
   return [
-    ...machines.slice(0, 1).map((evidence) => Buffer.from(cocoSnpJson(evidence))),
+    ...machines
+      .slice(0, 1)
+      .flatMap((evidence) => [cocoSnpJson(evidence), legacyCocoSnpJson(evidence)])
+      .map((text) => Buffer.from(text)),
     ...platforms.map(({ quote }) =>
       Buffer.from(JSON.stringify({ cc_eventlog: null, quote: quote.toString("base64") })),
     ),

@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 import { MACHINE_REPORT } from "../../simulated/machine.ts";
 import { encodeSnpReport, type SnpReportFields } from "../../snp/report.ts";
 import { readCocoEvidence } from "./evidence-json.ts";
-import { cocoSnpJson } from "./test-coco-api.ts";
+import { cocoSnpJson, legacyCocoSnpJson } from "./test-coco-api.ts";
 
 /** Answers of the attestation agent, with what the reports were. They lie beside the checkout, not in it. */
 const VECTORS = join(import.meta.dirname, "../../../../shared/vectors");
@@ -78,7 +78,10 @@ describe("an SNP report out of JSON", () => {
     ["version 5 of Turin", { version: 5, mitigations: MITIGATIONS, ...TURIN }],
     ["a key that the host masks, and a VLEK", { maskChipKey: true, signingKey: "vlek", authorKeyEnabled: true }],
   ])("%s comes out byte for byte", (_, changes) => {
-    expect(again(json(report(changes))).toString("hex")).toBe(report(changes).toString("hex"));
+    const bytes = report(changes);
+    expect(again(json(bytes)).toString("hex")).toBe(bytes.toString("hex"));
+    const legacy = legacyCocoSnpJson({ kind: "snp", report: bytes, certificates: [] });
+    expect(again(legacy).toString("hex")).toBe(bytes.toString("hex"));
   });
 
   test("whatever is in the fields comes out byte for byte", () => {
@@ -114,8 +117,13 @@ describe("an SNP report out of JSON", () => {
     ],
     [
       "a field that is not known",
+      edited((fields) => (fields["new_field"] = 1)),
+      { code: "malformed_report", got: expect.stringContaining("new_field") },
+    ],
+    [
+      "a field of the crate sev 4 among those of 6",
       edited((fields) => (fields["_author_key_en"] = 1)),
-      { code: "malformed_report", got: expect.stringContaining("_author_key_en") },
+      { code: "malformed_report", where: "attestation_report.current_tcb._reserved" },
     ],
     [
       "a field less",
@@ -153,6 +161,15 @@ describe("an SNP report out of JSON", () => {
       { code: "malformed_report", where: "attestation_report.launch_mit_vector" },
     ],
     [
+      "a version 5 of the crate sev 6.2, which has no mitigations",
+      edited((fields) => {
+        fields["version"] = 5;
+        delete fields["launch_mit_vector"];
+        delete fields["current_mit_vector"];
+      }),
+      { code: "malformed_report", where: "attestation_report.launch_mit_vector", got: "null, in version 5" },
+    ],
+    [
       "another field beside the report",
       edited((_, whole) => (whole["additional"] = 1)),
       { code: "malformed_report", where: "$" },
@@ -178,6 +195,20 @@ describe("an SNP report out of JSON", () => {
     ["a list", "[]", { code: "malformed_report", got: "no object" }],
   ])("%s is refused by name", (_, text, refusal) => {
     expect(() => readCocoEvidence(Buffer.from(text))).toThrow(expect.objectContaining(refusal) as Error);
+  });
+
+  test("a version 3 of the crate sev 6.2, which has no mitigations, comes out byte for byte", () => {
+    const text = edited((fields) => {
+      delete fields["launch_mit_vector"];
+      delete fields["current_mit_vector"];
+    });
+    expect(again(text).equals(report())).toBe(true);
+  });
+
+  test("the event log of earlier agents is none of our business", () => {
+    const quote = Buffer.from("a quote").toString("base64");
+    const text = JSON.stringify({ cc_eventlog: "AA==", quote, aa_eventlog: "INIT" });
+    expect(readCocoEvidence(Buffer.from(text))).toEqual({ kind: "tdx", quote: Buffer.from("a quote") });
   });
 
   test("entries of the host's table that belong to no chain are left out", () => {

@@ -3,7 +3,8 @@ import { quote } from "../../../runtime/fault.ts";
 import { EvidenceError } from "../../error.ts";
 import { refusing } from "../../malformed.ts";
 import { decodeCertificate, MAX_CERTIFICATE_SIZE } from "../certificate-table.ts";
-import { malformed, reportFromJson } from "./report-json.ts";
+import { malformed, u8 } from "./numbers.ts";
+import { reportFromJson } from "./report-json.ts";
 
 /**
  * What CoCo's attestation agent answers to `/aa/evidence`: one JSON document, whose form depends on its attester
@@ -13,7 +14,6 @@ export type CocoEvidence =
   | { readonly kind: "snp"; readonly report: Buffer; readonly certificates: readonly Buffer[] }
   | { readonly kind: "tdx"; readonly quote: Buffer };
 
-const byte = z.bigint().max(0xffn).transform(Number);
 const snpSchema = z.strictObject({
   attestation_report: z.unknown(),
   cert_chain: z
@@ -24,14 +24,18 @@ const snpSchema = z.strictObject({
           z.enum(["Empty", "ARK", "ASK", "VCEK", "VLEK", "CRL"]),
           z.strictObject({ OTHER: z.string() }),
         ]),
-        data: z.array(byte).max(MAX_CERTIFICATE_SIZE),
+        data: z.array(u8).max(MAX_CERTIFICATE_SIZE),
       }),
     )
     .max(64)
     .nullable(),
 });
-// The event log is of no use: what it says is in the RTMRs, and those are compared.
-const tdxSchema = z.strictObject({ cc_eventlog: z.string().nullable(), quote: z.base64() });
+// The event logs are of no use: what they say is in the RTMRs, and those are compared. Before 0.17 there were two.
+const tdxSchema = z.strictObject({
+  cc_eventlog: z.string().nullable(),
+  aa_eventlog: z.string().nullable().optional(),
+  quote: z.base64(),
+});
 
 /** Those that belong to a chain. */
 const CHAIN = ["ARK", "ASK", "VCEK", "VLEK"] as const;

@@ -1,24 +1,18 @@
 import { z } from "zod";
 import { u32le, u64le } from "../../../bytes/numbers.ts";
-import { quote } from "../../../runtime/fault.ts";
 import { EvidenceError } from "../../error.ts";
 import { encodeTcb } from "../../snp/tcb.ts";
+import { isLegacyReport, legacyReportFromJson } from "./legacy-report-json.ts";
+import { malformed, octets, u32, u64, u8 } from "./numbers.ts";
 
 /**
  * An attestation report as CoCo's attestation agent answers it: not the bytes that the firmware signed, but the fields
  * that the crate `sev` (6.2 to 7.1, `AttestationReport` with serde) read from them. The bytes are made again here, in the
  * order of the firmware ABI (AMD publication 56860, table 23). Reserved ones are zero: the crate reads no report where
  * one is not. A byte that was made wrong is noticed by whoever verifies the signature, which covers all of them.
+ *
+ * Agents of before guest-components 0.14 have the crate 3 or 4, whose fields are those of C: `legacy-report-json.ts`.
  */
-
-const u8 = z.bigint().max(0xffn).transform(Number);
-const u32 = z.bigint().max(0xffff_ffffn).transform(Number);
-const u64 = z.bigint().max(0xffff_ffff_ffff_ffffn);
-export const octets = (length: number) =>
-  z
-    .array(u8)
-    .length(length)
-    .transform((numbers) => Buffer.from(numbers));
 
 /** `fmc` is null on products that have none; where the others stand depends on that, too. */
 const tcb = z
@@ -56,8 +50,9 @@ const schema = z.strictObject({
   current: firmwareVersion,
   committed: firmwareVersion,
   launch_tcb: tcb,
-  launch_mit_vector: u64.nullable(),
-  current_mit_vector: u64.nullable(),
+  // The crate 6.2 has none of these two, and can't tell of a report that has them.
+  launch_mit_vector: u64.nullable().default(null),
+  current_mit_vector: u64.nullable().default(null),
   signature: z.strictObject({ r: octets(72), s: octets(72) }),
 });
 
@@ -72,6 +67,7 @@ const FIRST_WITH_MITIGATIONS = 5;
  */
 export function reportFromJson(json: unknown): Buffer {
   requireVersion(json);
+  if (isLegacyReport(json)) return legacyReportFromJson(json);
   const parsed = schema.safeParse(json);
   if (!parsed.success) throw malformed("attestation_report", parsed.error);
   const fields = parsed.data;
@@ -141,18 +137,4 @@ function requireFieldsOfVersion(fields: Fields): void {
       want: `a number since version ${first}, null before`,
     });
   }
-}
-
-const HINT = "guest-components 0.21 is known to answer what this program reads: use a guest image with that";
-
-/** The first thing that is wrong, by its path: all of them can be thousands. */
-export function malformed(root: string, { issues }: z.ZodError): EvidenceError {
-  const [issue] = issues;
-  const path = (issue?.path ?? []).map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`));
-  return new EvidenceError("malformed_report", "the attestation agent's evidence has another form", {
-    where: `${root}${path.join("")}`,
-    got: quote(issue?.message ?? "something else"),
-    want: "the fields that the crate sev 6.2 to 7.1 writes, and no others",
-    hint: HINT,
-  });
 }

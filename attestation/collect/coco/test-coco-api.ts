@@ -99,3 +99,57 @@ export function cocoSnpJson({ report: bytes, certificates }: SnpEvidence): strin
   };
   return JSON.stringify(document).replaceAll(/"@(\d+)@"/g, (_, index: string) => exact[Number(index)] ?? "");
 }
+
+/** The same, as the crate sev 3 and 4 writes it. */
+export function legacyCocoSnpJson({ report: raw }: SnpEvidence): string {
+  const list = (at: number, length: number): number[] => [...raw.subarray(at, at + length)];
+  const u32 = (at: number): number => raw.readUInt32LE(at);
+  const exact: string[] = [];
+  const u64 = (at: number): string => `@${exact.push(String(raw.readBigUInt64LE(at))) - 1}@`;
+  const tcb = (at: number): object => ({
+    bootloader: raw[at],
+    tee: raw[at + 1],
+    _reserved: list(at + 2, 4),
+    snp: raw[at + 6],
+    microcode: raw[at + 7],
+  });
+  const document = {
+    attestation_report: {
+      version: u32(0),
+      guest_svn: u32(4),
+      policy: u64(8),
+      family_id: list(0x10, 16),
+      image_id: list(0x20, 16),
+      vmpl: u32(0x30),
+      sig_algo: u32(0x34),
+      current_tcb: tcb(0x38),
+      plat_info: u64(0x40),
+      _author_key_en: u32(0x48),
+      _reserved_0: u32(0x4c),
+      report_data: list(0x50, 64),
+      measurement: list(0x90, 48),
+      host_data: list(0xc0, 32),
+      id_key_digest: list(0xe0, 48),
+      author_key_digest: list(0x110, 48),
+      report_id: list(0x140, 32),
+      report_id_ma: list(0x160, 32),
+      reported_tcb: tcb(0x180),
+      _reserved_1: list(0x188, 24),
+      chip_id: list(0x1a0, 64),
+      committed_tcb: tcb(0x1e0),
+      current_build: raw[0x1e8],
+      current_minor: raw[0x1e9],
+      current_major: raw[0x1ea],
+      _reserved_2: raw[0x1eb],
+      committed_build: raw[0x1ec],
+      committed_minor: raw[0x1ed],
+      committed_major: raw[0x1ee],
+      _reserved_3: raw[0x1ef],
+      launch_tcb: tcb(0x1f0),
+      _reserved_4: list(0x1f8, 168),
+      signature: { r: list(0x2a0, 72), s: list(0x2e8, 72), _reserved: list(0x330, 368) },
+    },
+    cert_chain: null,
+  };
+  return JSON.stringify(document).replaceAll(/"@(\d+)@"/g, (_, index: string) => exact[Number(index)] ?? "");
+}
