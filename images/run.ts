@@ -28,7 +28,11 @@ export interface RunOptions {
  * @returns what it printed
  * @throws ImageError tool_missing, disk_full, build_failed
  */
-export async function run(tool: string, args: readonly string[], { cwd, stop, env = {} }: RunOptions = {}): Promise<string> {
+export async function run(
+  tool: string,
+  args: readonly string[],
+  { cwd, stop, env = {} }: RunOptions = {},
+): Promise<string> {
   // Tools create files by the umask; an image must not depend on it.
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   const script = 'umask 022; while [ "$1" != -- ]; do export "$1"; shift; done; shift; exec "$@"';

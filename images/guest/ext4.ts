@@ -24,7 +24,8 @@ export function isExt4(start: Buffer): boolean {
 /** Bytes that the file system says it has. @param start of the partition, at least 2048 bytes */
 export function ext4Size(start: Buffer): number {
   const superblock = start.subarray(SUPERBLOCK);
-  const high = (superblock.readUInt32LE(AT.incompatible) & IS_64_BIT) === 0 ? 0 : superblock.readUInt32LE(AT.blocksHigh);
+  const high =
+    (superblock.readUInt32LE(AT.incompatible) & IS_64_BIT) === 0 ? 0 : superblock.readUInt32LE(AT.blocksHigh);
   return (high * 2 ** 32 + superblock.readUInt32LE(AT.blocks)) * (1024 << superblock.readUInt32LE(AT.blockSize));
 }
 
@@ -32,7 +33,11 @@ export function ext4Size(start: Buffer): number {
 export async function openExt4(file: string, stop?: AbortSignal): Promise<RootFileSystem> {
   const start = Buffer.alloc(2 * SUPERBLOCK);
   const handle = await open(file);
-  await handle.read(start, 0, start.length, 0).finally(() => handle.close());
+  try {
+    await handle.read(start, 0, start.length, 0);
+  } finally {
+    await handle.close();
+  }
   if ((start.readUInt32LE(SUPERBLOCK + AT.incompatible) & NEEDS_RECOVERY) !== 0) throw damaged("a journal to replay");
   const disk = new Ext4(file, start.readUInt32LE(SUPERBLOCK + AT.written), stop);
   await disk.check();
@@ -58,7 +63,8 @@ class Ext4 implements RootFileSystem {
     try {
       await this.#run("e2fsck", ["-fn", this.#name]);
     } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === "build_failed") throw damaged(error.message, error);
+      if (error instanceof Error && "code" in error && error.code === "build_failed")
+        throw damaged(error.message, error);
       throw error;
     }
   }
@@ -96,13 +102,17 @@ class Ext4 implements RootFileSystem {
     const commands = [
       ...remove.map((path) => `rm ${path}`),
       ...folders.flatMap((path) => [`mkdir ${path}`, ...this.#owned(path, 0o40755)]),
-      ...files.flatMap(({ path, mode }, index) => [`write new-${index} ${path}`, ...this.#owned(path, 0o100000 | mode)]),
+      ...files.flatMap(({ path, mode }, index) => [
+        `write new-${index} ${path}`,
+        ...this.#owned(path, 0o100000 | mode),
+      ]),
     ];
     for (const [index, { content }] of files.entries()) await writeFile(join(this.#folder, `new-${index}`), content);
     await this.#debugfs(commands, true);
     for (const { path, content } of files) {
       const isThere = (await this.stat(path))?.kind === "file" && (await this.read(path)).equals(content);
-      if (!isThere) throw new GuestImageError("filesystem_full", "the image has no room for what is added", { where: path });
+      if (!isThere)
+        throw new GuestImageError("filesystem_full", "the image has no room for what is added", { where: path });
     }
     for (const path of remove) {
       const isNew = files.some((file) => file.path === path);
@@ -113,7 +123,13 @@ class Ext4 implements RootFileSystem {
 
   #owned(path: string, mode: number): string[] {
     const times = ["ctime", "atime", "mtime", "crtime"].map((field) => [field, `@${this.#time}`] as const);
-    const fields = [["mode", `0${mode.toString(8)}`], ["uid", "0"], ["gid", "0"], ["generation", "0"], ...times] as const;
+    const fields = [
+      ["mode", `0${mode.toString(8)}`],
+      ["uid", "0"],
+      ["gid", "0"],
+      ["generation", "0"],
+      ...times,
+    ] as const;
     return fields.map(([field, value]) => `sif ${path} ${field} ${value}`);
   }
 

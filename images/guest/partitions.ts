@@ -13,7 +13,7 @@ const MBR_ENTRIES = 446;
 const MBR_SIGNATURE = 0xaa55;
 const LINUX = 0x83;
 const PROTECTIVE = 0xee;
-const EXTENDED: readonly number[] = [0x05, 0x0f, 0x85];
+const EXTENDED: ReadonlySet<number> = new Set([0x05, 0x0f, 0x85]);
 
 const GPT_SIGNATURE = "EFI PART";
 const GPT_HEADER = 92;
@@ -98,7 +98,7 @@ function readMbr(entries: readonly Buffer[]): Partition[] {
   return entries.flatMap((entry) => {
     const type = entry.readUInt8(4);
     if (type === 0) return [];
-    if (EXTENDED.includes(type)) throw unknownPartitions("an extended partition");
+    if (EXTENDED.has(type)) throw unknownPartitions("an extended partition");
     return { start: entry.readUInt32LE(8) * SECTOR, length: entry.readUInt32LE(12) * SECTOR };
   });
 }

@@ -57,11 +57,18 @@ export function kernelVerityParams({ rootHash, salt, dataBlocks }: VerityParamet
 
 /** @throws GuestImageError bad_option */
 export function parseKernelVerityParams(text: string): VerityParameters {
-  const values = new Map(text.trim().split(",").map((part): [string, string] => {
-    const [key = "", ...value] = part.split("=");
-    return [key, value.join("=")];
-  }));
-  const [rootHash = "", salt = "", dataBlocks = ""] = ["root_hash", "salt", "data_blocks"].map((key) => values.get(key));
+  const values = new Map(
+    text
+      .trim()
+      .split(",")
+      .map((part): [string, string] => {
+        const [key = "", ...value] = part.split("=");
+        return [key, value.join("=")];
+      }),
+  );
+  const [rootHash = "", salt = "", dataBlocks = ""] = ["root_hash", "salt", "data_blocks"].map((key) =>
+    values.get(key),
+  );
   const isWhole =
     fromHex(rootHash, DIGEST) !== undefined &&
     fromHex(salt) !== undefined &&

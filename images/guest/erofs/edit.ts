@@ -45,7 +45,13 @@ class Editor {
     }
     for (const path of folders) {
       const { folder, name } = await this.#parent(path);
-      const made: Folder = { inode: this.#add(folder, name, layout.FOLDER), old: undefined, parent: folder, entries: [], addedFolders: 0 };
+      const made: Folder = {
+        inode: this.#add(folder, name, layout.FOLDER),
+        old: undefined,
+        parent: folder,
+        entries: [],
+        addedFolders: 0,
+      };
       folder.addedFolders++;
       this.#folders.set(path, made);
       this.#changed.add(made);
@@ -138,7 +144,7 @@ function dots({ inode, parent }: Folder): layout.FolderEntry[] {
 }
 
 /** Short where the file ends. @param length none of it more than a folder has, or the file is damaged */
-async function readAt(file: FileHandle, offset: number, length: number): Promise<Buffer> {
+export async function readAt(file: FileHandle, offset: number, length: number): Promise<Buffer> {
   if (!(length >= 0 && length <= 16 * 1024 * 1024)) throw layout.damaged(`a folder of ${length} bytes`);
   const bytes = Buffer.alloc(length);
   const { bytesRead } = await file.read(bytes, 0, length, offset);

@@ -1,9 +1,10 @@
+import type { Stats } from "node:fs";
 import { lstat, open, readFile, readdir, readlink, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { run } from "../../run.ts";
 import type { Changes, Entry, RootFileSystem } from "../root-file-system.ts";
-import { editErofs } from "./edit.ts";
-import { damaged } from "./layout.ts";
+import { editErofs, readAt } from "./edit.ts";
+import { BLOCK, damaged, readSuperblock } from "./layout.ts";
 
 /**
  * erofs, read from what fsck.erofs extracts, and edited in its file.
@@ -30,12 +31,14 @@ class Erofs implements RootFileSystem {
 
   /** Checks it, too. Who owns a file is not taken over, so it takes no root. */
   async extract(): Promise<void> {
+    await this.#checkSuperblock();
     await rm(this.#tree, { recursive: true, force: true });
     try {
       const args = ["--extract=tree", "--no-preserve", basename(this.#file)];
       await run("fsck.erofs", args, { cwd: dirname(this.#file), stop: this.#stop });
     } catch (error) {
-      if (error instanceof Error && "code" in error && error.code === "build_failed") throw damaged(error.message, error);
+      if (error instanceof Error && "code" in error && error.code === "build_failed")
+        throw damaged(error.message, error);
       throw error;
     }
   }
@@ -63,7 +66,11 @@ class Erofs implements RootFileSystem {
 
   async apply(changes: Changes): Promise<void> {
     const file = await open(this.#file, "r+");
-    await editErofs(file, changes).finally(() => file.close());
+    try {
+      await editErofs(file, changes);
+    } finally {
+      await file.close();
+    }
     await this.extract();
     for (const { path, content } of changes.files) {
       const isThere = (await this.stat(path))?.kind === "file" && (await this.read(path)).equals(content);
@@ -71,10 +78,20 @@ class Erofs implements RootFileSystem {
     }
   }
 
+  /** fsck.erofs does not fail because of a checksum. */
+  async #checkSuperblock(): Promise<void> {
+    const file = await open(this.#file);
+    try {
+      readSuperblock(await readAt(file, 0, BLOCK));
+    } finally {
+      await file.close();
+    }
+  }
+
   /** A link on the way would lead out of the tree. */
-  async #lstat(path: string): Promise<Awaited<ReturnType<typeof lstat>> | undefined> {
+  async #lstat(path: string): Promise<Stats | undefined> {
     const parts = path.split("/").slice(1);
-    let found: Awaited<ReturnType<typeof lstat>> | undefined;
+    let found: Stats | undefined;
     for (const depth of parts.keys()) {
       if (found !== undefined && !found.isDirectory()) return undefined;
       found = await lstat(join(this.#tree, ...parts.slice(0, depth + 1))).catch(() => undefined);
