@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { run } from "../run.ts";
 
 const TARGET = "x86_64-unknown-linux-gnu";
+const CRATE = join(import.meta.dirname, "check");
 
 export interface CheckProgram {
   readonly bytes: Buffer;
@@ -17,19 +18,23 @@ export interface CheckProgram {
  * @param cache a folder for what cargo keeps
  * @throws ImageError tool_missing, build_failed
  */
-export async function buildCheck(cache: string, stop?: AbortSignal): Promise<CheckProgram> {
-  const crate = join(import.meta.dirname, "check");
-  await runCargo(crate, cache, ["build"], stop);
+export async function buildCheck(cache: string, stop?: AbortSignal, crate = CRATE): Promise<CheckProgram> {
+  await cargo(["build", "--release"], cache, { stop, crate });
   const compiler = (await run("rustc", ["--version"], { stop })).trim();
   return { bytes: await readFile(join(cache, TARGET, "release", "guest-check")), compiler };
 }
 
-/** @param command `build` with what is built, or `test` */
-export async function runCargo(
-  crate: string,
-  cache: string,
+interface CargoOptions {
+  readonly stop?: AbortSignal | undefined;
+  readonly crate?: string;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** @param command `build` or `test`, and what of it */
+export async function cargo(
   command: readonly string[],
-  stop?: AbortSignal,
+  cache: string,
+  { stop, crate = CRATE, env = {} }: CargoOptions = {},
 ): Promise<void> {
   const flags = [
     "-Ctarget-feature=+crt-static",
@@ -37,7 +42,8 @@ export async function runCargo(
     `--remap-path-prefix=${crate}=/check`,
     `--remap-path-prefix=${homedir()}=/home`,
   ];
-  const env = { CARGO_ENCODED_RUSTFLAGS: flags.join("\u001f"), CARGO_TARGET_DIR: cache };
-  const args = [...command, "--locked", "--quiet", "--release", "--target", TARGET];
-  await run("cargo", args, { cwd: crate, stop, env });
+  const variables = { ...env, CARGO_ENCODED_RUSTFLAGS: flags.join("\u001f"), CARGO_TARGET_DIR: cache };
+  const [verb = "", ...rest] = command;
+  const args = [verb, "--locked", "--quiet", "--target", TARGET, ...rest];
+  await run("cargo", args, { cwd: crate, stop, env: variables });
 }

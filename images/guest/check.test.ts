@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { encodeInitdata } from "../../manifest/initdata.ts";
-import { buildCheck, runCargo } from "./check-program.ts";
+import { buildCheck, cargo } from "./check-program.ts";
 import { IMAGE, makeGuestImage } from "./make.ts";
 import { makeTestImage } from "./test-image.ts";
 import { lacksForVms, runVm, type VmOptions, writeInitramfs } from "./test-vm.ts";
@@ -17,7 +17,6 @@ const folder = mkdtempSync(join(tmpdir(), "contrast-guest-check-test-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const cache = join(import.meta.dirname, "../../node_modules/.cache/guest-check");
-const crate = join(import.meta.dirname, "check");
 const initramfs = join(folder, "initramfs");
 
 const DOCUMENT = encodeInitdata("package agent_policy\n\ndefault CreateContainerRequest := false\n");
@@ -25,11 +24,11 @@ const EVIL = encodeInitdata("package agent_policy\n\ndefault CreateContainerRequ
 
 const digest = (document: Uint8Array): string => createHash("sha256").update(document).digest("hex");
 
-/** A disk as Kata's runtimes write it. @param announced what it says about its length */
-function disk(document: Uint8Array, announced?: number): string {
+/** A disk as Kata's runtimes write it. */
+function disk(document: Uint8Array): string {
   const gzip = gzipSync(document);
   const header = Buffer.from("initdata________");
-  header.writeBigUInt64LE(BigInt(announced ?? gzip.length), 8);
+  header.writeBigUInt64LE(BigInt(gzip.length), 8);
   const contents = Buffer.concat([header, gzip]);
   const file = join(folder, `disk-${count++}`);
   writeFileSync(file, Buffer.concat([contents, Buffer.alloc((1 << 20) - contents.length)]));
@@ -56,18 +55,14 @@ describe.skipIf(lacks !== undefined)(
 
     beforeAll(async () => {
       check = await buildCheck(cache);
-      await runCargo(crate, cache, ["build", "--example", "report-device"]);
+      await cargo(["build", "--example", "report-device"], cache);
       const guest = (name: string): Buffer => readFileSync(join(import.meta.dirname, "test-guest", name));
       writeInitramfs(initramfs, {
         init: guest("init"),
         agent: guest("agent"),
         "bin/guest-check": check.bytes,
-        "bin/report-device": readFileSync(join(cache, "x86_64-unknown-linux-gnu/release/examples/report-device")),
+        "bin/report-device": readFileSync(join(cache, "x86_64-unknown-linux-gnu/debug/examples/report-device")),
       });
-    }, 300_000);
-
-    test("its own tests pass", async () => {
-      await runCargo(crate, cache, ["test"]);
     }, 300_000);
 
     test("lets the agent start with the copy alone, and gives it the disks when it has read that", async () => {
@@ -75,17 +70,15 @@ describe.skipIf(lacks !== undefined)(
       expect(console).toContain(`contrast-guest-check: the initdata is ${digest(DOCUMENT)}, as the CPU says`);
       expect(console).toContain("AGENT reads /dev/vd-contrast");
       expect(console).toContain(`AGENT uses ${digest(DOCUMENT)}`);
-      expect(console).toContain("AGENT sees /dev/vda\n".trimEnd());
-      expect(console).not.toContain("AGENT sees /dev/vd-contrast");
+      expect(console).toMatch(/^AGENT sees \/dev\/vda$/m);
+      expect(console).toMatch(/^OTHERS see \/dev\/vda$/m);
     });
 
     const bomb = Buffer.alloc(40 << 20, "#");
     const sha384 = Buffer.from(DOCUMENT.toString().replace("sha256", "sha384"));
-    const both = Buffer.from(DOCUMENT.toString().replace("algorithm", 'algorithm = "sha256"\nalgorithm'));
 
     test.each<[string, string, () => string[], Record<string, string>]>([
       ["without a device", "no_initdata", () => [], {}],
-      ["with a disk that holds something else", "no_initdata", () => [cutDisk("INITDATA")], {}],
       ["with two devices of the same contents", "two_initdata", () => [disk(DOCUMENT), disk(DOCUMENT)], {}],
       [
         "with one changed byte",
@@ -100,18 +93,8 @@ describe.skipIf(lacks !== undefined)(
         () => [disk(sha384)],
         { host_data: digest(sha384) },
       ],
-      ["with two algorithms", "initdata_form", () => [disk(both)], { host_data: digest(both) }],
-      [
-        "with a document that is no initdata",
-        "initdata_form",
-        () => [disk(Buffer.from("hello"))],
-        { host_data: digest(Buffer.from("hello")) },
-      ],
       ["with a bomb", "initdata_size", () => [disk(bomb)], { host_data: digest(bomb) }],
-      ["with a length beyond all memory", "initdata_size", () => [disk(DOCUMENT, 2 ** 52)], {}],
-      ["with a length beyond the disk", "device_read", () => [disk(DOCUMENT, 2 << 20)], {}],
       ["without a TEE", "no_report", () => [disk(DOCUMENT)], { report: "none" }],
-      ["with a TEE of another kind", "no_report", () => [disk(DOCUMENT)], { report: "other_guest" }],
       ["with a TEE that answers with an error", "no_report", () => [disk(DOCUMENT)], { report: "silent" }],
       ["with a report for somebody else", "report_form", () => [disk(DOCUMENT)], { report: "stale" }],
       [
@@ -161,17 +144,11 @@ describe.skipIf(lacks !== undefined)(
         const image = join(folder, `image-${fileSystem}`);
         makeTestImage(image, { fileSystem });
         const out = join(folder, `out-${fileSystem}`);
-        await makeGuestImage({ image, out, check, talk: () => {} });
+        await makeGuestImage({ image, out, check: () => Promise.resolve(check), talk: () => {} });
         const console = await run([join(out, IMAGE)], { look: "image" });
         expect(console).toContain(`IMAGE ${digest(check.bytes)}`);
         expect(console).toContain("IMAGE 1 204");
       },
     );
-
-    function cutDisk(contents: string): string {
-      const file = join(folder, `disk-${count++}`);
-      writeFileSync(file, contents.padEnd(1 << 20, "\0"));
-      return file;
-    }
   },
 );

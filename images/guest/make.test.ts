@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import {
   mkdirSync,
   mkdtempSync,
@@ -30,7 +31,13 @@ const CHECK = { bytes: Buffer.from("\x7fELF the check".repeat(1000), "latin1"), 
 let count = 0;
 
 function make(image: string, others: Partial<MakeOptions> = {}): ReturnType<typeof makeGuestImage> {
-  return makeGuestImage({ image, out: join(folder, `out-${count++}`), check: CHECK, talk: () => {}, ...others });
+  return makeGuestImage({
+    image,
+    out: join(folder, `out-${count++}`),
+    check: () => Promise.resolve(CHECK),
+    talk: () => {},
+    ...others,
+  });
 }
 
 function newImage(image: TestImage): string {
@@ -73,6 +80,33 @@ function fileOf(root: string, type: "ext4" | "erofs", path: string): string {
   tool("fsck.erofs", `--extract=${root}.tree`, "--overwrite", root);
   return readFileSync(join(`${root}.tree`, path), "latin1");
 }
+
+test.each([
+  ["without an image", ["--out", "x"], 2, "--image and --out are needed"],
+  [
+    "with a salt that is none",
+    ["--image", "x", "--out", "x", "--salt", "00"],
+    1,
+    "bad_option: this is no salt (at --salt",
+  ],
+  [
+    "with no parameters of a tree",
+    ["--image", "x", "--out", "x", "--verity", "root_hash=0"],
+    1,
+    "bad_option: these are not",
+  ],
+  [
+    "with no file",
+    ["--image", join(folder, "nowhere"), "--out", join(folder, "x")],
+    1,
+    "image_unknown: the image can't be read",
+  ],
+])("the program %s says so", (_, args, code, said) => {
+  const program = join(import.meta.dirname, "program.ts");
+  const { status, stderr, stdout } = spawnSync(process.execPath, [program, ...args], { encoding: "utf8" });
+  expect(stderr).toContain(`guest-image: ${said}`);
+  expect([status, stdout]).toEqual([code, ""]);
+});
 
 describe.skipIf(missing.length > 0)(label("a guest image"), () => {
   const cases = (["mbr", "dax", "gpt"] as const).flatMap((table): [Table, "ext4" | "erofs"][] => [
@@ -328,7 +362,9 @@ describe.skipIf(missing.length > 0)(label("a guest image"), () => {
 
     test("an image whose file system has no room", async () => {
       const check = { ...CHECK, bytes: Buffer.alloc(24 * MEBIBYTE, 1) };
-      await expect(make(good, { check })).rejects.toMatchObject({ code: "filesystem_full" });
+      await expect(make(good, { check: () => Promise.resolve(check) })).rejects.toMatchObject({
+        code: "filesystem_full",
+      });
     });
 
     test("any image into a folder that is there", async () => {

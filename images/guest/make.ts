@@ -23,7 +23,8 @@ export interface MakeOptions {
   readonly image: string;
   /** A folder that is not there yet. */
   readonly out: string;
-  readonly check: CheckProgram;
+  /** Makes the check; called when the image is one that can be hardened. */
+  readonly check: () => Promise<CheckProgram>;
   /** The hash tree that Kata's image should have. */
   readonly verity?: VerityParameters | undefined;
   /** Hexadecimal digits; undefined: made from the contents. */
@@ -70,7 +71,7 @@ export async function makeGuestImage(options: MakeOptions): Promise<GuestImage> 
 }
 
 async function make(options: MakeOptions, work: string, made: string): Promise<GuestImage> {
-  const { check, talk, stop } = options;
+  const { talk, stop } = options;
   talk("reading Kata's image");
   const source = await openSource(options.image);
   const file = join(work, "root");
@@ -85,7 +86,8 @@ async function make(options: MakeOptions, work: string, made: string): Promise<G
   talk(`${type}: looking at the guest`);
   const root = await (type === "ext4" ? openExt4(file, stop) : openErofs(file, stop));
   const guest = await readGuest(root, options.kataVersion);
-  talk(`Kata ${guest.kataVersion}: putting the check in`);
+  talk(`Kata ${guest.kataVersion}: building the check, and putting it in`);
+  const check = await options.check();
   await harden(root, guest, check.bytes);
   talk("making the hash tree");
   const salt = options.salt ?? (await saltOf(file));

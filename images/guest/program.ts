@@ -50,9 +50,8 @@ async function main(): Promise<number> {
       throw new GuestImageError("bad_option", "this is no salt", { where: "--salt", want: "64 hexadecimal digits" });
     }
     const talk = (line: string): void => void process.stderr.write(`${line}\n`);
-    talk("building the check");
     const cache = join(import.meta.dirname, "../../node_modules/.cache/guest-check");
-    const check = await buildCheck(cache, stop.signal);
+    const check = (): ReturnType<typeof buildCheck> => buildCheck(cache, stop.signal);
     const options = { image, out, check, verity, salt, kataVersion: values["kata-version"], stop: stop.signal, talk };
     process.stdout.write(`${JSON.stringify(await makeGuestImage(options), undefined, 2)}\n`);
     return 0;

@@ -25,14 +25,23 @@ const MODULES = [
   "erofs",
 ];
 
-/** What this machine lacks for such VMs. */
+/** Why the check can't be built here. */
+export function lacksCargo(): string | undefined {
+  if (process.arch !== "x64") return "the guests are for x86";
+  return isThere("cargo") ? undefined : "there is no cargo";
+}
+
+/** Why such VMs can't run here. */
 export function lacksForVms(): string | undefined {
-  const isThere = (name: string): boolean =>
-    (process.env["PATH"] ?? "").split(":").some((one) => existsSync(join(one, name)));
-  if (process.arch !== "x64") return "the VMs are for x86";
-  for (const name of ["qemu-system-x86_64", "cargo"]) if (!isThere(name)) return `there is no ${name}`;
+  const cargo = lacksCargo();
+  if (cargo !== undefined) return cargo;
+  if (!isThere("qemu-system-x86_64")) return "there is no qemu-system-x86_64";
   if (!existsSync(BUSYBOX) || readFileSync(BUSYBOX).includes("/ld-linux")) return "there is no busybox-static";
   return existsSync(join(kernel, "vmlinuz")) ? undefined : "there is no kernel; .ci/guest-kernel fetches one";
+}
+
+function isThere(name: string): boolean {
+  return (process.env["PATH"] ?? "").split(":").some((folder) => existsSync(join(folder, name)));
 }
 
 /**
@@ -85,23 +94,15 @@ export async function runVm({ initramfs, disks, spare, parameters, onLine, folde
   const child = spawn(
     "qemu-system-x86_64",
     [
-      ...[
-        "-machine",
-        "pc",
-        "-accel",
-        "tcg",
-        "-cpu",
-        "max",
-        "-m",
-        "256",
-        "-display",
-        "none",
-        "-nodefaults",
-        "-no-reboot",
-      ],
-      ...["-serial", "stdio", "-monitor", `unix:${monitor},server=on,wait=off`],
-      ...["-kernel", join(kernel, "vmlinuz"), "-initrd", initramfs],
-      ...["-append", ["console=ttyS0", "quiet", "loglevel=6", ...parameters].join(" ")],
+      ..."-machine pc -accel tcg -cpu max -m 256 -display none -nodefaults -no-reboot -serial stdio".split(" "),
+      "-monitor",
+      `unix:${monitor},server=on,wait=off`,
+      "-kernel",
+      join(kernel, "vmlinuz"),
+      "-initrd",
+      initramfs,
+      "-append",
+      ["console=ttyS0", "quiet", "loglevel=6", ...parameters].join(" "),
       ...disks.flatMap((file) => drive(file, "if=virtio")),
       ...(spare === undefined ? [] : drive(spare, "if=none,id=spare")),
     ],
