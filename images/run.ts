@@ -33,9 +33,10 @@ export async function run(
   args: readonly string[],
   { cwd, stop, env = {} }: RunOptions = {},
 ): Promise<string> {
-  // Tools create files by the umask; an image must not depend on it.
+  // Tools create files by the umask; an image must not depend on it. Some are where only root looks by default.
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
-  const script = 'umask 022; while [ "$1" != -- ]; do export "$1"; shift; done; shift; exec "$@"';
+  const script =
+    'umask 022; PATH=$PATH:/usr/sbin:/sbin; while [ "$1" != -- ]; do export "$1"; shift; done; shift; exec "$@"';
   const child = spawn("/bin/sh", ["-c", script, "sh", ...variables, "--", tool, ...args], {
     cwd,
     stdio: ["ignore", "pipe", "pipe"],

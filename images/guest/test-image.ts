@@ -113,7 +113,8 @@ export function copy(from: string, to: string): string {
 
 /** @returns what it printed. @throws Error where it fails */
 export function tool(name: string, ...args: readonly string[]): string {
-  const { status, stdout, stderr, error } = spawnSync(name, args, { encoding: "utf8" });
+  const env = { ...process.env, PATH: `${process.env["PATH"]}:/usr/sbin:/sbin` };
+  const { status, stdout, stderr, error } = spawnSync(name, args, { encoding: "utf8", env });
   if (error !== undefined) throw error;
   if (status !== 0) throw new Error(`${name}: ${stderr}`);
   return stdout;

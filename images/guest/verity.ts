@@ -80,7 +80,7 @@ export function parseKernelVerityParams(text: string): VerityParameters {
       where: "--verity",
       got: JSON.stringify(text),
       want: `root_hash=…,salt=…,data_blocks=…,data_block_size=${BLOCK},hash_block_size=${BLOCK}`,
-      hint: "they stand in root_hash_confidential.txt, and as kernel_verity_params in Kata's configuration",
+      hint: "they stand as kernel_verity_params in Kata's configuration for confidential VMs",
     });
   }
   return { rootHash: rootHash.toLowerCase(), salt: salt.toLowerCase(), dataBlocks: Number(dataBlocks) };

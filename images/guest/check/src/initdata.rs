@@ -28,18 +28,17 @@ impl Document {
     ///
     /// Codes: initdata_form, initdata_size, initdata_algorithm, device_read.
     pub fn read(mut device: impl Read) -> Result<Self> {
-        let mut header = [0; 16];
-        device
-            .read_exact(&mut header)
-            .map_err(Refusal::while_doing("device_read", "the initdata device"))?;
-        let (magic, length) = header.split_at(8);
-        if magic != MAGIC {
+        let unreadable = Refusal::while_doing("device_read", "the initdata device");
+        let (mut magic, mut length) = ([0; 8], [0; 8]);
+        device.read_exact(&mut magic).map_err(&unreadable)?;
+        device.read_exact(&mut length).map_err(&unreadable)?;
+        if &magic != MAGIC {
             return Err(Refusal::new(
                 "initdata_form",
                 "the device changed while it was read",
             ));
         }
-        let length = u64::from_le_bytes(length.try_into().expect("8 bytes"));
+        let length = u64::from_le_bytes(length);
         if length > LARGEST_GZIP {
             return Err(Refusal::new(
                 "initdata_size",
@@ -47,9 +46,7 @@ impl Document {
             ));
         }
         let mut gzip = vec![0; length as usize];
-        device
-            .read_exact(&mut gzip)
-            .map_err(Refusal::while_doing("device_read", "the initdata device"))?;
+        device.read_exact(&mut gzip).map_err(&unreadable)?;
         let bytes = inflate(&gzip)?;
         check_head(&bytes)?;
         Ok(Self { bytes })

@@ -47,7 +47,7 @@ pub fn compare_snp(report: &[u8], nonce: &[u8; 64], digest: &[u8; 32]) -> Result
             format!("{} bytes, want {SNP_REPORT}", report.len()),
         ));
     }
-    let version = u32::from_le_bytes(report[..4].try_into().expect("4 bytes"));
+    let version = u32::from_le_bytes([report[0], report[1], report[2], report[3]]);
     if !(2..=5).contains(&version) {
         return Err(Refusal::new(
             "report_form",
