@@ -12,7 +12,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { IMAGE, type MakeOptions, REFERENCE, makeGuestImage } from "./make.ts";
+import { readGuest } from "../../node-installer/guest.ts";
+import { DESCRIPTION, IMAGE, type MakeOptions, REFERENCE, makeGuestImage } from "./make.ts";
 import { type TestImage, type Table, copy, makeTestImage, partition, tool, writeAt } from "./test-image.ts";
 import { hashTree, parseKernelVerityParams } from "./verity.ts";
 
@@ -118,24 +119,29 @@ describe.skipIf(missing.length > 0)(label("a guest image"), () => {
     "in an image with %s and %s: veritysetup accepts the hash tree, and refuses one changed byte",
     async (table, fileSystem) => {
       const out = join(folder, `out-${count++}`);
-      const image = await make(newImage({ table, fileSystem }), { out });
-      expect(JSON.parse(readFileSync(join(out, REFERENCE), "utf8"))).toEqual(image);
-      expect(readdirSync(out).sort()).toEqual([REFERENCE, IMAGE].sort());
+      const { description, reference } = await make(newImage({ table, fileSystem }), { out });
+      expect(await readGuest(out)).toEqual(description);
+      expect(JSON.parse(readFileSync(join(out, REFERENCE), "utf8"))).toEqual(reference);
+      expect(readdirSync(out).sort()).toEqual([DESCRIPTION, IMAGE, REFERENCE].sort());
       const parts = split(join(out, IMAGE));
-      verify(parts, image.kernelVerityParams);
+      verify(parts, description.kernelVerityParams);
       for (const [part, at] of [
         ["root", 234_567],
         ["hash", 5000],
       ] as const) {
         const changed = copy(parts[part], `${parts[part]}.changed`);
         writeAt(changed, Buffer.of(readFileSync(changed).readUInt8(at) ^ 1), at);
-        expect(() => verify({ ...parts, [part]: changed }, image.kernelVerityParams)).toThrow("veritysetup");
+        expect(() => verify({ ...parts, [part]: changed }, description.kernelVerityParams)).toThrow("veritysetup");
       }
-      expect(image).toMatchObject({ source: { kataVersion: "4.1.0", fileSystem }, check: { compiler: "rustc 1" } });
-      const { dataBlocks, salt } = parseKernelVerityParams(image.kernelVerityParams);
-      expect(image.kernelParameters).toBe(
+      expect(description).toMatchObject({
+        rootfsType: fileSystem,
+        kernelParams: "agent.guest_components_rest_api=attestation",
+      });
+      expect(reference).toMatchObject({ source: { kataVersion: "4.1.0" }, check: { compiler: "rustc 1" } });
+      const { dataBlocks, salt } = parseKernelVerityParams(description.kernelVerityParams);
+      expect(reference.rootParameters).toBe(
         `dm-mod.create="dm-verity,,,ro,0 ${dataBlocks * 8} verity 1 /dev/vda1 /dev/vda2 4096 4096 ${dataBlocks} 0 sha256 ` +
-          `${image.rootHash} ${salt}" root=/dev/dm-0 rootflags=${fileSystem === "ext4" ? "data=ordered,errors=remount-ro ro" : "ro"} ` +
+          `${reference.rootHash} ${salt}" root=/dev/dm-0 rootflags=${fileSystem === "ext4" ? "data=ordered,errors=remount-ro ro" : "ro"} ` +
           `rootfstype=${fileSystem}`,
       );
     },

@@ -13,10 +13,18 @@ import { harden } from "./harden.ts";
 import { readGuest } from "./kata.ts";
 import { type Partition, layOut, makeMbr, readPartitions } from "./partitions.ts";
 import type { RootFileSystem } from "./root-file-system.ts";
-import { BLOCK, type Tree, type VerityParameters, hashTree, kernelParameters, kernelVerityParams } from "./verity.ts";
+import { BLOCK, type Tree, type VerityParameters, hashTree, rootParameters, kernelVerityParams } from "./verity.ts";
 
 export const IMAGE = "kata-containers-contrast.img";
-export const REFERENCE = "guest-image.json";
+/** What the node installer reads. */
+export const DESCRIPTION = "guest.json";
+export const REFERENCE = "reference.json";
+
+/**
+ * Programs in containers get evidence from the guest components over HTTP on loopback, and nothing else of them:
+ * kata-containers, src/agent/src/config.rs, guest_components_rest_api.
+ */
+export const KERNEL_PARAMS = "agent.guest_components_rest_api=attestation";
 
 export interface MakeOptions {
   /** Kata's image. */
@@ -30,21 +38,37 @@ export interface MakeOptions {
   /** Hexadecimal digits; undefined: made from the contents. */
   readonly salt?: Buffer | undefined;
   readonly kataVersion?: string | undefined;
+  /** Undefined: KERNEL_PARAMS. */
+  readonly kernelParams?: string | undefined;
   readonly stop?: AbortSignal | undefined;
   readonly talk: (line: string) => void;
 }
 
-/** What others take from the image; `guest-image.json` has it, too. Digests are SHA-256, in hexadecimal digits. */
-export interface GuestImage {
+/** What a node needs to know. Digests are SHA-256, in hexadecimal digits. */
+export interface Description {
+  /** Name of the file beside this one. */
   readonly image: string;
   readonly sha256: string;
-  readonly source: { readonly sha256: string; readonly kataVersion: string; readonly fileSystem: "ext4" | "erofs" };
-  readonly check: { readonly sha256: string; readonly compiler: string };
-  readonly rootHash: string;
+  readonly rootfsType: "ext4" | "erofs";
+  /** What comes behind Kata's own parameters of the kernel. */
+  readonly kernelParams: string;
   /** `kernel_verity_params` of Kata's configuration. */
   readonly kernelVerityParams: string;
-  /** What Kata puts before the other parameters of the kernel because of them. */
-  readonly kernelParameters: string;
+}
+
+/** Where the image comes from, and what its measurement stands for. */
+export interface Reference {
+  readonly sha256: string;
+  readonly rootHash: string;
+  /** What Kata makes of `kernelVerityParams`: the beginning of the kernel's command line, which is measured. */
+  readonly rootParameters: string;
+  readonly source: { readonly sha256: string; readonly kataVersion: string };
+  readonly check: { readonly sha256: string; readonly compiler: string };
+}
+
+export interface GuestImage {
+  readonly description: Description;
+  readonly reference: Reference;
 }
 
 /**
@@ -62,7 +86,8 @@ export async function makeGuestImage(options: MakeOptions): Promise<GuestImage> 
     const made = join(work, "out");
     await mkdir(made);
     const image = await make(options, work, join(made, IMAGE));
-    await writeFile(join(made, REFERENCE), `${JSON.stringify(image, undefined, 2)}\n`);
+    await writeJson(join(made, DESCRIPTION), image.description);
+    await writeJson(join(made, REFERENCE), image.reference);
     await rename(made, out);
     return image;
   } finally {
@@ -95,15 +120,27 @@ async function make(options: MakeOptions, work: string, made: string): Promise<G
   const tree = await hashTree(blocksOf(file, 0, size), salt);
   const verity = { rootHash: tree.rootHash, salt: salt.toString("hex"), dataBlocks: size / BLOCK };
   await assemble(file, size, tree, made);
+  const sha256 = await digestOf(made);
   return {
-    image: IMAGE,
-    sha256: await digestOf(made),
-    source: { sha256: await digestOf(options.image), kataVersion: guest.kataVersion, fileSystem: type },
-    check: { sha256: sha256Hex(check.bytes), compiler: check.compiler },
-    rootHash: tree.rootHash,
-    kernelVerityParams: kernelVerityParams(verity),
-    kernelParameters: kernelParameters(verity, type),
+    description: {
+      image: IMAGE,
+      sha256,
+      rootfsType: type,
+      kernelParams: options.kernelParams ?? KERNEL_PARAMS,
+      kernelVerityParams: kernelVerityParams(verity),
+    },
+    reference: {
+      sha256,
+      rootHash: tree.rootHash,
+      rootParameters: rootParameters(verity, type),
+      source: { sha256: await digestOf(options.image), kataVersion: guest.kataVersion },
+      check: { sha256: sha256Hex(check.bytes), compiler: check.compiler },
+    },
   };
+}
+
+function writeJson(path: string, value: unknown): Promise<void> {
+  return writeFile(path, `${JSON.stringify(value, undefined, 2)}\n`);
 }
 
 async function refuseExisting(out: string): Promise<void> {

@@ -5,7 +5,7 @@ import { CodedError, describeError } from "../../runtime/errors.ts";
 import { buildCheck } from "./check-program.ts";
 import { GuestImageError } from "./error.ts";
 import { SUPPORTED } from "./kata.ts";
-import { IMAGE, REFERENCE, makeGuestImage } from "./make.ts";
+import { DESCRIPTION, IMAGE, KERNEL_PARAMS, REFERENCE, makeGuestImage } from "./make.ts";
 import { parseKernelVerityParams } from "./verity.ts";
 
 /** `npm run guest-image`: makes a hardened guest image out of Kata's. */
@@ -13,11 +13,12 @@ import { parseKernelVerityParams } from "./verity.ts";
 const HELP = `npm run guest-image -- --image kata-containers-confidential.img --out <folder> [options]
 
 Makes a guest image whose agent refuses everything without initdata, and starts only with initdata that the CPU reports.
-Writes ${IMAGE} and ${REFERENCE} into the folder, which must not be there. It takes Kata ${SUPPORTED}.
+Writes ${IMAGE}, ${DESCRIPTION} and ${REFERENCE} into the folder, which must not be there. It takes Kata ${SUPPORTED}.
 It needs e2fsprogs or erofs-utils, whichever file system the image has, and cargo. It needs no root.
 
   --verity <params>          refuse an image with another hash tree: kernel_verity_params of Kata's configuration
   --salt <hex>               of the new hash tree, 32 bytes (default: made from the contents)
+  --kernel-params <params>   that come behind Kata's (default: ${KERNEL_PARAMS})
   --kata-version <version>   where the image does not name its version
 `;
 
@@ -35,6 +36,7 @@ async function main(): Promise<number> {
         verity: { type: "string" },
         salt: { type: "string" },
         "kata-version": { type: "string" },
+        "kernel-params": { type: "string" },
         help: { type: "boolean", default: false },
       },
     });
@@ -52,8 +54,10 @@ async function main(): Promise<number> {
     const talk = (line: string): void => void process.stderr.write(`${line}\n`);
     const cache = join(import.meta.dirname, "../../node_modules/.cache/guest-check");
     const check = (): ReturnType<typeof buildCheck> => buildCheck(cache, stop.signal);
-    const options = { image, out, check, verity, salt, kataVersion: values["kata-version"], stop: stop.signal, talk };
-    process.stdout.write(`${JSON.stringify(await makeGuestImage(options), undefined, 2)}\n`);
+    const { "kata-version": kataVersion, "kernel-params": kernelParams } = values;
+    const options = { image, out, check, verity, salt, kataVersion, kernelParams, stop: stop.signal, talk };
+    const { description, reference } = await makeGuestImage(options);
+    process.stdout.write(`${JSON.stringify({ ...description, ...reference }, undefined, 2)}\n`);
     return 0;
   } catch (error) {
     if (stop.signal.aborted) return 130;

@@ -90,7 +90,7 @@ export function parseKernelVerityParams(text: string): VerityParameters {
  * What Kata puts in front of the kernel's command line for such an image on a virtio disk: kata-containers,
  * src/runtime/virtcontainers/hypervisor.go, GetKernelRootParams, and src/runtime-rs/crates/hypervisor/src/kernel_param.rs.
  */
-export function kernelParameters(parameters: VerityParameters, type: "ext4" | "erofs"): string {
+export function rootParameters(parameters: VerityParameters, type: "ext4" | "erofs"): string {
   const { rootHash, salt, dataBlocks } = parameters;
   const sectors = (BLOCK / 512) * dataBlocks;
   const table = `0 ${sectors} verity 1 /dev/vda1 /dev/vda2 ${BLOCK} ${BLOCK} ${dataBlocks} 0 sha256 ${rootHash} ${salt}`;
