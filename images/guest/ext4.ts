@@ -112,7 +112,10 @@ class Ext4 implements RootFileSystem {
     for (const { path, content } of files) {
       const isThere = (await this.stat(path))?.kind === "file" && (await this.read(path)).equals(content);
       if (!isThere)
-        throw new GuestImageError("filesystem_full", "the image has no room for what is added", { where: path });
+        throw new GuestImageError("filesystem_full", "the image has no room for what is added", {
+          where: path,
+          hint: "take an image as Kata builds it, which has room",
+        });
     }
     for (const path of remove) {
       const isNew = files.some((file) => file.path === path);

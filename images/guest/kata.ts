@@ -21,6 +21,9 @@ const SUMMARY = "/var/lib/osbuilder/osbuilder.yaml";
 /** Units of other guests, in which these serve before the agent has initdata. */
 const OTHER_UNITS = ["attestation-agent", "confidential-data-hub", "api-server-rest", "process-user-data"];
 
+/** ELF: e_machine of such programs. */
+const X86_64 = 62;
+
 /** The first that is supported, and the first that nobody has looked at. */
 const FROM = [3, 30];
 const BELOW = [4, 2];
@@ -98,6 +101,12 @@ async function readAgent(root: RootFileSystem): Promise<string> {
   if (entry?.kind !== "file" || !entry.isExecutable) throw missing(agent, "no program");
   const program = await root.read(agent);
   if (!program.subarray(0, 4).equals(Buffer.from("\x7fELF", "latin1"))) throw missing(agent, "no ELF program");
+  if (program.length < 20 || program.readUInt16LE(18) !== X86_64) {
+    throw new GuestImageError("guest_unknown", "the agent is for another architecture", {
+      where: agent,
+      want: "x86-64",
+    });
+  }
   for (const [text, what] of [
     [DEFAULT_POLICY, "policies (AGENT_POLICY=yes)"],
     [INITDATA_PARTS, "initdata"],

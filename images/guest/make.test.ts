@@ -333,7 +333,16 @@ describe.skipIf(missing.length > 0)(label("a guest image"), () => {
         "agent_missing",
         () => newImage({ files: { "/usr/lib/systemd/system/kata-agent.service": undefined } }),
       ],
-      ["an agent without policies", "guest_unknown", () => newImage({ files: { "/usr/bin/kata-agent": "\x7fELF" } })],
+      [
+        "an agent for another architecture",
+        "guest_unknown",
+        () => newImage({ files: { "/usr/bin/kata-agent": "\x7fELF".padEnd(20, "\xb7") } }),
+      ],
+      [
+        "an agent without policies",
+        "guest_unknown",
+        () => newImage({ files: { "/usr/bin/kata-agent": `\x7fELF${"\0".repeat(14)}\x3e\0` } }),
+      ],
       [
         "an image with the agent as init",
         "init_unknown",

@@ -27,8 +27,9 @@ export interface TestImage {
 
 const MEBIBYTE = 1024 * 1024;
 
-/** An ELF header is all that is looked at, and what an agent has as text. */
-const AGENT = "\x7fELF /etc/kata-opa/default-policy.rego /run/confidential-containers/initdata /initdata.toml";
+/** The beginning of an ELF header is all that is looked at, and what an agent has as text. */
+const X86_64 = `\x7fELF${"\0".repeat(14)}\x3e\0`;
+const AGENT = `${X86_64} /etc/kata-opa/default-policy.rego /run/confidential-containers/initdata /initdata.toml`;
 
 const FILES: Readonly<Record<string, string>> = {
   "/usr/bin/kata-agent": AGENT,
