@@ -5,6 +5,7 @@ import { addCompletionCommand } from "./completion/command.ts";
 import { addEvidenceCommand } from "./evidence/command.ts";
 import { addGenerateCommand } from "./generate/command.ts";
 import { addHelpCommand } from "./help.ts";
+import { addMeasureCommand } from "./measure/command.ts";
 import { addRecoverCommand } from "./recover/command.ts";
 import { addSetCommand } from "./set/command.ts";
 import { addSignCommand } from "./sign/command.ts";
@@ -90,6 +91,7 @@ export function commandTree(
   addVerifyCommand(program, context);
   addRecoverCommand(program, context);
   addEvidenceCommand(program, context, exit);
+  addMeasureCommand(program, context);
   addCompletionCommand(program, context);
   addHelpCommand(program);
   for (const command of [program, ...program.commands.flatMap((command) => [command, ...command.commands])]) {

@@ -6,7 +6,7 @@ export type ValueKind =
   "none" | "choice" | "file" | "directory" | "text";
 
 const FILES = new Set(["file", "report", "cert", "auxblob", "pem", "der", "quote", "json"]);
-const TEXTS = new Set(["host:port", "hex", "name", "number", "time", "group/Kind=path"]);
+const TEXTS = new Set(["host:port", "hex", "name", "number", "text", "time", "group/Kind=path"]);
 
 export function valueKind(option: Option): ValueKind {
   const placeholder = placeholderOf(option);

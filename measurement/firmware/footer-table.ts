@@ -34,7 +34,7 @@ export function readFooterTable(firmware: Buffer): FooterTable {
     throw malformedFirmware("the table's length", `${whole}`, `${ENTRY_END} to ${end}`);
   }
   const table = new Map<string, Buffer>();
-  for (let at = end - ENTRY_END; at > start; ) {
+  for (let at = end - ENTRY_END; at > start;) {
     const where = `the entry of the table that ends at 0x${at.toString(16)}`;
     const left = at - start;
     const length = left < ENTRY_END ? 0 : firmware.readUInt16LE(at - ENTRY_END);

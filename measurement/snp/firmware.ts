@@ -20,13 +20,7 @@ const MAX_SECTIONS = 64;
 /** 4 GiB in pages would take minutes; firmware that exists asks for some hundred. */
 const MAX_PAGES = 65_536;
 
-const SECTION_KINDS = {
-  1: "memory",
-  2: "secrets",
-  3: "cpuid",
-  4: "svsm-caa",
-  16: "kernel-hashes",
-} as const;
+const SECTION_KINDS = { 1: "memory", 2: "secrets", 3: "cpuid", 4: "svsm-caa", 16: "kernel-hashes" } as const;
 
 export interface SnpSection {
   readonly kind: (typeof SECTION_KINDS)[keyof typeof SECTION_KINDS];
@@ -119,7 +113,12 @@ function requireApart(ranges: readonly { readonly address: number; readonly size
   const sorted = ranges.toSorted((a, b) => a.address - b.address);
   for (const [index, { address, size }] of sorted.entries()) {
     const next = sorted[index + 1]?.address ?? FOUR_GIB;
-    requireThat(`what is loaded at ${hex(address)}`, `${hex(size)} bytes`, `at most ${hex(next - address)}`, address + size <= next);
+    requireThat(
+      `what is loaded at ${hex(address)}`,
+      `${hex(size)} bytes`,
+      `at most ${hex(next - address)}`,
+      address + size <= next,
+    );
   }
 }
 

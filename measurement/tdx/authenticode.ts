@@ -44,7 +44,8 @@ function digestOf(image: Buffer): Buffer {
   const header = cursorAt(image, 0x3c).u32le("e_lfanew");
   const pe = cursorAt(image, header);
   const signature = pe.bytes(4, "the PE signature").toString("latin1");
-  if (signature !== "PE\0\0") throw new MalformedBytes("the PE signature", header, JSON.stringify(signature), '"PE\\0\\0"');
+  if (signature !== "PE\0\0")
+    throw new MalformedBytes("the PE signature", header, JSON.stringify(signature), '"PE\\0\\0"');
   pe.bytes(2, "Machine");
   const sectionCount = pe.u16le("NumberOfSections");
   pe.bytes(12, "TimeDateStamp, PointerToSymbolTable, NumberOfSymbols");
@@ -64,7 +65,12 @@ function digestOf(image: Buffer): Buffer {
   let hashed = 0;
   const update = (from: number, to: number, field: string): void => {
     if (from > to || to > image.length) {
-      throw new MalformedBytes(field, from, `an end at 0x${to.toString(16)} of 0x${image.length.toString(16)}`, "a part");
+      throw new MalformedBytes(
+        field,
+        from,
+        `an end at 0x${to.toString(16)} of 0x${image.length.toString(16)}`,
+        "a part",
+      );
     }
     hash.update(image.subarray(from, to));
   };
