@@ -12,7 +12,7 @@ import { requireWorkspace } from "./workspace/workspace.ts";
  */
 
 /** Their own options are flags alone: what softens a verdict, and what is measured, has to stand in the command. */
-const FLAGS_ALONE = new Set(["evidence", "measure", "completion", "help"]);
+const FLAGS_ALONE = new Set(["evidence", "measure", "manifest", "completion", "help"]);
 
 /** The commands whose options the environment and the file may set. */
 export function configurableCommands(program: Command): Command[] {

@@ -21,6 +21,7 @@ export interface GenerateFlags {
   readonly seedshareThreshold?: number;
   readonly disableUpdates?: boolean;
   readonly imageReplacements?: string;
+  readonly measurements?: readonly string[];
   readonly kind?: readonly string[];
   readonly offline?: boolean;
   readonly strict?: boolean;
@@ -51,6 +52,7 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
         seedshareThreshold: flags.seedshareThreshold,
         disableUpdates: flags.disableUpdates,
         imageReplacementsPath: flags.imageReplacements,
+        measurementsPaths: flags.measurements,
         kinds: namedKinds(flags.kind ?? []),
         outputPath: flags.outputFile,
       },
