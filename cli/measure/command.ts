@@ -39,10 +39,10 @@ function addSnp(measure: Command, context: () => Context): void {
       new Option("--vcpu-type <name>", "QEMU's model of the vCPUs").choices(VCPU_TYPES).default(KATA_VCPU_TYPE),
     )
     .option("--vcpu-signature <hex>", "EAX of CPUID function 1, for a model that is not among these", parseU32)
-    .option("--guest-features <hex>", "SEV_FEATURES of the vCPUs", parseU64, 1n)
+    .option("--guest-features <hex>", "SEV_FEATURES of the vCPUs (default: 1)", parseU64)
+    .option("--policy <hex>", "guest policy, for the ID block alone (default: 30000)", parsePolicy)
     .option("--id-key <pem>", "private key, ECDSA P-384: make ID blocks, signed with it")
     .option("--author-key <pem>", "  private key that signs the ID key")
-    .option("--policy <hex>", "  guest policy of the ID block (default: 30000)", parseU64)
     .option("--family-id <hex>", "  FAMILY_ID of the ID block, 16 bytes (default: zeros)", parseId)
     .option("--image-id <hex>", "  IMAGE_ID of the ID block, 16 bytes (default: zeros)", parseId)
     .option("--guest-svn <number>", "  GUEST_SVN of the ID block (default: 0)", parseSvn)
@@ -111,6 +111,13 @@ function parseU32(text: string): number {
 
 function parseU64(text: string): bigint {
   return parseHex(text, 16);
+}
+
+/** Bit 17 is reserved and must be one (AMD publication 56860, "Guest Policy Structure"). */
+function parsePolicy(text: string): bigint {
+  const policy = parseU64(text);
+  if ((policy & (1n << 17n)) !== 0n) return policy;
+  throw new InvalidArgumentError("Want a guest policy with bit 17, like 30000.");
 }
 
 function parseHex(text: string, digits: number): bigint {

@@ -169,7 +169,7 @@ test("inputs that don't fit together are refused by name", async () => {
     ["usage", ["snp", "--firmware", FIRMWARE, "--initrd", INITRD, "--vcpus", "1"]],
     ["usage", ["snp", "--firmware", FIRMWARE, "--cmdline", "a", "--vcpus", "1"]],
     ["usage", ["snp", "--firmware", FIRMWARE, "--kernel", KERNEL, "--vcpus", "1"]],
-    ["usage", [...SNP, "--vcpus", "1", "--policy", "0x30000"]],
+    ["usage", [...SNP, "--vcpus", "1", "--guest-svn", "1"]],
     ["no_snp_metadata", ["snp", "--firmware", TDX_FIRMWARE, "--vcpus", "1"]],
     ["no_tdx_metadata", ["tdx", "--firmware", FIRMWARE]],
     ["malformed_kernel", ["snp", "--firmware", FIRMWARE, "--kernel", INITRD, "--cmdline", "a", "--vcpus", "1"]],
@@ -205,6 +205,14 @@ test("ID blocks are made where a key is given", async () => {
   }
   expect(file.idKeyDigest).toMatch(/^[0-9a-f]{96}$/);
   expect(file.authorKeyDigest).not.toBe(file.idKeyDigest);
+});
+
+test("the measurement does not depend on the policy, and one that allows debugging is warned of", async () => {
+  const own = await run("json", ...SNP, "--vcpus", "1", "--policy", "0x30000");
+  expect(own).toEqual(await run("json", ...SNP, "--vcpus", "1"));
+  const debug = await run("json", ...SNP, "--vcpus", "1", "--policy", "b0000");
+  expect(debug).toEqual({ out: own.out, warnings: [expect.stringContaining("may debug")] });
+  await expect(run("json", ...SNP, "--vcpus", "1", "--policy", "0x10000")).rejects.toThrow("bit 17");
 });
 
 test("of TDX it says what does not follow from files", async () => {

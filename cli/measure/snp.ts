@@ -1,4 +1,5 @@
 import { createPrivateKey, type KeyObject } from "node:crypto";
+import { GUEST_POLICY, isSet } from "../../attestation/snp/flags.ts";
 import { collectWorkloads } from "../../kubernetes/collect-workloads.ts";
 import { ResourceError } from "../../kubernetes/error.ts";
 import { podPlaces } from "../../kubernetes/pod-places.ts";
@@ -24,7 +25,7 @@ export interface SnpOptions extends InputOptions {
   readonly overheadVcpus: number;
   readonly vcpuType: VcpuType;
   readonly vcpuSignature?: number;
-  readonly guestFeatures: bigint;
+  readonly guestFeatures?: bigint;
   readonly idKey?: string;
   readonly authorKey?: string;
   readonly policy?: bigint;
@@ -33,13 +34,15 @@ export interface SnpOptions extends InputOptions {
   readonly guestSvn?: number;
 }
 
+/** The only one of SEV_FEATURES that QEMU sets where it is told nothing else. */
+const SNP_ACTIVE = 1n;
 /** `snp_guest_policy` of Kata's configuration: SMT, and the bit that has to be one. */
 const KATA_POLICY = 0x30000n;
 
 /** @throws CliError, MeasurementError, ResourceError */
 export async function measureSnpGuests(context: Context, options: SnpOptions): Promise<void> {
   const signing = await readSigning(options);
-  const { shim, defaultVcpus, overheadVcpus, guestFeatures: features } = options;
+  const { shim, defaultVcpus, overheadVcpus, guestFeatures: features = SNP_ACTIVE } = options;
   const sizing: KataSizing = { shims: shim === undefined ? KATA_SHIMS : [shim], defaultVcpus, overheadVcpus };
   const pods = await podCounts(options.pods ?? [], sizing);
   const counts = new Set([...(options.vcpus ?? []), ...pods.map(({ vcpus }) => vcpus)]);
@@ -53,6 +56,9 @@ export async function measureSnpGuests(context: Context, options: SnpOptions): P
   const signature = options.vcpuSignature ?? VCPU_SIGNATURES[options.vcpuType];
   const measured = measureSnp(parseSnpFirmware(inputs.firmware), inputs.boot, { signature, features }, counts);
   warnOfCommandLine(context, inputs.boot);
+  if (isSet(options.policy ?? KATA_POLICY, GUEST_POLICY.Debug)) {
+    context.warn("warning: the host may debug guests with this policy; no manifest accepts them unless it says so");
+  }
   const file: SnpMeasurements = {
     tee: "snp",
     inputs: inputs.digests,
@@ -104,7 +110,6 @@ async function readSigning(options: SnpOptions): Promise<Signing | undefined> {
   if (idPath === undefined) {
     const given = {
       "--author-key": authorPath,
-      "--policy": policy,
       "--family-id": familyId,
       "--image-id": imageId,
       "--guest-svn": guestSvn,
