@@ -30,9 +30,11 @@ import { MeasurementError } from "../measurement/error.ts";
 import { parseSnpFirmware } from "../measurement/snp/firmware.ts";
 import { measureSnp } from "../measurement/snp/measure.ts";
 import { authenticodeDigest } from "../measurement/tdx/authenticode.ts";
+import { parseEventLog } from "../measurement/tdx/event-log.ts";
 import { parseTdxFirmware } from "../measurement/tdx/firmware.ts";
 import { mrTd } from "../measurement/tdx/mrtd.ts";
 import { knownConfigurationEvents } from "../measurement/tdx/td-hob.ts";
+import { makeEventLog } from "../measurement/tdx/test-event-log.ts";
 import { INTEL_TDX, makeFirmware, makeKernel } from "../measurement/test-firmware.ts";
 import { Malformed } from "../runtime/environment.ts";
 import { requireEqual, type Target } from "./campaign.ts";
@@ -143,6 +145,16 @@ export async function parserTargets(): Promise<readonly Target[]> {
       seeds: [makeKernel(), makeKernel({ extra: Buffer.from("extra"), certificates: 64 })],
       refusals: [MeasurementError],
       run: authenticodeDigest,
+    },
+    {
+      name: "event log",
+      seeds: [1, 4].map((index) =>
+        makeEventLog(
+          [1, 2].map((type) => ({ index, type, digest: Buffer.alloc(48, type), data: Buffer.from("ACPI") })),
+        ),
+      ),
+      refusals: [MeasurementError],
+      run: parseEventLog,
     },
     {
       name: "transition",

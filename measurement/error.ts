@@ -19,6 +19,10 @@ export type MeasurementCode =
   | "malformed_kernel"
   /** The command line has a byte that ends it: correct the text. */
   | "malformed_command_line"
+  /** The file is no event log, or it is cut: take CCEL of the guest as it is. */
+  | "malformed_event_log"
+  /** The guest of the event log was started with other files: give its own. */
+  | "event_log_mismatch"
   /** An ID block takes ECDSA keys on P-384: make one with `openssl ecparam -name secp384r1 -genkey`. */
   | "id_key_algorithm";
 

@@ -123,6 +123,13 @@ test("of TDX all but RTMR0 is filled in, which stays as it is", async () => {
   expect((await manifest()).ReferenceValues.tdx[0].Rtmrs[0]).toBe(digest("ee"));
 });
 
+test("RTMR0 of the log of a guest is filled in, too", async () => {
+  const logged = { ...TDX, rtmrs: { ...TDX.rtmrs, 0: digest("cc") } } as Measurements;
+  const { generate, manifest } = await prepared({ "web.yml": WEB("1") }, logged);
+  await generate({ referenceValues: "metal-qemu-tdx" });
+  expect((await manifest()).ReferenceValues.tdx[0].Rtmrs[0]).toBe(digest("cc"));
+});
+
 test("measurements that say nothing about these pods are refused", async () => {
   const files = { "web.yml": WEB("1") };
   const unusable = { code: "unusable_measurements" };

@@ -118,11 +118,11 @@ function withSnp(sets: readonly unknown[], measurements: readonly string[]): rea
   });
 }
 
-/** RTMR0 stays as it is: it does not follow from files. */
+/** RTMR0 stays as it is where it is not measured: it does not follow from files. */
 function withTdx({ mrTd, rtmrs }: TdxMeasurements): (set: unknown) => unknown {
   return (set) => {
     if (!isRecord(set)) return set;
     const [rtmr0 = ""] = Array.isArray(set["Rtmrs"]) ? (set["Rtmrs"] as readonly unknown[]) : [];
-    return { ...set, MrTd: mrTd, ...(rtmrs && { Rtmrs: [rtmr0, rtmrs[1], rtmrs[2], rtmrs[3]] }) };
+    return { ...set, MrTd: mrTd, ...(rtmrs && { Rtmrs: [rtmrs[0] ?? rtmr0, rtmrs[1], rtmrs[2], rtmrs[3]] }) };
   };
 }

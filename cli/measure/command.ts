@@ -71,12 +71,15 @@ function addTdx(measure: Command, context: () => Context): void {
     .option("--initrd <file>", "the initrd, if there is one")
     .option("--cmdline <text>", "the kernel's command line, agent.* parameters included; @file reads it from a file")
     .option("--memory <number>", "the guest's memory in MiB, for a part of RTMR 0", parseMemory)
+    .option("--event-log <file>", "CCEL of a guest of this size that you trust, for the rest of RTMR 0")
     .addHelpText(
       "after",
       examples(
         "contrast --output json measure tdx --firmware OVMF.inteltdx.fd \\",
         "    --kernel vmlinuz --cmdline @cmdline.txt --memory 2048 \\",
         "    > measurements.json",
+        "contrast measure tdx --firmware OVMF.inteltdx.fd --kernel vmlinuz \\",
+        "    --cmdline @cmdline.txt --memory 2048 --event-log CCEL",
       ),
     )
     .action(async (options: TdxOptions) => {

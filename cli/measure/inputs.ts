@@ -30,8 +30,9 @@ export interface Inputs {
 const MIB = 1024 * 1024;
 const MAX_KERNEL_SIZE = 512 * MIB;
 const MAX_INITRD_SIZE = 1536 * MIB;
-/** Linux keeps 2 KiB on x86; what is longer is cut. */
+/** Linux keeps 2 KiB on x86, and cuts what is longer. OVMF puts this before it where there is an initrd. */
 const MAX_COMMAND_LINE = 2047;
+const INITRD_PARAMETER = "initrd=initrd ";
 
 /** @throws CliError usage, unreadable_file, malformed_file */
 export async function readInputs(options: InputOptions): Promise<Inputs> {
@@ -67,12 +68,15 @@ async function readBoot(kernel: string, initrd: string | undefined, cmdline: str
   return {
     kernel: await readLimited(kernel, "the kernel", MAX_KERNEL_SIZE),
     initrd: initrd === undefined ? undefined : await readLimited(initrd, "the initrd", MAX_INITRD_SIZE),
-    commandLine: await readCommandLine(cmdline),
+    commandLine: await readCommandLine(
+      cmdline,
+      MAX_COMMAND_LINE - (initrd === undefined ? 0 : INITRD_PARAMETER.length),
+    ),
   };
 }
 
 /** One line break at the end of a file is the editor's. */
-async function readCommandLine(option: string): Promise<string> {
+async function readCommandLine(option: string, limit: number): Promise<string> {
   const path = option.startsWith("@") ? option.slice(1) : undefined;
   const bytes = path === undefined ? Buffer.from(option) : await readLimited(path, "the command line", 64 * 1024);
   const text = path === undefined ? option : bytes.toString().replace(/\r?\n$/, "");
@@ -82,12 +86,16 @@ async function readCommandLine(option: string): Promise<string> {
   if (!Buffer.from(bytes.toString()).equals(bytes)) throw refuse("bytes that are no text", "text in UTF-8");
   if (/[\r\n]/.test(text)) throw refuse("several lines", "one line, as the runtime passes it");
   const { length } = Buffer.from(text);
-  if (length > MAX_COMMAND_LINE)
-    throw refuse(`${length} bytes`, `at most ${MAX_COMMAND_LINE}: Linux cuts what is longer`);
+  if (length > limit) throw refuse(`${length} bytes`, `at most ${limit}: Linux cuts what is longer`);
   return text;
 }
 
-async function readLimited(path: string, what: string, limit: number): Promise<Buffer> {
+/**
+ * @param what its name, for the error
+ * @param limit bytes
+ * @throws CliError unreadable_file, malformed_file
+ */
+export async function readLimited(path: string, what: string, limit: number): Promise<Buffer> {
   try {
     const { size } = await stat(path);
     if (size > 0 && size <= limit) return await readFile(path);
@@ -115,7 +123,16 @@ export function warnOfCommandLine(context: Context, boot: DirectBoot | undefined
   for (const parameter of opens) {
     context.warn(`warning: the command line has ${parameter}, which lets the host into the guest`);
   }
-  if (boot.initrd === undefined && !/\bverity\b|verity_params=|root_hash=|roothash=/.test(boot.commandLine)) {
+  const unmeasured = parameters.filter((parameter) =>
+    /^kata\.extension\.[^=]+\.verity_params=(?:"")?$/.test(parameter),
+  );
+  for (const parameter of unmeasured) {
+    context.warn(
+      `warning: the command line has ${parameter} without a root hash: this part of the guest is not measured`,
+    );
+  }
+  const others = parameters.filter((parameter) => !parameter.startsWith("kata.extension.")).join(" ");
+  if (boot.initrd === undefined && !/\bverity\b|root_?hash=/.test(others)) {
     context.warn(
       "warning: no dm-verity root hash in the command line, and no initrd: the guest's image is not measured",
     );

@@ -6,6 +6,10 @@ import { Command } from "commander";
 import { afterAll, expect, test } from "vitest";
 import { parseSnpFirmware } from "../../measurement/snp/firmware.ts";
 import { measureSnp } from "../../measurement/snp/measure.ts";
+import { parseTdxFirmware } from "../../measurement/tdx/firmware.ts";
+import { commandLineEvents, kernelEvents, replay } from "../../measurement/tdx/rtmr.ts";
+import { knownConfigurationEvents } from "../../measurement/tdx/td-hob.ts";
+import { makeEventLog } from "../../measurement/tdx/test-event-log.ts";
 import { INTEL_TDX, makeFirmware, makeKernel } from "../../measurement/test-firmware.ts";
 import { CodedError } from "../../runtime/errors.ts";
 import { makeContext } from "../evidence/test-command.ts";
@@ -151,6 +155,12 @@ test("parameters that let the host in are warned of, and a guest image that nobo
     expect(await warningsFor(`${VERITY} ${parameter}`)).toEqual([expect.stringContaining(parameter)]);
   }
   expect(await warningsFor(`${VERITY} agent.guest_components_rest_api=attestation systemd.debug_shell=0`)).toEqual([]);
+  const extension = "kata.extension.coco.verity_params=";
+  expect(await warningsFor(`${VERITY} ${extension}root_hash=00`)).toEqual([]);
+  expect(await warningsFor(`${VERITY} ${extension}`)).toEqual([expect.stringContaining("without a root hash")]);
+  expect(await warningsFor(`panic=1 ${extension}root_hash=00`)).toEqual([
+    expect.stringContaining("image is not measured"),
+  ]);
   expect(await warningsFor("panic=1")).toEqual([expect.stringContaining("the guest's image is not measured")]);
   expect(await warningsFor("panic=1", "--initrd", INITRD)).toEqual([]);
   const alone = await run("text", "snp", "--firmware", FIRMWARE, "--vcpus", "1");
@@ -177,6 +187,8 @@ test("inputs that don't fit together are refused by name", async () => {
     ["malformed_file", ["snp", "--firmware", FIRMWARE, "--kernel", put("empty", ""), "--cmdline", "a", "--vcpus", "1"]],
     ["malformed_file", [...SNP.slice(0, -1), "a\nb", "--vcpus", "1"]],
     ["malformed_file", [...SNP.slice(0, -1), "x".repeat(2048), "--vcpus", "1"]],
+    // OVMF puts `initrd=initrd ` before it, and Linux would cut its end.
+    ["malformed_file", [...SNP.slice(0, -1), "x".repeat(2034), "--vcpus", "1", "--initrd", INITRD]],
     ["malformed_file", [...SNP, "--vcpus", "1", "--id-key", INITRD]],
     ["unreadable_file", ["snp", "--firmware", join(folder, "nothing"), "--vcpus", "1"]],
     ["unreadable_file", ["snp", "--firmware", folder, "--vcpus", "1"]],
@@ -225,6 +237,32 @@ test("of TDX it says what does not follow from files", async () => {
   expect(out).toContain("RTMR0, what does not:\n  the list of memory (TD HOB): give --memory\n");
   const alone = JSON.parse((await run("json", "tdx", "--firmware", TDX_FIRMWARE)).out) as TdxMeasurements;
   expect([alone.mrTd, alone.rtmrs]).toEqual([file.mrTd, undefined]);
+});
+
+test("the log of a trusted guest gives RTMR0, if it agrees with the files", async () => {
+  const boot = { kernel: makeKernel(), initrd: undefined, commandLine: VERITY };
+  const known = knownConfigurationEvents(parseTdxFirmware(makeFirmware({ tdx: INTEL_TDX })), 2048);
+  const acpi = { what: "", digest: Buffer.alloc(48, 7) };
+  const path = put(
+    "CCEL",
+    makeEventLog([
+      ...[...known, acpi].map(({ digest }) => ({ index: 1, type: 0xa, digest })),
+      ...kernelEvents(boot).map(({ digest }) => ({ index: 2, type: 6, digest })),
+      ...commandLineEvents(boot).map(({ digest }) => ({ index: 3, type: 6, digest })),
+    ]),
+  );
+  const words = ["tdx", "--firmware", TDX_FIRMWARE, "--kernel", KERNEL, "--cmdline", VERITY, "--event-log", path];
+  const { out } = await run("json", ...words, "--memory", "2048");
+  const file = await readMeasurements(put("logged.json", out));
+  expect(file).toMatchObject({
+    rtmrs: { 0: replay([...known, acpi]).toString("hex") },
+    rtmr0: { believed: [{ digest: "07".repeat(48) }] },
+  });
+  expect((await run("text", ...words, "--memory", "2048")).out).toMatch(/^RTMR0: [0-9a-f]{96}$/m);
+  expect(await refusal(...words, "--memory", "4096")).toMatchObject({ code: "event_log_mismatch", exit: 2 });
+  expect(await refusal(...words)).toMatchObject({ code: "usage" });
+  const broken = [...words.slice(0, -1), INITRD, "--memory", "2048"];
+  expect(await refusal(...broken)).toMatchObject({ code: "malformed_event_log" });
 });
 
 test.each([

@@ -52,9 +52,9 @@ const tdx = record({
   tee: z.literal("tdx"),
   inputs,
   mrTd: digest384,
-  /** RTMR0 does not follow from files. */
-  rtmrs: record({ 1: digest384, 2: digest384, 3: digest384 }).optional(),
-  rtmr0: record({ known: list(event), unknown: list(text) }),
+  /** RTMR0 does not follow from files; where it is there, it comes from the log of a guest. */
+  rtmrs: record({ 0: digest384.optional(), 1: digest384, 2: digest384, 3: digest384 }).optional(),
+  rtmr0: record({ known: list(event), believed: list(event).optional(), unknown: list(text) }),
 });
 
 const schema = z.discriminatedUnion("tee", [snp, tdx], { error: 'an object with "tee": "snp" or "tdx"' });
