@@ -90,6 +90,8 @@ function valueOf(option: Option, content: unknown, directory: string): Setting["
     return content;
   }
   if (!isList(option)) return textOf(option, content, directory);
+  // One needs no brackets where there is a choice: `reference-values = "metal-qemu-snp"`.
+  if (option.argChoices !== undefined && typeof content === "string") return [textOf(option, content, directory)];
   if (!Array.isArray(content)) throw wrong(content, "a list of strings in brackets");
   return content.map((item) => textOf(option, item, directory));
 }

@@ -18,6 +18,7 @@ import { bill, type Bill } from "./sbom.ts";
  *     <image>/packages/   what the image needs of Debian beside the base
  *     <image>/app/        /opt/contrast
  *     <image>/volumes/    empty folders, which belong to the plain user
+ *     <image>/guest/      the guest image for Kata, where the image takes one and one was given
  */
 export class BuildContext {
   readonly directory: string;
@@ -48,8 +49,12 @@ export class BuildContext {
     await normalize(this.directory);
   }
 
-  /** @returns what is in the image, the base included @throws ImageError */
-  async add(image: Image): Promise<Bill> {
+  /**
+   * @param guest a folder with a guest image, as `npm run guest-image` makes it
+   * @returns what is in the image, the base included
+   * @throws ImageError
+   */
+  async add(image: Image, guest?: string): Promise<Bill> {
     const { npm } = this.#architecture;
     const packages = join(this.directory, image.name, "packages");
     const app = join(this.directory, image.name, "app");
@@ -74,6 +79,11 @@ export class BuildContext {
       [...bundled, ...native].map((it) => it.name),
       app,
     );
+    if (image.takesGuest === true) {
+      const target = join(this.directory, image.name, "guest");
+      await mkdir(target, { recursive: true });
+      if (guest !== undefined) await cp(guest, target, { recursive: true });
+    }
     const volumes = join(this.directory, image.name, "volumes");
     // With the folders that they are in, whose modes must not be of this process's umask.
     for (const path of ["", ...Object.keys(image.volumes)]) await mkdir(join(volumes, path), { recursive: true });

@@ -15,6 +15,8 @@ export interface BuildOptions {
   readonly out: string;
   readonly images: readonly Image[];
   readonly architectures: readonly Architecture[];
+  /** A folder with a guest image for Kata; undefined: the node installer has none, and installs no runtime of Kata's. */
+  readonly guest?: string | undefined;
   /** Undefined: one is made from Debian's packages. */
   readonly base?: string | undefined;
   /** Whether the engine of this machine gets those of its architecture. */
@@ -47,7 +49,7 @@ export async function buildImages(options: BuildOptions): Promise<BuiltImage[]> 
       const base = options.base ?? (await buildah.buildBase(containerfile("base"), context.directory, architecture));
       for (const image of images) {
         talk(`${architecture.oci}: ${image.name}`);
-        const bill = await context.add(image);
+        const bill = await context.add(image, options.guest);
         await writeFile(
           join(out, `${image.name}.${architecture.oci}.cdx.json`),
           `${JSON.stringify(bill, undefined, 2)}\n`,

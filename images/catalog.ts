@@ -10,6 +10,8 @@ export interface Image {
   readonly packages: readonly string[];
   /** Folders where a volume is mounted, of the plain user, and their modes: an engine's new volume takes both over. */
   readonly volumes: Readonly<Record<string, number>>;
+  /** Whether a guest image for Kata goes into it, where there is one. */
+  readonly takesGuest?: true;
 }
 
 /** What a distroless image for programs in C++ has, too: with `--base` such a one takes its place. */
@@ -44,6 +46,16 @@ export const IMAGES: readonly Image[] = [
     programs: ["coordinator/main.js"],
     packages: [NODE_NEEDS],
     volumes: { "var/lib/contrast": 0o755 },
+  },
+  {
+    name: "node-installer",
+    title: "Contrast node installer",
+    description: "Gives a node's containerd the runtime of confidential pods",
+    programs: ["node-installer/main.js"],
+    // nsenter, to restart the node's containerd.
+    packages: [NODE_NEEDS, "util-linux"],
+    volumes: {},
+    takesGuest: true,
   },
   {
     name: "emojivoto",

@@ -16,6 +16,7 @@ Builds the images into dist/images/: for each an OCI image layout, and a bill of
   --arch <names>   amd64, arm64 or both, with a comma (default: amd64,arm64)
   --only <names>   of ${IMAGES.map(({ name }) => name).join(", ")}
   --base <image>   build on this image in place of Debian's packages, e.g. a distroless one for C++
+  --guest <folder> the guest image for the node installer, as \`npm run guest-image\` makes it
   --out <folder>   default: dist/images
   --load           also load them into the Docker engine of this machine
 `;
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     arch: { type: "string", default: "amd64,arm64" },
     only: { type: "string" },
     base: { type: "string" },
+    guest: { type: "string" },
     out: { type: "string", default: join("dist", "images") },
     load: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
@@ -51,6 +53,7 @@ async function main(): Promise<number> {
       images: IMAGES.filter(({ name }) => wanted?.includes(name) ?? true),
       architectures: values.arch.split(",").map(architecture),
       base: values.base,
+      guest: values.guest,
       load: values.load,
       stop: stop.signal,
       talk: (line) => void process.stderr.write(`${line}\n`),

@@ -16,6 +16,8 @@ export type ResourceCode =
   | "invalid_resource"
   /** An annotation of ours has an unknown name or value: correct it. */
   | "invalid_annotation"
+  /** A pod's runtime class names a platform that `--reference-values` does not: give it, or correct the class. */
+  | "other_platform"
   /** Two documents describe the same workload: leave one of them out. */
   | "duplicate_workload"
   /** No pod asks for a confidential VM: set `runtimeClassName: contrast-cc` on those that should. */

@@ -1,51 +1,43 @@
-import { isRecord } from "./yaml/align.ts";
-import { milliOf } from "./quantity.ts";
 import type { Container, PodSpec } from "./pod-spec.ts";
+import { parseQuantity } from "./quantity.ts";
 
 /**
- * The limits of a pod as the kubelet adds them up for its sandbox (k8s.io/component-helpers, resource/helpers.go,
- * `PodLimits`; pkg/kubelet/kuberuntime/kuberuntime_sandbox_linux.go). The larger one of: the containers with the sidecars,
- * and each init container with the sidecars before it. A container without a limit adds nothing. Limits of the pod itself
- * (`spec.resources`, Kubernetes 1.34) go before those of its containers. The overhead of the runtime class does not count.
+ * The limits of a whole pod, as the kubelet tells them to the runtime: what is needed at the moment when most is needed. All
+ * containers and sidecars run at once; before that, each init container runs beside the sidecars before it. The overhead
+ * of the runtime class is not in it (k8s.io/component-helpers, resource/helpers.go, PodLimits).
  */
-
-type Resource = "cpu" | "memory";
-
-/** A quantity that is none. */
-export interface MalformedLimit {
-  /** Undefined: of the pod itself. */
-  readonly container: string | undefined;
-  readonly quantity: string;
+export interface PodLimit {
+  /** In the resource's unit, bytes or CPUs. What has no limit counts as nothing. */
+  readonly amount: number;
+  /** Those that run at that moment; undefined: the pod has a limit as a whole. */
+  readonly containers: readonly Container[] | undefined;
 }
 
-/** @returns thousandths of a CPU or of a byte; 0: no limit */
-export function podLimit(spec: PodSpec, resource: Resource): number | MalformedLimit {
-  const whole = limitOfPod(spec, resource);
-  if (whole !== undefined) return milliOf(whole) ?? { container: undefined, quantity: String(whole) };
-  let sidecars = 0;
-  let initPeak = 0;
-  for (const container of spec.initContainers ?? []) {
-    const limit = limitOf(container, resource);
-    if (typeof limit !== "number") return limit;
-    if (container.restartPolicy === "Always") sidecars += limit;
-    initPeak = Math.max(initPeak, container.restartPolicy === "Always" ? sidecars : sidecars + limit);
-  }
-  let running = sidecars;
-  for (const container of spec.containers) {
-    const limit = limitOf(container, resource);
-    if (typeof limit !== "number") return limit;
-    running += limit;
-  }
-  return Math.max(running, initPeak);
+export type Resource = "memory" | "cpu";
+
+export function podLimit({ initContainers, containers, resources }: PodSpec, resource: Resource): PodLimit {
+  const whole = resources?.limits?.[resource] ?? undefined;
+  if (whole !== undefined) return { amount: parseQuantity(whole) ?? 0, containers: undefined };
+  const init = initContainers ?? [];
+  const moments = [
+    [...init.filter(isSidecar), ...containers],
+    ...init.flatMap((container, index) =>
+      isSidecar(container) ? [] : [[...init.slice(0, index).filter(isSidecar), container]],
+    ),
+  ].map((running) => ({
+    amount: running.reduce((sum, container) => sum + (limitOf(container, resource) ?? 0), 0),
+    containers: running,
+  }));
+  return moments.reduce((most, moment) => (moment.amount > most.amount ? moment : most));
 }
 
-function limitOf({ name, resources }: Container, resource: Resource): number | MalformedLimit {
-  const quantity = resources?.limits?.[resource] ?? 0;
-  return milliOf(quantity) ?? { container: name, quantity: String(quantity) };
+/** @returns undefined where there is none */
+export function limitOf({ resources }: Container, resource: Resource): number | undefined {
+  const limit = resources?.limits?.[resource];
+  return limit === undefined || limit === null ? undefined : parseQuantity(limit);
 }
 
-function limitOfPod(spec: PodSpec, resource: Resource): string | number | undefined {
-  const limits = isRecord(spec["resources"]) ? spec["resources"]["limits"] : undefined;
-  const quantity = isRecord(limits) ? limits[resource] : undefined;
-  return typeof quantity === "string" || typeof quantity === "number" ? quantity : undefined;
+/** An init container that runs on, beside all that follow (Kubernetes 1.29). */
+export function isSidecar({ restartPolicy }: Container): boolean {
+  return restartPolicy === "Always";
 }

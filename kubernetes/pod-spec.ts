@@ -20,11 +20,13 @@ function list<Item extends z.ZodType>(item: Item): z.ZodArray<Item> {
 }
 
 const reference = object({ optional: flag }).nullish();
+const keyReference = object({ name: optionalText, key: optionalText, optional: flag }).nullish();
+const sourceReference = object({ name: optionalText, optional: flag }).nullish();
 const valueFrom = object({
   fieldRef: object({ fieldPath: text }).nullish(),
   resourceFieldRef: object({}).nullish(),
-  configMapKeyRef: reference,
-  secretKeyRef: reference,
+  configMapKeyRef: keyReference,
+  secretKeyRef: keyReference,
   fileKeyRef: reference,
 });
 const environmentVariable = object({ name: text, value: optionalText, valueFrom: valueFrom.nullish() });
@@ -89,7 +91,7 @@ const container = object({
   tty: flag,
   restartPolicy: optionalText,
   env: list(environmentVariable).nullish(),
-  envFrom: list(object({ prefix: optionalText })).nullish(),
+  envFrom: list(object({ prefix: optionalText, configMapRef: sourceReference, secretRef: sourceReference })).nullish(),
   ports: list(containerPort).nullish(),
   resources: resources.nullish(),
   volumeMounts: list(volumeMount).nullish(),
@@ -128,6 +130,7 @@ const podSpec = object({
   automountServiceAccountToken: flag,
   enableServiceLinks: flag,
   securityContext: podSecurityContext.nullish(),
+  resources: resources.nullish(),
 });
 
 const annotations = z.record(z.string(), text, { error: "an object" }).nullish();

@@ -47,3 +47,13 @@ export function milliOf(quantity: string | number): number | undefined {
   scale(base, unitPower);
   return Number((numerator + denominator - 1n) / denominator);
 }
+
+/**
+ * A quantity in the unit of its resource: bytes, or CPUs.
+ *
+ * @returns undefined where it is none; 0 for one that is not there
+ */
+export function parseQuantity(quantity: string | number | null | undefined): number | undefined {
+  const milli = milliOf(quantity ?? 0);
+  return milli === undefined ? undefined : milli / 1000;
+}

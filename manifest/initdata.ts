@@ -14,6 +14,9 @@ import { decodeText, LARGEST_FILE } from "./text.ts";
 
 export const INITDATA_ANNOTATION = "io.katacontainers.config.hypervisor.cc_init_data";
 
+/** The same for the shim of AKS, a fork of Kata's with Cloud Hypervisor. */
+export const AKS_INITDATA_ANNOTATION = "io.katacontainers.config.runtime.cc_init_data";
+
 const POLICY_FILE = "policy.rego";
 
 /** @throws ManifestError malformed_initdata where a literal string of TOML can't hold the text */

@@ -1,9 +1,9 @@
 import { ManifestError } from "../manifest/error.ts";
-import { INITDATA_ANNOTATION, policyHash, regoOf } from "../manifest/initdata.ts";
+import { policyHash, regoOf } from "../manifest/initdata.ts";
 import type { Fault } from "../runtime/fault.ts";
 import { collectWorkloads, placeOf } from "../kubernetes/collect-workloads.ts";
 import { ResourceError } from "../kubernetes/error.ts";
-import { policyDocument } from "./policy-annotation.ts";
+import { hasPolicy, policyDocument } from "./policy-annotation.ts";
 import type { NamedKind } from "../kubernetes/kinds.ts";
 import { findOtherPods } from "../kubernetes/other-pods.ts";
 import { readResourceFiles, type ResourceFile } from "../kubernetes/resource-file.ts";
@@ -56,7 +56,8 @@ function preparedKinds(files: readonly ResourceFile[]): NamedKind[] {
     for (const { kind, group, document, path, template } of findOtherPods(file)) {
       if (template === undefined) continue;
       const pod = path.slice(0, -2).reduce<unknown>((value, step) => Object(value)[step], file.values[document]);
-      if (INITDATA_ANNOTATION in Object(Object(Object(pod)["metadata"])["annotations"])) {
+      const { metadata } = Object(pod) as { metadata?: { annotations?: Record<string, string> } | null };
+      if (hasPolicy(metadata?.annotations)) {
         kinds.set(`${kind}=${template.join(".")}`, { group, kind: kind.slice(group.length + 1), template });
       }
     }

@@ -1,5 +1,6 @@
 import type { ImageConfig } from "../registry/resolved-image.ts";
 import type { Container, PodSpec } from "../kubernetes/pod-spec.ts";
+import { type ConfigOf, withStatedConfig } from "./config-variables.ts";
 import { capabilitiesOf, DEFAULT_CAPABILITIES } from "./capabilities.ts";
 import { commandOf, execCommandsOf } from "./command.ts";
 import { environmentOf } from "./environment.ts";
@@ -9,25 +10,31 @@ import { userOf } from "./user.ts";
 
 /** What a container has to be for the agent to create it. The rules compare it with the request; so do people. */
 
-/** @param after the containers that have to be started before */
+/**
+ * @param config of the pod's namespace
+ * @param after the containers that have to be started before
+ */
 export function containerEntry(
   container: Container,
   pod: PodSpec,
   image: ImageConfig,
+  config: ConfigOf,
   after: readonly string[],
 ): object {
   const { securityContext: security } = container;
   const privileged = security?.privileged ?? false;
-  const mounts = mountsOf(container, pod, image);
+  const stated = withStatedConfig(container, config);
+  const mounts = mountsOf(stated, pod, image);
   return {
     type: "container",
     name: container.name,
     image: container.image,
     image_names: imageNames(container.image),
     after,
-    command: commandOf(container, pod, image),
+    command: commandOf(stated, pod, image),
+    // The kubelet expands these with the values of `env` alone.
     exec: execCommandsOf(container),
-    ...environmentOf(container, pod, image),
+    ...environmentOf(stated, pod, image),
     cwd: container.workingDir || image.workingDir || "/",
     terminal: container.tty ?? false,
     ...userOf(container, pod, image),

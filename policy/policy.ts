@@ -1,8 +1,10 @@
+import { type FindConfig, NOTHING_CONFIGURED } from "../kubernetes/config-values.ts";
 import type { ImageConfig, ResolvedImages } from "../registry/resolved-image.ts";
 import { MESH_PROXY, ownImageConfig } from "./own-images.ts";
 import { podNames } from "../kubernetes/kinds.ts";
 import { allContainers, type Container, type PodSpec } from "../kubernetes/pod-spec.ts";
 import { commandOf } from "./command.ts";
+import type { ConfigOf } from "./config-variables.ts";
 import { containerEntry, NOTHING_KNOWN, sandboxEntry } from "./container-entry.ts";
 import { formatJson } from "./format.ts";
 import { imageVolumesOf } from "./mounts.ts";
@@ -26,6 +28,8 @@ export interface PolicySubject {
 export interface PolicyOptions {
   /** The policy refuses addresses and routes of IPv6. */
   readonly ipv4Only?: boolean | undefined;
+  /** Values of ConfigMaps and Secrets that the policy names; undefined: none, the cluster chooses them. */
+  readonly config?: FindConfig | undefined;
 }
 
 /** @returns Rego */
@@ -33,9 +37,10 @@ export function policyOf(
   subject: PolicySubject,
   pod: PodSpec,
   images: ResolvedImages,
-  { ipv4Only = false }: PolicyOptions = {},
+  { ipv4Only = false, config: find = NOTHING_CONFIGURED }: PolicyOptions = {},
 ): string {
   const { kind, name, namespace } = subject;
+  const config: ConfigOf = (...reference) => find(...reference, namespace);
   const init = pod.initContainers ?? [];
   const names = init.map((container) => container.name);
   // Where it is no init container, it is the first of the others.
@@ -48,11 +53,11 @@ export function policyOf(
     containers: [
       sandboxEntry(pod),
       ...init.map((container, index) =>
-        containerEntry(container, pod, configOf(container, images), names.slice(0, index)),
+        containerEntry(container, pod, configOf(container, images), config, names.slice(0, index)),
       ),
       ...pod.containers.map((container) => {
         const before = container.name === MESH_PROXY ? names : [...names, ...proxies];
-        return containerEntry(container, pod, configOf(container, images), before);
+        return containerEntry(container, pod, configOf(container, images), config, before);
       }),
     ],
   };

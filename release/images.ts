@@ -46,7 +46,7 @@ export function imageReplacements(images: readonly ReleasedImage[]): string {
 
 /** Replaces the images in a file with Kubernetes resources, and nothing else of it. */
 export function pinImages(text: string, images: readonly ReleasedImage[]): string {
-  return text.replaceAll(/^( *(?:- )?(?:image|initializerImage): )(\S+)$/gm, (line, key: string, reference: string) => {
+  return text.replaceAll(/^( *(?:- )?(?:image|initializerImage|installerImage): )(\S+)$/gm, (line, key: string, reference: string) => {
     const image = images.find(({ original }) => original === reference);
     return image === undefined ? line : key + image.pinned;
   });

@@ -22,7 +22,7 @@ const LAYERS = [
   ["registry"],
   ["kubernetes"],
   ["policy"],
-  ["initializer", "mesh-proxy", "coordinator", "cli"],
+  ["initializer", "mesh-proxy", "coordinator", "cli", "node-installer"],
   ["demo", "images"],
   ["release"],
 ];

@@ -28,7 +28,7 @@ async function containerFor(port: number): Promise<{ env: Record<string, string>
   };
   const text = stringify({ apiVersion: "apps/v1", kind: "Deployment", metadata: { name: "web" }, spec: { template } });
   const { run, read } = await workspace({ "web.yml": text });
-  await run({ referenceValues: "simulated" });
+  await run({ referenceValues: ["simulated"] });
   const [, proxy] = podSpecs(await read("app/web.yml")).web.initContainers;
   const variables = (proxy.env as Record<string, unknown>[]).map(({ name, value = "", valueFrom }) => [
     name,

@@ -4,13 +4,14 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { StatefulSet } from "kubernetes-types/apps/v1.js";
+import type { DaemonSet, StatefulSet } from "kubernetes-types/apps/v1.js";
 import type { Container, Pod, Service } from "kubernetes-types/core/v1.js";
 import type { RuntimeClass } from "kubernetes-types/node/v1.js";
 import { afterAll, expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { runtimeClassName } from "../cli/generate/platforms.ts";
 import { PLATFORMS } from "../cli/generate/platform-names.ts";
+import { KNOWN } from "../runtime/environment.ts";
 import { parseIngressRules } from "../mesh-rules/ingress-rules.ts";
 import { VERSION } from "../runtime/version.ts";
 import { typeErrors } from "./kubernetes-types.ts";
@@ -49,7 +50,7 @@ const container = pod?.spec?.containers[0] as Container;
 const [forwarder] = of("deploy/port-forwarder.yml") as [Pod];
 
 test("all resources are what Kubernetes takes", () => {
-  expect(FILES).toHaveLength(15);
+  expect(FILES).toHaveLength(16);
   expect(typeErrors(named(FILES.flatMap(of)))).toEqual([]);
 });
 
@@ -86,28 +87,51 @@ test("there is a runtime class for every platform, by the name that generate wri
     PLATFORMS.map((name) => `deploy/runtime-${name}.yml`),
   );
   for (const platform of PLATFORMS) {
-    const [runtime, ...others] = of(`deploy/runtime-${platform}.yml`);
-    expect(others).toEqual([]);
+    const [runtime] = of(`deploy/runtime-${platform}.yml`);
     expect(runtime).toMatchObject({ kind: "RuntimeClass", metadata: { name: runtimeClassName(platform) } });
   }
 });
 
-const KATA = { nodeSelector: { "katacontainers.io/kata-runtime": "true" } };
-const QEMU = { memory: "2048Mi", cpu: "1" };
+test.each([
+  // kata-cc-isolation, as AKS had it
+  ["aks-clh-snp", "kata-cc", { nodeSelector: { "kubernetes.azure.com/kata-cc-isolation": "true" } }, { memory: "2Gi" }],
+  ["simulated", "runc", undefined, undefined],
+])("the class of %s is of a runtime that is there: nothing is installed", (platform, handler, scheduling, podFixed) => {
+  const [runtime, ...others] = of(`deploy/runtime-${platform}.yml`) as [RuntimeClass];
+  expect(others).toEqual([]);
+  expect(runtime).toMatchObject({ handler });
+  expect(runtime.scheduling).toEqual(scheduling);
+  expect(runtime.overhead).toEqual(podFixed && { podFixed });
+});
 
 test.each([
   // kata-containers, tools/packaging/kata-deploy/helm-chart/kata-deploy/templates/runtimeclasses.yaml
-  ["k3s-qemu-snp", "kata-qemu-snp", KATA, QEMU],
-  ["k3s-qemu-tdx", "kata-qemu-tdx", KATA, QEMU],
-  ["metal-qemu-snp", "kata-qemu-snp", KATA, QEMU],
-  ["metal-qemu-tdx", "kata-qemu-tdx", KATA, QEMU],
-  // kata-cc-isolation, as AKS had it
-  ["aks-clh-snp", "kata-cc", { nodeSelector: { "kubernetes.azure.com/kata-cc-isolation": "true" } }, { memory: "2Gi" }],
-])("the class of %s is that of %s under another name", (platform, handler, scheduling, podFixed) => {
-  const [runtime] = of(`deploy/runtime-${platform}.yml`) as [RuntimeClass];
-  expect(runtime).toMatchObject({ handler });
-  expect(runtime.scheduling).toEqual(scheduling);
-  expect(runtime.overhead).toEqual({ podFixed });
+  ["runtime-k3s-qemu-snp", "qemu-snp", { memory: "2048Mi", cpu: "1" }],
+  ["runtime-k3s-qemu-tdx", "qemu-tdx", { memory: "2048Mi", cpu: "1" }],
+  ["runtime-metal-qemu-snp", "qemu-snp", { memory: "2048Mi", cpu: "1" }],
+  ["runtime-metal-qemu-tdx", "qemu-tdx", { memory: "2048Mi", cpu: "1" }],
+  ["node-installer-simulated", "runc", undefined],
+])("%s has a class and its installer, and no other version has any of its names", (file, shim, podFixed) => {
+  const resources = of(`deploy/${file}.yml`);
+  const [runtime] = resources as [RuntimeClass];
+  const { name } = runtime.metadata ?? {};
+  const label = `contrast.edgeless.systems/${name ?? ""}`;
+  expect(runtime).toMatchObject({ handler: name, scheduling: { nodeSelector: { [label]: "true" } } });
+  expect(runtime.overhead).toEqual(podFixed && { podFixed });
+  expect(resources.map(({ kind, metadata }) => `${kind} ${metadata.name}`)).toEqual([
+    `RuntimeClass ${name}`,
+    ...["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "DaemonSet"].map((kind) => `${kind} ${name}-installer`),
+  ]);
+  const spec = (resources.at(-1) as DaemonSet).spec?.template.spec;
+  expect(spec?.nodeSelector).toEqual(shim === "runc" ? undefined : { "katacontainers.io/kata-runtime": "true" });
+  const env = Object.fromEntries((spec?.containers[0]?.env ?? []).map(({ name, value }) => [name, value]));
+  expect(env).toEqual({
+    CONTRAST_RUNTIME_CLASS: name,
+    CONTRAST_RUNTIME: shim,
+    CONTRAST_DAEMON_SET: `kube-system/${name}-installer`,
+    CONTRAST_NODE_NAME: undefined,
+  });
+  for (const variable of Object.keys(env)) expect(KNOWN).toContain(variable);
 });
 
 test("the Coordinator has probes, a volume for its state, and no privileges", () => {

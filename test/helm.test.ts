@@ -126,7 +126,7 @@ test.skipIf(NO_HELM !== "")(`every value is used, and Kubernetes takes what come
   );
   expect(runtime).toMatchObject({
     scheduling: {
-      nodeSelector: { "katacontainers.io/kata-runtime": "true", zone: "a" },
+      nodeSelector: { [`contrast.edgeless.systems/${runtimeClassName("metal-qemu-snp")}`]: "true", zone: "a" },
       tolerations: [{ key: "tee" }],
     },
     overhead: { podFixed: { memory: "3Gi" } },

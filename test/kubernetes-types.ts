@@ -15,6 +15,7 @@ const MODULES: Readonly<Record<string, string>> = {
   "apps/v1": "apps/v1",
   "networking.k8s.io/v1": "networking/v1",
   "node.k8s.io/v1": "node/v1",
+  "rbac.authorization.k8s.io/v1": "rbac/v1",
 };
 
 /** @returns the compiler's complaints, each with the name and the line of the resource */

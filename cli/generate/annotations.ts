@@ -67,7 +67,7 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
         ? []
         : [{ where: "", got: quote(text), want: choices.map((choice) => `"${choice}"`).join(" or ") }];
 
-  faults.push(...misspelt(sources));
+  faults.push(...unknown(sources));
   const ingressMode = checked(ANNOTATION.ingressMode, oneOf(...MODES));
   return {
     ingress: checked(ANNOTATION.ingress, (text) => faultsOf(parseIngressRules, text)),
@@ -105,15 +105,24 @@ function faultsOf(parse: (text: string) => unknown, text: string): readonly Faul
   }
 }
 
-/** A pod whose `servicemesh-ingres` nobody reads would be open to everybody, without a word. */
-function misspelt(sources: readonly Annotated[]): Fault[] {
+/** Nobody would read it, and a pod whose `servicemesh-ingres` nobody reads would be open to everybody, without a word. */
+function unknown(sources: readonly Annotated[]): Fault[] {
   const known: readonly string[] = Object.values(ANNOTATION);
   return sources.flatMap(({ annotations, place }) =>
     Object.keys(annotations)
+      .filter((name) => name.startsWith(PREFIX) || known.some((candidate) => oneEditApart(name, candidate)))
       .filter((name) => !known.includes(name))
-      .flatMap((name) => {
+      .map((name) => {
         const meant = known.find((candidate) => oneEditApart(name, candidate));
-        return meant === undefined ? [] : [{ where: place(name), got: quote(name), want: meant }];
+        const want = meant ?? NOT_HERE[name] ?? `one of ${known.map((other) => other.slice(PREFIX.length)).join(", ")}`;
+        return { where: place(name), got: quote(name), want };
       }),
   );
 }
+
+/** Annotations of Edgeless Systems' Contrast that promise something which nothing here does. */
+const NOT_HERE: Readonly<Record<string, string>> = {
+  [`${PREFIX}secure-pv`]:
+    "no such annotation: no volume is encrypted for the pod; encrypt it in the pod, with a key from its secret seed",
+  [`${PREFIX}image-store-size`]: "no such annotation: images are unpacked in the VM's memory; raise the memory limits",
+};

@@ -3,7 +3,7 @@ import type { Context } from "../context.ts";
 import type { GenerateFlags } from "./run.ts";
 import { parseNamedKind } from "../../kubernetes/kinds.ts";
 import { SIDECARS } from "./sidecars.ts";
-import { PLATFORMS } from "./platform-names.ts";
+import { type Platform, PLATFORMS } from "./platform-names.ts";
 import { collect, examples, manifestOption } from "../options.ts";
 
 export function addGenerateCommand(program: Command, context: () => Context): void {
@@ -15,7 +15,13 @@ export function addGenerateCommand(program: Command, context: () => Context): vo
       "Kubernetes files, or folders with such files; - reads standard input and writes the result to standard output",
     )
     .addOption(
-      new Option("--reference-values <platform>", "platform of the pods").choices(PLATFORMS).makeOptionMandatory(),
+      new Option(
+        "--reference-values <platform>",
+        "platform of the pods; of several, the runtime class of a pod names its own (repeatable)",
+      )
+        .choices(PLATFORMS)
+        .argParser(collectPlatform)
+        .makeOptionMandatory(),
     )
     .addOption(manifestOption())
     .option("--skip-initializer", "don't add the Initializer")
@@ -53,6 +59,7 @@ export function addGenerateCommand(program: Command, context: () => Context): vo
       "kind of a custom resource with pods, and the path of its pod template (repeatable)",
       collectKind,
     )
+    .option("--pin-secrets", "pin the values of Secrets in the given files; whoever reads a policy can read them")
     .option("--offline", "don't ask registries about images; use the cache")
     .option("--strict", "treat warnings as errors")
     .option("-o, --output-file <file>", "write all resources to this file and leave the input unchanged")
@@ -72,6 +79,12 @@ export function addGenerateCommand(program: Command, context: () => Context): vo
       const { runGenerate } = await import("./run.ts");
       await runGenerate(context(), paths, flags);
     });
+}
+
+function collectPlatform(text: string, before?: readonly Platform[]): readonly Platform[] {
+  const platform = PLATFORMS.find((name) => name === text);
+  if (platform === undefined) throw new InvalidArgumentError(`Allowed choices are ${PLATFORMS.join(", ")}.`);
+  return [...(before ?? []), platform];
 }
 
 function parseNamespace(text: string): string {

@@ -32,6 +32,12 @@ test.for([
     "13:55",
     '"contrast.edgeless.systems/servicemesh-ingres"',
   ],
+  [
+    "a name",
+    WEB.replace(LABELS, `        contrast.edgeless.systems/secure-pv: "state:data"\n${LABELS}`),
+    "15:46",
+    '"contrast.edgeless.systems/secure-pv"',
+  ],
 ] as const)("refuses an annotation with %s that is not known", async ([, text, place, got]) => {
   const { run, dir, read } = await workspace({ "web.yml": text });
   const error = await refusal(run());

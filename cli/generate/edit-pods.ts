@@ -6,6 +6,8 @@ import { hostOfCoordinator } from "./coordinator-host.ts";
 import { ResourceError } from "../../kubernetes/error.ts";
 import { COLLATERAL_PROXY } from "./initializer.ts";
 import { inject, type InjectOptions } from "./inject.ts";
+import { platformOf } from "./pod-platform.ts";
+import type { Platform } from "./platform-names.ts";
 import { giveKey, keyGroupOf } from "./key-group.ts";
 import { type PodPlaces, podPlaces } from "../../kubernetes/pod-places.ts";
 import type { PodSpec, Volume } from "../../kubernetes/pod-spec.ts";
@@ -18,6 +20,7 @@ import type { Workload } from "../../kubernetes/workloads.ts";
 /** A pod with all that it needs but a policy. */
 export interface PreparedPod {
   readonly workload: Workload;
+  readonly platform: Platform;
   readonly annotations: PodAnnotations;
   /** As it will be, and a part of the file's values. */
   readonly spec: PodSpec;
@@ -34,7 +37,9 @@ export interface EditedPod extends PreparedPod {
   readonly previousHash: string | undefined;
 }
 
-export interface PrepareOptions extends InjectOptions {
+export interface PrepareOptions extends Omit<InjectOptions, "platform"> {
+  /** Those that pods may run on; at least one. */
+  readonly platforms: readonly Platform[];
   /** Undefined: that of the Coordinators among the pods. */
   readonly coordinatorNamespace?: string | undefined;
 }
@@ -42,12 +47,15 @@ export interface PrepareOptions extends InjectOptions {
 /**
  * Puts into the pods what they need. Changes the values of the files.
  *
- * @throws ResourceError invalid_annotation
+ * @throws ResourceError invalid_annotation, other_platform
  */
 export function preparePods(workloads: readonly Workload[], options: PrepareOptions): PreparedPod[] {
   const faults: Fault[] = [];
   const annotations = workloads.map((workload) => readAnnotations(annotatedPlaces(workload), faults));
   if (faults.length > 0) throw new ResourceError("invalid_annotation", "an annotation is wrong", faults);
+  const platforms = workloads.map((workload) => platformOf(workload, options.platforms, faults));
+  if (faults.length > 0)
+    throw new ResourceError("other_platform", "a pod is for a platform that was not given", faults);
   const coordinators = workloads.filter((_, index) => annotations[index]?.role === "coordinator");
   const collateralProxy = collateralProxyOf(coordinators);
   const namespaces =
@@ -55,15 +63,15 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
       ? coordinators.flatMap(({ namespace }) => namespace ?? [])
       : [options.coordinatorNamespace];
   return workloads.flatMap((workload, index): PreparedPod[] => {
-    const own = annotations[index];
-    if (own === undefined) return [];
+    const [own, platform] = [annotations[index], platforms[index]];
+    if (own === undefined || platform === undefined) return [];
     const { spec } = workload.template;
     const places = podPlaces(workload);
     const volumesBefore = structuredClone(spec.volumes ?? []);
-    const secret = options.platform === "simulated" ? simulatedTeeSecret(workload) : undefined;
+    const secret = platform === "simulated" ? simulatedTeeSecret(workload) : undefined;
     const coordinatorHost = hostOfCoordinator(workload.namespace, namespaces);
-    inject(spec, own, { ...options, collateralProxy, coordinatorHost, simulatedTeeSecret: secret });
-    return [{ workload, annotations: own, spec, places, volumesBefore }];
+    inject(spec, own, { ...options, platform, collateralProxy, coordinatorHost, simulatedTeeSecret: secret });
+    return [{ workload, platform, annotations: own, spec, places, volumesBefore }];
   });
 }
 

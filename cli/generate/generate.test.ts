@@ -160,7 +160,7 @@ test("launches a software TEE for every pod, with the policy's hash as its host 
     "shop.yml": WEB,
     "mall.yml": other,
   });
-  const { policies, fillIn } = await run({ referenceValues: "simulated" });
+  const { policies, fillIn } = await run({ referenceValues: ["simulated"] });
   const tee = join(dir, "simulated-tee");
   expect(policies.map(({ vmDir }) => vmDir)).toEqual(
     ["coordinator", "mall.StatefulSet.web", "shop.Deployment.web"].map((name) => join(tee, name)),
@@ -183,9 +183,9 @@ test("launches a software TEE for every pod, with the policy's hash as its host 
   const ingress = { name: "CONTRAST_INGRESS_PROXY_CONFIG", value: "web#8080#false" };
   const noAdminPort = { name: "CONTRAST_ADMIN_PORT" };
   expect(web.initContainers[0].env).toEqual([always, ...simulated, ingress, noAdminPort]);
-  expect((await run({ referenceValues: "simulated" })).changedFiles).toEqual([]);
+  expect((await run({ referenceValues: ["simulated"] })).changedFiles).toEqual([]);
 
-  await run({ referenceValues: "metal-qemu-snp" });
+  await run({ referenceValues: ["metal-qemu-snp"] });
   expect(Object.keys((await manifest()).ReferenceValues)).toEqual(["snp"]);
   expect(podSpecs(await read("app/shop.yml")).web.initContainers[0].env).toEqual([always, ingress, noAdminPort]);
 });
@@ -193,7 +193,7 @@ test("launches a software TEE for every pod, with the policy's hash as its host 
 test("the pods of the simulated platform mount the Secrets that generate writes, and no others do", async () => {
   const { run, dir, read } = await workspace({ "coordinator.yml": COORDINATOR, "shop.yml": WEB });
   const before = await read("app/shop.yml");
-  const { policies, secretsPath = "" } = await run({ referenceValues: "simulated" });
+  const { policies, secretsPath = "" } = await run({ referenceValues: ["simulated"] });
   expect((await stat(secretsPath)).mode & 0o777).toBe(0o600);
   const { items } = JSON.parse(await readFile(secretsPath, "utf8")) as { items: Loose[] };
   const volume = "contrast-simulated-tee";
@@ -216,7 +216,7 @@ test("the pods of the simulated platform mount the Secrets that generate writes,
   expect(specs.coordinator.containers[0]).toMatchObject({ volumeMounts: expect.arrayContaining([mount]) as unknown });
   expect(specs.coordinator.containers[0].env).toContainEqual({ name: "CONTRAST_TEE", value: "simulated" });
 
-  const { secretsPath: none } = await run({ referenceValues: "metal-qemu-snp" });
+  const { secretsPath: none } = await run({ referenceValues: ["metal-qemu-snp"] });
   expect(none).toBeUndefined();
   expect(await read("app/shop.yml")).not.toContain("simulated-tee");
   expect(await read("app/coordinator.yml")).not.toContain("simulated");
@@ -235,6 +235,6 @@ test("a TEE that the Coordinator's owner has named stays on a platform with hard
 
 test("keeps a workload called vendor apart from the software vendor", async () => {
   const { run, dir } = await workspace({ "a.yml": COORDINATOR.replace("name: coordinator\n", "name: vendor\n") });
-  const { policies } = await run({ referenceValues: "simulated" });
+  const { policies } = await run({ referenceValues: ["simulated"] });
   expect(policies[0]?.vmDir).toBe(join(dir, "simulated-tee", "default.StatefulSet.vendor"));
 });

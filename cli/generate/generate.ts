@@ -5,6 +5,7 @@ import { unpinnedMachines } from "../../manifest/unpinned-machines.ts";
 import { DEFAULT_CERTIFICATE_LIFETIME } from "../../manifest/certificate-lifetime.ts";
 import type { Resolution } from "../../registry/resolve.ts";
 import { earlierPolicies } from "./earlier-policies.ts";
+import { configValues } from "../../kubernetes/config-values.ts";
 import { collectWorkloads, workloadId } from "../../kubernetes/collect-workloads.ts";
 import { type EditedPod, giveKeys, type PreparedPod, preparePods, setPolicies } from "./edit-pods.ts";
 import { byPlace, type Finding, FindingsError, findingLine } from "./finding.ts";
@@ -40,7 +41,8 @@ export interface GenerateOptions {
   /** Files, and folders of them; `-` is standard input. */
   readonly paths: readonly string[];
   readonly workspaceDir: string;
-  readonly referenceValues: Platform;
+  /** The platforms of the pods; `simulated` only alone. */
+  readonly referenceValues: readonly Platform[];
   readonly manifestPath: string;
   readonly skipInitializer?: boolean | undefined;
   readonly skipServiceMesh?: boolean | undefined;
@@ -50,6 +52,8 @@ export interface GenerateOptions {
   readonly coordinatorNamespace?: string | undefined;
   /** The pods' policies refuse addresses and routes of IPv6. */
   readonly ipv4Only?: boolean | undefined;
+  /** Policies name the values of Secrets in the given files, too. */
+  readonly pinSecrets?: boolean | undefined;
   /** Warnings stop, too. */
   readonly strict?: boolean | undefined;
   /** PEM files; none: the workspace's own key, made if need be. */
@@ -74,7 +78,8 @@ export interface GenerateResult {
   /** Every file whose bytes are new, keys and manifest included. */
   readonly changedFiles: readonly string[];
   readonly manifestPath: string;
-  readonly runtimeClassName: string;
+  /** In the order of the platforms. */
+  readonly runtimeClassNames: readonly string[];
   /** The manifest's values that only the platform's operator knows. Until they are there it is invalid. */
   readonly fillIn: readonly OpenValue[];
   /** Warnings, by file and line. */
@@ -120,23 +125,24 @@ const INPUT_NAME = "stdin";
  * @throws GenerateError, ManifestError
  */
 export async function generate(options: GenerateOptions, io: Io): Promise<GenerateResult> {
-  const { workspaceDir, manifestPath, referenceValues: platform, outputPath } = options;
+  const { workspaceDir, manifestPath, referenceValues: platforms, outputPath, pinSecrets = false } = options;
   const { files, input } = await readInput(options, io);
   const measured = await readMeasurementsFiles(options.measurementsPaths ?? []);
   const unseen = fileFindings(files, options.kinds ?? []);
   // First: there may be nothing else that is about a pod.
   for (const finding of unseen) io.warn(findingLine(finding));
   const prepared = await prepare(files, options);
-  const fill = fillMeasurements(measured, prepared, () => platform);
+  const fill = fillMeasurements(measured, prepared);
   const resolution = await io.resolveImages(imagesToResolve(prepared));
   const { images, pinned } = pinImages(prepared, resolution.images);
   giveKeys(prepared, images);
-  const seen = review(prepared, { ...resolution, images }, files);
+  const config = configValues(files, pinSecrets ? ["ConfigMap", "Secret"] : ["ConfigMap"]);
+  const seen = review(prepared, { ...resolution, images }, files, config);
   for (const finding of seen) io.warn(findingLine(finding));
   const findings = [...unseen, ...seen].toSorted(byPlace);
   const stops = findings.filter(({ severity }) => options.strict === true || severity === "error");
   if (stops.length > 0) throw new FindingsError(findings);
-  const pods = setPolicies(prepared, images, { ipv4Only: options.ipv4Only });
+  const pods = setPolicies(prepared, images, { ipv4Only: options.ipv4Only, config });
   const filtered = outputPath === undefined ? input : undefined;
   const output = filtered && joinTexts(INPUT_NAME, rewriteParts(filtered, filtered.values));
   const resources = resourceChanges(
@@ -145,20 +151,20 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
   );
   const before = await readManifestFile(manifestPath);
   const owners = await ownerChanges(options, before);
-  const vendor =
-    platform === "simulated"
-      ? await openOrCreateVendor(join(workspaceDir, SIMULATED_TEE_FOLDER, "vendor"), io.now())
-      : undefined;
+  const vendor = platforms.includes("simulated")
+    ? await openOrCreateVendor(join(workspaceDir, SIMULATED_TEE_FOLDER, "vendor"), io.now())
+    : undefined;
 
   const earlier = await earlierPolicies(outputPath, options.kinds);
   const grants = pods.map((pod) => toGrant(pod, earlier.get(workloadId(pod.workload))));
   const { policies, dropped } = grantPolicies(before?.Policies ?? {}, grants);
-  const { kind, values } = platformFacts(platform);
-  const referenceValues = vendor === undefined ? values : { ...values, RootDigest: vendor.rootDigest };
-  const sets = withReferenceValues(before?.ReferenceValues ?? {}, kind, referenceValues);
+  const sets = platforms.map((platform) => {
+    const { kind, values } = platformFacts(platform);
+    return { kind, values: vendor === undefined ? values : { ...values, RootDigest: vendor.rootDigest } };
+  });
   const made: ManifestFile = {
     Policies: policies,
-    ReferenceValues: fill(sets),
+    ReferenceValues: fill(withReferenceValues(before?.ReferenceValues ?? {}, sets)),
     ...owners.names,
     CertificateLifetime: before?.CertificateLifetime ?? DEFAULT_CERTIFICATE_LIFETIME,
   };
@@ -181,6 +187,10 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
     await writeFiles([{ path: secretsPath, content, mode: 0o600 }]);
   }
 
+  for (const platform of platforms) {
+    const { warning } = platformFacts(platform);
+    if (warning !== undefined) io.warn(`warning: ${platform}: ${warning}`);
+  }
   for (const { path } of owners.keys) io.talk(`made the key ${path}: keep it, and keep it secret`);
   for (const reference of pinned) io.talk(`pinned ${reference}`);
   for (const hash of dropped) {
@@ -198,7 +208,7 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
     }),
     changedFiles: changes.map(({ path }) => path),
     manifestPath,
-    runtimeClassName: runtimeClassName(platform),
+    runtimeClassNames: platforms.map(runtimeClassName),
     fillIn,
     findings,
     ...(output !== undefined && { output }),
@@ -223,9 +233,8 @@ async function readInput(
 async function prepare(files: readonly ResourceFile[], options: GenerateOptions): Promise<PreparedPod[]> {
   const { imageReplacementsPath: path, skipInitializer = false, skipServiceMesh = false, sidecar = "native" } = options;
   const imageReplacements = path === undefined ? new Map<string, string>() : await readImageReplacements(path);
-  const platform = options.referenceValues;
   return preparePods(collectWorkloads(files, options.kinds), {
-    platform,
+    platforms: options.referenceValues,
     skipInitializer,
     skipServiceMesh,
     sidecar,

@@ -226,11 +226,11 @@ test.for([
   ["an ingress", WEB, {}, NET, NET],
   ["an egress alone", WEB.replace(/.*servicemesh-ingress.*\n/, ""), {}, undefined, NET],
   ["no mesh", WEB.replaceAll(/.*servicemesh.*\n/g, ""), {}, null, NET],
-  ["an ingress, without a guest", WEB, { referenceValues: "simulated" }, NET, NET],
+  ["an ingress, without a guest", WEB, { referenceValues: ["simulated"] }, NET, NET],
   [
     "an egress alone, without a guest",
     WEB.replace(/.*servicemesh-ingress.*\n/, ""),
-    { referenceValues: "simulated" },
+    { referenceValues: ["simulated"] },
     undefined,
     undefined,
   ],

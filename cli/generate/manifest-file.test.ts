@@ -213,7 +213,7 @@ test.for(["aks-clh-snp", "k3s-qemu-snp", "k3s-qemu-tdx", "metal-qemu-tdx"] as co
   "writes a manifest for %s that is valid but for what has to be filled in",
   async (platform) => {
     const { run, manifest } = await workspace({ "web.yml": WEB });
-    const { fillIn } = await run({ referenceValues: platform });
+    const { fillIn } = await run({ referenceValues: [platform] });
     expect(fillIn.length).toBeGreaterThan(0);
     expect(Object.keys((await manifest()).ReferenceValues)).toEqual([platform.endsWith("snp") ? "snp" : "tdx"]);
   },
@@ -244,7 +244,7 @@ test("writes what may be asked of SNP machines, and warns until they are named",
 
 test("writes what may be asked of TDX machines, at values that ask for nothing but SEPT_VE_DISABLE", async () => {
   const { run, manifest, editManifest, talk } = await workspace({ "web.yml": WEB });
-  await run({ referenceValues: "metal-qemu-tdx" });
+  await run({ referenceValues: ["metal-qemu-tdx"] });
   expect(talk.filter((line) => line.includes("AllowedPIIDs: any machine with TDX is trusted"))).toHaveLength(1);
   const [set] = (await manifest()).ReferenceValues.tdx;
   expect(set).toMatchObject({
@@ -260,13 +260,13 @@ test("writes what may be asked of TDX machines, at values that ask for nothing b
   const filled = { ...set, ...measured, MinimumTeeTcbSvn: "02".repeat(16), AllowedPIIDs };
   await editManifest((file) => (file.ReferenceValues.tdx = [filled]));
   const before = talk.length;
-  expect((await run({ referenceValues: "metal-qemu-tdx" })).fillIn).toEqual([]);
+  expect((await run({ referenceValues: ["metal-qemu-tdx"] })).fillIn).toEqual([]);
   expect(talk.slice(before).filter((line) => line.includes("can impersonate a VM"))).toEqual([]);
 });
 
 test("a software TEE is nobody's machine", async () => {
   const { run, talk } = await workspace({ "web.yml": WEB });
-  await run({ referenceValues: "simulated" });
+  await run({ referenceValues: ["simulated"] });
   expect(talk.filter((line) => line.includes("can impersonate a VM"))).toEqual([]);
 });
 

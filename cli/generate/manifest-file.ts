@@ -112,21 +112,23 @@ function findPolicies(before: ManifestFile["Policies"], grants: readonly Grant[]
 }
 
 /**
- * Adds a platform's reference values where there are none of its kind; those of other hardware stay once they are filled
- * in. Those of a software TEE are always the ones of this workspace, and go when the pods move to hardware: nobody may
- * stay trusted by mistake.
+ * Adds the reference values of platforms where there are none of their kind; those of other hardware stay once they are
+ * filled in. Those of a software TEE are always the ones of this workspace, and go when the pods move to hardware: nobody
+ * may stay trusted by mistake.
+ *
+ * @param platforms two may have equal values, which stand once
  */
 export function withReferenceValues(
   before: ManifestFile["ReferenceValues"],
-  kind: keyof ReferenceValues,
-  values: ReferenceValueSet,
+  platforms: readonly { readonly kind: keyof ReferenceValues; readonly values: ReferenceValueSet }[],
 ): ManifestFile["ReferenceValues"] {
-  const kept = (other: keyof ReferenceValues): readonly unknown[] => {
-    const sets = other === "insecure" ? [] : (before[other] ?? []);
-    if (other !== kind) return sets.filter((set) => openValuesIn(set, []).length === 0);
-    return sets.length > 0 ? sets : [values];
+  const kept = (kind: keyof ReferenceValues): readonly unknown[] => {
+    const sets = kind === "insecure" ? [] : (before[kind] ?? []);
+    const own = platforms.filter((platform) => platform.kind === kind).map(({ values }) => values);
+    if (own.length === 0) return sets.filter((set) => openValuesIn(set, []).length === 0);
+    return sets.length > 0 ? sets : [...new Map(own.map((values) => [JSON.stringify(values), values])).values()];
   };
-  const all = REFERENCE_VALUE_KEYS.map((other) => [other, kept(other)] as const);
+  const all = REFERENCE_VALUE_KEYS.map((kind) => [kind, kept(kind)] as const);
   return Object.fromEntries(all.filter(([, sets]) => sets.length > 0));
 }
 

@@ -114,19 +114,19 @@ test("sets of a signer stay: they accept what the signer measured", async () => 
 
 test("of TDX all but RTMR0 is filled in, which stays as it is", async () => {
   const { generate, manifest, editManifest } = await prepared({ "web.yml": WEB("1") }, TDX);
-  const { fillIn } = await generate({ referenceValues: "metal-qemu-tdx" });
+  const { fillIn } = await generate({ referenceValues: ["metal-qemu-tdx"] });
   const [set] = (await manifest()).ReferenceValues.tdx;
   expect([set.MrTd, set.Rtmrs]).toEqual([digest("d0"), ["", digest("d1"), digest("d2"), digest("00")]]);
   expect(fillIn.map(({ where }) => where)).toContain("$.ReferenceValues.tdx[0].Rtmrs[0]");
   await editManifest((value) => (value.ReferenceValues.tdx[0].Rtmrs[0] = digest("ee")));
-  await generate({ referenceValues: "metal-qemu-tdx" });
+  await generate({ referenceValues: ["metal-qemu-tdx"] });
   expect((await manifest()).ReferenceValues.tdx[0].Rtmrs[0]).toBe(digest("ee"));
 });
 
 test("RTMR0 of the log of a guest is filled in, too", async () => {
   const logged = { ...TDX, rtmrs: { ...TDX.rtmrs, 0: digest("cc") } } as Measurements;
   const { generate, manifest } = await prepared({ "web.yml": WEB("1") }, logged);
-  await generate({ referenceValues: "metal-qemu-tdx" });
+  await generate({ referenceValues: ["metal-qemu-tdx"] });
   expect((await manifest()).ReferenceValues.tdx[0].Rtmrs[0]).toBe(digest("cc"));
 });
 
@@ -134,9 +134,9 @@ test("measurements that say nothing about these pods are refused", async () => {
   const files = { "web.yml": WEB("1") };
   const unusable = { code: "unusable_measurements" };
   const snp = await prepared(files);
-  await expect(snp.generate({ referenceValues: "metal-qemu-tdx" })).rejects.toMatchObject(unusable);
-  await expect(snp.generate({ referenceValues: "aks-clh-snp" })).rejects.toMatchObject(unusable);
-  await expect(snp.generate({ referenceValues: "simulated" })).rejects.toMatchObject(unusable);
+  await expect(snp.generate({ referenceValues: ["metal-qemu-tdx"] })).rejects.toMatchObject(unusable);
+  await expect(snp.generate({ referenceValues: ["aks-clh-snp"] })).rejects.toMatchObject(unusable);
+  await expect(snp.generate({ referenceValues: ["simulated"] })).rejects.toMatchObject(unusable);
   const twice = [join(snp.dir, "measurements.json"), join(snp.dir, "measurements.json")];
   await expect(snp.generate({ measurementsPaths: twice })).rejects.toMatchObject(unusable);
   // The host could start any kernel with this firmware.

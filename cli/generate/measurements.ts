@@ -22,6 +22,11 @@ type ReferenceValueSets = ManifestDraft["ReferenceValues"];
 /** Writes measurements into the sets of a manifest. */
 export type FillMeasurements = (sets: ReferenceValueSets) => ReferenceValueSets;
 
+/** A pod, and what it is for. */
+interface PlacedPod extends SizedPod {
+  readonly platform: Platform;
+}
+
 /** A file that `--measurements` names. */
 export interface MeasurementsFile {
   readonly path: string;
@@ -44,31 +49,20 @@ export async function readMeasurementsFiles(paths: readonly string[]): Promise<r
   throw new GenerateError("unusable_measurements", "the measurements can't be trusted for these pods", faults);
 }
 
-/**
- * @param platformOf the platform of a pod
- * @throws GenerateError unusable_measurements, no_measurement, with the place of each pod
- */
-export function fillMeasurements<Pod extends SizedPod>(
-  files: readonly MeasurementsFile[],
-  pods: readonly Pod[],
-  platformOf: (pod: Pod) => Platform,
-): FillMeasurements {
-  const fills = files.map((file) => fillFrom(file, pods, platformOf));
+/** @throws GenerateError unusable_measurements, no_measurement, with the place of each pod */
+export function fillMeasurements(files: readonly MeasurementsFile[], pods: readonly PlacedPod[]): FillMeasurements {
+  const fills = files.map((file) => fillFrom(file, pods));
   return (sets) => fills.reduce((filled, fill) => fill(filled), sets);
 }
 
-function fillFrom<Pod extends SizedPod>(
-  { path, measurements }: MeasurementsFile,
-  pods: readonly Pod[],
-  platformOf: (pod: Pod) => Platform,
-): FillMeasurements {
-  const own = pods.filter((pod) => platformOf(pod).endsWith(`-${measurements.tee}`));
-  const others = own.filter((pod) => !platformOf(pod).includes("-qemu-"));
+function fillFrom({ path, measurements }: MeasurementsFile, pods: readonly PlacedPod[]): FillMeasurements {
+  const own = pods.filter(({ platform }) => platform.endsWith(`-${measurements.tee}`));
+  const others = own.filter(({ platform }) => !platform.includes("-qemu-"));
   const guests = `guests of ${measurements.tee} under QEMU`;
   const faults =
     own.length === 0
       ? [{ where: path, got: `measurements of ${guests}`, want: "pods of such a platform: see --reference-values" }]
-      : others.map((pod) => ({ where: pod.places.at("runtimeClassName"), got: platformOf(pod), want: guests }));
+      : others.map(({ places, platform }) => ({ where: places.at("runtimeClassName"), got: platform, want: guests }));
   if (faults.length > 0) {
     throw new GenerateError("unusable_measurements", "the measurements are those of another platform", faults);
   }

@@ -17,6 +17,8 @@ export type ReferenceValueSet = Readonly<Record<string, unknown>>;
 interface PlatformFacts {
   readonly kind: keyof ReferenceValues;
   readonly values: ReferenceValueSet;
+  /** What whoever chooses the platform has to know. */
+  readonly warning?: string;
 }
 
 const SNP = {
@@ -44,7 +46,12 @@ const TDX = {
 
 const FACTS: Readonly<Record<Platform, PlatformFacts>> = {
   // Cloud Hypervisor on AKS launches its guests with ABI 0.31.
-  "aks-clh-snp": { kind: "snp", values: { ...SNP, GuestPolicy: { ...SNP.GuestPolicy, ABIMinor: 31 } } },
+  "aks-clh-snp": {
+    kind: "snp",
+    values: { ...SNP, GuestPolicy: { ...SNP.GuestPolicy, ABIMinor: 31 } },
+    warning:
+      "AKS ended its confidential containers in March 2026; node pools that are left run a fork of Kata, on which no policy of this version has been tried",
+  },
   "k3s-qemu-snp": { kind: "snp", values: SNP },
   "k3s-qemu-tdx": { kind: "tdx", values: TDX },
   "metal-qemu-snp": { kind: "snp", values: SNP },

@@ -9,7 +9,7 @@ import { FILES } from "../workspace/workspace.ts";
 
 /** The options of `contrast generate` as commander gives them. */
 export interface GenerateFlags {
-  readonly referenceValues: Platform;
+  readonly referenceValues: readonly Platform[];
   readonly manifest?: string;
   readonly skipInitializer?: boolean;
   readonly skipServiceMesh?: boolean;
@@ -24,6 +24,7 @@ export interface GenerateFlags {
   readonly measurements?: readonly string[];
   readonly kind?: readonly string[];
   readonly offline?: boolean;
+  readonly pinSecrets?: boolean;
   readonly strict?: boolean;
   readonly outputFile?: string;
 }
@@ -33,19 +34,25 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
   // Whoever reads the resources from standard output reads nothing else there.
   const isFilter = paths.includes(STANDARD_INPUT) && flags.outputFile === undefined;
   const context = isFilter ? { ...given, out: (text: string) => given.talk(text.trimEnd()) } : given;
-  const insecure = flags.referenceValues === "simulated";
+  const insecure = flags.referenceValues.includes("simulated");
+  if (insecure && flags.referenceValues.length > 1) {
+    const got = `--reference-values ${flags.referenceValues.join(", ")}`;
+    const want = "simulated alone: a manifest must not trust a software TEE beside hardware";
+    throw new CliError("usage", "these platforms don't go together", { got, want });
+  }
   try {
     const result = await generate(
       {
         paths,
         workspaceDir: context.workspace,
-        referenceValues: flags.referenceValues,
+        referenceValues: [...new Set(flags.referenceValues)],
         manifestPath: flags.manifest ?? join(context.workspace, FILES.manifest),
         skipInitializer: flags.skipInitializer,
         skipServiceMesh: flags.skipServiceMesh,
         sidecar: flags.sidecar,
         coordinatorNamespace: flags.coordinatorNamespace,
         ipv4Only: flags.ipv4Only,
+        pinSecrets: flags.pinSecrets,
         strict: flags.strict,
         workloadOwnerKeys: flags.workloadOwnerKey ?? [],
         seedshareOwnerKeys: flags.addSeedshareOwnerKey ?? [],
@@ -67,7 +74,9 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
     printResult(context, insecure, {
       result: "generated",
       manifest: result.manifestPath,
-      "runtime class": result.runtimeClassName,
+      ...(result.runtimeClassNames.length === 1
+        ? { "runtime class": result.runtimeClassNames[0] }
+        : { "runtime classes": result.runtimeClassNames }),
       policies: result.policies.map(({ hash, kind, name, file }) => `${hash} ${kind}/${name} (${file})`),
       written: result.changedFiles,
       ...(insecure ? { "software TEEs": result.policies.map(({ name, vmDir }) => `${name}: ${vmDir ?? ""}`) } : {}),

@@ -106,7 +106,7 @@ export async function workspace(files: Readonly<Record<string, string>>): Promis
         {
           paths: [join(dir, "app")],
           workspaceDir: dir,
-          referenceValues: "metal-qemu-snp",
+          referenceValues: ["metal-qemu-snp"],
           manifestPath: join(dir, "manifest.json"),
           ...options,
         },

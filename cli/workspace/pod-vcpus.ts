@@ -6,9 +6,10 @@ import {
   vcpusOf,
 } from "../../measurement/kata-vcpus.ts";
 import { MAX_VCPUS } from "../../measurement/snp/measure.ts";
-import { type MalformedLimit, podLimit } from "../../kubernetes/pod-limits.ts";
+import { podLimit, type Resource } from "../../kubernetes/pod-limits.ts";
 import type { PodPlaces } from "../../kubernetes/pod-places.ts";
-import type { PodSpec } from "../../kubernetes/pod-spec.ts";
+import { allContainers, type PodSpec } from "../../kubernetes/pod-spec.ts";
+import { milliOf } from "../../kubernetes/quantity.ts";
 import type { Workload } from "../../kubernetes/workloads.ts";
 import { type Fault, quote } from "../../runtime/fault.ts";
 
@@ -28,14 +29,10 @@ export function podVcpus(
 ): ReadonlyMap<KataShim, number> | undefined {
   const before = faults.length;
   const { spec, places } = pod;
-  const limit = (resource: "cpu" | "memory"): number => {
-    const value = podLimit(spec, resource);
-    if (typeof value === "number") return value;
-    faults.push(malformed(places, value, resource));
-    return 0;
-  };
-  const cpuLimit = limit("cpu");
-  const hasMemoryLimit = limit("memory") > 0;
+  faults.push(...malformedLimits(pod, "cpu"), ...malformedLimits(pod, "memory"));
+  // Each is a whole number of thousandths; their sum in CPUs is not exact.
+  const cpuLimit = Math.round(podLimit(spec, "cpu").amount * 1000);
+  const hasMemoryLimit = podLimit(spec, "memory").amount > 0;
   for (const name of COMMAND_LINE_ANNOTATIONS) {
     if (annotationOf(pod, name) === undefined) continue;
     // Measured apart, it would need reference values of its own, which every other pod would then satisfy, too.
@@ -67,8 +64,17 @@ function annotationOf(
   return own ?? (path.length === templatePath.length ? annotations[name] : undefined);
 }
 
-function malformed(places: PodPlaces, { container, quantity }: MalformedLimit, resource: string): Fault {
-  const inner = ["resources", "limits", resource];
-  const where = container === undefined ? places.at(...inner) : places.of(container, ...inner);
-  return { where, got: quote(quantity), want: resource === "cpu" ? "a quantity, like 500m" : "a quantity, like 128Mi" };
+function malformedLimits({ spec, places }: SizedPod, resource: Resource): Fault[] {
+  const path = ["resources", "limits", resource];
+  const limits = [
+    { quantity: spec.resources?.limits?.[resource], where: () => places.at(...path) },
+    ...allContainers(spec).map(({ name, resources }) => {
+      return { quantity: resources?.limits?.[resource], where: () => places.of(name, ...path) };
+    }),
+  ];
+  const want = resource === "cpu" ? "a quantity, like 500m" : "a quantity, like 128Mi";
+  return limits.flatMap(({ quantity, where }): Fault[] => {
+    if (quantity === undefined || quantity === null || milliOf(quantity) !== undefined) return [];
+    return [{ where: where(), got: quote(String(quantity)), want }];
+  });
 }

@@ -1,5 +1,8 @@
+import { once } from "node:events";
+import { get, type IncomingMessage } from "node:http";
 import { join } from "node:path";
-import { describe, test } from "vitest";
+import { text } from "node:stream/consumers";
+import { describe, inject, test } from "vitest";
 import { cacheOf, binOf, isBuilt } from "../../cluster/build.ts";
 import { layoutOf } from "../../cluster/layout.ts";
 
@@ -22,4 +25,14 @@ function whyNot(): string | undefined {
 export function describeOnCluster(name: string, tests: () => void): void {
   if (NO_CLUSTER === undefined) describe(`cluster: ${name}`, { timeout: 180_000 }, tests);
   else test.skip(`cluster: ${name}: ${NO_CLUSTER}`);
+}
+
+/** Starts the cluster where no test has asked for it before. @returns the folder of the release whose images it has */
+export async function releaseOf(): Promise<string> {
+  const socketPath = inject("cluster");
+  if (socketPath === undefined) return "";
+  const [response] = (await once(get({ socketPath }), "response")) as [IncomingMessage];
+  const answer = await text(response);
+  if (response.statusCode !== 200) throw new Error(`the cluster did not start: ${answer}`);
+  return answer;
 }

@@ -1,13 +1,13 @@
 import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { inject } from "vitest";
 import { inNamespace, run, waitFor } from "../../cluster/commands.ts";
 import { CLIENT, NODE } from "../../cluster/layout.ts";
 import { HELM } from "../helm-program.ts";
-import { LAYOUT } from "./cluster.ts";
+import { LAYOUT, releaseOf } from "./cluster.ts";
 
 const root = join(import.meta.dirname, "../..");
+const release = await releaseOf();
 
 /**
  * A user's shell beside the cluster, with a workspace and a namespace of its own: `kubectl` and `contrast` are in its path.
@@ -132,7 +132,5 @@ export const COORDINATOR = "kubectl get svc coordinator -o=jsonpath='{.status.lo
 
 /** A file of the release whose images the registry of the node has. */
 export function released(...path: readonly string[]): string {
-  const folder = inject("release");
-  if (folder === undefined) throw new Error("there is no cluster, so there is no release");
-  return join(folder, ...path);
+  return join(release, ...path);
 }

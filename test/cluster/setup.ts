@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
@@ -12,43 +13,54 @@ import { VERSION } from "../../runtime/version.ts";
 import { NO_CLUSTER } from "./cluster.ts";
 
 /**
- * Starts the cluster for the tests of this folder, unless it runs already, and puts the images of this checkout into its
- * registry, as a release. CONTRAST_CLUSTER_RELEASE names the folder of a release whose images are there already.
+ * Starts the cluster when the first test asks for it, unless it runs already, and puts the images of this checkout into
+ * its registry, as a release. Not before: the tests of other folders run first, and would share the processors with it.
+ * CONTRAST_CLUSTER_RELEASE names the folder of a release whose images are there already.
  */
 
 declare module "vitest" {
   interface ProvidedContext {
-    /** The folder of the release; undefined: there is no cluster. */
-    readonly release: string | undefined;
+    /** The path of a socket; whoever connects is told the folder of the release. undefined: there is no cluster. */
+    readonly cluster: string | undefined;
   }
 }
 
 const root = join(import.meta.dirname, "../..");
-const IMAGES = ["initializer", "mesh-proxy", "coordinator", "emojivoto"];
+const IMAGES = ["initializer", "mesh-proxy", "coordinator", "node-installer", "emojivoto"];
 
-let letGo = async (): Promise<void> => {};
+/** What has been started, in order. */
+const started: (() => Promise<void>)[] = [];
 
 export async function setup(project: TestProject): Promise<void> {
   if (NO_CLUSTER !== undefined) {
-    project.provide("release", undefined);
+    project.provide("cluster", undefined);
     return;
   }
-  const release = await startCluster();
   const folder = await mkdtemp(join(tmpdir(), "contrast-cluster-"));
-  letGo = async () => {
-    await release();
-    await rm(folder, { recursive: true });
-  };
-  try {
-    project.provide("release", process.env["CONTRAST_CLUSTER_RELEASE"] ?? (await makeRelease(folder)));
-  } catch (error) {
-    await letGo();
-    throw error;
-  }
+  started.push(async () => rm(folder, { recursive: true }));
+  let release: Promise<string> | undefined;
+  const server = createServer((_, response) => {
+    release ??= start(folder);
+    release.then(
+      (path) => response.end(path),
+      (error: unknown) => response.writeHead(500).end(String(error)),
+    );
+  });
+  const socket = join(folder, "socket");
+  server.listen(socket);
+  await once(server, "listening");
+  started.push(async () => void server.close());
+  project.provide("cluster", socket);
 }
 
 export async function teardown(): Promise<void> {
-  await letGo();
+  for (const stop of started.toReversed()) await stop();
+}
+
+/** @returns the folder of the release */
+async function start(folder: string): Promise<string> {
+  started.push(await startCluster());
+  return process.env["CONTRAST_CLUSTER_RELEASE"] ?? makeRelease(folder);
 }
 
 /** @returns what lets it go. However this process ends, the cluster is removed: its input ends then. */

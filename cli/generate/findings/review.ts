@@ -1,3 +1,4 @@
+import type { FindConfig } from "../../../kubernetes/config-values.ts";
 import { podSecurityLabels } from "../../../kubernetes/pod-security.ts";
 import type { ResourceFile } from "../../../kubernetes/resource-file.ts";
 import { findServices } from "../../../kubernetes/services.ts";
@@ -28,7 +29,6 @@ const RULES: readonly ((pod: PreparedPod) => Finding[])[] = [
   ingressPortFindings,
   probeFindings,
   memoryFindings,
-  clusterValueFindings,
   sidecarFindings,
   initializerFindings,
   ingressBindFindings,
@@ -38,11 +38,13 @@ const RULES: readonly ((pod: PreparedPod) => Finding[])[] = [
  * All that is to be said about the pods, by file and line.
  *
  * @param files that the pods come from, and others
+ * @param config values that the policies pin
  */
 export function review(
   pods: readonly PreparedPod[],
   { images, problems }: Resolution,
   files: readonly ResourceFile[],
+  config: FindConfig,
 ): Finding[] {
   const labels = podSecurityLabels(files);
   const services = findServices(files);
@@ -51,6 +53,7 @@ export function review(
     ...imageFindings(pods, problems),
     ...pods.flatMap((pod) => [
       ...RULES.flatMap((rule) => rule(pod)),
+      ...clusterValueFindings(pod, config),
       ...imageConfigFindings(pod, images),
       ...keyGroupFindings(pod, images),
       ...podSecurityFindings(pod, labels),

@@ -11,7 +11,7 @@ const DEMO = join(import.meta.dirname, "../../../demo/deployment");
 export async function demoPods(sidecar: Sidecar = "native"): Promise<Record<string, TestPod>> {
   const workloads = collectWorkloads(await readResourceFiles([DEMO]));
   const pods = preparePods(workloads, {
-    platform: "metal-qemu-snp",
+    platforms: ["metal-qemu-snp"],
     skipInitializer: false,
     skipServiceMesh: false,
     sidecar,

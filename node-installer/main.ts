@@ -1,0 +1,1 @@
+../launch/node-installer.ts
