@@ -45,6 +45,8 @@ function draft(ReferenceValues: object): string {
 // oxlint-disable-next-line typescript/no-explicit-any -- read from a file
 type Loose = any;
 
+const read = (path: string): Loose => JSON.parse(readFileSync(path, "utf8"));
+
 interface Outcome {
   readonly sets: Loose;
   readonly result: Loose;
@@ -62,7 +64,7 @@ async function fill(
   const warnings: string[] = [];
   const own = { ...context, warn: (line: string) => void warnings.push(line), ...(vendors && { vendors }) };
   await fillManifest(own, { fromReport: folder.put("report.bin", report), manifest, ...options });
-  const sets = (JSON.parse(readFileSync(manifest, "utf8")) as Loose).ReferenceValues;
+  const sets = read(manifest).ReferenceValues;
   return { sets, result: JSON.parse(output.join("")), warnings };
 }
 
@@ -116,7 +118,7 @@ test("a machine that no set is for is refused, and the manifest stays", async ()
   const milan = { ...OPEN, ProductName: "Milan" };
   for (const sets of [{ snp: [milan] }, { tdx: [OPEN_TDX] }]) {
     await expect(fill(sets, report({ product: "Genoa" }))).rejects.toMatchObject({ code: "usage" });
-    expect((JSON.parse(readFileSync(draft(sets), "utf8")) as Loose).ReferenceValues).toEqual(sets);
+    expect(read(draft(sets)).ReferenceValues).toEqual(sets);
   }
 });
 
@@ -193,7 +195,7 @@ describe.skipIf(!existsSync(VECTORS))("recorded reports", () => {
   });
 
   test("recorded: a quote is verified with Intel's collateral, and fills the manifest", async () => {
-    const index = JSON.parse(readFileSync(vector("index.json"), "utf8")) as Loose;
+    const index = read(vector("index.json"));
     const { files } = index.vectors.find(({ id }: { id: string }) => id === "tdx-v4-dcapqvl");
     const path = (name: string): string => vector(files[name].file);
     const offline = {
@@ -213,6 +215,5 @@ describe.skipIf(!existsSync(VECTORS))("recorded reports", () => {
 
 test("the file is replaced as a whole, and has the time at which it was changed", async () => {
   const { result } = await fill({ snp: [OPEN] }, report());
-  const text = readFileSync(String(result.manifest), "utf8");
-  expect((JSON.parse(text) as Loose).NotBefore).toBe("2026-06-01T00:00:00Z");
+  expect(read(String(result.manifest)).NotBefore).toBe("2026-06-01T00:00:00Z");
 });

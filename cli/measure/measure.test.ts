@@ -211,7 +211,7 @@ test("ID blocks are made where a key is given", async () => {
   for (const { measurement, idBlock = "", idAuth = "" } of file.measurements) {
     const block = Buffer.from(idBlock, "base64");
     expect(block.toString("hex")).toBe(
-      `${measurement}${"01".repeat(16)}${"02".repeat(16)}01000000070000000000${"0b00"}00000000`,
+      `${measurement}${"01".repeat(16)}${"02".repeat(16)}010000000700000000000b0000000000`,
     );
     expect(Buffer.from(idAuth, "base64")).toHaveLength(4096);
   }

@@ -9,8 +9,7 @@ import { readInput } from "./workspace.ts";
 
 /** What `contrast measure` writes with `--output json`, and `contrast generate --measurements` reads. */
 
-const hex = (length: number): z.ZodType<string> =>
-  hexBytes(length).transform((bytes: Buffer) => bytes.toString("hex")) as unknown as z.ZodType<string>;
+const hex = (length: number): z.ZodType<string> => hexBytes(length).transform((bytes) => bytes.toString("hex"));
 
 const digest256 = hex(32);
 const digest384 = hex(48);
