@@ -19,7 +19,7 @@ export function valueKind(option: Option): ValueKind {
 }
 
 export function placeholderOf(option: Option): string | undefined {
-  return /<(.+)>/.exec(option.flags)?.[1];
+  return /<(.+?)(?:\.\.\.)?>/.exec(option.flags)?.[1];
 }
 
 /** Those whose values may come from elsewhere than a flag. */

@@ -87,7 +87,7 @@ test("a pod whose number of vCPUs is not measured is an error, with its place an
       {
         where: expect.stringMatching(/web\.yml:9:7, spec\.template\.spec\.containers$/) as string,
         got: "8 vCPUs (go)",
-        want: expect.stringContaining("run `contrast measure snp` again, with --pods") as string,
+        want: expect.stringContaining("run `contrast measure snp` again, with --pods, or --vcpus 8") as string,
       },
       { got: "8 vCPUs (runtime-rs)" },
     ],

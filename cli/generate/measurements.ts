@@ -86,7 +86,7 @@ function neededBy(
     for (const [shim, count] of podVcpus(pod, sizing, malformed) ?? []) {
       counts.add(count);
       if (measurements.some(({ vcpus }) => vcpus === count)) continue;
-      const want = `one of those in ${path}: ${measurements.map(({ vcpus }) => vcpus).join(", ")}; or run \`contrast measure snp\` again, with --pods`;
+      const want = `one of those in ${path}: ${measurements.map(({ vcpus }) => vcpus).join(", ")}; or run \`contrast measure snp\` again, with --pods, or --vcpus ${count}`;
       missing.push({ where: pod.places.at("containers"), got: `${count} vCPUs (${shim})`, want });
     }
   }

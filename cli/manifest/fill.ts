@@ -38,6 +38,7 @@ export async function fillManifest(context: Context, options: FillOptions): Prom
   const after = withNotBefore({ ...before, ReferenceValues: sets }, before, context.now());
   await writeOutputs(dirname(path), { [basename(path)]: encodeManifestFile(after) });
 
+  const open = openValuesIn(after.ReferenceValues, ["ReferenceValues"]).map(({ where, want }) => `${where}: ${want}`);
   for (const warning of values.warnings) context.warn(`warning: ${warning}`);
   if (verified?.kind === "tdx" && verified.tcbStatus !== "UpToDate") {
     context.warn(`warning: Intel says ${verified.tcbStatus}: without AllowedTcbStatuses the machine is refused`);
@@ -52,9 +53,7 @@ export async function fillManifest(context: Context, options: FillOptions): Prom
     verified: verified !== undefined,
     filled,
     ...(kept.length > 0 && { "kept, for --replace was not given": kept }),
-    "still open": openValuesIn(after.ReferenceValues, ["ReferenceValues"]).map(
-      ({ where, want }) => `${where}: ${want}`,
-    ),
+    ...(open.length > 0 && { "still open": open }),
   });
 }
 

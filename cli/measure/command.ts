@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { fromHex } from "../../bytes/hex.ts";
 import { KATA_DEFAULTS, KATA_SHIMS } from "../../measurement/kata-vcpus.ts";
+import { MAX_VCPUS } from "../../measurement/snp/measure.ts";
 import { KATA_VCPU_TYPE, VCPU_TYPES } from "../../measurement/snp/vcpu-types.ts";
 import type { Context } from "../context.ts";
 import { collect, examples } from "../options.ts";
@@ -26,7 +27,7 @@ function addSnp(measure: Command, context: () => Context): void {
     .option("--initrd <file>", "the initrd, if there is one")
     .option("--cmdline <text>", "the kernel's command line, agent.* parameters included; @file reads it from a file")
     .option("--vcpus <number>", "a number of vCPUs (repeatable)", collectVcpus)
-    .option("--pods <file>", "Kubernetes file or folder whose pods say how many vCPUs (repeatable)", collect)
+    .option("--pods <file...>", "Kubernetes files or folders whose pods say how many vCPUs (repeatable)", collect)
     .addOption(new Option("--shim <name>", "the runtime of Kata (default: both)").choices(KATA_SHIMS))
     .option("--default-vcpus <number>", "default_vcpus of Kata's configuration", parseCpus, KATA_DEFAULTS.defaultVcpus)
     .option(
@@ -88,9 +89,11 @@ function addTdx(measure: Command, context: () => Context): void {
     });
 }
 
+/** Several may stand in one value. */
 function collectVcpus(text: string, before: readonly number[] = []): readonly number[] {
-  if (/^[1-9]\d{0,3}$/.test(text) && Number(text) <= 1024) return [...before, Number(text)];
-  throw new InvalidArgumentError("Want a whole number from 1 to 1024.");
+  const numbers = text.split(",").map((number) => (/^[1-9]\d{0,3}$/.test(number) ? Number(number) : NaN));
+  if (numbers.every((number) => number <= MAX_VCPUS)) return [...before, ...numbers];
+  throw new InvalidArgumentError(`Want a whole number from 1 to ${MAX_VCPUS}.`);
 }
 
 function parseCpus(text: string): number {

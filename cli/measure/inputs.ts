@@ -1,6 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { MAX_FIRMWARE_SIZE } from "../../measurement/firmware/footer-table.ts";
+import { isLinuxKernel } from "../../measurement/linux-boot.ts";
 import type { DirectBoot } from "../../measurement/snp/kernel-hashes.ts";
 import { CliError, type Context } from "../context.ts";
 
@@ -30,7 +31,7 @@ export interface Inputs {
 const MIB = 1024 * 1024;
 const MAX_KERNEL_SIZE = 512 * MIB;
 const MAX_INITRD_SIZE = 1536 * MIB;
-/** Linux keeps 2 KiB on x86, and cuts what is longer. OVMF puts this before it where there is an initrd. */
+/** Linux keeps 2 KiB on x86, with the end. OVMF puts this before it where there is an initrd. */
 const MAX_COMMAND_LINE = 2047;
 const INITRD_PARAMETER = "initrd=initrd ";
 
@@ -43,13 +44,6 @@ export async function readInputs(options: InputOptions): Promise<Inputs> {
       const message = "there is no kernel to start with it";
       throw new CliError("usage", message, { got: `${alone[0]} without --kernel`, want: "--kernel, too" });
     }
-  }
-  if (kernel !== undefined && cmdline === undefined) {
-    throw new CliError("usage", "the kernel's command line is measured, too", {
-      got: "--kernel without --cmdline",
-      want: "--cmdline with all that the runtime passes, or an empty one",
-      hint: "docs/measurements.md says where to read it",
-    });
   }
   const firmware = await readLimited(options.firmware, "the firmware", MAX_FIRMWARE_SIZE);
   const boot = kernel === undefined ? undefined : await readBoot(kernel, initrd, cmdline ?? "");
@@ -68,15 +62,12 @@ async function readBoot(kernel: string, initrd: string | undefined, cmdline: str
   return {
     kernel: await readLimited(kernel, "the kernel", MAX_KERNEL_SIZE),
     initrd: initrd === undefined ? undefined : await readLimited(initrd, "the initrd", MAX_INITRD_SIZE),
-    commandLine: await readCommandLine(
-      cmdline,
-      MAX_COMMAND_LINE - (initrd === undefined ? 0 : INITRD_PARAMETER.length),
-    ),
+    commandLine: await readCommandLine(cmdline),
   };
 }
 
 /** One line break at the end of a file is the editor's. */
-async function readCommandLine(option: string, limit: number): Promise<string> {
+async function readCommandLine(option: string): Promise<string> {
   const path = option.startsWith("@") ? option.slice(1) : undefined;
   const bytes = path === undefined ? Buffer.from(option) : await readLimited(path, "the command line", 64 * 1024);
   const text = path === undefined ? option : bytes.toString().replace(/\r?\n$/, "");
@@ -85,8 +76,6 @@ async function readCommandLine(option: string, limit: number): Promise<string> {
     new CliError("malformed_file", "the command line is none that a kernel gets", { where, got, want });
   if (!Buffer.from(bytes.toString()).equals(bytes)) throw refuse("bytes that are no text", "text in UTF-8");
   if (/[\r\n]/.test(text)) throw refuse("several lines", "one line, as the runtime passes it");
-  const { length } = Buffer.from(text);
-  if (length > limit) throw refuse(`${length} bytes`, `at most ${limit}: Linux cuts what is longer`);
   return text;
 }
 
@@ -113,10 +102,21 @@ export async function readLimited(path: string, what: string, limit: number): Pr
 }
 
 /** Says what is measured here and still gives the guest away. */
-export function warnOfCommandLine(context: Context, boot: DirectBoot | undefined): void {
+export function warnOfBoot(context: Context, boot: DirectBoot | undefined): void {
   if (boot === undefined) {
     context.warn("warning: no --kernel: nothing is measured but the firmware, so the host may start anything with it");
     return;
+  }
+  if (!isLinuxKernel(boot.kernel)) {
+    context.warn("warning: the kernel is no bzImage: no firmware starts it, whatever its measurement");
+  }
+  if (boot.commandLine === "")
+    context.warn("warning: the command line is empty; Kata passes one, see docs/measurements.md");
+  const room = MAX_COMMAND_LINE - (boot.initrd === undefined ? 0 : INITRD_PARAMETER.length);
+  if (Buffer.from(boot.commandLine).length > room) {
+    context.warn(
+      `warning: Linux cuts the command line behind ${room} bytes: what follows is measured, and has no effect`,
+    );
   }
   const parameters = boot.commandLine.split(/\s+/);
   const opens = parameters.filter((parameter) => OPENING.some((pattern) => pattern.test(parameter)));

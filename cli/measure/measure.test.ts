@@ -28,6 +28,7 @@ function put(name: string, content: string | Buffer): string {
 const FIRMWARE = put("amdsev.fd", makeFirmware());
 const TDX_FIRMWARE = put("tdx.fd", makeFirmware({ tdx: INTEL_TDX }));
 const KERNEL = put("vmlinuz", makeKernel());
+const CUT = put("cut", makeKernel().subarray(0, -1));
 const INITRD = put("initrd", "initrd");
 const VERITY = 'panic=1 dm-mod.create="dm-verity,,,ro,0 8 verity 1 /dev/vda1"';
 
@@ -80,9 +81,25 @@ test("the measurements are those of the files, for each number of vCPUs once", a
   const { out, warnings } = await run("text", ...SNP, "--vcpus", "2", "--vcpus", "1", "--vcpus", "2");
   const boot = { kernel: makeKernel(), initrd: undefined, commandLine: VERITY };
   const want = measureSnp(parseSnpFirmware(makeFirmware()), boot, { signature: 0x800f12, features: 1n }, [1, 2]);
-  const lines = Array.from(want, ([count, value]) => `  ${count} vCPUs: ${value.toString("hex")}\n`);
+  const lines = Array.from(
+    want,
+    ([count, value]) => `  ${count} vCPU${count === 1 ? "" : "s"}: ${value.toString("hex")}\n`,
+  );
   expect(out).toBe(`measurements:\n${lines.join("")}\n`.replace(/\n\n$/, "\n"));
   expect(warnings).toEqual([]);
+});
+
+test("without a command line it is measured as empty, with a warning", async () => {
+  const { warnings, out } = await run("json", ...SNP.slice(0, -2), "--vcpus", "1");
+  expect(warnings).toContainEqual(expect.stringContaining("the command line is empty"));
+  expect((await run("json", ...SNP.slice(0, -1), "", "--vcpus", "1")).out).toBe(out);
+});
+
+test("several numbers and several files may stand behind one option", async () => {
+  const paths = ["a", "b"].map((name) => put(`${name}.yml`, deployment(name, LIMITED(name === "a" ? "1" : "4"))));
+  const { out } = await run("json", ...SNP, "--vcpus", "7,8", "--shim", "go", "--pods", ...paths);
+  expect((JSON.parse(out) as SnpMeasurements).measurements.map(({ vcpus }) => vcpus)).toEqual([2, 5, 7, 8]);
+  await expect(run("json", ...SNP, "--vcpus", "1,0")).rejects.toThrow("from 1 to 1024");
 });
 
 test("pods say how many vCPUs, by each of Kata's runtimes", async () => {
@@ -163,6 +180,12 @@ test("parameters that let the host in are warned of, and a guest image that nobo
   ]);
   expect(await warningsFor("panic=1")).toEqual([expect.stringContaining("the guest's image is not measured")]);
   expect(await warningsFor("panic=1", "--initrd", INITRD)).toEqual([]);
+  // OVMF puts `initrd=initrd ` before it.
+  expect(await warningsFor("x".repeat(2033), "--initrd", INITRD)).toEqual([]);
+  expect(await warningsFor("x".repeat(2034), "--initrd", INITRD)).toEqual([
+    expect.stringContaining("behind 2033 bytes"),
+  ]);
+  expect(await warningsFor(VERITY, "--kernel", INITRD)).toEqual([expect.stringContaining("no bzImage")]);
   const alone = await run("text", "snp", "--firmware", FIRMWARE, "--vcpus", "1");
   expect(alone.warnings).toEqual([expect.stringContaining("the host may start anything")]);
 });
@@ -178,17 +201,14 @@ test("inputs that don't fit together are refused by name", async () => {
     ["usage", SNP],
     ["usage", ["snp", "--firmware", FIRMWARE, "--initrd", INITRD, "--vcpus", "1"]],
     ["usage", ["snp", "--firmware", FIRMWARE, "--cmdline", "a", "--vcpus", "1"]],
-    ["usage", ["snp", "--firmware", FIRMWARE, "--kernel", KERNEL, "--vcpus", "1"]],
     ["usage", [...SNP, "--vcpus", "1", "--guest-svn", "1"]],
     ["no_snp_metadata", ["snp", "--firmware", TDX_FIRMWARE, "--vcpus", "1"]],
     ["no_tdx_metadata", ["tdx", "--firmware", FIRMWARE]],
-    ["malformed_kernel", ["snp", "--firmware", FIRMWARE, "--kernel", INITRD, "--cmdline", "a", "--vcpus", "1"]],
+    ["malformed_kernel", ["snp", "--firmware", FIRMWARE, "--kernel", CUT, "--cmdline", "a", "--vcpus", "1"]],
+    ["malformed_kernel", ["tdx", "--firmware", TDX_FIRMWARE, "--kernel", INITRD, "--cmdline", "a"]],
     ["malformed_firmware", ["snp", "--firmware", INITRD, "--vcpus", "1"]],
     ["malformed_file", ["snp", "--firmware", FIRMWARE, "--kernel", put("empty", ""), "--cmdline", "a", "--vcpus", "1"]],
     ["malformed_file", [...SNP.slice(0, -1), "a\nb", "--vcpus", "1"]],
-    ["malformed_file", [...SNP.slice(0, -1), "x".repeat(2048), "--vcpus", "1"]],
-    // OVMF puts `initrd=initrd ` before it, and Linux would cut its end.
-    ["malformed_file", [...SNP.slice(0, -1), "x".repeat(2034), "--vcpus", "1", "--initrd", INITRD]],
     ["malformed_file", [...SNP, "--vcpus", "1", "--id-key", INITRD]],
     ["unreadable_file", ["snp", "--firmware", join(folder, "nothing"), "--vcpus", "1"]],
     ["unreadable_file", ["snp", "--firmware", folder, "--vcpus", "1"]],

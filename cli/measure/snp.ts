@@ -14,7 +14,7 @@ import { CliError, type Context, printResult } from "../context.ts";
 import type { SnpMeasurements } from "../workspace/measurements-file.ts";
 import { podVcpus } from "../workspace/pod-vcpus.ts";
 import { readInput } from "../workspace/workspace.ts";
-import { type InputOptions, readInputs, warnOfCommandLine } from "./inputs.ts";
+import { type InputOptions, readInputs, warnOfBoot } from "./inputs.ts";
 
 /** The options of `contrast measure snp` as commander gives them. */
 export interface SnpOptions extends InputOptions {
@@ -55,7 +55,7 @@ export async function measureSnpGuests(context: Context, options: SnpOptions): P
   const inputs = await readInputs(options);
   const signature = options.vcpuSignature ?? VCPU_SIGNATURES[options.vcpuType];
   const measured = measureSnp(parseSnpFirmware(inputs.firmware), inputs.boot, { signature, features }, counts);
-  warnOfCommandLine(context, inputs.boot);
+  warnOfBoot(context, inputs.boot);
   if (isSet(options.policy ?? KATA_POLICY, GUEST_POLICY.Debug)) {
     context.warn("warning: the host may debug guests with this policy; no manifest accepts them unless it says so");
   }
@@ -152,16 +152,20 @@ async function readKey(path: string): Promise<KeyObject> {
   }
 }
 
+function counted(vcpus: number): string {
+  return `${vcpus} vCPU${vcpus === 1 ? "" : "s"}`;
+}
+
 function printText(context: Context, file: SnpMeasurements, pods: readonly PodCount[]): void {
   printResult(context, false, {
-    measurements: file.measurements.map(({ vcpus, measurement }) => `${vcpus} vCPUs: ${measurement}`),
-    ...(pods.length > 0 && { pods: pods.map(({ pod, shim, vcpus }) => `${pod}, ${shim}: ${vcpus} vCPUs`) }),
+    measurements: file.measurements.map(({ vcpus, measurement }) => `${counted(vcpus)}: ${measurement}`),
+    ...(pods.length > 0 && { pods: pods.map(({ pod, shim, vcpus }) => `${pod}, ${shim}: ${counted(vcpus)}`) }),
     "ID key digest": file.idKeyDigest,
     "author key digest": file.authorKeyDigest,
     ...(file.idKeyDigest !== undefined && {
       "ID blocks": file.measurements.flatMap(({ vcpus, idBlock = "", idAuth = "" }) => [
-        `${vcpus} vCPUs, snp_id_block = "${idBlock}"`,
-        `${vcpus} vCPUs, snp_id_auth = "${idAuth}"`,
+        `${counted(vcpus)}, snp_id_block = "${idBlock}"`,
+        `${counted(vcpus)}, snp_id_auth = "${idAuth}"`,
       ]),
     }),
   });

@@ -6,7 +6,7 @@ import { commandLineEvents, kernelEvents, replay, type RtmrEvent } from "../../m
 import { knownConfigurationEvents, leastMemory, NOT_FROM_FILES } from "../../measurement/tdx/td-hob.ts";
 import { CliError, type Context, printResult } from "../context.ts";
 import type { TdxMeasurements } from "../workspace/measurements-file.ts";
-import { type InputOptions, readInputs, readLimited, warnOfCommandLine } from "./inputs.ts";
+import { type InputOptions, readInputs, readLimited, warnOfBoot } from "./inputs.ts";
 
 /** The options of `contrast measure tdx` as commander gives them. */
 export interface TdxOptions extends InputOptions {
@@ -37,7 +37,7 @@ export async function measureTdxGuest(context: Context, options: TdxOptions): Pr
   const known = knownConfigurationEvents(sections, options.memory);
   const events = boot && { kernel: kernelEvents(boot), commandLine: commandLineEvents(boot) };
   const logged = await readLog(options, events && { ...events, configuration: known });
-  warnOfCommandLine(context, boot);
+  warnOfBoot(context, boot);
   const file: TdxMeasurements = {
     tee: "tdx",
     inputs: digests,

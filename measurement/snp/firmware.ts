@@ -84,7 +84,7 @@ function readSections(bytes: Buffer, table: FooterTable): readonly SnpSection[] 
     requireThat("the version of the SEV metadata", `${version}`, "1", version === 1);
     requireThat("the number of sections", `${count}`, `1 to ${MAX_SECTIONS}`, count >= 1 && count <= MAX_SECTIONS);
     const wanted = HEADER_SIZE + count * SECTION_SIZE;
-    requireThat("the size of the SEV metadata", `${size}`, `${wanted} for ${count} sections`, size === wanted);
+    requireThat("the size of the SEV metadata", `${size}`, `${wanted} for ${count} sections`, size >= wanted);
     const sections = Array.from({ length: count }, (_, index) => readSection(metadata, index));
     const pages = sections.reduce((sum, section) => sum + section.size / PAGE_SIZE, 0);
     requireThat("the sections", `${pages} pages`, `at most ${MAX_PAGES}`, pages <= MAX_PAGES);

@@ -41,8 +41,8 @@ export function kernelEvents(boot: DirectBoot): readonly RtmrEvent[] {
 }
 
 /**
- * RTMR2: the command line in UTF-16 with its end, and the initrd. OVMF puts `initrd=initrd` before the command line
- * (edk2, OvmfPkg/Library/GenericQemuLoadImageLib, from edk2-stable202505 on; behind it before).
+ * RTMR2: the command line in UTF-16 with its end, and the initrd. OVMF puts `initrd=initrd` before the command line (edk2,
+ * OvmfPkg/Library/X86QemuLoadImageLib, as of edk2-stable202511, which Kata 4.1 has); older builds put it behind.
  */
 export function commandLineEvents({ commandLine, initrd }: DirectBoot): readonly RtmrEvent[] {
   const options = [...(initrd === undefined ? [] : ["initrd=initrd"]), commandLine].join(" ");
