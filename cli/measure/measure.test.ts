@@ -119,6 +119,13 @@ test("pods say how many vCPUs, by each of Kata's runtimes", async () => {
   expect((await run("text", ...SNP, "--pods", join(folder, "pods"))).out).toContain("Deployment/large, go: 3 vCPUs");
 });
 
+test("a pod is measured as it is, and as `generate` makes it, which gives it memory limits", async () => {
+  const path = put("unlimited.yml", deployment("unlimited", `{name: c, image: "i:1"}`));
+  const words = [...SNP, "--pods", path, "--shim", "runtime-rs", "--default-vcpus", "4"];
+  const { out } = await run("json", ...words);
+  expect((JSON.parse(out) as SnpMeasurements).measurements.map(({ vcpus }) => vcpus)).toEqual([1, 4]);
+});
+
 test("a pod whose size does not follow is refused, with its place", async () => {
   const path = put("bad.yml", deployment("bad", LIMITED("1 CPU")));
   const bad = await refusal(...SNP, "--pods", path);

@@ -89,11 +89,13 @@ async function podCounts(paths: readonly string[], sizing: KataSizing): Promise<
   const counts = collectWorkloads(await readResourceFiles(paths)).flatMap((workload) => {
     const pod = { workload, spec: workload.template.spec, places: podPlaces(workload) };
     const { kind, name } = workload;
-    return Array.from(podVcpus(pod, sizing, faults) ?? [], ([shim, vcpus]) => ({
-      pod: `${kind}/${name}`,
-      shim,
-      vcpus,
-    }));
+    const own = podVcpus(pod, sizing, faults) ?? new Map<KataShim, number>();
+    // `generate` may not have added its containers yet.
+    const later = podVcpus({ ...pod, willBeLimited: true }, sizing, []) ?? new Map<KataShim, number>();
+    return sizing.shims.flatMap((shim) => {
+      const numbers = new Set([own, later].flatMap((counted) => counted.get(shim) ?? []));
+      return Array.from(numbers, (vcpus) => ({ pod: `${kind}/${name}`, shim, vcpus }));
+    });
   });
   if (faults.length === 0) return counts;
   throw new ResourceError("invalid_resource", "the size of a pod's VM does not follow from the file", faults);

@@ -19,6 +19,8 @@ export interface SizedPod {
   readonly workload: Workload;
   readonly spec: PodSpec;
   readonly places: PodPlaces;
+  /** It is still to get containers with memory limits. */
+  readonly willBeLimited?: boolean;
 }
 
 /** @returns undefined where something is wrong with the pod, which is added to the faults */
@@ -32,7 +34,7 @@ export function podVcpus(
   faults.push(...malformedLimits(pod, "cpu"), ...malformedLimits(pod, "memory"));
   // Each is a whole number of thousandths; their sum in CPUs is not exact.
   const cpuLimit = Math.round(podLimit(spec, "cpu").amount * 1000);
-  const hasMemoryLimit = podLimit(spec, "memory").amount > 0;
+  const hasMemoryLimit = pod.willBeLimited === true || podLimit(spec, "memory").amount > 0;
   for (const name of COMMAND_LINE_ANNOTATIONS) {
     if (annotationOf(pod, name) === undefined) continue;
     // Measured apart, it would need reference values of its own, which every other pod would then satisfy, too.
