@@ -11,6 +11,7 @@ const TEXTS = new Set([
   "hex",
   "name",
   "number",
+  "text",
   "time",
   "group/Kind=path",
   "url",
@@ -30,7 +31,7 @@ export function valueKind(option: Option): ValueKind {
 }
 
 export function placeholderOf(option: Option): string | undefined {
-  return /<(.+)>/.exec(option.flags)?.[1];
+  return /<(.+?)(?:\.\.\.)?>/.exec(option.flags)?.[1];
 }
 
 /** Those whose values may come from elsewhere than a flag. */

@@ -30,6 +30,16 @@ import { parseManifest } from "../manifest/manifest.ts";
 import { encodeTransition, parseTransition } from "../manifest/transition.ts";
 import { parseEgressRules, printEgressRules } from "../mesh-rules/egress-rules.ts";
 import { parseIngressRules, printIngressRules } from "../mesh-rules/ingress-rules.ts";
+import { MeasurementError } from "../measurement/error.ts";
+import { parseSnpFirmware } from "../measurement/snp/firmware.ts";
+import { measureSnp } from "../measurement/snp/measure.ts";
+import { authenticodeDigest } from "../measurement/tdx/authenticode.ts";
+import { parseEventLog } from "../measurement/tdx/event-log.ts";
+import { parseTdxFirmware } from "../measurement/tdx/firmware.ts";
+import { mrTd } from "../measurement/tdx/mrtd.ts";
+import { knownConfigurationEvents } from "../measurement/tdx/td-hob.ts";
+import { makeEventLog } from "../measurement/tdx/test-event-log.ts";
+import { INTEL_TDX, makeFirmware, makeKernel } from "../measurement/test-firmware.ts";
 import { Malformed } from "../runtime/environment.ts";
 import { requireEqual, type Target } from "./campaign.ts";
 import { MANIFEST } from "./manifest-seed.ts";
@@ -129,6 +139,47 @@ export async function parserTargets(): Promise<readonly Target[]> {
         const rules = parseIngressRules(input.toString("utf8"));
         requireEqual("reads as other rules once printed", parseIngressRules(printIngressRules(rules)), rules);
       },
+    },
+    {
+      name: "firmware for SNP",
+      seeds: [makeFirmware(), makeFirmware({ size: 4096, snp: [{ address: 0x1000, size: 0x2000, type: 1 }] })],
+      refusals: [MeasurementError],
+      run: (input) => {
+        const boot = { kernel: makeKernel(), initrd: undefined, commandLine: "panic=1" };
+        const firmware = parseSnpFirmware(input);
+        const pages = firmware.sections.reduce((sum, { size }) => sum + size / 4096, 0);
+        // Each takes a hash: what the metadata may ask for at most takes its time.
+        if (pages > 2000) return;
+        for (const measured of measureSnp(firmware, boot, { signature: 1, features: 1n }, [1, 2]).values()) {
+          requireEqual("is no digest", measured.length, 48);
+        }
+      },
+    },
+    {
+      name: "firmware for TDX",
+      seeds: [makeFirmware({ tdx: INTEL_TDX }), makeFirmware({ size: 4096, tdx: INTEL_TDX.slice(2) })],
+      refusals: [MeasurementError],
+      run: (input) => {
+        const sections = parseTdxFirmware(input);
+        knownConfigurationEvents(sections, 4096);
+        if (sections.reduce((sum, { size }) => sum + size / 4096, 0) <= 2000) mrTd(sections);
+      },
+    },
+    {
+      name: "kernel",
+      seeds: [makeKernel(), makeKernel({ extra: Buffer.from("extra"), certificates: 64 })],
+      refusals: [MeasurementError],
+      run: authenticodeDigest,
+    },
+    {
+      name: "event log",
+      seeds: [1, 4].map((index) =>
+        makeEventLog(
+          [1, 2].map((type) => ({ index, type, digest: Buffer.alloc(48, type), data: Buffer.from("ACPI") })),
+        ),
+      ),
+      refusals: [MeasurementError],
+      run: parseEventLog,
     },
     {
       name: "transition",

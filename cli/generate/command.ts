@@ -61,6 +61,7 @@ function describe(program: Command): Command {
     )
     .option("--seedshare-threshold <number>", "how many of these owners a recovery needs (default: 1)", parseThreshold)
     .option("-d, --disable-updates", "let nobody change the manifest later")
+    .option("--measurements <file>", "what `contrast measure` wrote as JSON, for the manifest (repeatable)", collect)
     .option("--image-replacements <file>", "file with lines image=replacement")
     .option(
       "--kind <group/Kind=path>",
@@ -78,6 +79,8 @@ function describe(program: Command): Command {
         "helm template my-release my-chart > resources.yml",
         "contrast generate --reference-values k3s-qemu-tdx -o ready.yml resources.yml",
         "contrast generate --reference-values aks-clh-snp --offline --strict app.yml",
+        "contrast generate --reference-values metal-qemu-snp \\",
+        "    --measurements measurements.json deployment/",
         "helm template rel chart | contrast generate --reference-values k3s-qemu-tdx -",
       ),
     );

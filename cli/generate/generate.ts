@@ -24,6 +24,7 @@ import {
   requireShortChains,
   withReferenceValues,
 } from "./manifest-file.ts";
+import { fillMeasurements, readMeasurementsFiles } from "./measurements.ts";
 import type { OpenValue } from "../workspace/open-values.ts";
 import { requireEnoughOwners, seedshareOwners, workloadOwners } from "./owner-keys.ts";
 import { imagesToResolve, pinImages } from "./pin-images.ts";
@@ -66,6 +67,8 @@ export interface GenerateOptions extends GuestPullOptions {
   /** Nobody may change the manifest later. */
   readonly disableUpdates?: boolean | undefined;
   readonly imageReplacementsPath?: string | undefined;
+  /** Files of `contrast measure`, at most one for each TEE. */
+  readonly measurementsPaths?: readonly string[] | undefined;
   /** Kinds beside those of Kubernetes whose pods get what they need. */
   readonly kinds?: readonly NamedKind[] | undefined;
   /** All resources go into this file, and the given ones stay as they are. */
@@ -127,10 +130,12 @@ const INPUT_NAME = "stdin";
 export async function generate(options: GenerateOptions, io: Io): Promise<GenerateResult> {
   const { workspaceDir, manifestPath, referenceValues: platforms, outputPath, pinSecrets = false } = options;
   const { files, input } = await readInput(options, io);
+  const measured = await readMeasurementsFiles(options.measurementsPaths ?? []);
   const unseen = fileFindings(files, options.kinds ?? []);
   // First: there may be nothing else that is about a pod.
   for (const finding of unseen) io.warn(findingLine(finding));
   const prepared = await prepare(files, options);
+  const fill = fillMeasurements(measured, prepared);
   const resolution = await io.resolveImages(imagesToResolve(prepared));
   const { images, pinned } = pinImages(prepared, resolution.images);
   giveKeys(prepared, images);
@@ -163,7 +168,7 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
   });
   const made: ManifestFile = {
     Policies: policies,
-    ReferenceValues: withReferenceValues(before?.ReferenceValues ?? {}, sets),
+    ReferenceValues: fill(withReferenceValues(before?.ReferenceValues ?? {}, sets)),
     ...owners.names,
     CertificateLifetime: before?.CertificateLifetime ?? DEFAULT_CERTIFICATE_LIFETIME,
   };

@@ -47,9 +47,8 @@ export function initializer(
   const { ingress, adminPort, openAttestationApi } = annotations;
   const lifts = liftsDefaultDeny(annotations, mode, platform);
   const closes = ingress !== undefined && mode === "transparent";
-  // By the packet filter, too, it keeps the pod from CoCo's attestation API.
-  const asksCoco = before?.env?.some(({ name, value }) => name === "CONTRAST_TEE" && value === "coco") === true;
-  const guards = asksCoco && !openAttestationApi;
+  // Guests may have CoCo's attestation API, which it keeps from the pod by the packet filter. The software TEE has no guest.
+  const guards = platform !== "simulated" && !openAttestationApi;
   // The certificate of the chip comes from where the Coordinator gets what it asks for, unless a user says otherwise.
   const own = before?.env?.find(({ name }) => name === COLLATERAL_PROXY);
   const asksThrough = own === undefined || own.value === earlierProxy ? collateralProxy : undefined;

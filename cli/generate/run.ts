@@ -27,6 +27,7 @@ export interface GenerateFlags {
   readonly seedshareThreshold?: number;
   readonly disableUpdates?: boolean;
   readonly imageReplacements?: string;
+  readonly measurements?: readonly string[];
   readonly kind?: readonly string[];
   readonly offline?: boolean;
   readonly pinSecrets?: boolean;
@@ -69,6 +70,7 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
         seedshareThreshold: flags.seedshareThreshold,
         disableUpdates: flags.disableUpdates,
         imageReplacementsPath: flags.imageReplacements,
+        measurementsPaths: flags.measurements,
         kinds: namedKinds(flags.kind ?? []),
         outputPath: flags.outputFile,
       },

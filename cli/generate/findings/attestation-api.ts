@@ -6,17 +6,14 @@ import { INITIALIZER } from "../initializer.ts";
 import { MESH_PROXY } from "../../../policy/own-images.ts";
 
 /**
- * Who else may ask CoCo's attestation API for evidence of a pod (docs/coco.md). Whether guests have it, `generate` can't
- * see. Where one container is told to use it (`CONTRAST_TEE: coco`), all guests are taken for such.
+ * Who else may ask CoCo's attestation API for evidence of a pod (docs/coco.md). The hardened guest image has it, and `generate`
+ * can't see which image the nodes have: all guests are taken for such.
  */
-export function attestationApiFindings(pods: readonly PreparedPod[]): Finding[] {
-  const left = pods.filter(({ annotations }) => annotations.openAttestationApi).map(leftOpen);
-  const isUsed = pods.some(({ spec }) => allContainers(spec).some((container) => asksCoco(container)));
-  return isUsed ? [...left, ...pods.flatMap((pod) => [...unclosed(pod), ...removers(pod)])] : left;
+export function attestationApiFindings(pod: PreparedPod): Finding[] {
+  if (pod.platform === "simulated") return [];
+  const left = pod.annotations.openAttestationApi ? [leftOpen(pod)] : unclosed(pod);
+  return [...left, ...removers(pod)];
 }
-
-const asksCoco = ({ env }: Container): boolean =>
-  env?.some(({ name, value }) => name === "CONTRAST_TEE" && value === "coco") === true;
 
 const CONSEQUENCE =
   "an application that fetches URLs for others then gives them evidence, and with it the pod's certificate";

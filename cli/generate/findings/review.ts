@@ -33,6 +33,7 @@ const RULES: readonly ((pod: PreparedPod) => Finding[])[] = [
   sidecarFindings,
   initializerFindings,
   ingressBindFindings,
+  attestationApiFindings,
 ];
 
 /**
@@ -51,7 +52,6 @@ export function review(
   const services = findServices(files);
   return [
     ...coordinatorFindings(pods),
-    ...attestationApiFindings(pods),
     ...imageFindings(pods, problems),
     ...pods.flatMap((pod) => [
       ...RULES.flatMap((rule) => rule(pod)),

@@ -39,7 +39,7 @@ test("adds up the memory of a VM: the containers and sidecars", async () => {
 test.for([
   ["128Mi", "134217728"],
   ["128Mi", 134_217_728],
-  ["1e3M", "1G"],
+  ["1e9", "1G"],
   [undefined, "1Gi"],
 ] as const)("takes requests of %s and limits of %s for the same memory", async ([requests, limits]) => {
   expect(await reviewed({ containers: [memory("a", requests, limits)] })).toEqual([]);
