@@ -211,12 +211,16 @@ test("an annotation binds the mesh proxy to the pod's address, without any capab
   expect([proxy?.add, initializer.add]).toEqual([undefined, ["NET_ADMIN", "NET_RAW"]]);
   expect(initializer.env["CONTRAST_INGRESS_MODE"]).toBe("bind");
   expect((await run()).changedFiles).toEqual([]);
-  const keep = '$&\n        contrast.edgeless.systems/keep-default-deny: "true"';
+  const prefix = "\n        contrast.edgeless.systems";
+  const keep = `$&${prefix}/keep-default-deny: "true"${prefix}/open-attestation-api: "true"`;
   await write("app/web.yml", (await read("app/web.yml")).replace(/.*ingress-mode: bind/, keep));
   await run();
   const kept = injected(await read("app/web.yml")).initializer;
   expect([kept.add, kept.env["CONTRAST_LIFT_DEFAULT_DENY"]]).toEqual([undefined, undefined]);
-  await write("app/web.yml", (await read("app/web.yml")).replaceAll(/.*(?:ingress-mode|keep-default).*\n/g, ""));
+  await write(
+    "app/web.yml",
+    (await read("app/web.yml")).replaceAll(/.*(?:ingress-mode|keep-default|open-attestation).*\n/g, ""),
+  );
   await run();
   expect(podSpecs(await read("app/web.yml"))).toEqual(podSpecs(transparent));
 });
@@ -244,14 +248,9 @@ test.for([
   expect(new Set([initializer.user, proxy?.user ?? user])).toEqual(new Set([user]));
 });
 
-test("gives an Initializer that asks CoCo's attestation API what it takes to close it", async () => {
+test("gives every Initializer what it takes to close CoCo's attestation API, unless it is left open", async () => {
   const text = WEB.replace(/servicemesh-ingress.*/, 'keep-default-deny: "true"');
   const { run, read, write } = await workspace({ "web.yml": text });
-  await run();
-  const before = await read("app/web.yml");
-  expect(injected(before).initializer.add).toEqual(undefined);
-  const asked = before.replace(/( *)- name: COORDINATOR_HOST/, "$1- { name: CONTRAST_TEE, value: coco }\n$&");
-  await write("app/web.yml", asked);
   await run();
   expect(injected(await read("app/web.yml")).initializer.add).toEqual(NET);
   const open = (await read("app/web.yml")).replace(
