@@ -80,8 +80,11 @@ test("a Coordinator and an Initializer get along with CoCo's API and the collate
   await once(upstream, "listening");
   const { port } = upstream.address() as AddressInfo;
   const proxy = start([
-    ...["cli/main.ts", "--workspace-dir", dir, "collateral-proxy", "--listen", PROXY],
-    ...["--upstream", `${vcek.host}=http://127.84.6.3:${port}`],
+    "cli/main.ts",
+    `--workspace-dir=${dir}`,
+    "collateral-proxy",
+    `--listen=${PROXY}`,
+    `--upstream=${vcek.host}=http://127.84.6.3:${port}`,
   ]);
   await once(proxy.child.stderr ?? proxy.child, "data");
   const common = {
