@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { EXIT } from "../runtime/exit.ts";
 import type { Context } from "./context.ts";
+import { addCollateralProxyCommand } from "./collateral-proxy/command.ts";
 import { addCompletionCommand } from "./completion/command.ts";
 import { addEvidenceCommand } from "./evidence/command.ts";
 import { addGenerateCommand } from "./generate/command.ts";
@@ -95,6 +96,7 @@ export function commandTree(
   addEvidenceCommand(program, context, exit);
   addMeasureCommand(program, context);
   addManifestCommand(program, context);
+  addCollateralProxyCommand(program, context);
   addCompletionCommand(program, context);
   addHelpCommand(program);
   for (const command of [program, ...program.commands.flatMap((command) => [command, ...command.commands])]) {

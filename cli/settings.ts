@@ -54,7 +54,7 @@ export async function applySettings(
   const commands = configurableCommands(program);
   const own = commands.includes(command) ? [program, command] : [program];
   const applied: { owner: Command; option: Option; from: string; source: string }[] = [];
-  const variables = readEnvironment({ ...optionVariables(own), ...endorsementVariables }, environment);
+  const variables = readEnvironment({ ...endorsementVariables, ...optionVariables(own) }, environment);
   const sourceOf = (owner: Command, option: Option): string | undefined =>
     owner.getOptionValueSource(option.attributeName());
   const apply = (

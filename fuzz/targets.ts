@@ -5,8 +5,11 @@ import { ClientHelloSchema, ServerHelloSchema } from "../api/channel_pb.ts";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { parseCertificateTable } from "../attestation/collect/certificate-table.ts";
 import { CERTIFICATE_GUIDS, encodeCertificateTable } from "../attestation/collect/test-certificate-table.ts";
+import { readCocoEvidence } from "../attestation/collect/coco/evidence-json.ts";
+import { cocoSnpJson, legacyCocoSnpJson } from "../attestation/collect/coco/test-coco-api.ts";
 import { parseRevocationList } from "../attestation/crl.ts";
 import { EvidenceError } from "../attestation/error.ts";
+import type { SnpEvidence } from "../attestation/evidence.ts";
 import { parsePemCertificates } from "../attestation/pem.ts";
 import { parseEndorsement } from "../attestation/snp/certificate.ts";
 import { encodeSnpReport, parseSnpReport } from "../attestation/snp/report.ts";
@@ -20,6 +23,7 @@ import { ChannelError } from "../channel/error.ts";
 import { fromWire, toWire } from "../channel/evidence-wire.ts";
 import { readMessage } from "../channel/framing.ts";
 import { ManifestError } from "../manifest/error.ts";
+import { encodeGuestPull, type GuestPull, readGuestPull } from "../manifest/guest-pull.ts";
 import { encodeInitdata, fromAnnotation, regoOf, toAnnotation } from "../manifest/initdata.ts";
 import { parseJson } from "../manifest/json.ts";
 import { parseManifest } from "../manifest/manifest.ts";
@@ -39,6 +43,13 @@ import { INTEL_TDX, makeFirmware, makeKernel } from "../measurement/test-firmwar
 import { Malformed } from "../runtime/environment.ts";
 import { requireEqual, type Target } from "./campaign.ts";
 import { MANIFEST } from "./manifest-seed.ts";
+
+const GUEST_PULL: GuestPull = {
+  rootCertificates: [`-----BEGIN CERTIFICATE-----\n${"QUJD".repeat(16)}\n-----END CERTIFICATE-----\n`],
+  httpsProxy: "http://proxy.example:3128",
+  noProxy: "10.0.0.0/8,.local",
+  mirrors: [{ registry: "docker.io", mirror: "mirror.example:5000/docker" }],
+};
 
 /** Every parser of bytes that others choose, and what it promises beside its refusals. The seeds come of fake vendors. */
 export async function parserTargets(): Promise<readonly Target[]> {
@@ -73,6 +84,11 @@ export async function parserTargets(): Promise<readonly Target[]> {
     ),
     evidence("revocation list", [rootCrl, pckCrl], parseRevocationList),
     evidence("certificate table", [encodeCertificateTable(table), encodeCertificateTable([])], parseCertificateTable),
+    evidence("answer of CoCo's attestation agent", cocoAnswers(machines, platforms), (input) => {
+      const answer = readCocoEvidence(input);
+      // Whoever reads the bytes next refuses what is none, and nothing else happens.
+      refusedOr(() => (answer.kind === "snp" ? parseSnpReport(answer.report) : parseTdxQuote(answer.quote)));
+    }),
     evidence("PEM", chains, (input) => parsePemCertificates(input, "file")),
     { name: "manifest", seeds: [Buffer.from(JSON.stringify(MANIFEST))], refusals: [ManifestError], run: parseManifest },
     {
@@ -89,6 +105,15 @@ export async function parserTargets(): Promise<readonly Target[]> {
       run: (input) => {
         const rego = regoOf(input);
         requireEqual("the policy changes when it is encoded", regoOf(encodeInitdata(rego)), rego);
+      },
+    },
+    {
+      name: "configuration of a guest's image pull",
+      seeds: [Buffer.from(encodeGuestPull(GUEST_PULL) ?? "")],
+      refusals: [ManifestError],
+      run: (input) => {
+        const text = input.toString("utf8");
+        requireEqual("is written in another way", encodeGuestPull(readGuestPull(text)), text);
       },
     },
     {
@@ -214,6 +239,21 @@ function reports(machines: readonly { readonly report: Buffer }[]): readonly Buf
 
 function quotes(platforms: readonly { readonly quote: Buffer }[]): readonly Buffer[] {
   return platforms.map(({ quote }) => quote);
+}
+
+function cocoAnswers(
+  machines: readonly SnpEvidence[],
+  platforms: readonly { readonly quote: Buffer }[],
+): readonly Buffer[] {
+  return [
+    ...machines
+      .slice(0, 1)
+      .flatMap((evidence) => [cocoSnpJson(evidence), legacyCocoSnpJson(evidence)])
+      .map((text) => Buffer.from(text)),
+    ...platforms.map(({ quote }) =>
+      Buffer.from(JSON.stringify({ cc_eventlog: null, quote: quote.toString("base64") })),
+    ),
+  ];
 }
 
 function ders(pem: Buffer): readonly Buffer[] {

@@ -12,6 +12,8 @@ export type GenerateCode =
   | "unusable_measurements"
   /** A pod's VM has a number of vCPUs that is not measured: run `contrast measure snp` again, with --pods. */
   | "no_measurement"
+  /** A file of --guest-ca can't be used: give certificates of CAs, PEM, without a private key. */
+  | "invalid_guest_ca"
   /** A key file can't be used: give a PEM file of the right kind. */
   | "invalid_key"
   /** More seed share owners would be needed than there are: lower the threshold, or add keys. */

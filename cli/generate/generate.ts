@@ -7,6 +7,7 @@ import type { Resolution } from "../../registry/resolve.ts";
 import { earlierPolicies } from "./earlier-policies.ts";
 import { configValues } from "../../kubernetes/config-values.ts";
 import { collectWorkloads, workloadId } from "../../kubernetes/collect-workloads.ts";
+import { type GuestPullOptions, guestPullOf } from "./guest-pull.ts";
 import { type EditedPod, giveKeys, type PreparedPod, preparePods, setPolicies } from "./edit-pods.ts";
 import { byPlace, type Finding, FindingsError, findingLine } from "./finding.ts";
 import { fileFindings } from "./findings/files.ts";
@@ -37,7 +38,7 @@ import { simulatedTeeFile } from "./simulated-tee.ts";
 import { type FileChange, writeFiles } from "../../kubernetes/write-files.ts";
 
 /** `contrast generate` (docs/design.md §8), without its command line. */
-export interface GenerateOptions {
+export interface GenerateOptions extends GuestPullOptions {
   /** Files, and folders of them; `-` is standard input. */
   readonly paths: readonly string[];
   readonly workspaceDir: string;
@@ -50,6 +51,8 @@ export interface GenerateOptions {
   readonly sidecar?: Sidecar | undefined;
   /** Where the Coordinator is; undefined: where the one among the pods is. */
   readonly coordinatorNamespace?: string | undefined;
+  /** Base URL that stands in for the vendors', for Coordinator and Initializers; undefined: as the files have it. */
+  readonly collateralProxy?: string | undefined;
   /** The pods' policies refuse addresses and routes of IPv6. */
   readonly ipv4Only?: boolean | undefined;
   /** Policies name the values of Secrets in the given files, too. */
@@ -142,7 +145,8 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
   const findings = [...unseen, ...seen].toSorted(byPlace);
   const stops = findings.filter(({ severity }) => options.strict === true || severity === "error");
   if (stops.length > 0) throw new FindingsError(findings);
-  const pods = setPolicies(prepared, images, { ipv4Only: options.ipv4Only, config });
+  const guestPull = await guestPullOf(options);
+  const pods = setPolicies(prepared, images, { ipv4Only: options.ipv4Only, config, guestPull });
   const filtered = outputPath === undefined ? input : undefined;
   const output = filtered && joinTexts(INPUT_NAME, rewriteParts(filtered, filtered.values));
   const resources = resourceChanges(
@@ -239,6 +243,7 @@ async function prepare(files: readonly ResourceFile[], options: GenerateOptions)
     skipServiceMesh,
     sidecar,
     coordinatorNamespace: options.coordinatorNamespace,
+    collateralProxy: options.collateralProxy,
     imageReplacements,
   });
 }
