@@ -26,7 +26,7 @@ function help(program: string): string {
 
 const documented = rows(section("### Variables"));
 
-test.each(["coordinator", "initializer", "mesh-proxy"])("every variable of %s is listed, and no other", (program) => {
+test.each(["coordinator", "initializer", "mesh-proxy", "node-installer"])("every variable of %s is listed, and no other", (program) => {
   const [, variables = ""] = help(program).split("\nEnvironment:\n");
   const known = Array.from(variables.matchAll(/^ {2}([A-Z_]+) /gm), ([, name]) => name);
   expect(known.length).toBeGreaterThan(10);
