@@ -26,13 +26,16 @@ function help(program: string): string {
 
 const documented = rows(section("### Variables"));
 
-test.each(["coordinator", "initializer", "mesh-proxy"])("every variable of %s is listed, and no other", (program) => {
-  const [, variables = ""] = help(program).split("\nEnvironment:\n");
-  const known = Array.from(variables.matchAll(/^ {2}([A-Z_]+) /gm), ([, name]) => name);
-  expect(known.length).toBeGreaterThan(10);
-  const listed = documented.filter(([, programs = ""]) => programs.split(", ").includes(program));
-  expect(listed.map(([name = ""]) => name).toSorted()).toEqual(known.map((name) => `\`${name}\``).toSorted());
-});
+test.each(["coordinator", "initializer", "mesh-proxy", "node-installer"])(
+  "every variable of %s is listed, and no other",
+  (program) => {
+    const [, variables = ""] = help(program).split("\nEnvironment:\n");
+    const known = Array.from(variables.matchAll(/^ {2}([A-Z_]+) /gm), ([, name]) => name);
+    expect(known.length).toBeGreaterThan(10);
+    const listed = documented.filter(([, programs = ""]) => programs.split(", ").includes(program));
+    expect(listed.map(([name = ""]) => name).toSorted()).toEqual(known.map((name) => `\`${name}\``).toSorted());
+  },
+);
 
 test("every variable that the CLI reads beside its options is listed, and no other", () => {
   const [, variables = ""] = help("cli").split("\nOther variables of the environment:\n");

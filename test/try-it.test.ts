@@ -91,7 +91,7 @@ test("sizing.md has the overhead of every runtime class", () => {
   const classes = readdirSync(join(root, "deploy")).filter((name) => name.startsWith("runtime-"));
   const real = classes.map((file) => {
     const [runtimeClass] = parseAllDocuments(read(`deploy/${file}`));
-    const { overhead } = runtimeClass?.toJS() as { overhead?: { podFixed: { cpu?: string; memory: string } } };
+    const { overhead } = (runtimeClass?.toJS() ?? {}) as { overhead?: { podFixed: { cpu?: string; memory: string } } };
     const { cpu, memory = "" } = overhead?.podFixed ?? {};
     const parts = [cpu && `${cpu} CPU`, memory.replace("2048Mi", "2Gi").replace("Gi", " GiB")].filter(Boolean);
     return [file.slice("runtime-".length, -".yml".length), parts.join(", ") || "none"];
