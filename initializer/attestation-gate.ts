@@ -1,6 +1,7 @@
 import { mayServeEvidence } from "../attestation/collect/coco/api.ts";
 import { closeAttestationApi } from "../netfilter/attestation-api.ts";
 import { NetfilterError } from "../netfilter/error.ts";
+import { isListening } from "../netfilter/listening.ts";
 import type { Environment } from "../runtime/environment.ts";
 import type { Logger } from "../runtime/log.ts";
 
@@ -44,7 +45,9 @@ export class AttestationGate {
    * @throws NetfilterError attestation_api_open
    */
   async secure(): Promise<void> {
-    if (this.#state !== "unseen" || !(await mayServeEvidence(this.#options))) return;
+    // Where a guest denies everything, asking would take long and say nothing.
+    if (this.#state !== "unseen" || !(await isListening(this.#port))) return;
+    if (!(await mayServeEvidence(this.#options))) return;
     const { allowOpen, log, address } = this.#options;
     if (allowOpen) {
       this.#state = "left open";
