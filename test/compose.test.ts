@@ -104,6 +104,14 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
     }
   });
 
+  test("the node installer runs programs of the node, in its file system", async () => {
+    const node = ["docker", "run", "--rm", "--privileged", "--pid=host", "--entrypoint", "/bin/busybox"];
+    const inside = ["nsenter", "-t", "1", "-m", "--"];
+    // Its own image has no such program.
+    const ran = await engine.run([...node, "contrast/node-installer:0.1.0", ...inside, "/usr/bin/dpkg", "--version"]);
+    expect(ran, ran.output).toMatchObject({ code: 0 });
+  });
+
   test("a bill of materials names what is in an image", async () => {
     for (const name of NAMES) {
       const bill = JSON.parse(await readFile(join(scratch, "images", `${name}.${arch}.cdx.json`), "utf8")) as {
