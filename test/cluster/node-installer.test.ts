@@ -74,7 +74,10 @@ kubectl delete -f ${name}.yml --ignore-not-found`);
     expect(config()).toMatch(
       new RegExp(`^${before.trimEnd().replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&")}\n# BEGIN ${name}:`),
     );
-    expect(await labels()).toContain(`"contrast.edgeless.systems/${name}":"true"`);
+    // It is set when containerd has the handler, which is all that the readiness probe asks for.
+    await waitFor("the node has the label", 30, async () => {
+      if (!(await labels()).includes(`"contrast.edgeless.systems/${name}":"true"`)) throw new Error("not yet");
+    });
     await shell.apply({
       apiVersion: "v1",
       kind: "Pod",

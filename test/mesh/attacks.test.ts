@@ -75,7 +75,8 @@ const ATTACKS: readonly Attack[] = [
 ];
 
 describe.runIf(group !== undefined)("in a control group (skipped where none can be made)", () => {
-  test.each(ATTACKS)("$attack, $on, $count at once", { timeout: 60_000 }, async (attack) => {
+  // The kernel of a machine that others use drops and resets connections, too: what an attack does, it does twice.
+  test.each(ATTACKS)("$attack, $on, $count at once", { timeout: 60_000, retry: 1 }, async (attack) => {
     const { good, begin, program, memory } = await attacked(attack);
     const calm = median(await durationsOf(good, CALM));
     await begin();
@@ -106,6 +107,15 @@ async function durationsOf(act: () => Promise<void>, least: typeof CALM): Promis
     await sleep(100);
   }
   return durations;
+}
+
+/** @throws where it takes longer than anybody waits */
+async function soon(who: string, served: Promise<void>): Promise<void> {
+  const late = sleep(PATIENCE_MS, undefined, { ref: false }).then(() => {
+    throw new Error(`${who} was not served within ${PATIENCE_MS} ms`);
+  });
+  late.catch(() => {});
+  await Promise.race([served, late]);
 }
 
 function median(durations: readonly number[]): number {
@@ -178,7 +188,11 @@ async function attacked({ on, variables, ...orders }: Attack): Promise<Attacked>
         const answer = await fetch(`http://127.0.0.1:${admin}/readyz`);
         expect(answer.status).toBe(200);
       };
-      await Promise.all([probe(), served(mutual, workload), served(open, undefined)]);
+      await Promise.all([
+        soon("the probe", probe()),
+        soon("a workload", served(mutual, workload)),
+        soon("a client of the open port", served(open, undefined)),
+      ]);
     },
   };
 }
