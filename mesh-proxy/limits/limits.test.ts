@@ -207,8 +207,8 @@ test("an egress listener has its own limit, which is not that of another", async
 
 test("a client that gets no turn for its handshake in time is refused", async () => {
   const limits = { CONTRAST_MAX_HANDSHAKES: "1", CONTRAST_HANDSHAKE_TIMEOUT: "300ms" };
-  const { port, lines, telemetry } = await startIngress(limits, "mutual");
-  const leave = telemetry.admission.handshakes.enter("somebody", () => {});
+  const { port, lines, streams } = await startIngress(limits, "mutual");
+  const leave = streams?.admission.handshakes.enter("somebody", () => {});
   expect(await ending(connectSecurely(mesh, workload, { host: PROXY, port }))).toBe("ECONNRESET");
   expect(refusals(lines)).toMatchObject([{ code: "too_many_handshakes" }]);
   leave?.();

@@ -43,14 +43,17 @@ fn who_keeps_others_of_its_source_waiting_makes_room_after_its_time() {
 #[test]
 fn where_all_places_are_taken_the_source_with_most_makes_room_for_one_with_less() {
     let (mut admission, now) = (Admission::new(LIMITS), Instant::now());
-    for serial in 0..8 {
+    for serial in 0..7 {
         let place = admission.enter(from(1 + (serial / 4) as u8), id(serial), now).0.unwrap();
         admission.let_through(place);
     }
-    let (entered, displaced) = admission.enter(from(3), id(8), now);
+    // The last place is for a source that has none.
+    assert_eq!(admission.enter(from(2), id(8), now), (Err(Code::TooManyConnections), vec![]));
+    assert!(admission.enter(from(3), id(8), now).0.is_ok());
+    let (entered, displaced) = admission.enter(from(4), id(9), now);
     assert!(entered.is_ok());
-    // The last one that was let through, of one of the two.
-    assert!(displaced == [id(3)] || displaced == [id(7)]);
+    // The last one that was let through.
+    assert_eq!(displaced, [id(3)]);
     assert_eq!(admission.ingress_inside(), 8);
 }
 
