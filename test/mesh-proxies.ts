@@ -47,6 +47,8 @@ export interface ProxyOptions {
   readonly now?: () => Date;
   readonly lookup?: Lookup;
   readonly memoryInUse?: () => number | undefined;
+  /** Of the native engine, whose clock can't be moved. */
+  readonly upstreamMs?: number;
 }
 
 /** Starts a mesh proxy in this process. It looks at its certificates again only when it is told to. */
@@ -54,7 +56,7 @@ export async function startLiveProxy(
   mesh: Mesh,
   workload: Workload,
   environment: Readonly<Record<string, string>>,
-  { now = () => new Date(), lookup = lookupByNode, memoryInUse = () => undefined }: ProxyOptions = {},
+  { now = () => new Date(), lookup = lookupByNode, memoryInUse = () => undefined, upstreamMs }: ProxyOptions = {},
 ): Promise<StartedProxy> {
   const configuration = readEnvironment(variables, environment, constraints);
   const folder = await writeTlsConfig(mesh, workload);
@@ -85,6 +87,7 @@ export async function startLiveProxy(
     lookup,
     now,
     clock: () => performance.now(),
+    ...(upstreamMs === undefined ? {} : { upstreamMs }),
   };
   const native = ENGINE === "native" ? startNative(configuration, options) : undefined;
   const streams = native === undefined ? await startStreams(configuration, options) : undefined;

@@ -13,3 +13,4 @@ if (ENGINE === "native" && engineFile() === undefined) {
 
 /** For the names of tests about what only one of the two has. */
 export const ONLY_STREAMS = ENGINE === "streams" ? "" : " (skipped: of the engine streams alone)";
+export const ONLY_NATIVE = ENGINE === "native" ? "" : " (skipped: of the native engine alone)";

@@ -66,7 +66,9 @@ function textsOf(code: string, plan: RoutePlan, port: number, limits: Limits): T
         : { message: "the TLS handshake failed" };
     case "handshake_timeout":
       return {
-        message: isEgress ? "no TLS handshake with the upstream in time" : `no TLS handshake within ${limits.handshakeMs} ms`,
+        message: isEgress
+          ? "no TLS handshake with the upstream in time"
+          : `no TLS handshake within ${limits.handshakeMs} ms`,
         ...upstream,
       };
     case "upstream_refused":

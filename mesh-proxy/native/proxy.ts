@@ -21,6 +21,8 @@ export interface NativeProxyOptions {
   readonly log: Logger;
   readonly lookup: Lookup;
   readonly now: () => Date;
+  /** Is told of each rule that a route has, so that its counters are there, at zero, before the first connection. */
+  readonly expect: (direction: RoutePlan["direction"], rule: string) => void;
 }
 
 interface OpenRoute {
@@ -49,6 +51,7 @@ export class NativeProxy implements ProxyEngine {
       const log = this.#options.log.child({ route: plan.name, listener: formatEndpoint(plan.at) });
       const id = this.#listen(plan, () => engine.open(openingOf(plan, numbers)).id);
       this.#routes.set(id, { plan, id, log, faults: new FaultLog(log) });
+      for (const rule of rulesOf(plan)) this.#options.expect(plan.direction, rule);
     }
   }
 
@@ -181,6 +184,12 @@ const RESET_MS = 200;
 /** How often to look whether a connection is left. */
 const LOOK_MS = 10;
 
+function rulesOf(plan: RoutePlan): readonly string[] {
+  const { at, target, ports, otherwise } = plan;
+  if (!("own" in target)) return [planFor(plan, at.port).rule];
+  return [...ports.values(), otherwise].map(({ rule }) => rule);
+}
+
 function portOf(address: string | undefined): number {
   return Number(address?.slice(address.lastIndexOf(":") + 1) ?? 0);
 }
@@ -190,4 +199,3 @@ function tlsFacts(tls: EndedEvent["tls"], { direction }: RoutePlan) {
   const { version, cipher, group, resumed } = tls;
   return { version, cipher, ...(direction === "egress" && group !== undefined ? { group } : {}), resumed };
 }
-

@@ -14,7 +14,7 @@ import { type EngineSettings, loadAddon, type NativeEngine } from "./addon.ts";
 import { EngineRule, usageOf } from "./counts.ts";
 import { shedWhileScarce } from "./memory.ts";
 import { RuleNumbers } from "./openings.ts";
-import { NativeProxy } from "./proxy.ts";
+import { NativeProxy, type NativeProxyOptions } from "./proxy.ts";
 
 export interface NativeOptions {
   readonly credentials: CurrentCredentials & Observed["credentials"];
@@ -27,6 +27,8 @@ export interface NativeOptions {
   readonly log: Logger;
   readonly lookup: Lookup;
   readonly now: () => Date;
+  /** How long an upstream may take; `DEADLINE_MS` where left out. */
+  readonly upstreamMs?: number;
 }
 
 /** What a peer said before it went away is given up when the other one takes none of it for so long. */
@@ -49,17 +51,18 @@ export function startNative(
   const use = (current: CredentialsInUse): void => setCredentials(engine, current, configuration.CONTRAST_TLS_MIN);
   use(credentials.current);
   credentials.onChange(use);
-  proxy = new NativeProxy({ engine, numbers, limits, accessLog, log, lookup, now });
   shedWhileScarce({ engine, inUse: memoryInUse, limit: memory });
   const admission = usageOf(engine, limits);
   const metrics = new Metrics(
     { engine: "native", admission, credentials, accessLog, startedAt: now() },
     (direction, name) => new EngineRule(engine, numbers, direction, name),
   );
+  const expect: NativeProxyOptions["expect"] = (direction, rule) => void metrics.rule(direction, rule);
+  proxy = new NativeProxy({ engine, numbers, limits, accessLog, log, lookup, now, expect });
   return { proxy, observation: { admission, metrics, accessLog } };
 }
 
-function settingsOf(limits: Limits, { descriptors }: NativeOptions, hasAccessLog: boolean): EngineSettings {
+function settingsOf(limits: Limits, { descriptors, upstreamMs }: NativeOptions, hasAccessLog: boolean): EngineSettings {
   return {
     threads: Math.min(MOST_THREADS, availableParallelism()),
     ingressConnections: limits.ingress.total,
@@ -71,7 +74,7 @@ function settingsOf(limits: Limits, { descriptors }: NativeOptions, hasAccessLog
     heldBytesOfSource: limits.heldBytes.perSource,
     descriptors: Math.min(forConnections(descriptors), Number.MAX_SAFE_INTEGER),
     handshakeMs: limits.handshakeMs,
-    upstreamMs: DEADLINE_MS,
+    upstreamMs: upstreamMs ?? DEADLINE_MS,
     stalledMs: STALLED_MS,
     hasAccessLog,
   };

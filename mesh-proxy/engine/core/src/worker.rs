@@ -141,7 +141,9 @@ impl Worker {
                 }),
                 Command::Abort(id, code) => self.with(id, |pair, _| pair.abort(Fault::new(code))),
                 Command::AbortAll => self.abort_where(Code::ConnectionBroken, |_| true),
-                Command::Shed(bytes) => self.abort_where(Code::TooManyBytesWaiting, |pair| pair.kernel_memory() >= bytes),
+                Command::Shed(bytes) => {
+                    self.abort_where(Code::TooManyBytesWaiting, |pair| pair.kernel_memory() >= bytes)
+                }
                 Command::Exit => return false,
             }
         }

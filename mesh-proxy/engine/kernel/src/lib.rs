@@ -44,9 +44,8 @@ pub fn memory_of(socket: &impl AsFd) -> u64 {
     let mut length = size_of_val(&numbers) as libc::socklen_t;
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: the kernel writes at most `length` bytes, which is the size of `numbers`; both live until the call returns.
-    let result = unsafe {
-        libc::getsockopt(fd, libc::SOL_SOCKET, SO_MEMINFO, numbers.as_mut_ptr().cast(), &raw mut length)
-    };
+    let result =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, SO_MEMINFO, numbers.as_mut_ptr().cast(), &raw mut length) };
     if result < 0 { 0 } else { MEMINFO.iter().map(|&at| u64::from(numbers[at])).sum() }
 }
 

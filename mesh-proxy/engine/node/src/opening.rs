@@ -68,10 +68,9 @@ impl Opening {
             _ => return Err(Error::from_reason("tls is mutual, server, upstream or none")),
         };
         let target = match (&self.target, self.original) {
-            (_, Some(Original { own, only })) => Target::Original {
-                own: own.into_iter().collect(),
-                only: only.map(|ports| ports.into_iter().collect()),
-            },
+            (_, Some(Original { own, only })) => {
+                Target::Original { own: own.into_iter().collect(), only: only.map(|ports| ports.into_iter().collect()) }
+            }
             (Some(text), None) => Target::Address(address(text)?),
             (None, None) => Target::Name,
         };

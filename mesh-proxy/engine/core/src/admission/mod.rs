@@ -35,7 +35,13 @@ pub type Entered = (Result<Place, Code>, Vec<ConnectionId>);
 impl Admission {
     pub fn new(limits: Limits) -> Self {
         let (ingress, egress) = Default::default();
-        Self { limits, ingress, egress, turns: Turns::new(limits.handshakes), held_bytes: HeldBytes::new(limits.held_bytes) }
+        Self {
+            limits,
+            ingress,
+            egress,
+            turns: Turns::new(limits.handshakes),
+            held_bytes: HeldBytes::new(limits.held_bytes),
+        }
     }
 
     pub fn ingress_inside(&self) -> u64 {

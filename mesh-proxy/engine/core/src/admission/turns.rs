@@ -100,7 +100,12 @@ impl Turns {
     }
 
     /// For somebody who waits: others that had their time make room. Returns who is displaced, and whose turn it is now.
-    pub fn make_room(&mut self, source: Source, id: ConnectionId, now: Instant) -> (Vec<ConnectionId>, Vec<ConnectionId>) {
+    pub fn make_room(
+        &mut self,
+        source: Source,
+        id: ConnectionId,
+        now: Instant,
+    ) -> (Vec<ConnectionId>, Vec<ConnectionId>) {
         let (mut displaced, mut admitted) = (Vec::new(), Vec::new());
         while displaced.len() < MOST_DISPLACED && !self.places.contains_key(&id) {
             let largest = self.under_way.take_of_largest(source);

@@ -47,14 +47,14 @@ impl Dial {
     /// Sees what has become of the attempts, and begins others. `token` names an attempt by its number.
     pub fn advance(&mut self, epoll: &OwnedFd, now: Instant, token: impl Fn(u8) -> u64) -> Progress {
         while let Some(at) = self.running.iter().position(|(_, socket, _)| socket.is_writable || socket.is_gone) {
-            let (_, socket, address) = self.running.swap_remove(at);
+            let (_, mut socket, address) = self.running.swap_remove(at);
             match socket.outcome() {
-                Ok(()) if !socket.is_gone => {
+                Ok(()) => {
                     tune(socket.as_fd());
                     return Progress::Won(socket, address);
                 }
-                outcome => {
-                    self.last_error = outcome.err().unwrap_or(Errno::CONNRESET);
+                Err(error) => {
+                    self.last_error = error;
                     self.next_at = now;
                 }
             }
@@ -71,7 +71,11 @@ impl Dial {
                 }
             }
         }
-        if self.running.is_empty() && self.left.is_empty() { Progress::Lost(self.last_error) } else { Progress::Waiting }
+        if self.running.is_empty() && self.left.is_empty() {
+            Progress::Lost(self.last_error)
+        } else {
+            Progress::Waiting
+        }
     }
 }
 

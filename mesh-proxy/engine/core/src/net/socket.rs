@@ -19,6 +19,8 @@ pub struct Socket {
     has_hung_up: bool,
     /// There is no connection any more (EPOLLERR, EPOLLHUP).
     pub is_gone: bool,
+    /// What the kernel has said already, and will not say again.
+    told: Option<Errno>,
 }
 
 impl Socket {
@@ -38,7 +40,7 @@ impl Socket {
 
     fn new(fd: OwnedFd, token: u64, is_writable: bool) -> Self {
         let (is_readable, is_watched, has_hung_up, is_gone) = (false, false, false, false);
-        Self { fd, token, is_readable, is_writable, is_watched, has_hung_up, is_gone }
+        Self { fd, token, is_readable, is_writable, is_watched, has_hung_up, is_gone, told: None }
     }
 
     /// Has its events come under another token.
@@ -66,6 +68,9 @@ impl Socket {
 
     /// Returns none where there is nothing to read now; 0 is the end.
     pub fn receive(&mut self, into: &mut [u8]) -> Result<Option<usize>, Errno> {
+        if let Some(error) = self.told.take() {
+            return Err(error);
+        }
         match net::recv(&self.fd, &mut *into, RecvFlags::empty()) {
             Ok((_, length)) => {
                 // Less than there was room for: nothing is left until the next event.
@@ -95,9 +100,15 @@ impl Socket {
         }
     }
 
-    /// Of a connection that was being made.
-    pub fn outcome(&self) -> Result<(), Errno> {
-        sockopt::socket_error(&self.fd).and_then(|outcome| outcome)
+    /// Of a connection that was being made. One that was reset as soon as it was there has been made.
+    pub fn outcome(&mut self) -> Result<(), Errno> {
+        match sockopt::socket_error(&self.fd)? {
+            Err(Errno::CONNRESET) => {
+                self.told = Some(Errno::CONNRESET);
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Ends this side's direction.

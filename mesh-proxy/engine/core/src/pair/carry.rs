@@ -17,6 +17,10 @@ const LITTLE: usize = 4 * 1024;
 /// The kernel of a client that closed answers no more probes after a minute. Most connections don't live as long.
 const PROBE: Duration = Duration::from_secs(2);
 
+/// A client that has said all it had to say, and is gone: so long the other end may take to do the same. What it says instead
+/// is lost, and then it was no clean end.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// Why an end broke.
 enum Break {
     System(Errno),
@@ -56,7 +60,8 @@ impl Pair {
 
     fn is_over(&self) -> bool {
         let [client, upstream] = &self.ends;
-        (client.is_broken && upstream.is_broken) || (client.is_shut && upstream.is_shut && client.has_ended && upstream.has_ended)
+        (client.is_broken && upstream.is_broken)
+            || (client.is_shut && upstream.is_shut && client.has_ended && upstream.has_ended)
     }
 
     fn may_read(&self, from: usize) -> bool {
@@ -127,7 +132,11 @@ impl Pair {
         let tls = self.tls_end();
         if tls != Some(from) {
             self.count(from, length);
-            return if tls.is_some() { self.seal(from, length, context) } else { self.write_incoming(from, length, context) };
+            return if tls.is_some() {
+                self.seal(from, length, context)
+            } else {
+                self.write_incoming(from, length, context)
+            };
         }
         let Some(channel) = &mut self.channel else { return };
         let buffers = &mut *context.buffers;
@@ -251,6 +260,10 @@ impl Pair {
         if !self.ends[1 - to].has_ended || self.ends[to].is_shut || !self.ends[to].takes() {
             return;
         }
+        if self.ends[to].has_left() && self.ends[to].waiting.len() == 0 {
+            self.ends[to].is_shut = true;
+            return;
+        }
         if self.tls_end() == Some(to) && !std::mem::replace(&mut self.ends[to].is_closing, true) {
             let mut alert = Vec::new();
             match self.channel.as_mut().map(|channel| channel.close(&mut alert)) {
@@ -273,8 +286,11 @@ impl Pair {
     fn look(&mut self, context: &mut Context<'_>) {
         for side in [CLIENT, UPSTREAM] {
             let end = &self.ends[side];
-            if end.is_gone() && end.has_ended && !end.is_shut && !end.is_broken {
-                self.broke(side, Break::System(Errno::CONNRESET), context);
+            if end.has_left() {
+                let since = *self.left_at.get_or_insert(context.now);
+                if end.waiting.len() > 0 || context.now.duration_since(since) >= GRACE {
+                    self.broke(side, Break::System(Errno::CONNRESET), context);
+                }
             }
         }
         if self.leaving.is_some() {
@@ -328,7 +344,7 @@ impl Pair {
     }
 
     fn probe_sooner(&mut self, now: Instant) {
-        if !self.half_ended_at.is_some_and(|at| now.duration_since(at) >= PROBE) {
+        if self.half_ended_at.is_none_or(|at| now.duration_since(at) < PROBE) {
             return;
         }
         for end in &mut self.ends {
@@ -346,12 +362,12 @@ impl Pair {
         let is_to_probe = self.ends.iter().any(|end| end.has_ended && !end.is_shut && !end.is_probed_sooner);
         self.due = if let Some(leaving) = &self.leaving {
             Some(leaving.next_look)
+        } else if let Some(at) = self.left_at {
+            Some(at + GRACE)
         } else if self.stalled.is_some() {
             Some(now + Duration::from_secs(1))
-        } else if let Some(at) = self.half_ended_at.filter(|_| is_to_probe) {
-            Some(at + PROBE)
         } else {
-            None
+            self.half_ended_at.filter(|_| is_to_probe).map(|at| at + PROBE)
         };
     }
 }

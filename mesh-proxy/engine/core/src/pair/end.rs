@@ -36,6 +36,11 @@ impl End {
         self.socket.as_ref().is_some_and(|socket| socket.is_gone)
     }
 
+    /// It is gone after it had ended its direction, and was not told that nothing more comes.
+    pub fn has_left(&self) -> bool {
+        self.is_gone() && self.has_ended && !self.is_shut && !self.is_broken
+    }
+
     pub fn takes(&self) -> bool {
         !self.is_broken && self.refusal.is_none()
     }

@@ -65,8 +65,16 @@ enum Phase {
     /// A client has to begin. Until its first message is there it costs nothing of TLS.
     Hello(Vec<u8>),
     /// It waits for its turn, with what it said and how often to look for room.
-    Queued { said: Vec<u8>, next_look: Instant },
-    Shaking { begun: Instant, received: usize, said: Vec<u8>, server_name: Option<String> },
+    Queued {
+        said: Vec<u8>,
+        next_look: Instant,
+    },
+    Shaking {
+        begun: Instant,
+        received: usize,
+        said: Vec<u8>,
+        server_name: Option<String>,
+    },
     /// The addresses of the upstream are not known yet.
     Resolving,
     Dialing(Box<Dial>),
@@ -117,6 +125,8 @@ pub struct Pair {
     /// The side whose peer is gone, while what it said waits for the other one: bytes carried, and since when so many.
     stalled: Option<(u64, Instant)>,
     half_ended_at: Option<Instant>,
+    /// Since when a side is gone that had ended its direction.
+    left_at: Option<Instant>,
     /// Why it ends, once that is known and said.
     fault: Option<Fault>,
     /// Why it is to end at once.
@@ -134,8 +144,19 @@ pub struct Pair {
 const SILENTLY: u64 = 4 * 1024;
 
 impl Pair {
-    pub fn new(id: ConnectionId, at: At, route: Arc<Route>, source: Source, client: Socket, context: &Context<'_>) -> Self {
-        let timeout = if route.secured.is_of_client() { context.shared.timeouts.handshake } else { context.shared.timeouts.upstream };
+    pub fn new(
+        id: ConnectionId,
+        at: At,
+        route: Arc<Route>,
+        source: Source,
+        client: Socket,
+        context: &Context<'_>,
+    ) -> Self {
+        let timeout = if route.secured.is_of_client() {
+            context.shared.timeouts.handshake
+        } else {
+            context.shared.timeouts.upstream
+        };
         let phase = if route.secured.is_of_client() { Phase::Hello(Vec::new()) } else { Phase::Resolving };
         let counts = context.shared.rule(at.rule);
         counts.open.fetch_add(1, Relaxed);
@@ -156,6 +177,7 @@ impl Pair {
             leaving: None,
             stalled: None,
             half_ended_at: None,
+            left_at: None,
             fault: None,
             aborted: None,
             was_looked_up: false,
@@ -219,7 +241,6 @@ impl Pair {
         }
     }
 
-
     /// Whether it waits for its peer to do something: it has not been let through yet.
     pub fn is_resolving(&self) -> bool {
         matches!(self.phase, Phase::Resolving)
@@ -274,7 +295,11 @@ impl Pair {
 
     /// Bytes that the kernel holds for it.
     pub fn kernel_memory(&self) -> u64 {
-        self.ends.iter().filter_map(|end| end.socket.as_ref()).map(|socket| engine_kernel::memory_of(&socket.as_fd())).sum()
+        self.ends
+            .iter()
+            .filter_map(|end| end.socket.as_ref())
+            .map(|socket| engine_kernel::memory_of(&socket.as_fd()))
+            .sum()
     }
 
     /// Gives everything back.

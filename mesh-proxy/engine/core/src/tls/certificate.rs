@@ -44,7 +44,7 @@ impl<'a> Certificate<'a> {
         let not_after = time(validity.next()?)?;
         let common_name = common_name(tbs.expect(SEQUENCE)?);
         let mut alt_names = None;
-        while let Some((tag, content)) = tbs.next() {
+        for (tag, content) in tbs {
             if tag == EXTENSIONS {
                 alt_names = extension(Der(content).expect(SEQUENCE)?, SUBJECT_ALT_NAME);
             }
@@ -73,7 +73,8 @@ fn common_name(subject: &[u8]) -> Option<&[u8]> {
 fn extension<'a>(extensions: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     Der(extensions).find_map(|(_, extension)| {
         let mut fields = Der(extension);
-        (fields.expect(OID)? == wanted).then(|| fields.find(|&(tag, _)| tag == OCTET_STRING).map(|(_, content)| content))?
+        (fields.expect(OID)? == wanted)
+            .then(|| fields.find(|&(tag, _)| tag == OCTET_STRING).map(|(_, content)| content))?
     })
 }
 
@@ -153,7 +154,8 @@ mod tests {
 
     #[test]
     fn both_forms_of_a_time_are_read() {
-        let seconds = |tag, text: &[u8]| time((tag, text)).map(|at| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
+        let seconds =
+            |tag, text: &[u8]| time((tag, text)).map(|at| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
         assert_eq!(seconds(UTC_TIME, b"700101000001Z"), Some(1));
         assert_eq!(seconds(GENERALIZED_TIME, b"20380119031407Z"), Some(0x7fff_ffff));
         assert_eq!(seconds(GENERALIZED_TIME, b"20380119031407+0100"), None);

@@ -100,7 +100,12 @@ impl Channel {
         debug_assert!(control.len() >= before);
     }
 
-    fn step(&mut self, incoming: &mut [u8], control: &mut Vec<u8>, plain: &mut Vec<u8>) -> (usize, Result<Step, Error>) {
+    fn step(
+        &mut self,
+        incoming: &mut [u8],
+        control: &mut Vec<u8>,
+        plain: &mut Vec<u8>,
+    ) -> (usize, Result<Step, Error>) {
         match &mut self.side {
             Side::Client(one) => digest(one.process_tls_records(incoming), control, plain),
             Side::Server(one) => digest(one.process_tls_records(incoming), control, plain),

@@ -3,15 +3,17 @@
 use super::certificate::Certificate;
 use super::credentials::Credentials;
 use super::provider::{GROUPS, provider, versions};
-use super::server::require_short;
+use super::server::{LONGEST_TICKET, require_short};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
-    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue, WebPkiServerVerifier,
-    verify_server_cert_signed_by_trust_anchor,
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue,
+    WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme,
+};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +29,8 @@ impl ClientSide {
     /// `host` is what the rule names: a DNS name is sent to the upstream (RFC 6066 §3), an address never.
     pub fn new(credentials: &Credentials, host: &str, allows_1_2: bool) -> Result<Self, Error> {
         let provider = provider(&GROUPS);
-        let signatures = WebPkiServerVerifier::builder_with_provider(credentials.roots.clone(), provider.clone()).build();
+        let signatures =
+            WebPkiServerVerifier::builder_with_provider(credentials.roots.clone(), provider.clone()).build();
         let sessions = Arc::new(Sessions::default());
         let verifier = AnyWorkload {
             roots: credentials.roots.clone(),
@@ -42,7 +45,10 @@ impl ClientSide {
             .with_client_auth_cert(credentials.chain.clone(), credentials.key.clone_key())?;
         config.require_ems = true;
         // In TLS 1.2 a session may be known to others than the two peers (RFC 7627 §1).
-        config.resumption = Resumption::store(sessions).tls12_resumption(Tls12Resumption::Disabled);
+        let resumption = Resumption::store(sessions).tls12_resumption(Tls12Resumption::Disabled);
+        // Nobody says how long a ticket is, but what is in it.
+        let own: usize = credentials.chain.iter().map(|certificate| certificate.len()).sum();
+        config.resumption = if own < LONGEST_TICKET { resumption } else { Resumption::disabled() };
         let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
         let name = ServerName::try_from(host.trim_end_matches('.').to_owned()).unwrap_or(nobody);
         Ok(Self { config: Arc::new(config), name })

@@ -23,6 +23,10 @@ impl Credentials {
         };
         let mut roots = RootCertStore::empty();
         roots.add(anchor.clone()).map_err(|_| "mesh-ca.pem is no CA")?;
-        if chain.is_empty() { Err("certChain.pem has no certificate") } else { Ok(Self { chain, key, roots: roots.into() }) }
+        if chain.is_empty() {
+            Err("certChain.pem has no certificate")
+        } else {
+            Ok(Self { chain, key, roots: roots.into() })
+        }
     }
 }

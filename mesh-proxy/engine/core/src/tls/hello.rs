@@ -23,7 +23,9 @@ pub fn first_message(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut message = Vec::new();
     let mut rest = bytes;
     loop {
-        let &[kind, major, ..] = rest else { return (!rest.is_empty() && !RECORD_TYPES.contains(&rest[0])).then(Vec::new) };
+        let &[kind, major, ..] = rest else {
+            return (!rest.is_empty() && !RECORD_TYPES.contains(&rest[0])).then(Vec::new);
+        };
         if !RECORD_TYPES.contains(&kind) || major != 3 {
             return Some(Vec::new());
         }
@@ -137,9 +139,13 @@ mod tests {
     }
 
     fn hello(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
-        let list: Vec<u8> =
-            extensions.iter().flat_map(|(kind, content)| [&kind.to_be_bytes()[..], &vector(2, content)].concat()).collect();
-        let body = [&[3, 3][..], &[0; 32], &vector(1, &[]), &vector(2, &[0x13, 1]), &vector(1, &[0]), &vector(2, &list)].concat();
+        let list: Vec<u8> = extensions
+            .iter()
+            .flat_map(|(kind, content)| [&kind.to_be_bytes()[..], &vector(2, content)].concat())
+            .collect();
+        let body =
+            [&[3, 3][..], &[0; 32], &vector(1, &[]), &vector(2, &[0x13, 1]), &vector(1, &[0]), &vector(2, &list)]
+                .concat();
         [&[CLIENT_HELLO][..], &vector(3, &body)].concat()
     }
 

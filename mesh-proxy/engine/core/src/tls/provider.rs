@@ -37,8 +37,10 @@ static ALGORITHMS: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
 };
 
 /// For TLS 1.2, whose schemes name no curve.
-const P256_FIRST: &[&dyn SignatureVerificationAlgorithm] = &[algorithms::ECDSA_P256_SHA256, algorithms::ECDSA_P384_SHA256];
-const P384_FIRST: &[&dyn SignatureVerificationAlgorithm] = &[algorithms::ECDSA_P384_SHA384, algorithms::ECDSA_P256_SHA384];
+const P256_FIRST: &[&dyn SignatureVerificationAlgorithm] =
+    &[algorithms::ECDSA_P256_SHA256, algorithms::ECDSA_P384_SHA256];
+const P384_FIRST: &[&dyn SignatureVerificationAlgorithm] =
+    &[algorithms::ECDSA_P384_SHA384, algorithms::ECDSA_P256_SHA384];
 
 /// Those of TLS 1.3, then for 1.2 only such with forward secrecy and an AEAD.
 pub fn provider(groups: &[&'static dyn SupportedKxGroup]) -> Arc<CryptoProvider> {

@@ -4,11 +4,11 @@ use super::credentials::Credentials;
 use super::hello::Hello;
 use super::provider::{GROUPS, provider, versions};
 use super::verdict::TooManyCertificates;
-use crate::limits::MOST_CERTIFICATES;
+use crate::limits::{MOST_CERTIFICATES, MOST_HANDSHAKE};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, ServerConfig, SignatureScheme,
 };
@@ -25,10 +25,11 @@ impl ServerSide {
     /// A session is resumed only under the settings that it began under: the keys of its ticket (RFC 8446 §4.6.1, RFC 5077)
     /// are in no file, and are gone with them.
     pub fn new(credentials: &Credentials, requires_certificate: bool, allows_1_2: bool) -> Result<Self, Error> {
-        let ticketer = Ticketer::new()?;
+        let ticketer = Arc::new(ShortTickets(Ticketer::new()?));
         let by_group = GROUPS.iter().map(|&group| {
             let provider = provider(&[group]);
-            let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions(allows_1_2))?;
+            let builder =
+                ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions(allows_1_2))?;
             let builder = if requires_certificate {
                 let verifier = WebPkiClientVerifier::builder_with_provider(credentials.roots.clone(), provider).build();
                 let verifier = verifier.map_err(|error| Error::General(error.to_string()))?;
@@ -49,7 +50,8 @@ impl ServerSide {
         // The first group is for TLS 1.3 alone.
         let usable = GROUPS.iter().skip(usize::from(!hello.speaks_1_3)).map(|group| u16::from(group.name()));
         let skipped = GROUPS.len() - usable.len();
-        let chosen = usable.enumerate().find(|(_, number)| hello.groups.contains(number)).map_or(1, |(at, _)| skipped + at);
+        let chosen =
+            usable.enumerate().find(|(_, number)| hello.groups.contains(number)).map_or(1, |(at, _)| skipped + at);
         let config = &self.by_group[chosen];
         match application_protocol(&hello.protocols) {
             None => config.clone(),
@@ -66,7 +68,36 @@ impl ServerSide {
 /// can do with it. A client that offers HTTP/2 alone is one of gRPC, which gives up without this answer; one that offers
 /// something else alone knows what it wants.
 fn application_protocol(offered: &[Vec<u8>]) -> Option<&[u8]> {
-    [&b"http/1.1"[..], b"h2"].into_iter().find(|&known| offered.iter().any(|one| one == known)).or(offered.first().map(|one| &one[..]))
+    [&b"http/1.1"[..], b"h2"]
+        .into_iter()
+        .find(|&known| offered.iter().any(|one| one == known))
+        .or(offered.first().map(|one| &one[..]))
+}
+
+/// A ticket has the client's chain in it, and is part of its next first message. A peer that can't open it any more asks for the
+/// whole chain behind it, and both have to fit into what is taken of a handshake.
+pub const LONGEST_TICKET: usize = MOST_HANDSHAKE / 3;
+
+/// Gives a client with a long chain no ticket.
+#[derive(Debug)]
+struct ShortTickets(Arc<dyn ProducesTickets>);
+
+impl ProducesTickets for ShortTickets {
+    fn enabled(&self) -> bool {
+        self.0.enabled()
+    }
+
+    fn lifetime(&self) -> u32 {
+        self.0.lifetime()
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.0.encrypt(plain).filter(|ticket| ticket.len() <= LONGEST_TICKET)
+    }
+
+    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
+        self.0.decrypt(cipher)
+    }
 }
 
 /// Refuses long chains before a signature of theirs is checked.

@@ -28,7 +28,9 @@ pub fn fault(error: &Error, peer: Peer) -> Fault {
         (Error::InvalidCertificate(reason), Peer::Client) => {
             Fault::got(Code::ClientCertificateUntrusted, verification(reason))
         }
-        (Error::InvalidCertificate(reason), Peer::Upstream) => Fault::got(Code::UpstreamUntrusted, verification(reason)),
+        (Error::InvalidCertificate(reason), Peer::Upstream) => {
+            Fault::got(Code::UpstreamUntrusted, verification(reason))
+        }
         (Error::NoCertificatesPresented, Peer::Client) => Fault::new(Code::ClientCertificateMissing),
         (other, _) => Fault::got(Code::TlsHandshake, bounded(other.to_string())),
     }
