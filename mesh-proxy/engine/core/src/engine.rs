@@ -12,6 +12,7 @@ use crate::tls::credentials::Credentials;
 use crate::tls::names::Name;
 use crate::worker::Worker;
 use rustix::fd::OwnedFd;
+use rustix::net::{Shutdown, shutdown};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -63,6 +64,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     next_route: AtomicU32,
+    listeners: Mutex<HashMap<u32, Arc<OwnedFd>>>,
 }
 
 impl Engine {
@@ -79,7 +81,12 @@ impl Engine {
             trust: RwLock::default(),
             rules: RwLock::default(),
         });
-        let engine = Self { shared: shared.clone(), threads: Mutex::default(), next_route: AtomicU32::new(0) };
+        let engine = Self {
+            shared: shared.clone(),
+            threads: Mutex::default(),
+            next_route: AtomicU32::new(0),
+            listeners: Mutex::default(),
+        };
         for number in 0..settings.threads {
             let worker = Worker::new(number, shared.clone())?;
             let thread = Builder::new().name(format!("engine-{number}")).stack_size(STACK).spawn(|| worker.run())?;
@@ -108,8 +115,10 @@ impl Engine {
             // So that its counters are there, at zero, before the first connection.
             self.shared.rule(settings.rule);
         }
-        let route = Arc::new(Route { id, is_egress, secured, target, host, pinned, ports, otherwise, listener });
-        self.shared.tell_all(|| Command::Open(route.clone()));
+        let route = Arc::new(Route { id, is_egress, secured, target, host, pinned, ports, otherwise });
+        let listener = Arc::new(listener);
+        self.shared.tell_all(|| Command::Open(route.clone(), listener.clone()));
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).insert(id, listener);
         Ok((id, address))
     }
 
@@ -119,8 +128,11 @@ impl Engine {
         self.shared.tell_all(|| Command::Addresses(route, resolved.clone()));
     }
 
-    /// Accepts no more connections of a route; those that it has go on.
+    /// Accepts no more connections of a route; those that it has go on. Nobody listens any more when it returns.
     pub fn stop(&self, route: u32) {
+        if let Some(listener) = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).remove(&route) {
+            let _ = shutdown(&*listener, Shutdown::Both);
+        }
         self.shared.tell_all(|| Command::Stop(route));
     }
 

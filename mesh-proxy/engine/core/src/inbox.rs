@@ -20,7 +20,8 @@ pub struct ConnectionId {
 pub type Resolved = Result<Arc<[SocketAddr]>, Arc<str>>;
 
 pub enum Command {
-    Open(Arc<Route>),
+    /// With the socket that listens. The threads have it, and connections have not: it is closed while they go on.
+    Open(Arc<Route>, Arc<OwnedFd>),
     /// Accepts no more connections of a route.
     Stop(u32),
     /// Of a route.

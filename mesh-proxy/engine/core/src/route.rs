@@ -2,7 +2,6 @@
 
 use crate::counts::RuleCounts;
 use crate::tls::names::Name;
-use rustix::fd::OwnedFd;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -62,7 +61,6 @@ pub struct Route {
     pub ports: HashMap<u16, PortSettings>,
     /// Of ports that have none of their own.
     pub otherwise: PortSettings,
-    pub listener: OwnedFd,
 }
 
 impl Route {

@@ -47,7 +47,7 @@ pub struct Worker {
     /// Have more to do although no event says so.
     ready: Vec<u32>,
     serial: u64,
-    routes: HashMap<u32, Arc<Route>>,
+    routes: HashMap<u32, (Arc<Route>, Arc<OwnedFd>)>,
     paused: HashMap<u32, Instant>,
     /// Connections that wait for the addresses of a route.
     resolving: HashMap<u32, Vec<u32>>,
@@ -131,7 +131,7 @@ impl Worker {
         let shared = self.shared.clone();
         for command in shared.inboxes[usize::from(self.number)].take() {
             match command {
-                Command::Open(route) => self.listen(route),
+                Command::Open(route, listener) => self.listen(route, listener),
                 Command::Stop(id) => self.stop(id),
                 Command::Addresses(id, resolved) => self.resolved(id, &resolved),
                 Command::Turn(id) => self.with(id, |pair, context| {
@@ -178,35 +178,37 @@ impl Worker {
         self.drive(id.index);
     }
 
-    fn listen(&mut self, route: Arc<Route>) {
+    fn listen(&mut self, route: Arc<Route>, listener: Arc<OwnedFd>) {
         let flags = EventFlags::IN | EventFlags::EXCLUSIVE;
         let token = EventData::new_u64(LISTENER | u64::from(route.id));
-        match epoll::add(&self.epoll, &route.listener, token, flags) {
-            Ok(()) => drop(self.routes.insert(route.id, route)),
+        match epoll::add(&self.epoll, &*listener, token, flags) {
+            Ok(()) => drop(self.routes.insert(route.id, (route, listener))),
             Err(error) => self.shared.events.push(Event::NotAccepted { route: route.id, error }),
         }
     }
 
     fn stop(&mut self, id: u32) {
         self.paused.remove(&id);
-        if let Some(route) = self.routes.remove(&id) {
-            let _ = epoll::delete(&self.epoll, &route.listener);
+        if let Some((_, listener)) = self.routes.remove(&id) {
+            let _ = epoll::delete(&self.epoll, &*listener);
         }
     }
 
     fn accept(&mut self, id: u32) {
         for _ in 0..MOST_ACCEPTED {
-            let Some(route) = self.routes.get(&id).cloned() else { return };
-            match accept(&route.listener) {
+            let Some((route, listener)) = self.routes.get(&id).cloned() else { return };
+            match accept(&listener) {
                 Ok((fd, peer)) => {
                     let is_scarce = u64::try_from(fd.as_raw_fd()).is_ok_and(|fd| fd >= self.shared.limits.descriptors);
                     self.begin(&route, fd, peer);
                     if is_scarce {
-                        return self.pause(&route);
+                        return self.pause(&route, &listener);
                     }
                 }
                 Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return,
-                Err(Errno::MFILE | Errno::NFILE) => return self.pause(&route),
+                Err(Errno::MFILE | Errno::NFILE) => return self.pause(&route, &listener),
+                // It was shut down.
+                Err(Errno::INVAL) => return self.stop(id),
                 Err(error) => {
                     self.shared.events.push(Event::NotAccepted { route: id, error });
                     return;
@@ -216,8 +218,8 @@ impl Worker {
     }
 
     /// Connections wait in the kernel's queue until others have ended.
-    fn pause(&mut self, route: &Arc<Route>) {
-        let _ = epoll::delete(&self.epoll, &route.listener);
+    fn pause(&mut self, route: &Route, listener: &OwnedFd) {
+        let _ = epoll::delete(&self.epoll, listener);
         self.paused.insert(route.id, self.now + PAUSE);
         self.shared.events.push(Event::Paused { route: route.id });
     }
@@ -234,8 +236,8 @@ impl Worker {
                 continue;
             }
             self.paused.remove(&id);
-            if let Some(route) = self.routes.remove(&id) {
-                self.listen(route);
+            if let Some((route, listener)) = self.routes.remove(&id) {
+                self.listen(route, listener);
             }
         }
     }

@@ -219,6 +219,12 @@ impl Pair {
         if !self.ends[to].takes() {
             return;
         }
+        if self.ends[to].is_closing && self.ends[to].has_ended {
+            // It has all but the word that nothing more comes, and has gone without it.
+            self.ends[to].waiting.clear();
+            self.ends[to].is_shut = true;
+            return;
+        }
         self.ends[to].refusal = Some(error);
         self.ends[to].waiting.clear();
         self.ends[other].is_dropping = true;
@@ -260,11 +266,14 @@ impl Pair {
         if !self.ends[1 - to].has_ended || self.ends[to].is_shut || !self.ends[to].takes() {
             return;
         }
-        if self.ends[to].has_left() && self.ends[to].waiting.len() == 0 {
+        if self.ends[to].waiting.len() > 0 {
+            return;
+        }
+        if self.ends[to].has_left() {
             self.ends[to].is_shut = true;
             return;
         }
-        if self.tls_end() == Some(to) && !std::mem::replace(&mut self.ends[to].is_closing, true) {
+        if !std::mem::replace(&mut self.ends[to].is_closing, true) && self.tls_end() == Some(to) {
             let mut alert = Vec::new();
             match self.channel.as_mut().map(|channel| channel.close(&mut alert)) {
                 Some(Err(error)) => return self.broke(to, Break::Tls(error.to_string()), context),
@@ -273,7 +282,7 @@ impl Pair {
         }
         let end = &mut self.ends[to];
         let Some(socket) = &end.socket else { return };
-        if end.waiting.len() > 0 {
+        if end.waiting.len() > 0 || end.is_shut {
             return;
         }
         match socket.end() {

@@ -18,7 +18,7 @@ pub struct End {
     pub is_broken: bool,
     /// Why it takes nothing more. What it said is still to be read.
     pub refusal: Option<Errno>,
-    /// The closing alert is among what waits.
+    /// All that the other end said is sent, and under TLS the closing alert is next.
     pub is_closing: bool,
     /// It was told that nothing more comes.
     pub is_shut: bool,
