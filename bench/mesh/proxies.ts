@@ -65,7 +65,7 @@ export async function contestants(
   await writeCertificates(paths.folder);
   const absent: string[] = [];
   const found: Contestant[] = [];
-  const all = [MESH_PROXY, ...others.map((dist) => compiledAt(dist)), ...PEERS];
+  const all = [MESH_PROXY, ON_STREAMS, ...others.map((dist) => compiledAt(dist)), ...PEERS];
   for (const kind of all) {
     if (kind.binary !== undefined && !existsSync(kind.binary)) {
       absent.push(`${kind.name}: there is no ${kind.binary}; apt-get install haproxy libnginx-mod-stream stunnel4`);
@@ -114,6 +114,13 @@ const MESH_PROXY: Kind = {
   programs: async (addresses, paths, options) => meshProxy(paths.dist, addresses, paths, options),
 };
 
+/** The same on Node's streams, which is what a machine with Node alone has. */
+const ON_STREAMS: Kind = {
+  ...MESH_PROXY,
+  name: "mesh-proxy, streams",
+  programs: async (addresses, paths, options) => meshProxy(paths.dist, addresses, paths, options, "streams"),
+};
+
 /** Another build of this repository. */
 function compiledAt(dist: string): Kind {
   return { ...MESH_PROXY, name: dist, programs: async (...args) => meshProxy(dist, ...args) };
@@ -124,10 +131,11 @@ function meshProxy(
   { egress, ingress }: Addresses,
   { folder }: Paths,
   { isResuming }: Options,
+  engine = "native",
 ): [Program, Program] {
   const preload = isResuming ? [] : ["--import", join(import.meta.dirname, "without-sessions.ts")];
   const command = [process.execPath, ...preload, join(dist, "mesh-proxy/main.js")] as const;
-  const common = { CONTRAST_LOG_LEVEL: "warn", CONTRAST_LOG_FORMAT: "json" };
+  const common = { CONTRAST_LOG_LEVEL: "warn", CONTRAST_LOG_FORMAT: "json", CONTRAST_ENGINE: engine };
   // All connections of a run come from one address.
   const most = "100000";
   return [

@@ -21,6 +21,8 @@ export interface EngineSettings {
   readonly upstreamMs: number;
   readonly stalledMs: number;
   readonly hasAccessLog: boolean;
+  /** Only a measurement of full handshakes wants no sessions resumed (bench/mesh/without-sessions.ts). */
+  readonly resumes: boolean;
 }
 
 export interface EngineCredentials {

@@ -77,6 +77,7 @@ function settingsOf(limits: Limits, { descriptors, upstreamMs }: NativeOptions, 
     upstreamMs: upstreamMs ?? DEADLINE_MS,
     stalledMs: STALLED_MS,
     hasAccessLog,
+    resumes: true,
   };
 }
 

@@ -28,6 +28,8 @@ pub struct Settings {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub has_access_log: bool,
+    /// Whether sessions are resumed; only a measurement of full handshakes wants none.
+    pub resumes: bool,
 }
 
 /// Where a route listens: at an address, or with a socket that does so already.
@@ -75,6 +77,7 @@ impl Engine {
             limits: settings.limits,
             timeouts: settings.timeouts,
             has_access_log: settings.has_access_log,
+            resumes: settings.resumes,
             events: Ring::new(tell),
             inboxes,
             admission: Mutex::new(Admission::new(settings.limits)),
@@ -97,7 +100,7 @@ impl Engine {
 
     /// When it returns, new connections are made with it. An error changes nothing.
     pub fn set_credentials(&self, credentials: Credentials, allows_1_2: bool) -> Result<(), String> {
-        let trust = Trust::new(credentials, allows_1_2).map_err(|error| error.to_string())?;
+        let trust = Trust::new(credentials, allows_1_2, self.shared.resumes).map_err(|error| error.to_string())?;
         *self.shared.trust.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(trust));
         Ok(())
     }

@@ -17,6 +17,7 @@ pub struct Shared {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub has_access_log: bool,
+    pub resumes: bool,
     pub events: Ring,
     pub inboxes: Vec<Inbox>,
     pub admission: Mutex<Admission>,
@@ -66,16 +67,17 @@ pub struct Trust {
     pub server_only: ServerSide,
     credentials: Credentials,
     allows_1_2: bool,
+    resumes: bool,
     clients: RwLock<HashMap<u32, ClientSide>>,
 }
 
 impl Trust {
-    pub fn new(credentials: Credentials, allows_1_2: bool) -> Result<Self, Error> {
-        let mutual = ServerSide::new(&credentials, true, allows_1_2)?;
-        let server_only = ServerSide::new(&credentials, false, allows_1_2)?;
+    pub fn new(credentials: Credentials, allows_1_2: bool, resumes: bool) -> Result<Self, Error> {
+        let mutual = ServerSide::new(&credentials, true, allows_1_2, resumes)?;
+        let server_only = ServerSide::new(&credentials, false, allows_1_2, resumes)?;
         // An error is found now, not by the first connection.
-        ClientSide::new(&credentials, "", allows_1_2)?;
-        Ok(Self { mutual, server_only, credentials, allows_1_2, clients: RwLock::default() })
+        ClientSide::new(&credentials, "", allows_1_2, resumes)?;
+        Ok(Self { mutual, server_only, credentials, allows_1_2, resumes, clients: RwLock::default() })
     }
 
     pub fn client(&self, route: &Route) -> Result<ClientSide, Error> {
@@ -86,7 +88,7 @@ impl Trust {
         if let Some(client) = clients.get(&route.id) {
             return Ok(client.clone());
         }
-        let client = ClientSide::new(&self.credentials, &route.host, self.allows_1_2)?;
+        let client = ClientSide::new(&self.credentials, &route.host, self.allows_1_2, self.resumes)?;
         clients.insert(route.id, client.clone());
         Ok(client)
     }

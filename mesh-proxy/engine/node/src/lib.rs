@@ -32,6 +32,7 @@ pub struct EngineSettings {
     pub upstream_ms: f64,
     pub stalled_ms: f64,
     pub has_access_log: bool,
+    pub resumes: bool,
 }
 
 #[napi(object)]
@@ -107,6 +108,7 @@ pub fn create(settings: EngineSettings, on_events: Function<'_, (), ()>) -> Resu
                 stalled: millis(settings.stalled_ms),
             },
             has_access_log: settings.has_access_log,
+            resumes: settings.resumes,
         },
         Box::new(tell),
     );

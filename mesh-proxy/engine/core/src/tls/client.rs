@@ -27,7 +27,7 @@ pub struct ClientSide {
 
 impl ClientSide {
     /// `host` is what the rule names: a DNS name is sent to the upstream (RFC 6066 §3), an address never.
-    pub fn new(credentials: &Credentials, host: &str, allows_1_2: bool) -> Result<Self, Error> {
+    pub fn new(credentials: &Credentials, host: &str, allows_1_2: bool, resumes: bool) -> Result<Self, Error> {
         let provider = provider(&GROUPS);
         let signatures =
             WebPkiServerVerifier::builder_with_provider(credentials.roots.clone(), provider.clone()).build();
@@ -48,7 +48,7 @@ impl ClientSide {
         let resumption = Resumption::store(sessions).tls12_resumption(Tls12Resumption::Disabled);
         // Nobody says how long a ticket is, but what is in it.
         let own: usize = credentials.chain.iter().map(|certificate| certificate.len()).sum();
-        config.resumption = if own < LONGEST_TICKET { resumption } else { Resumption::disabled() };
+        config.resumption = if resumes && own < LONGEST_TICKET { resumption } else { Resumption::disabled() };
         let nobody = ServerName::IpAddress(IpAddr::V4(Ipv4Addr::UNSPECIFIED).into());
         let name = ServerName::try_from(host.trim_end_matches('.').to_owned()).unwrap_or(nobody);
         Ok(Self { config: Arc::new(config), name })

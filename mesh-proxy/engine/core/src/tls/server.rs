@@ -8,7 +8,7 @@ use crate::limits::{MOST_CERTIFICATES, MOST_HANDSHAKE};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, ServerConfig, SignatureScheme,
 };
@@ -24,7 +24,12 @@ pub struct ServerSide {
 impl ServerSide {
     /// A session is resumed only under the settings that it began under: the keys of its ticket (RFC 8446 §4.6.1, RFC 5077)
     /// are in no file, and are gone with them.
-    pub fn new(credentials: &Credentials, requires_certificate: bool, allows_1_2: bool) -> Result<Self, Error> {
+    pub fn new(
+        credentials: &Credentials,
+        requires_certificate: bool,
+        allows_1_2: bool,
+        resumes: bool,
+    ) -> Result<Self, Error> {
         let ticketer = Arc::new(ShortTickets(Ticketer::new()?));
         let by_group = GROUPS.iter().map(|&group| {
             let provider = provider(&[group]);
@@ -38,8 +43,11 @@ impl ServerSide {
                 builder.with_no_client_auth()
             };
             let mut config = builder.with_single_cert(credentials.chain.clone(), credentials.key.clone_key())?;
-            config.ticketer = ticketer.clone();
-            config.send_tls13_tickets = 1;
+            if resumes {
+                config.ticketer = ticketer.clone();
+            }
+            config.send_tls13_tickets = usize::from(resumes);
+            config.session_storage = Arc::new(NoServerSessionStorage {});
             config.require_ems = true;
             Ok(Arc::new(config))
         });
