@@ -7,21 +7,14 @@ import type { MeshProxyConfiguration } from "./configuration.ts";
 import { forConnections } from "./base/descriptors.ts";
 import { type Limits, limitsOf } from "./limits/limits.ts";
 import { MemoryWatch } from "./limits/memory-watch.ts";
-import {
-  type EngineName,
-  Metrics,
-  type Observed,
-  type RuleCounts,
-  RuleMetrics,
-  type Usage,
-} from "./observe/metrics.ts";
+import { type EngineName, Metrics, type Observed, RuleMetrics, type Usage } from "./observe/metrics.ts";
 import type { RoutePlan } from "./plan.ts";
 import type { MemoryOf } from "./limits/socket-memory.ts";
 
 /** What is seen of all connections, whichever engine serves them. */
 export interface Observation {
   readonly admission: Usage;
-  readonly metrics: Metrics<RuleCounts>;
+  readonly metrics: Metrics;
   readonly accessLog: AccessLog | undefined;
 }
 

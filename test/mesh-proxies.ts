@@ -12,6 +12,7 @@ import type { AccessEntry } from "../mesh-proxy/observe/access-log.ts";
 import { constraints, variables } from "../mesh-proxy/configuration.ts";
 import { LiveCredentials } from "../mesh-proxy/tls/live-credentials.ts";
 import type { Lookup } from "../mesh-proxy/upstream/names.ts";
+import type { EngineName } from "../mesh-proxy/observe/metrics.ts";
 import { startNative } from "../mesh-proxy/native/start.ts";
 import { plansOf } from "../mesh-proxy/plan.ts";
 import { startStreams } from "../mesh-proxy/start-streams.ts";
@@ -47,6 +48,8 @@ export interface ProxyOptions {
   readonly now?: () => Date;
   readonly lookup?: Lookup;
   readonly memoryInUse?: () => number | undefined;
+  /** In place of the one that the tests run through. */
+  readonly engine?: EngineName;
   /** Of the native engine, whose clock can't be moved. */
   readonly upstreamMs?: number;
 }
@@ -56,7 +59,13 @@ export async function startLiveProxy(
   mesh: Mesh,
   workload: Workload,
   environment: Readonly<Record<string, string>>,
-  { now = () => new Date(), lookup = lookupByNode, memoryInUse = () => undefined, upstreamMs }: ProxyOptions = {},
+  {
+    now = () => new Date(),
+    lookup = lookupByNode,
+    memoryInUse = () => undefined,
+    engine = ENGINE,
+    upstreamMs,
+  }: ProxyOptions = {},
 ): Promise<StartedProxy> {
   const configuration = readEnvironment(variables, environment, constraints);
   const folder = await writeTlsConfig(mesh, workload);
@@ -89,7 +98,7 @@ export async function startLiveProxy(
     clock: () => performance.now(),
     ...(upstreamMs === undefined ? {} : { upstreamMs }),
   };
-  const native = ENGINE === "native" ? startNative(configuration, options) : undefined;
+  const native = engine === "native" ? startNative(configuration, options) : undefined;
   const streams = native === undefined ? await startStreams(configuration, options) : undefined;
   const started = native ?? streams;
   if (started === undefined) throw new Error("one of the engines is started");

@@ -14,9 +14,9 @@ interface Addon {
   exports: { readonly create?: (settings: object, ...rest: unknown[]) => unknown };
 }
 
-const { dlopen } = process;
+const dlopen = process.dlopen.bind(process);
 process.dlopen = (addon: object, ...rest: [string]) => {
-  dlopen.call(process, addon, ...rest);
+  dlopen(addon, ...rest);
   const loaded = addon as Addon;
   const { create } = loaded.exports;
   if (create === undefined) return;

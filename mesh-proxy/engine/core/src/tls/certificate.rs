@@ -11,6 +11,9 @@ const GENERALIZED_TIME: u8 = 0x18;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 
+/// 2.5.29.15
+const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
+const BIT_STRING: u8 = 0x03;
 /// 2.5.29.17
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 /// 2.5.4.3
@@ -24,9 +27,30 @@ pub enum GeneralName<'a> {
     Address(&'a [u8]),
 }
 
+/// RFC 5280 §4.2.1.3, the first eight bits, the first of them highest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyUsages(u8);
+
+impl KeyUsages {
+    pub const DIGITAL_SIGNATURE: Self = Self(0x80);
+    pub const KEY_ENCIPHERMENT: Self = Self(0x20);
+    pub const KEY_AGREEMENT: Self = Self(0x08);
+    pub const CERT_SIGN: Self = Self(0x04);
+
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
 pub struct Certificate<'a> {
     pub not_after: SystemTime,
     pub common_name: Option<&'a [u8]>,
+    /// None: it names none, and may be used for all.
+    pub key_usages: Option<KeyUsages>,
     /// The content of the extension, if there is one.
     alt_names: Option<&'a [u8]>,
 }
@@ -43,13 +67,15 @@ impl<'a> Certificate<'a> {
         let _not_before = validity.next()?;
         let not_after = time(validity.next()?)?;
         let common_name = common_name(tbs.expect(SEQUENCE)?);
-        let mut alt_names = None;
+        let (mut alt_names, mut key_usages) = (None, None);
         for (tag, content) in tbs {
             if tag == EXTENSIONS {
-                alt_names = extension(Der(content).expect(SEQUENCE)?, SUBJECT_ALT_NAME);
+                let extensions = Der(content).expect(SEQUENCE)?;
+                alt_names = extension(extensions, SUBJECT_ALT_NAME);
+                key_usages = extension(extensions, KEY_USAGE).map(read_key_usages);
             }
         }
-        Some(Self { not_after, common_name, alt_names })
+        Some(Self { not_after, common_name, key_usages, alt_names })
     }
 
     pub fn names(&self) -> impl Iterator<Item = GeneralName<'a>> {
@@ -61,6 +87,12 @@ impl<'a> Certificate<'a> {
             _ => None,
         })
     }
+}
+
+/// What can't be read allows nothing.
+fn read_key_usages(content: &[u8]) -> KeyUsages {
+    let bits = Der(content).expect(BIT_STRING).unwrap_or_default();
+    KeyUsages(bits.get(1).copied().unwrap_or(0))
 }
 
 fn common_name(subject: &[u8]) -> Option<&[u8]> {

@@ -1,16 +1,17 @@
 //! The client's side of TLS, of one egress route.
 
 use super::certificate::Certificate;
+use super::chain::verify;
 use super::credentials::Credentials;
 use super::provider::{GROUPS, provider, versions};
-use super::server::{LONGEST_TICKET, require_short};
+use super::server::LONGEST_TICKET;
+use super::verdict::Peer;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue,
-    WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor,
+    WebPkiServerVerifier,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, NamedGroup, RootCertStore, SignatureScheme,
 };
@@ -74,9 +75,7 @@ impl ServerCertVerifier for AnyWorkload {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        require_short(intermediates)?;
-        let parsed = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, self.algorithms.all)?;
+        verify(end_entity, intermediates, &self.roots, now, self.algorithms.all, Peer::Upstream)?;
         let read = Certificate::read(end_entity).ok_or(CertificateError::BadEncoding)?;
         self.sessions.begin(read.not_after);
         Ok(ServerCertVerified::assertion())

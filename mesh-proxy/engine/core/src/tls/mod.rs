@@ -1,6 +1,7 @@
 //! TLS of the mesh: who is trusted, what is spoken, and the two sides of a connection. rustls makes handshakes and records.
 
 pub mod certificate;
+mod chain;
 pub mod channel;
 pub mod client;
 pub mod credentials;

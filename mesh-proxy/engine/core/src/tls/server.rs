@@ -1,17 +1,17 @@
 //! The server's side of TLS, for all routes: with a client certificate, or without.
 
+use super::chain::verify;
 use super::credentials::Credentials;
 use super::hello::Hello;
 use super::provider::{GROUPS, provider, versions};
-use super::verdict::TooManyCertificates;
-use crate::limits::{MOST_CERTIFICATES, MOST_HANDSHAKE};
+use super::verdict::Peer;
+use crate::limits::MOST_HANDSHAKE;
+use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, ServerConfig, SignatureScheme,
-};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
 use std::sync::Arc;
 
 /// rustls takes the group that the client likes best; the mesh takes its own best one, also where the client has to be asked
@@ -36,9 +36,11 @@ impl ServerSide {
             let builder =
                 ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions(allows_1_2))?;
             let builder = if requires_certificate {
-                let verifier = WebPkiClientVerifier::builder_with_provider(credentials.roots.clone(), provider).build();
-                let verifier = verifier.map_err(|error| Error::General(error.to_string()))?;
-                builder.with_client_cert_verifier(Arc::new(Bounded(verifier)))
+                let roots = credentials.roots.clone();
+                let signatures = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
+                let signatures = signatures.map_err(|error| Error::General(error.to_string()))?;
+                let algorithms = provider.signature_verification_algorithms;
+                builder.with_client_cert_verifier(Arc::new(AnyWorkload { roots, algorithms, signatures }))
             } else {
                 builder.with_no_client_auth()
             };
@@ -108,20 +110,17 @@ impl ProducesTickets for ShortTickets {
     }
 }
 
-/// Refuses long chains before a signature of theirs is checked.
+/// Any workload of the mesh. Signatures of the handshake are webpki's matter.
 #[derive(Debug)]
-struct Bounded(Arc<dyn ClientCertVerifier>);
-
-pub fn require_short(intermediates: &[CertificateDer<'_>]) -> Result<(), Error> {
-    if intermediates.len() < MOST_CERTIFICATES {
-        return Ok(());
-    }
-    Err(CertificateError::Other(OtherError(Arc::new(TooManyCertificates))).into())
+struct AnyWorkload {
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+    signatures: Arc<dyn ClientCertVerifier>,
 }
 
-impl ClientCertVerifier for Bounded {
+impl ClientCertVerifier for AnyWorkload {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        self.signatures.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -130,8 +129,8 @@ impl ClientCertVerifier for Bounded {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        require_short(intermediates)?;
-        self.0.verify_client_cert(end_entity, intermediates, now)
+        verify(end_entity, intermediates, &self.roots, now, self.algorithms.all, Peer::Client)?;
+        Ok(ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -140,7 +139,7 @@ impl ClientCertVerifier for Bounded {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, signed)
+        self.signatures.verify_tls12_signature(message, cert, signed)
     }
 
     fn verify_tls13_signature(
@@ -149,11 +148,11 @@ impl ClientCertVerifier for Bounded {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, signed)
+        self.signatures.verify_tls13_signature(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.signatures.supported_verify_schemes()
     }
 }
 

@@ -5,7 +5,7 @@ use rustls::{CertificateError, Error};
 use std::borrow::Cow;
 
 /// Whose certificate it was.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Client,
     Upstream,
