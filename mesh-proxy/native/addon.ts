@@ -137,7 +137,7 @@ export interface NativeEngine {
   /** Accepts no more connections of a route; those that it has go on. */
   stop(route: number): void;
   resetAll(): void;
-  /** Resets connections for which the kernel holds so many bytes or more. */
+  /** Resets connections for which the kernel holds so many bytes together, the heaviest of the heaviest source first. */
   shed(bytes: number): void;
   takeEvents(): readonly EngineEvent[];
   /** By the numbers of the rules. */

@@ -1,8 +1,8 @@
 import type { NativeEngine } from "./addon.ts";
 
 /**
- * Looks at the memory that is in use, where the kernel counts the buffers of sockets in, and has connections reset before there
- * is none left: those for which the kernel holds most, at each look those with half as much.
+ * Looks at the memory that is in use, where the kernel counts the buffers of sockets in, and has the engine reset connections
+ * before there is none left (mesh-proxy/limits/memory-watch.ts does the same on streams).
  */
 export interface MemoryOptions {
   readonly engine: NativeEngine;
@@ -17,24 +17,16 @@ const SHARE = 7 / 8;
 
 const INTERVAL_MS = 100;
 
-/** Where it begins, and where there is no use in resetting a connection. */
-const MOST = 4 * 2 ** 20;
-const LEAST = 64 * 1024;
-
 export function shedWhileScarce({ engine, inUse, limit }: MemoryOptions): void {
   if (inUse() === undefined) return;
-  let bytes = MOST;
   const timer = setInterval(() => {
-    if ((inUse() ?? 0) <= limit * SHARE) {
-      bytes = MOST;
-      return;
-    }
+    const excess = (inUse() ?? 0) - limit * SHARE;
+    if (excess <= 0) return;
     try {
-      engine.shed(bytes);
+      engine.shed(excess);
     } catch {
       // It has ended.
       clearInterval(timer);
     }
-    bytes = Math.max(LEAST, bytes / 2);
   }, INTERVAL_MS).unref();
 }

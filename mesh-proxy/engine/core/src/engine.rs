@@ -23,6 +23,18 @@ use std::thread::{Builder, JoinHandle};
 /// Each thread has little on its stack: buffers are on the heap.
 const STACK: usize = 512 * 1024;
 
+/// A thread that died would leave its connections and its part of the limits lost: a panic ends the process, also where it is
+/// not built with `panic = "abort"`. The message is on standard error by then.
+struct EndsProcess;
+
+impl Drop for EndsProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 pub struct Settings {
     pub threads: u16,
     pub limits: Limits,
@@ -83,6 +95,7 @@ impl Engine {
             admission: Mutex::new(Admission::new(settings.limits)),
             trust: RwLock::default(),
             rules: RwLock::default(),
+            weighing: Mutex::default(),
         });
         let engine = Self {
             shared: shared.clone(),
@@ -92,7 +105,10 @@ impl Engine {
         };
         for number in 0..settings.threads {
             let worker = Worker::new(number, shared.clone())?;
-            let thread = Builder::new().name(format!("engine-{number}")).stack_size(STACK).spawn(|| worker.run())?;
+            let thread = Builder::new().name(format!("engine-{number}")).stack_size(STACK).spawn(|| {
+                let _guard = EndsProcess;
+                worker.run();
+            })?;
             engine.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(engine)
@@ -144,9 +160,13 @@ impl Engine {
         self.shared.tell_all(|| Command::AbortAll);
     }
 
-    /// Resets connections for which the kernel holds so many bytes or more.
-    pub fn shed(&self, bytes: u64) {
-        self.shared.tell_all(|| Command::Shed(bytes));
+    /// Resets connections for which the kernel holds so many bytes together: the heaviest of the heaviest source first.
+    pub fn shed(&self, excess: u64) {
+        let mut weighing = self.shared.weighing.lock().unwrap_or_else(PoisonError::into_inner);
+        if weighing.begin(excess, self.shared.inboxes.len()) {
+            drop(weighing);
+            self.shared.tell_all(|| Command::Weigh);
+        }
     }
 
     pub fn take_events(&self) -> Batch {

@@ -31,8 +31,8 @@ pub enum Command {
     /// It has to go, and why.
     Abort(ConnectionId, Code),
     AbortAll,
-    /// Resets connections for which the kernel holds so many bytes or more.
-    Shed(u64),
+    /// Tells what the kernel holds for each connection.
+    Weigh,
     Exit,
 }
 

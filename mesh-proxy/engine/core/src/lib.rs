@@ -14,6 +14,7 @@ mod net;
 mod pair;
 pub mod route;
 mod shared;
+mod shed;
 mod source;
 mod tls;
 mod worker;

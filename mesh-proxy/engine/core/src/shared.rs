@@ -6,6 +6,7 @@ use crate::event::Ring;
 use crate::inbox::{Command, ConnectionId, Inbox};
 use crate::limits::{Limits, Timeouts};
 use crate::route::{Route, Rules};
+use crate::shed::Weighing;
 use crate::tls::client::ClientSide;
 use crate::tls::credentials::Credentials;
 use crate::tls::server::ServerSide;
@@ -23,6 +24,7 @@ pub struct Shared {
     pub admission: Mutex<Admission>,
     pub trust: RwLock<Option<Arc<Trust>>>,
     pub rules: RwLock<Rules>,
+    pub weighing: Mutex<Weighing>,
 }
 
 impl Shared {

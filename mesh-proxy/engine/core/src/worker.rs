@@ -8,6 +8,7 @@ use crate::net::socket::{Socket, tune};
 use crate::pair::{Buffers, Context, Next, Pair, token};
 use crate::route::{Route, Target};
 use crate::shared::Shared;
+use crate::shed::Weight;
 use crate::source::Source;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -15,7 +16,7 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 const INBOX: u64 = u64::MAX;
@@ -140,24 +141,32 @@ impl Worker {
                     }
                 }),
                 Command::Abort(id, code) => self.with(id, |pair, _| pair.abort(Fault::new(code))),
-                Command::AbortAll => self.abort_where(Code::ConnectionBroken, |_| true),
-                Command::Shed(bytes) => {
-                    self.abort_where(Code::TooManyBytesWaiting, |pair| pair.kernel_memory() >= bytes)
-                }
+                Command::AbortAll => self.abort_all(),
+                Command::Weigh => self.weigh(),
                 Command::Exit => return false,
             }
         }
         true
     }
 
-    fn abort_where(&mut self, code: Code, is_meant: impl Fn(&Pair) -> bool) {
+    fn abort_all(&mut self) {
         for index in 0..self.pairs.len() {
-            if let Some(pair) = &mut self.pairs[index]
-                && is_meant(pair)
-            {
-                pair.abort(Fault::new(code));
+            if let Some(pair) = &mut self.pairs[index] {
+                pair.abort(Fault::new(Code::ConnectionBroken));
                 self.drive(index as u32);
             }
+        }
+    }
+
+    fn weigh(&self) {
+        let weights = self.pairs.iter().flatten().map(|pair| Weight {
+            id: pair.id,
+            source: pair.held_for(),
+            bytes: pair.kernel_memory(),
+        });
+        let victims = self.shared.weighing.lock().unwrap_or_else(PoisonError::into_inner).add(weights);
+        for id in victims {
+            self.shared.tell(id, Command::Abort(id, Code::TooManyBytesWaiting));
         }
     }
 

@@ -159,7 +159,7 @@ impl NativeEngine {
         Ok(())
     }
 
-    /// Resets connections for which the kernel holds so many bytes or more.
+    /// Resets connections for which the kernel holds so many bytes together.
     #[napi]
     pub fn shed(&self, bytes: f64) -> Result<()> {
         self.running()?.shed(bytes as u64);

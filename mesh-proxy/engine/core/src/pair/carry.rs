@@ -90,8 +90,11 @@ impl Pair {
             Ok(Some(0)) if self.tls_end() == Some(from) => self.broke(from, Break::Cut, context),
             Ok(Some(0)) => self.over(from, context),
             Ok(Some(length)) => {
-                self.ends[from].is_bulk = length >= most.min(MOST_PLAIN);
+                let before = self.ends[from].carried;
                 self.pass_on(from, kept + length, context);
+                // Records of a few bytes cost more than those that are full: less of them is read in one turn.
+                let is_full = (self.ends[from].carried - before) as usize >= length / 2;
+                self.ends[from].is_bulk = is_full && length >= most.min(MOST_PLAIN);
             }
             Err(error) => self.broke(from, Break::System(error), context),
         }

@@ -17,7 +17,7 @@ use crate::net::socket::Socket;
 use crate::route::Route;
 use crate::shared::Shared;
 use crate::source::Source;
-use crate::tls::channel::{Channel, MOST_PLAIN, MOST_RECORD, sealed};
+use crate::tls::channel::{Channel, MOST_KEPT, MOST_PLAIN, sealed};
 use crate::tls::facts::Facts;
 use end::End as Side;
 use leaving::Leaving;
@@ -43,7 +43,7 @@ pub const BULK: usize = 15 * MOST_PLAIN;
 impl Buffers {
     pub fn new() -> Self {
         Self {
-            incoming: vec![0; BULK + 2 * MOST_RECORD].into(),
+            incoming: vec![0; BULK + MOST_KEPT].into(),
             outgoing: vec![0; sealed(BULK)].into(),
             plain: Vec::new(),
             control: Vec::new(),
@@ -289,7 +289,7 @@ impl Pair {
     }
 
     /// Whose bytes they are: of egress, everything is the application's, and the upstream is who does not take it.
-    fn held_for(&self) -> Source {
+    pub fn held_for(&self) -> Source {
         if self.route.is_egress { Source::Route(self.route.id) } else { self.source }
     }
 

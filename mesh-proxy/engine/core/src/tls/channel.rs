@@ -15,6 +15,10 @@ const MOST_OVERHEAD: usize = 5 + 8 + 16 + 1;
 /// RFC 5246 §6.2.3, which allows more than RFC 8446 §5.2.
 pub const MOST_RECORD: usize = 5 + MOST_PLAIN + 2048;
 
+/// The beginning of a record, and of a message of the handshake in the records before it: a ticket takes less. Whoever sends a
+/// message of the longest kind in pieces of one byte would have a megabyte kept.
+pub const MOST_KEPT: usize = 2 * MOST_RECORD;
+
 /// Room that sealing so many bytes may take.
 pub const fn sealed(plain: usize) -> usize {
     plain + plain.div_ceil(MOST_PLAIN) * MOST_OVERHEAD
@@ -87,6 +91,9 @@ impl Channel {
                 }
             }
         };
+        if incoming.len() - at > MOST_KEPT {
+            return Err(Error::General("a message in too many pieces".into()));
+        }
         if at < incoming.len() && state != State::Ended {
             self.partial = incoming[at..].to_vec();
         }
