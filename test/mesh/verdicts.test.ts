@@ -3,7 +3,7 @@ import { ExtendedKeyUsage, KeyUsageFlags } from "@peculiar/x509";
 import { asyncProperty, assert, boolean, constantFrom, integer, option, record, subarray } from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { engineFile } from "../../mesh-proxy/native/addon.ts";
-import { authority, issue, keyOf, pem, type Shape } from "./verdicts/authority.ts";
+import { authority, issue, keyOf, pem } from "./verdicts/authority.ts";
 import { judge, type Judge } from "./verdicts/engines.ts";
 import { type Authorities, createAuthorities, KINDS, meshOf } from "./verdicts/kinds.ts";
 
@@ -94,8 +94,8 @@ describe.skipIf(NO_ENGINE !== "")(`both engines${NO_ENGINE}`, () => {
     const made = asyncProperty(chain, constantFrom("client", "upstream"), async (of, side) => {
       const { meshCa, impostor, intermediate } = authorities;
       const top = of.isByImpostor ? impostor : meshCa;
-      const ca = of.ca === null ? undefined : await authority(top, { ...(of.ca as Shape), subject: "CN=below" });
-      const leaf = await issue(ca ?? top, of.leaf as Shape);
+      const ca = of.ca === null ? undefined : await authority(top, { ...of.ca, subject: "CN=below" });
+      const leaf = await issue(ca ?? top, of.leaf);
       const rest = [...(ca === undefined || of.withoutCa ? [] : [ca]), ...(of.withIntermediate ? [intermediate] : [])];
       const certChain = pem(leaf.certificate, ...rest.map(({ certificate }) => certificate));
       const peer = { certChain, key: keyOf(leaf) };

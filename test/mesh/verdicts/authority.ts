@@ -1,8 +1,9 @@
+import type {
+  Extension} from "@peculiar/x509";
 import {
   BasicConstraintsExtension,
   ExtendedKeyUsage,
   ExtendedKeyUsageExtension,
-  Extension,
   type JsonGeneralName,
   KeyUsageFlags,
   KeyUsagesExtension,
