@@ -26,6 +26,7 @@ const SLOW = [
   "coordinator/damage.test.ts",
   "demo/apps/programs.test.ts",
   "fuzz/fuzz.test.ts",
+  "images/guest/{check-program,check,make}.test.ts",
   "kubernetes/resource-file.test.ts",
   "policy/single-changes.test.ts",
   "mesh-proxy/**/{access-log,admin,churn,close-notify,egress,ingress,limits}.test.ts",

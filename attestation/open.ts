@@ -1,6 +1,7 @@
 import type { Configuration, Constraint } from "../runtime/environment.ts";
-import { oneOf, onlyIfOne, path } from "../runtime/variables.ts";
+import { loopbackAddress, oneOf, onlyIfOne, path } from "../runtime/variables.ts";
 import type { Network } from "./endorsements/fetch.ts";
+import type { CocoApi } from "./collect/coco/api.ts";
 import { openHardwareAttester } from "./collect/detect.ts";
 import type { Attester } from "./evidence.ts";
 import { openSimulatedAttester } from "./simulated/attester.ts";
@@ -8,9 +9,13 @@ import { TEE_KINDS } from "./tees.ts";
 
 /** The variables by which a program finds its TEE (docs/design.md §2), and what has to hold between them. */
 export const teeVariables = {
-  CONTRAST_TEE: oneOf(["auto", ...TEE_KINDS, "simulated"], "auto", "the TEE of this VM"),
+  CONTRAST_TEE: oneOf(["auto", ...TEE_KINDS, "coco", "simulated"], "auto", "the TEE of this VM, or coco"),
   CONTRAST_SEV_GUEST_DEVICE: path("/dev/sev-guest", "the device of SEV-SNP, for kernels without configfs-tsm"),
   CONTRAST_TSM_REPORT_DIR: path("/sys/kernel/config/tsm/report", "configfs-tsm's folder for reports"),
+  CONTRAST_ATTESTATION_API: loopbackAddress(
+    "127.0.0.1:8006",
+    "the attestation API of CoCo's guest components, which is on loopback",
+  ),
   CONTRAST_SIMULATED_TEE_DIR: path(undefined, "keys and identity of the software TEE"),
   CONTRAST_ALLOW_INSECURE: onlyIfOne("1 allows the software TEE, which proves nothing"),
 } as const;
@@ -45,9 +50,13 @@ export function insecureReason({ CONTRAST_TEE: tee }: TeeConfiguration): string 
   return tee === "simulated" ? "software TEE" : undefined;
 }
 
+/** As programs reach the API that nobody else in their pod could use: the Coordinator's has no application. */
+const unguarded: CocoApi["through"] = (use) => use(undefined);
+
 /**
  * @param network what the collection from hardware waits with while the TEE is busy, and asks Azure's host with
- * @throws EvidenceError `tee_unavailable`
+ * @param through how CoCo's attestation API is reached
+ * @throws EvidenceError `tee_unavailable`, and what `through` throws
  */
 export async function openAttester(
   {
@@ -55,10 +64,13 @@ export async function openAttester(
     CONTRAST_SIMULATED_TEE_DIR: directory,
     CONTRAST_SEV_GUEST_DEVICE: sevGuestDevice,
     CONTRAST_TSM_REPORT_DIR: tsmReportDir,
+    CONTRAST_ATTESTATION_API: address,
   }: TeeConfiguration,
   network: Network,
+  through: CocoApi["through"] = unguarded,
 ): Promise<Attester> {
-  if (tee !== "simulated") return openHardwareAttester(tee, { tsmReportDir, sevGuestDevice }, network);
+  const cocoApi = { address, through };
+  if (tee !== "simulated") return openHardwareAttester(tee, { tsmReportDir, sevGuestDevice, cocoApi }, network);
   // The constraints above saw to it that there is one.
   return openSimulatedAttester(directory ?? "");
 }

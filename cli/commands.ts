@@ -1,10 +1,13 @@
 import { Command, CommanderError, Option } from "commander";
 import { EXIT } from "../runtime/exit.ts";
 import type { Context } from "./context.ts";
+import { addCollateralProxyCommand } from "./collateral-proxy/command.ts";
 import { addCompletionCommand } from "./completion/command.ts";
 import { addEvidenceCommand } from "./evidence/command.ts";
 import { addGenerateCommand } from "./generate/command.ts";
 import { addHelpCommand } from "./help.ts";
+import { addManifestCommand } from "./manifest/command.ts";
+import { addMeasureCommand } from "./measure/command.ts";
 import { addRecoverCommand } from "./recover/command.ts";
 import { addSetCommand } from "./set/command.ts";
 import { addSignCommand } from "./sign/command.ts";
@@ -27,7 +30,8 @@ const AFTER = `
 Sources of options, in order of precedence:
   the flag                   --coordinator host:1313
   the environment            CONTRAST_COORDINATOR=host:1313; 1 or 0 if an option
-                             has no value. Not for the options of \`evidence\`
+                             has no value. Not for the options of \`evidence\`,
+                             \`measure\` and \`manifest\`
   contrast.toml              in the workspace: coordinator = "host:1313";
                              options below [set] are for that command only
 
@@ -90,6 +94,9 @@ export function commandTree(
   addVerifyCommand(program, context);
   addRecoverCommand(program, context);
   addEvidenceCommand(program, context, exit);
+  addMeasureCommand(program, context);
+  addManifestCommand(program, context);
+  addCollateralProxyCommand(program, context);
   addCompletionCommand(program, context);
   addHelpCommand(program);
   for (const command of [program, ...program.commands.flatMap((command) => [command, ...command.commands])]) {

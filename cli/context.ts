@@ -1,4 +1,5 @@
 import type { Clock } from "../attestation/clock.ts";
+import type { Network } from "../attestation/endorsements/fetch.ts";
 import type { ChipVendors } from "../attestation/endorsements/vendors.ts";
 import { CodedError } from "../runtime/errors.ts";
 import { printable, printableLines } from "./print.ts";
@@ -15,6 +16,8 @@ export interface Context {
   readonly now: () => Date;
   /** For whatever is decided by time. */
   readonly clock: Clock;
+  /** For a command that talks to others than Coordinator, vendors and registries. */
+  readonly network: Network;
   /** Who is asked for what the sender of evidence lacked. */
   readonly vendors: ChipVendors;
   /** What the registries of these images, or with `offline` the cache, say about them. */

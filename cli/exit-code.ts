@@ -4,6 +4,7 @@ import { EndorsementError } from "../attestation/endorsements/error.ts";
 import { ChannelError, RemoteError } from "../channel/error.ts";
 import { ManifestError } from "../manifest/error.ts";
 import { HistoryError } from "../manifest/history.ts";
+import { MeasurementError } from "../measurement/error.ts";
 import { ConfigurationError } from "../runtime/environment.ts";
 import { CodedError } from "../runtime/errors.ts";
 import { EXIT } from "../runtime/exit.ts";
@@ -17,7 +18,7 @@ export function exitCodeOf(error: unknown): number {
   if (error instanceof RemoteError) return outcomeOf(error.code)?.exit ?? EXIT.refused;
   if (error instanceof EvidenceError || error instanceof HistoryError) return EXIT.refused;
   if (error instanceof ManifestError || error instanceof ResourceError) return EXIT.usage;
-  if (error instanceof ConfigurationError) return EXIT.usage;
+  if (error instanceof ConfigurationError || error instanceof MeasurementError) return EXIT.usage;
   if (error instanceof EndorsementError) return error.code === "vendor_unreachable" ? EXIT.unreachable : EXIT.failed;
   if (error instanceof CliError) return CLI_EXIT[error.code];
   if (error instanceof CodedError) return outcomeOf(error.code)?.exit ?? EXIT.failed;

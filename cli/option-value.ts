@@ -6,7 +6,19 @@ export type ValueKind =
   "none" | "choice" | "file" | "directory" | "text";
 
 const FILES = new Set(["file", "report", "cert", "auxblob", "pem", "der", "quote", "json"]);
-const TEXTS = new Set(["host:port", "hex", "name", "number", "time", "group/Kind=path"]);
+const TEXTS = new Set([
+  "host:port",
+  "hex",
+  "name",
+  "number",
+  "text",
+  "time",
+  "group/Kind=path",
+  "url",
+  "host=url",
+  "from=to",
+  "hosts",
+]);
 
 export function valueKind(option: Option): ValueKind {
   const placeholder = placeholderOf(option);
@@ -19,7 +31,7 @@ export function valueKind(option: Option): ValueKind {
 }
 
 export function placeholderOf(option: Option): string | undefined {
-  return /<(.+)>/.exec(option.flags)?.[1];
+  return /<(.+?)(?:\.\.\.)?>/.exec(option.flags)?.[1];
 }
 
 /** Those whose values may come from elsewhere than a flag. */

@@ -1,4 +1,6 @@
 import { InvalidArgumentError, Option } from "commander";
+import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
+import { Malformed } from "../runtime/environment.ts";
 import { parsePort } from "../runtime/variables.ts";
 
 /** The options that several commands have, and the parsers of their values. */
@@ -12,6 +14,21 @@ export const coordinatorOption = (): Option =>
 
 export const manifestOption = (): Option =>
   new Option("-m, --manifest <file>", "the manifest (default: manifest.json of the workspace)");
+
+/** CONTRAST_COLLATERAL_PROXY stands in for it. */
+export const collateralProxyOption = (): Option =>
+  new Option("--collateral-proxy <url>", "base URL that replaces AMD KDS and Intel PCS").argParser(parseBaseUrl);
+
+/** @returns the text @throws InvalidArgumentError where nothing can be put behind it */
+export function parseBaseUrl(text: string): string {
+  try {
+    endorsementVariables.CONTRAST_COLLATERAL_PROXY.parse(text);
+    return text;
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    throw new InvalidArgumentError(`Want ${error.faults[0]?.want}.`);
+  }
+}
 
 /** For an option that may stand several times. A list that no flag has begun is frozen, and replaced. */
 export function collect(value: string, before: readonly string[] = []): readonly string[] {

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CommanderError } from "commander";
 import { Clock } from "../attestation/clock.ts";
+import type { Network } from "../attestation/endorsements/fetch.ts";
 import type { ChipVendors } from "../attestation/endorsements/vendors.ts";
 import { buildTime } from "../runtime/build-time.ts";
 import { describeError } from "../runtime/errors.ts";
@@ -16,6 +17,7 @@ import type { Resolution } from "../registry/resolve.ts";
 /** The command line: reads it, runs one command, maps what it throws to an exit code. Heavy parts load when needed. */
 
 const now = (): Date => new Date();
+const network: Network = { fetch, now, random: Math.random, sleep };
 const talk = new Console({ stdout: process.stdout, stderr: process.stderr, environment: process.env, now });
 
 for (const stream of [process.stdout, process.stderr]) {
@@ -44,6 +46,11 @@ const program = commandTree(
   (text) => talk.say(printableLines(text)),
 );
 let origins = (): string[] => [];
+/** Of the command that runs. */
+let collateralProxy: string | undefined;
+program.hook("preAction", (_, command) => {
+  collateralProxy = command.opts<{ readonly collateralProxy?: string }>().collateralProxy;
+});
 program.hook("preSubcommand", async (_, command) => {
   if (program.args.includes("--help") || ["help", "completion"].includes(command.name())) return;
   const { applySettings } = await import("./settings.ts");
@@ -92,6 +99,7 @@ function context(): Context {
     insecure: options.insecure === true,
     now,
     clock: new Clock({ now, built: buildTime }),
+    network,
     vendors: vendors({ workspace, warn, progress }),
     resolveImages: (references, offline) => resolveImages(references, offline, { warn, progress }),
     input: () => process.stdin,
@@ -115,9 +123,13 @@ function vendors({ workspace, warn, progress }: Pick<Context, "workspace" | "war
       ],
     );
     const cache = new EndorsementCache({
-      network: { fetch, now, random: Math.random, sleep },
+      network,
       directory: join(workspace, ".endorsements"),
-      proxy: readEnvironment(endorsementVariables, process.env).CONTRAST_COLLATERAL_PROXY,
+      // Commands without the option read the variable.
+      proxy:
+        collateralProxy === undefined
+          ? readEnvironment(endorsementVariables, process.env).CONTRAST_COLLATERAL_PROXY
+          : endorsementVariables.CONTRAST_COLLATERAL_PROXY.parse(collateralProxy),
       onWarning: (message, url, error) => warn(`warning: ${message} (${url.href}): ${describeError(error)}`),
     });
     return vendorsThrough(cache);

@@ -11,8 +11,8 @@ import { requireWorkspace } from "./workspace/workspace.ts";
  * the program have been read, and those of the command have not: they will overwrite what is set here.
  */
 
-/** Their own options are flags alone: what softens a verdict on evidence has to stand in the command. */
-const FLAGS_ALONE = new Set(["evidence", "completion", "help"]);
+/** Their own options are flags alone: what softens a verdict, and what is measured, has to stand in the command. */
+const FLAGS_ALONE = new Set(["evidence", "measure", "manifest", "completion", "help"]);
 
 /** The commands whose options the environment and the file may set. */
 export function configurableCommands(program: Command): Command[] {
@@ -54,7 +54,7 @@ export async function applySettings(
   const commands = configurableCommands(program);
   const own = commands.includes(command) ? [program, command] : [program];
   const applied: { owner: Command; option: Option; from: string; source: string }[] = [];
-  const variables = readEnvironment({ ...optionVariables(own), ...endorsementVariables }, environment);
+  const variables = readEnvironment({ ...endorsementVariables, ...optionVariables(own) }, environment);
   const sourceOf = (owner: Command, option: Option): string | undefined =>
     owner.getOptionValueSource(option.attributeName());
   const apply = (

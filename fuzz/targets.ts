@@ -5,8 +5,11 @@ import { ClientHelloSchema, ServerHelloSchema } from "../api/channel_pb.ts";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { parseCertificateTable } from "../attestation/collect/certificate-table.ts";
 import { CERTIFICATE_GUIDS, encodeCertificateTable } from "../attestation/collect/test-certificate-table.ts";
+import { readCocoEvidence } from "../attestation/collect/coco/evidence-json.ts";
+import { cocoSnpJson, legacyCocoSnpJson } from "../attestation/collect/coco/test-coco-api.ts";
 import { parseRevocationList } from "../attestation/crl.ts";
 import { EvidenceError } from "../attestation/error.ts";
+import type { SnpEvidence } from "../attestation/evidence.ts";
 import { parsePemCertificates } from "../attestation/pem.ts";
 import { parseEndorsement } from "../attestation/snp/certificate.ts";
 import { encodeSnpReport, parseSnpReport } from "../attestation/snp/report.ts";
@@ -20,15 +23,33 @@ import { ChannelError } from "../channel/error.ts";
 import { fromWire, toWire } from "../channel/evidence-wire.ts";
 import { readMessage } from "../channel/framing.ts";
 import { ManifestError } from "../manifest/error.ts";
+import { encodeGuestPull, type GuestPull, readGuestPull } from "../manifest/guest-pull.ts";
 import { encodeInitdata, fromAnnotation, regoOf, toAnnotation } from "../manifest/initdata.ts";
 import { parseJson } from "../manifest/json.ts";
 import { parseManifest } from "../manifest/manifest.ts";
 import { encodeTransition, parseTransition } from "../manifest/transition.ts";
 import { parseEgressRules, printEgressRules } from "../mesh-rules/egress-rules.ts";
 import { parseIngressRules, printIngressRules } from "../mesh-rules/ingress-rules.ts";
+import { MeasurementError } from "../measurement/error.ts";
+import { parseSnpFirmware } from "../measurement/snp/firmware.ts";
+import { measureSnp } from "../measurement/snp/measure.ts";
+import { authenticodeDigest } from "../measurement/tdx/authenticode.ts";
+import { parseEventLog } from "../measurement/tdx/event-log.ts";
+import { parseTdxFirmware } from "../measurement/tdx/firmware.ts";
+import { mrTd } from "../measurement/tdx/mrtd.ts";
+import { knownConfigurationEvents } from "../measurement/tdx/td-hob.ts";
+import { makeEventLog } from "../measurement/tdx/test-event-log.ts";
+import { INTEL_TDX, makeFirmware, makeKernel } from "../measurement/test-firmware.ts";
 import { Malformed } from "../runtime/environment.ts";
 import { requireEqual, type Target } from "./campaign.ts";
 import { MANIFEST } from "./manifest-seed.ts";
+
+const GUEST_PULL: GuestPull = {
+  rootCertificates: [`-----BEGIN CERTIFICATE-----\n${"QUJD".repeat(16)}\n-----END CERTIFICATE-----\n`],
+  httpsProxy: "http://proxy.example:3128",
+  noProxy: "10.0.0.0/8,.local",
+  mirrors: [{ registry: "docker.io", mirror: "mirror.example:5000/docker" }],
+};
 
 /** Every parser of bytes that others choose, and what it promises beside its refusals. The seeds come of fake vendors. */
 export async function parserTargets(): Promise<readonly Target[]> {
@@ -63,6 +84,11 @@ export async function parserTargets(): Promise<readonly Target[]> {
     ),
     evidence("revocation list", [rootCrl, pckCrl], parseRevocationList),
     evidence("certificate table", [encodeCertificateTable(table), encodeCertificateTable([])], parseCertificateTable),
+    evidence("answer of CoCo's attestation agent", cocoAnswers(machines, platforms), (input) => {
+      const answer = readCocoEvidence(input);
+      // Whoever reads the bytes next refuses what is none, and nothing else happens.
+      refusedOr(() => (answer.kind === "snp" ? parseSnpReport(answer.report) : parseTdxQuote(answer.quote)));
+    }),
     evidence("PEM", chains, (input) => parsePemCertificates(input, "file")),
     { name: "manifest", seeds: [Buffer.from(JSON.stringify(MANIFEST))], refusals: [ManifestError], run: parseManifest },
     {
@@ -79,6 +105,15 @@ export async function parserTargets(): Promise<readonly Target[]> {
       run: (input) => {
         const rego = regoOf(input);
         requireEqual("the policy changes when it is encoded", regoOf(encodeInitdata(rego)), rego);
+      },
+    },
+    {
+      name: "configuration of a guest's image pull",
+      seeds: [Buffer.from(encodeGuestPull(GUEST_PULL) ?? "")],
+      refusals: [ManifestError],
+      run: (input) => {
+        const text = input.toString("utf8");
+        requireEqual("is written in another way", encodeGuestPull(readGuestPull(text)), text);
       },
     },
     {
@@ -104,6 +139,47 @@ export async function parserTargets(): Promise<readonly Target[]> {
         const rules = parseIngressRules(input.toString("utf8"));
         requireEqual("reads as other rules once printed", parseIngressRules(printIngressRules(rules)), rules);
       },
+    },
+    {
+      name: "firmware for SNP",
+      seeds: [makeFirmware(), makeFirmware({ size: 4096, snp: [{ address: 0x1000, size: 0x2000, type: 1 }] })],
+      refusals: [MeasurementError],
+      run: (input) => {
+        const boot = { kernel: makeKernel(), initrd: undefined, commandLine: "panic=1" };
+        const firmware = parseSnpFirmware(input);
+        const pages = firmware.sections.reduce((sum, { size }) => sum + size / 4096, 0);
+        // Each takes a hash: what the metadata may ask for at most takes its time.
+        if (pages > 2000) return;
+        for (const measured of measureSnp(firmware, boot, { signature: 1, features: 1n }, [1, 2]).values()) {
+          requireEqual("is no digest", measured.length, 48);
+        }
+      },
+    },
+    {
+      name: "firmware for TDX",
+      seeds: [makeFirmware({ tdx: INTEL_TDX }), makeFirmware({ size: 4096, tdx: INTEL_TDX.slice(2) })],
+      refusals: [MeasurementError],
+      run: (input) => {
+        const sections = parseTdxFirmware(input);
+        knownConfigurationEvents(sections, 4096);
+        if (sections.reduce((sum, { size }) => sum + size / 4096, 0) <= 2000) mrTd(sections);
+      },
+    },
+    {
+      name: "kernel",
+      seeds: [makeKernel(), makeKernel({ extra: Buffer.from("extra"), certificates: 64 })],
+      refusals: [MeasurementError],
+      run: authenticodeDigest,
+    },
+    {
+      name: "event log",
+      seeds: [1, 4].map((index) =>
+        makeEventLog(
+          [1, 2].map((type) => ({ index, type, digest: Buffer.alloc(48, type), data: Buffer.from("ACPI") })),
+        ),
+      ),
+      refusals: [MeasurementError],
+      run: parseEventLog,
     },
     {
       name: "transition",
@@ -163,6 +239,21 @@ function reports(machines: readonly { readonly report: Buffer }[]): readonly Buf
 
 function quotes(platforms: readonly { readonly quote: Buffer }[]): readonly Buffer[] {
   return platforms.map(({ quote }) => quote);
+}
+
+function cocoAnswers(
+  machines: readonly SnpEvidence[],
+  platforms: readonly { readonly quote: Buffer }[],
+): readonly Buffer[] {
+  return [
+    ...machines
+      .slice(0, 1)
+      .flatMap((evidence) => [cocoSnpJson(evidence), legacyCocoSnpJson(evidence)])
+      .map((text) => Buffer.from(text)),
+    ...platforms.map(({ quote }) =>
+      Buffer.from(JSON.stringify({ cc_eventlog: null, quote: quote.toString("base64") })),
+    ),
+  ];
 }
 
 function ders(pem: Buffer): readonly Buffer[] {

@@ -58,6 +58,14 @@ export const IMAGES: readonly Image[] = [
     takesGuest: true,
   },
   {
+    name: "collateral-proxy",
+    title: "Contrast collateral proxy",
+    description: "Serves the CPU vendors' certificates and revocation lists from a cache",
+    programs: ["cli/main.js"],
+    packages: [NODE_NEEDS],
+    volumes: { "var/cache/contrast": 0o755 },
+  },
+  {
     name: "emojivoto",
     title: "Emojivoto for Contrast",
     description: "The applications of the demo",

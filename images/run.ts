@@ -10,11 +10,16 @@ const PACKAGES: Readonly<Record<string, string>> = {
   strip: "binutils",
   "aarch64-linux-gnu-strip": "binutils-aarch64-linux-gnu",
   "x86_64-linux-gnu-strip": "binutils-x86-64-linux-gnu",
+  debugfs: "e2fsprogs",
+  e2fsck: "e2fsprogs",
+  cargo: "cargo-web",
 };
 
 export interface RunOptions {
   readonly cwd?: string;
   readonly stop?: AbortSignal | undefined;
+  /** Variables beside those of this process. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -23,9 +28,16 @@ export interface RunOptions {
  * @returns what it printed
  * @throws ImageError tool_missing, disk_full, build_failed
  */
-export async function run(tool: string, args: readonly string[], { cwd, stop }: RunOptions = {}): Promise<string> {
-  // Tools create files by the umask; an image must not depend on it.
-  const child = spawn("/bin/sh", ["-c", 'umask 022; exec "$0" "$@"', tool, ...args], {
+export async function run(
+  tool: string,
+  args: readonly string[],
+  { cwd, stop, env = {} }: RunOptions = {},
+): Promise<string> {
+  // Tools create files by the umask; an image must not depend on it. Some are where only root looks by default.
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+  const script =
+    'umask 022; PATH=$PATH:/usr/sbin:/sbin; while [ "$1" != -- ]; do export "$1"; shift; done; shift; exec "$@"';
+  const child = spawn("/bin/sh", ["-c", script, "sh", ...variables, "--", tool, ...args], {
     cwd,
     stdio: ["ignore", "pipe", "pipe"],
     ...(stop && { signal: stop }),

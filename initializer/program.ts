@@ -10,13 +10,15 @@ import { ChannelError, RemoteError } from "../channel/error.ts";
 import { openPorts, ingressVariables } from "../mesh-rules/ingress-variables.ts";
 import { liftDefaultDeny } from "../netfilter/default-deny.ts";
 import { generateEcKey } from "../pki/keys.ts";
-import { ConfigurationError, Malformed, type Variable } from "../runtime/environment.ts";
+import { type Configuration, ConfigurationError, Malformed, type Variable } from "../runtime/environment.ts";
 import { describeError } from "../runtime/errors.ts";
 import { EXIT } from "../runtime/exit.ts";
 import { logFailure } from "../runtime/failure.ts";
+import type { Logger } from "../runtime/log.ts";
 import { type Running, runProgram } from "../runtime/program.ts";
 import { duration, onlyIfOne, path } from "../runtime/variables.ts";
 import { coordinatorHost } from "./address.ts";
+import { AttestationGate } from "./attestation-gate.ts";
 import { closePorts } from "./close-ports.ts";
 import { enroll, filesOf } from "./enroll.ts";
 import { GaveUp, persist } from "./persist.ts";
@@ -47,6 +49,9 @@ const variables = {
   ),
   ...endorsementVariables,
   ...teeVariables,
+  CONTRAST_OPEN_ATTESTATION_API: onlyIfOne(
+    "1: leave CoCo's attestation API open to everything in the pod; DANGEROUS where there is an application",
+  ),
 } as const;
 
 await runProgram(
@@ -89,12 +94,14 @@ await runProgram(
             return EXIT.usage;
           }
           await closePorts(open, process.env, log);
+          await gateOf(configuration, log).secure();
           return EXIT.done;
         },
       },
       "lift-default-deny": {
         help: "removes the guest's default deny, for a pod without certificates and without static rules",
-        async run({ log }) {
+        async run({ configuration, log }) {
+          await gateOf(configuration, log).secure();
           await liftDefaultDeny(process.env, log);
           return EXIT.done;
         },
@@ -112,6 +119,8 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     // Before anything else: whoever has certificates is a pod that nobody got into before.
     const open = openPorts(configuration);
     if (open !== undefined) await closePorts(open, process.env, log);
+    const gate = gateOf(configuration, log);
+    await gate.secure();
     const network = { fetch, now, random: Math.random, sleep: delay };
     const endorsements = new EndorsementCache({
       network,
@@ -120,7 +129,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
       proxy: configuration.CONTRAST_COLLATERAL_PROXY,
       onWarning: (message, url, error) => log.warn({ url: url.href }, `${message}: ${describeError(error)}`),
     });
-    const tee = await openAttester(configuration, network);
+    const tee = await openAttester(configuration, network, (use) => gate.through(use));
     const attester = withEndorsement(tee, vendorsThrough(endorsements), {}, (error) => {
       // The Coordinator asks nobody for it.
       throw error;
@@ -133,6 +142,8 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
       random: Math.random,
       sleep: (ms, signal) => delay(ms, undefined, { signal }).catch(() => undefined),
     });
+    // It may have come up since. What follows lets the application start.
+    await gate.secure();
     const directory = configuration.CONTRAST_TLS_CONFIG_DIR;
     const files = filesOf(response, keys, configuration.CONTRAST_KEY_MODE);
     await publish(directory, files);
@@ -143,6 +154,24 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     logFailure(log, error);
     return exitCode(error);
   }
+}
+
+function gateOf(
+  configuration: Pick<
+    Configuration<typeof variables>,
+    "CONTRAST_TEE" | "CONTRAST_ATTESTATION_API" | "CONTRAST_OPEN_ATTESTATION_API"
+  >,
+  log: Logger,
+): Pick<AttestationGate, "secure" | "through"> {
+  // The software TEE has no guest.
+  if (configuration.CONTRAST_TEE === "simulated") return { secure: async () => {}, through: (use) => use(undefined) };
+  return new AttestationGate({
+    address: configuration.CONTRAST_ATTESTATION_API,
+    allowOpen: configuration.CONTRAST_OPEN_ATTESTATION_API,
+    environment: process.env,
+    log,
+    random: Math.random,
+  });
 }
 
 /** 3: refused for good. 4 and 5: time was up while the Coordinator or a vendor was unreachable, or the former not ready. */

@@ -9,7 +9,9 @@ import { CodedError } from "../runtime/errors.ts";
  * - `rules_differ`: it was changed, and holds other rules than it was given. See what else changes it in that pod.
  * - `reached_before`: something in the pod got connections or datagrams before its ports were closed, which no order of
  *   start leads to. Make a new pod, and look at its node.
+ * - `attestation_api_open`: CoCo's attestation API answers in this pod, and can't be kept from its other processes. Grant
+ *   NET_ADMIN, as `contrast generate` does.
  */
 export class NetfilterError extends CodedError<
-  "iptables_missing" | "iptables_failed" | "rules_differ" | "reached_before"
+  "iptables_missing" | "iptables_failed" | "rules_differ" | "reached_before" | "attestation_api_open"
 > {}

@@ -19,11 +19,6 @@ const CRI_PLUGIN: Readonly<Record<ConfigVersion, string>> = {
   3: "io.containerd.cri.v1.runtime",
 };
 
-/** The plugin's name in a table of a configuration of that version. */
-export function criPlugin(version: ConfigVersion): string {
-  return CRI_PLUGIN[version];
-}
-
 /** What containerd takes for its configuration where there is none. */
 export const EMPTY_CONFIG = "version = 2\n";
 

@@ -54,7 +54,7 @@ test("puts guest image and configuration on the node, and a second time nothing"
   const node = await nodeWith();
   const tables = (await node.install())("plugin");
   const files = await filesOf(node);
-  const [image = ""] = files.filter((file) => file.endsWith(".img"));
+  const image = files.find((file) => file.endsWith(".img")) ?? "";
   expect(files).toEqual([
     image,
     "kata",

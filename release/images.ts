@@ -46,10 +46,13 @@ export function imageReplacements(images: readonly ReleasedImage[]): string {
 
 /** Replaces the images in a file with Kubernetes resources, and nothing else of it. */
 export function pinImages(text: string, images: readonly ReleasedImage[]): string {
-  return text.replaceAll(/^( *(?:- )?(?:image|initializerImage|installerImage): )(\S+)$/gm, (line, key: string, reference: string) => {
-    const image = images.find(({ original }) => original === reference);
-    return image === undefined ? line : key + image.pinned;
-  });
+  return text.replaceAll(
+    /^( *(?:- )?(?:image|initializerImage|installerImage): )(\S+)$/gm,
+    (line, key: string, reference: string) => {
+      const image = images.find(({ original }) => original === reference);
+      return image === undefined ? line : key + image.pinned;
+    },
+  );
 }
 
 /** OCI Image Layout 1.1: blobs go by their SHA-256, and index.json names the image's index. */

@@ -39,6 +39,19 @@ export function ipAddress<T extends string | undefined>(unset: T, help: string):
   };
 }
 
+/** An address of loopback and a port: `127.0.0.1:8006`. */
+export function loopbackAddress(unset: string, help: string): Variable<string> {
+  return {
+    help,
+    unset,
+    parse(text) {
+      const [, host = "", port = ""] = /^(127(?:\.\d{1,3}){3}):(\d{1,5})$/.exec(text) ?? [];
+      if (isIP(host) !== 4 || parsePort(port) === undefined) throw Malformed.text(text, "127.0.0.1:PORT");
+      return text;
+    },
+  };
+}
+
 /** `1` for yes; anything else, or nothing, for no. */
 export function onlyIfOne(help: string): Variable<boolean> {
   return { help, unset: false, parse: (text) => text === "1" };

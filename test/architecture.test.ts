@@ -13,6 +13,7 @@ const LAYERS = [
   ["runtime"],
   ["netfilter"],
   ["pki"],
+  ["measurement"],
   ["mesh-rules"],
   ["api"],
   ["attestation"],

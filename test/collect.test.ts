@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { sevGuestAttester, tsmSnpAttester } from "../attestation/collect/attester.ts";
 import type { Network } from "../attestation/endorsements/fetch.ts";
 import { collectTsmReport } from "../attestation/collect/configfs-tsm.ts";
-import { openHardwareAttester } from "../attestation/collect/detect.ts";
+import { type KernelInterfaces, openHardwareAttester } from "../attestation/collect/detect.ts";
 import type { Attester, SnpEvidence } from "../attestation/evidence.ts";
 import { policyHash } from "../attestation/policy-hash.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
@@ -25,7 +25,9 @@ const reportData = Buffer.from(Array.from({ length: 64 }, (_, index) => index));
 
 let dir: string;
 let vendor: SimulatedVendor;
-let kernel: FakeKernel;
+let kernel: FakeKernel & Pick<KernelInterfaces, "cocoApi">;
+/** Nobody is there. */
+const cocoApi: KernelInterfaces["cocoApi"] = { address: "127.84.2.1:1", through: (use) => use(undefined) };
 /** How long was waited each time, in milliseconds. */
 let waits: number[];
 /** The addresses that were asked, and what they answer; by default there is no such service. */
@@ -49,7 +51,7 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
     dir = await mkdtemp(join(tmpdir(), "collect-"));
     vendor = await openOrCreateVendor(join(dir, "vendor"), NOW);
     await vendor.launch(join(dir, "vm"), { hostData });
-    kernel = await startFakeKernel(join(dir, "vm"));
+    kernel = { ...(await startFakeKernel(join(dir, "vm"))), cocoApi };
   });
 
   afterAll(async () => {
@@ -266,12 +268,12 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
 
     test("auto takes configfs-tsm where there is one", async () => {
       const { tsmReportDir } = kernel;
-      const interfaces = { tsmReportDir, sevGuestDevice: missing("sev-guest") };
+      const interfaces = { tsmReportDir, sevGuestDevice: missing("sev-guest"), cocoApi };
       await expectGood(await openHardwareAttester("auto", interfaces, network));
     });
 
     test("auto takes the device where there is no configfs-tsm", async () => {
-      const interfaces = { tsmReportDir: missing("report"), sevGuestDevice: kernel.sevGuestDevice };
+      const interfaces = { tsmReportDir: missing("report"), sevGuestDevice: kernel.sevGuestDevice, cocoApi };
       await expectGood(await openHardwareAttester("auto", interfaces, network));
     });
 
@@ -282,7 +284,7 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
 
     test("snp does not take the driver of another TEE", async () => {
       await kernel.set({ provider: "tdx_guest" });
-      const interfaces = { tsmReportDir: kernel.tsmReportDir, sevGuestDevice: missing("sev-guest") };
+      const interfaces = { tsmReportDir: kernel.tsmReportDir, sevGuestDevice: missing("sev-guest"), cocoApi };
       await expect(openHardwareAttester("snp", interfaces, network)).rejects.toMatchObject({
         code: "tee_unavailable",
         where: "CONTRAST_TEE=snp",
@@ -305,14 +307,23 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
     });
 
     test("where nothing is found, all that was tried is said", async () => {
-      const interfaces = { tsmReportDir: missing("report"), sevGuestDevice: missing("sev-guest") };
+      const interfaces = { tsmReportDir: missing("report"), sevGuestDevice: missing("sev-guest"), cocoApi };
       await expect(openHardwareAttester("auto", interfaces, network)).rejects.toMatchObject({
         code: "tee_unavailable",
         got:
           `(1) ${missing("report")}: ENOENT, no such file or directory; it takes Linux 6.7 or later with ` +
           "CONFIG_TSM_REPORTS, and configfs mounted on /sys/kernel/config; " +
           `(2) ${missing("sev-guest")}: ENOENT, no such file or directory; load the kernel's sev-guest, or start ` +
-          "this in a confidential VM; a container needs the device from its host",
+          "this in a confidential VM; a container needs the device from its host; " +
+          "(3) http://127.84.2.1:1/aa/evidence: ECONNREFUSED; the guest's kernel command line has to have " +
+          "agent.guest_components_rest_api=attestation, which is measured",
+      });
+    });
+
+    test("coco does not ask the kernel", async () => {
+      await expect(openHardwareAttester("coco", kernel, network)).rejects.toMatchObject({
+        code: "tee_unavailable",
+        got: expect.stringMatching(/^\(1\) http:\/\/127\.84\.2\.1:1\/aa\/evidence: ECONNREFUSED; [^(]*$/) as string,
       });
     });
   });

@@ -50,7 +50,7 @@ const container = pod?.spec?.containers[0] as Container;
 const [forwarder] = of("deploy/port-forwarder.yml") as [Pod];
 
 test("all resources are what Kubernetes takes", () => {
-  expect(FILES).toHaveLength(16);
+  expect(FILES).toHaveLength(17);
   expect(typeErrors(named(FILES.flatMap(of)))).toEqual([]);
 });
 
@@ -210,7 +210,10 @@ test("before the Coordinator runs, all ports are closed but its own", () => {
   expect(others).toEqual([]);
   expect(first?.command?.at(-1)).toBe("static-rules");
   const [{ name, value = "" } = { name: "" }, ...more] = first?.env ?? [];
-  expect([name, more]).toEqual(["CONTRAST_INGRESS_PROXY_CONFIG", []]);
+  expect([name, more]).toEqual([
+    "CONTRAST_INGRESS_PROXY_CONFIG",
+    [{ name: "CONTRAST_OPEN_ATTESTATION_API", value: "1" }],
+  ]);
   expect(parseIngressRules(value)).toEqual(
     container.ports?.map((port) => ({ name: port.name, port: port.containerPort, disableTls: true })),
   );

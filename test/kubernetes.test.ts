@@ -22,7 +22,7 @@ test("every command of docs/kubernetes.md that needs no cluster does what stands
   const images = join(folder, "images-built");
   writeSmallImages(images);
   const [, flags = ""] = /npm run release -- (.*)/.exec(text) ?? [];
-  const args = ["release/program.ts", ...flags.split(" "), "--images", images];
+  const args = ["release/program.ts", ...flags.replace("workspace/images", images).split(" ")];
   const { status, stderr } = spawnSync(process.execPath, args, { cwd: folder, encoding: "utf8" });
   expect(status, stderr).toBe(0);
 
@@ -42,7 +42,7 @@ test("every file and every command of contrast that docs/kubernetes.md names is 
     expect(readFileSync(join(root, file), "utf8"), file).toContain("kind:");
   }
   const commands = [...text.matchAll(/^contrast (\w+)/gm)].map(([, name = ""]) => name);
-  expect([...new Set(commands)].toSorted()).toEqual(["recover", "set", "verify"]);
+  expect([...new Set(commands)].toSorted()).toEqual(["generate", "recover", "set", "verify"]);
   for (const shell of text.matchAll(/^```sh\n(.*?)^```$/gms)) {
     const { status, stderr } = spawnSync("bash", ["-n"], { input: shell[1], encoding: "utf8" });
     expect(status, stderr).toBe(0);

@@ -65,7 +65,7 @@ const COORDINATING = (): Record<string, string> => ({
 });
 
 const FAILING: readonly Failing[] = [
-  ...["coordinator", "initializer", "mesh-proxy"].map((program) => ({
+  ...["coordinator", "initializer", "mesh-proxy", "node-installer"].map((program) => ({
     what: `${program}: an argument`,
     args: [`${program}/main.ts`, "--verbose\nall is well"],
     exit: 2,
@@ -229,14 +229,17 @@ test("a pod that waits says what for, and what to do", async () => {
   }
 }, 60_000);
 
-test.each(["coordinator", "initializer", "mesh-proxy"])("%s says in one line that it is not complete", async (name) => {
-  const hook = `import { registerHooks } from "node:module";
+test.each(["coordinator", "initializer", "mesh-proxy", "node-installer"])(
+  "%s says in one line that it is not complete",
+  async (name) => {
+    const hook = `import { registerHooks } from "node:module";
     registerHooks({ resolve(specifier, context, next) {
       if (specifier === "pino") throw new Error("Cannot find package\\n'pino'");
       return next(specifier, context);
     } });`;
-  const program = startProgram(["--import", `data:text/javascript,${encodeURIComponent(hook)}`, `${name}/main.ts`]);
-  expect(await program.exited).toBe(1);
-  expect(program.log).toEqual([]);
-  expect(program.text).toEqual([expect.stringMatching(`^${name}: load: .*Cannot find package 'pino'; .*npm ci$`)]);
-});
+    const program = startProgram(["--import", `data:text/javascript,${encodeURIComponent(hook)}`, `${name}/main.ts`]);
+    expect(await program.exited).toBe(1);
+    expect(program.log).toEqual([]);
+    expect(program.text).toEqual([expect.stringMatching(`^${name}: load: .*Cannot find package 'pino'; .*npm ci$`)]);
+  },
+);

@@ -6,22 +6,24 @@ import type { Attester, Evidence, SnpEvidence, TdxEvidence } from "../evidence.t
 import { parseSnpReport, type SnpReport } from "../snp/report.ts";
 import { parseTdxQuote } from "../tdx/quote.ts";
 import { parseCertificateTable } from "./certificate-table.ts";
+import { type CocoApi, fetchCocoEvidence } from "./coco/api.ts";
+import { readCocoEvidence } from "./coco/evidence-json.ts";
 import { collectTsmReport } from "./configfs-tsm.ts";
 import { collectSevGuestReport } from "./sev-guest.ts";
 
-/** Attesters of a confidential VM, one for each interface of the kernel. */
+/** Attesters of a confidential VM, one for each interface of the kernel, and one for the guest's attestation agent. */
 
 export function tsmSnpAttester(dir: string, network: Network): Attester<SnpEvidence> {
   return hardwareAttester(async (reportData) => {
     const { outblob, auxblob } = await collectTsmReport(dir, reportData, network);
-    return snpEvidence(outblob, auxblob, reportData, dir, network);
+    return snpEvidence(outblob, parseCertificateTable(auxblob), reportData, dir, network);
   });
 }
 
 export function sevGuestAttester(device: string, network: Network): Attester<SnpEvidence> {
   return hardwareAttester(async (reportData) => {
     const { report, certificateTable } = await collectSevGuestReport(device, reportData, network);
-    return snpEvidence(report, certificateTable, reportData, device, network);
+    return snpEvidence(report, parseCertificateTable(certificateTable), reportData, device, network);
   });
 }
 
@@ -30,6 +32,18 @@ export function tsmTdxAttester(dir: string, network: Network): Attester<TdxEvide
     const { outblob: quote } = await collectTsmReport(dir, reportData, network);
     checkReportData(parseTdxQuote(quote).body.reportData, reportData, dir);
     return { kind: "tdx", quote };
+  });
+}
+
+/** @throws what `api.through` throws, too, where the API can't be kept from others */
+export function cocoAttester(api: CocoApi, network: Network): Attester {
+  return hardwareAttester(async (reportData) => {
+    const evidence = readCocoEvidence(await fetchCocoEvidence(api, reportData));
+    if (evidence.kind === "snp") {
+      return snpEvidence(evidence.report, evidence.certificates, reportData, api.address, network);
+    }
+    checkReportData(parseTdxQuote(evidence.quote).body.reportData, reportData, api.address);
+    return evidence;
   });
 }
 
@@ -52,14 +66,13 @@ function hardwareAttester<E extends Evidence>(collect: Attester<E>["collect"]): 
 /** @throws EvidenceError malformed_report, unsupported_report_version, malformed_certificate, report_data_mismatch */
 async function snpEvidence(
   bytes: Buffer,
-  table: Buffer,
+  certificates: readonly Buffer[],
   expected: Buffer,
   where: string,
   network: Network,
 ): Promise<SnpEvidence> {
   const report = parseSnpReport(bytes);
   checkReportData(report.reportData, expected, where);
-  const certificates = parseCertificateTable(table);
   if (certificates.length > 0) return { kind: "snp", report: bytes, certificates };
   return { kind: "snp", report: bytes, certificates: await azureCertificates(report, network) };
 }
@@ -78,7 +91,7 @@ async function azureCertificates(report: SnpReport, network: Network): Promise<r
 
 function checkReportData(got: Buffer, expected: Buffer, where: string): void {
   if (got.equals(expected)) return;
-  throw new EvidenceError("report_data_mismatch", "the kernel gave a report that was made for something else", {
+  throw new EvidenceError("report_data_mismatch", "the report was made for something else", {
     where,
     got: got.toString("hex"),
     want: expected.toString("hex"),

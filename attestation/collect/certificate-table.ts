@@ -13,7 +13,7 @@ import { parseCertificate } from "../x509.ts";
 const ENTRY_SIZE = 24;
 /** Many times what is in use; without limits a host could make a guest work for long. */
 const MAX_ENTRIES = 64;
-const MAX_CERTIFICATE_SIZE = 16 * 1024;
+export const MAX_CERTIFICATE_SIZE = 16 * 1024;
 
 /** The entries that belong to a chain. Hosts may add others, of their own. */
 const KINDS: ReadonlyMap<string, string> = new Map([
@@ -78,13 +78,22 @@ function checkRanges(entries: readonly Entry[], size: number): void {
   }
 }
 
-/** One certificate, PEM or DER: hosts do either. */
 function readCertificate(table: Uint8Array, { offset, length }: Entry, kind: string): Buffer {
   const field = `certificate table, ${kind}`;
   if (length > MAX_CERTIFICATE_SIZE) {
     throw new MalformedBytes(field, offset, `${length} bytes`, `at most ${MAX_CERTIFICATE_SIZE}`);
   }
-  const bytes = Buffer.from(table.subarray(offset, offset + length));
+  return decodeCertificate(Buffer.from(table.subarray(offset, offset + length)), field, offset);
+}
+
+/**
+ * One certificate, PEM or DER: hosts do either.
+ *
+ * @param field and offset for the error
+ * @returns DER
+ * @throws MalformedBytes
+ */
+export function decodeCertificate(bytes: Buffer, field: string, offset: number): Buffer {
   const isDer = bytes[0] === 0x30;
   const der = isDer ? bytes : decodePem(bytes.toString("latin1"));
   if (der === undefined) throw new MalformedBytes(field, offset, "something else", "one certificate, DER or PEM");

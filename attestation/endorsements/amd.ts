@@ -10,7 +10,7 @@ import { parseSnpReport, type SnpReport } from "../snp/report.ts";
 import type { SignedSnpReport } from "../snp/signature.ts";
 import { describeTcb, parseTcb, type Tcb, TCB_PARTS } from "../snp/tcb.ts";
 import { type Certificate, parseCertificate } from "../x509.ts";
-import type { CacheUse, EndorsementCache } from "./cache.ts";
+import type { CacheUse, EndorsementCache, EndorsementRequest } from "./cache.ts";
 import { EndorsementError } from "./error.ts";
 
 /**
@@ -143,6 +143,11 @@ async function fetchVcek(chip: Chip, cache: EndorsementCache, use: CacheUse): Pr
       hint: "the host masks it: turn that off, or send the certificate along with the report",
     });
   }
+  const { body } = await cache.get(vcekRequest(chip), use);
+  return body;
+}
+
+export function vcekRequest(chip: Chip): EndorsementRequest {
   const what = `the VCEK certificate of this chip at ${describeTcb(chip.tcb)}, DER`;
   const validUntil = ({ body }: { readonly body: Buffer }): Date => {
     const certificate = parseCertificate(body);
@@ -151,8 +156,7 @@ async function fetchVcek(chip: Chip, cache: EndorsementCache, use: CacheUse): Pr
     }
     return certificate.notAfter;
   };
-  const { body } = await cache.get({ url: vcekUrl(chip), what, validUntil }, use);
-  return body;
+  return { url: vcekUrl(chip), what, validUntil };
 }
 
 /** Whether the issuers came along with an endorsement, by their names. */
@@ -166,6 +170,11 @@ export async function fetchIssuers(
   product: SnpProduct,
   cache: EndorsementCache,
 ): Promise<readonly Buffer[]> {
+  const { body } = await cache.get(issuersRequest(kind, product));
+  return decodeChain(body);
+}
+
+export function issuersRequest(kind: EndorsementKind, product: SnpProduct): EndorsementRequest {
   const names = issuersOf(kind, product);
   const what = `the certificates ${names.join(" and ")}, PEM`;
   const validUntil = ({ body }: { readonly body: Buffer }): Date => {
@@ -173,8 +182,7 @@ export async function fetchIssuers(
     if (!hasNames(certificates, names)) throw new Error("the certificates of others");
     return new Date(Math.min(...certificates.map(({ notAfter }) => notAfter.getTime())));
   };
-  const { body } = await cache.get({ url: issuersUrl(kind, product), what, validUntil });
-  return decodeChain(body);
+  return { url: issuersUrl(kind, product), what, validUntil };
 }
 
 /** The chain of Turin's VLEKs has an empty line behind it. */
@@ -188,8 +196,11 @@ export async function fetchSnpCrl(
   product: SnpProduct,
   cache: EndorsementCache,
 ): Promise<Buffer> {
-  const validUntil = ({ body }: { readonly body: Buffer }): Date => parseRevocationList(body).nextUpdate;
-  const what = `the revocation list of ARK-${product}, DER`;
-  const { body } = await cache.get({ url: crlUrl(kind, product), what, validUntil });
+  const { body } = await cache.get(snpCrlRequest(kind, product));
   return body;
+}
+
+export function snpCrlRequest(kind: EndorsementKind, product: SnpProduct): EndorsementRequest {
+  const validUntil = ({ body }: { readonly body: Buffer }): Date => parseRevocationList(body).nextUpdate;
+  return { url: crlUrl(kind, product), what: `the revocation list of ARK-${product}, DER`, validUntil };
 }

@@ -31,6 +31,14 @@ export interface Answer {
   readonly header: string | undefined;
 }
 
+/** With how old it is. */
+export interface CachedAnswer extends Answer {
+  /** Milliseconds since 1970. */
+  readonly fetchedAt: number;
+  /** By what the vendor says, milliseconds. */
+  readonly freshFor: number;
+}
+
 export interface CacheUse {
   /** What is kept was superseded, as something else shows: the vendor is asked again, unless that was a moment ago. */
   readonly renew?: boolean;
@@ -89,7 +97,7 @@ export class EndorsementCache {
   }
 
   /** @throws EndorsementError */
-  async get(request: EndorsementRequest, use: CacheUse = {}): Promise<Answer> {
+  async get(request: EndorsementRequest, use: CacheUse = {}): Promise<CachedAnswer> {
     const { href } = request.url;
     const known = this.#entries.get(href);
     if (known !== undefined && this.#isGood(known, use)) {
@@ -112,7 +120,12 @@ export class EndorsementCache {
       return this.#remember({ ...fallback, askAgainAt: Math.min(failure.askAgainAt, fallback.validUntil) });
     }
     try {
-      return await this.#ask(request, fallback !== undefined || use.hurry === true ? REFRESH : {});
+      const options = fallback !== undefined || use.hurry === true ? REFRESH : {};
+      // A cache on the way has what was superseded, too (RFC 9111 §5.2.1.4).
+      return await this.#ask(
+        request,
+        use.renew === true ? { ...options, headers: { "cache-control": "no-cache" } } : options,
+      );
     } catch (error) {
       if (fallback === undefined) throw error;
       this.#options.onWarning(

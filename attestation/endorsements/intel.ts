@@ -44,10 +44,10 @@ export async function fetchTdxCollateral(
 ): Promise<TdxCollateral> {
   const get = (request: EndorsementRequest): Promise<Answer> => cache.get(request, use);
   const [tcbInfo, qeIdentity, pckCrl, rootCrl] = await Promise.all([
-    get(documentRequest(tcbInfoUrl(fmspc), "tcbInfo", "TCB-Info-Issuer-Chain")),
-    get(documentRequest(QE_IDENTITY_URL, "enclaveIdentity", "SGX-Enclave-Identity-Issuer-Chain")),
-    get(crlRequest(pckCrlUrl(ca), `the revocation list of Intel's ${ca} CA, DER`)),
-    get(crlRequest(ROOT_CRL_URL, "the revocation list of Intel's root, DER")),
+    get(tcbInfoRequest(fmspc)),
+    get(qeIdentityRequest()),
+    get(pckCrlRequest(ca)),
+    get(rootCrlRequest()),
   ]);
   return {
     tcbInfo: tcbInfo.body,
@@ -58,6 +58,19 @@ export async function fetchTdxCollateral(
     rootCrl: rootCrl.body,
   };
 }
+
+/** @param fmspc 6 bytes */
+export const tcbInfoRequest = (fmspc: Buffer): EndorsementRequest =>
+  documentRequest(tcbInfoUrl(fmspc), "tcbInfo", "TCB-Info-Issuer-Chain");
+
+export const qeIdentityRequest = (): EndorsementRequest =>
+  documentRequest(QE_IDENTITY_URL, "enclaveIdentity", "SGX-Enclave-Identity-Issuer-Chain");
+
+export const pckCrlRequest = (ca: PckCa): EndorsementRequest =>
+  crlRequest(pckCrlUrl(ca), `the revocation list of Intel's ${ca} CA, DER`);
+
+export const rootCrlRequest = (): EndorsementRequest =>
+  crlRequest(ROOT_CRL_URL, "the revocation list of Intel's root, DER");
 
 /** A signed document. The chain of its signer comes in a header, percent-encoded PEM. */
 function documentRequest(url: URL, key: string, header: string): EndorsementRequest {

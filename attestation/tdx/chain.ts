@@ -9,7 +9,7 @@ import type { TdxTrustAnchors } from "./roots.ts";
  */
 
 /** The two CAs that issue PCK certificates, by common name, as Intel's service calls them. */
-const PCK_CAS = { "Intel SGX PCK Platform CA": "platform", "Intel SGX PCK Processor CA": "processor" } as const;
+export const PCK_CAS = { "Intel SGX PCK Platform CA": "platform", "Intel SGX PCK Processor CA": "processor" } as const;
 export type PckCa = (typeof PCK_CAS)[keyof typeof PCK_CAS];
 
 const NAMES = {

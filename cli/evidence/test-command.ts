@@ -43,6 +43,12 @@ export function makeContext(
     insecure,
     now: () => at,
     clock: new Clock({ now: () => at, built: () => undefined }),
+    network: {
+      fetch: () => Promise.reject(new Error("the verifier uses no network")),
+      now: () => at,
+      random: () => 0,
+      sleep: () => Promise.resolve(),
+    },
     vendors: NO_VENDORS,
     resolveImages: () => Promise.reject(new Error("the verifier uses no network")),
     input: () => Readable.from([]),

@@ -17,6 +17,7 @@ export const ANNOTATION = {
   workloadSecretId: `${PREFIX}workload-secret-id`,
   podRole: `${PREFIX}pod-role`,
   keyGroup: `${PREFIX}key-group`,
+  openAttestationApi: `${PREFIX}open-attestation-api`,
 } as const;
 
 export interface PodAnnotations {
@@ -34,6 +35,8 @@ export interface PodAnnotations {
   readonly role: "coordinator" | undefined;
   /** The group that reads key and secret; empty: none does. Missing: it follows from the pod. */
   readonly keyGroup: string | undefined;
+  /** The Initializer does not keep the pod from CoCo's attestation API. */
+  readonly openAttestationApi: boolean;
 }
 
 /** One place where annotations stand. */
@@ -85,6 +88,7 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
         ? []
         : [{ where: "", got: quote(text), want: `the number of a group, or "" for none` }],
     ),
+    openAttestationApi: checked(ANNOTATION.openAttestationApi, oneOf("true", "false")) === "true",
   };
 }
 

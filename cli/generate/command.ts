@@ -1,13 +1,21 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Context } from "../context.ts";
 import type { GenerateFlags } from "./run.ts";
+import { addGuestOptions } from "./guest-options.ts";
 import { parseNamedKind } from "../../kubernetes/kinds.ts";
 import { SIDECARS } from "./sidecars.ts";
 import { type Platform, PLATFORMS } from "./platform-names.ts";
-import { collect, examples, manifestOption } from "../options.ts";
+import { collateralProxyOption, collect, examples, manifestOption } from "../options.ts";
 
 export function addGenerateCommand(program: Command, context: () => Context): void {
-  program
+  addGuestOptions(describe(program)).action(async (paths: string[], flags: GenerateFlags) => {
+    const { runGenerate } = await import("./run.ts");
+    await runGenerate(context(), paths, flags);
+  });
+}
+
+function describe(program: Command): Command {
+  return program
     .command("generate")
     .description("add policies, the Initializer and the mesh proxy to Kubernetes files, and write the manifest")
     .argument(
@@ -24,6 +32,7 @@ export function addGenerateCommand(program: Command, context: () => Context): vo
         .makeOptionMandatory(),
     )
     .addOption(manifestOption())
+    .addOption(collateralProxyOption())
     .option("--skip-initializer", "don't add the Initializer")
     .option("--skip-service-mesh", "don't add the mesh proxy")
     .addOption(
@@ -52,6 +61,7 @@ export function addGenerateCommand(program: Command, context: () => Context): vo
     )
     .option("--seedshare-threshold <number>", "how many of these owners a recovery needs (default: 1)", parseThreshold)
     .option("-d, --disable-updates", "let nobody change the manifest later")
+    .option("--measurements <file>", "what `contrast measure` wrote as JSON, for the manifest (repeatable)", collect)
     .option("--image-replacements <file>", "file with lines image=replacement")
     .option(
       "--kind <group/Kind=path>",
@@ -69,13 +79,11 @@ export function addGenerateCommand(program: Command, context: () => Context): vo
         "helm template my-release my-chart > resources.yml",
         "contrast generate --reference-values k3s-qemu-tdx -o ready.yml resources.yml",
         "contrast generate --reference-values aks-clh-snp --offline --strict app.yml",
+        "contrast generate --reference-values metal-qemu-snp \\",
+        "    --measurements measurements.json deployment/",
         "helm template rel chart | contrast generate --reference-values k3s-qemu-tdx -",
       ),
-    )
-    .action(async (paths: string[], flags: GenerateFlags) => {
-      const { runGenerate } = await import("./run.ts");
-      await runGenerate(context(), paths, flags);
-    });
+    );
 }
 
 function collectPlatform(text: string, before?: readonly Platform[]): readonly Platform[] {

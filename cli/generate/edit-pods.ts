@@ -57,7 +57,9 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
   if (faults.length > 0)
     throw new ResourceError("other_platform", "a pod is for a platform that was not given", faults);
   const coordinators = workloads.filter((_, index) => annotations[index]?.role === "coordinator");
-  const collateralProxy = collateralProxyOf(coordinators);
+  const earlierProxy = collateralProxyOf(coordinators);
+  const collateralProxy = options.collateralProxy ?? earlierProxy;
+  if (options.collateralProxy !== undefined) setCollateralProxy(coordinators, options.collateralProxy);
   const namespaces =
     options.coordinatorNamespace === undefined
       ? coordinators.flatMap(({ namespace }) => namespace ?? [])
@@ -70,7 +72,14 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
     const volumesBefore = structuredClone(spec.volumes ?? []);
     const secret = platform === "simulated" ? simulatedTeeSecret(workload) : undefined;
     const coordinatorHost = hostOfCoordinator(workload.namespace, namespaces);
-    inject(spec, own, { ...options, platform, collateralProxy, coordinatorHost, simulatedTeeSecret: secret });
+    inject(spec, own, {
+      ...options,
+      platform,
+      collateralProxy,
+      earlierProxy,
+      coordinatorHost,
+      simulatedTeeSecret: secret,
+    });
     return [{ workload, platform, annotations: own, spec, places, volumesBefore }];
   });
 }
@@ -81,19 +90,35 @@ function collateralProxyOf(coordinators: readonly Workload[]): string | undefine
   return typeof value === "string" ? value : undefined;
 }
 
+/** So that it is a part of the Coordinator's policy. */
+function setCollateralProxy(coordinators: readonly Workload[], url: string): void {
+  for (const { template } of coordinators) {
+    const { containers } = template.spec;
+    const named = containers.find(({ env }) => env?.some(({ name }) => name === COLLATERAL_PROXY));
+    const container = named ?? containers.find(({ name }) => name === "coordinator") ?? containers[0];
+    if (container === undefined) continue;
+    const others = (container.env ?? []).filter(({ name }) => name !== COLLATERAL_PROXY);
+    container.env = [...others, { name: COLLATERAL_PROXY, value: url }];
+  }
+}
+
 /** Lets the applications read their key. Changes the values of the files. */
 export function giveKeys(pods: readonly PreparedPod[], images: ResolvedImages): void {
   for (const { spec, annotations } of pods) giveKey(spec, keyGroupOf(spec, annotations.keyGroup, images));
 }
 
-/** Computes the pods' policies and writes them into their annotations. Changes the values of the files. */
+/**
+ * Computes the pods' policies and writes them into their annotations. Changes the values of the files.
+ *
+ * @param options guestPull: what the guests are told about pulling images, as `guestPullOf` has it
+ */
 export function setPolicies(
   pods: readonly PreparedPod[],
   images: ResolvedImages,
-  options: PolicyOptions = {},
+  { guestPull, ...options }: PolicyOptions & { readonly guestPull?: string | undefined } = {},
 ): EditedPod[] {
   return pods.map((pod) => {
-    const document = encodeInitdata(policyOf(pod.workload, pod.spec, images, options));
+    const document = encodeInitdata(policyOf(pod.workload, pod.spec, images, options), guestPull);
     return { ...pod, hash: policyHash(document), previousHash: setPolicy(pod.workload, document) };
   });
 }

@@ -8,6 +8,12 @@ export type GenerateCode =
   | "findings"
   /** The file of --image-replacements can't be used: correct the named line. */
   | "invalid_image_replacements"
+  /** Measurements of a firmware alone, or of another platform: measure what the pods' VMs are started with. */
+  | "unusable_measurements"
+  /** A pod's VM has a number of vCPUs that is not measured: run `contrast measure snp` again, with --pods. */
+  | "no_measurement"
+  /** A file of --guest-ca can't be used: give certificates of CAs, PEM, without a private key. */
+  | "invalid_guest_ca"
   /** A key file can't be used: give a PEM file of the right kind. */
   | "invalid_key"
   /** More seed share owners would be needed than there are: lower the threshold, or add keys. */

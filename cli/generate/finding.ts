@@ -47,6 +47,8 @@ export type FindingCode =
   | "ingress_bind"
   /** Nobody closes a pod's ports before its mesh proxy runs. */
   | "initializer"
+  /** Others than the Initializer may ask CoCo's attestation API for evidence of the pod. */
+  | "attestation_api"
   /** The Coordinator is missing. */
   | "coordinator"
   /** A proxy that does not end keeps a job from ending. */

@@ -7,6 +7,7 @@ import type { Resolution } from "../../registry/resolve.ts";
 import { earlierPolicies } from "./earlier-policies.ts";
 import { configValues } from "../../kubernetes/config-values.ts";
 import { collectWorkloads, workloadId } from "../../kubernetes/collect-workloads.ts";
+import { type GuestPullOptions, guestPullOf } from "./guest-pull.ts";
 import { type EditedPod, giveKeys, type PreparedPod, preparePods, setPolicies } from "./edit-pods.ts";
 import { byPlace, type Finding, FindingsError, findingLine } from "./finding.ts";
 import { fileFindings } from "./findings/files.ts";
@@ -23,6 +24,7 @@ import {
   requireShortChains,
   withReferenceValues,
 } from "./manifest-file.ts";
+import { fillMeasurements, readMeasurementsFiles } from "./measurements.ts";
 import type { OpenValue } from "../workspace/open-values.ts";
 import { requireEnoughOwners, seedshareOwners, workloadOwners } from "./owner-keys.ts";
 import { imagesToResolve, pinImages } from "./pin-images.ts";
@@ -36,7 +38,7 @@ import { simulatedTeeFile } from "./simulated-tee.ts";
 import { type FileChange, writeFiles } from "../../kubernetes/write-files.ts";
 
 /** `contrast generate` (docs/design.md §8), without its command line. */
-export interface GenerateOptions {
+export interface GenerateOptions extends GuestPullOptions {
   /** Files, and folders of them; `-` is standard input. */
   readonly paths: readonly string[];
   readonly workspaceDir: string;
@@ -49,6 +51,8 @@ export interface GenerateOptions {
   readonly sidecar?: Sidecar | undefined;
   /** Where the Coordinator is; undefined: where the one among the pods is. */
   readonly coordinatorNamespace?: string | undefined;
+  /** Base URL that stands in for the vendors', for Coordinator and Initializers; undefined: as the files have it. */
+  readonly collateralProxy?: string | undefined;
   /** The pods' policies refuse addresses and routes of IPv6. */
   readonly ipv4Only?: boolean | undefined;
   /** Policies name the values of Secrets in the given files, too. */
@@ -63,6 +67,8 @@ export interface GenerateOptions {
   /** Nobody may change the manifest later. */
   readonly disableUpdates?: boolean | undefined;
   readonly imageReplacementsPath?: string | undefined;
+  /** Files of `contrast measure`, at most one for each TEE. */
+  readonly measurementsPaths?: readonly string[] | undefined;
   /** Kinds beside those of Kubernetes whose pods get what they need. */
   readonly kinds?: readonly NamedKind[] | undefined;
   /** All resources go into this file, and the given ones stay as they are. */
@@ -124,10 +130,12 @@ const INPUT_NAME = "stdin";
 export async function generate(options: GenerateOptions, io: Io): Promise<GenerateResult> {
   const { workspaceDir, manifestPath, referenceValues: platforms, outputPath, pinSecrets = false } = options;
   const { files, input } = await readInput(options, io);
+  const measured = await readMeasurementsFiles(options.measurementsPaths ?? []);
   const unseen = fileFindings(files, options.kinds ?? []);
   // First: there may be nothing else that is about a pod.
   for (const finding of unseen) io.warn(findingLine(finding));
   const prepared = await prepare(files, options);
+  const fill = fillMeasurements(measured, prepared);
   const resolution = await io.resolveImages(imagesToResolve(prepared));
   const { images, pinned } = pinImages(prepared, resolution.images);
   giveKeys(prepared, images);
@@ -137,7 +145,8 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
   const findings = [...unseen, ...seen].toSorted(byPlace);
   const stops = findings.filter(({ severity }) => options.strict === true || severity === "error");
   if (stops.length > 0) throw new FindingsError(findings);
-  const pods = setPolicies(prepared, images, { ipv4Only: options.ipv4Only, config });
+  const guestPull = await guestPullOf(options);
+  const pods = setPolicies(prepared, images, { ipv4Only: options.ipv4Only, config, guestPull });
   const filtered = outputPath === undefined ? input : undefined;
   const output = filtered && joinTexts(INPUT_NAME, rewriteParts(filtered, filtered.values));
   const resources = resourceChanges(
@@ -159,7 +168,7 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
   });
   const made: ManifestFile = {
     Policies: policies,
-    ReferenceValues: withReferenceValues(before?.ReferenceValues ?? {}, sets),
+    ReferenceValues: fill(withReferenceValues(before?.ReferenceValues ?? {}, sets)),
     ...owners.names,
     CertificateLifetime: before?.CertificateLifetime ?? DEFAULT_CERTIFICATE_LIFETIME,
   };
@@ -234,6 +243,7 @@ async function prepare(files: readonly ResourceFile[], options: GenerateOptions)
     skipServiceMesh,
     sidecar,
     coordinatorNamespace: options.coordinatorNamespace,
+    collateralProxy: options.collateralProxy,
     imageReplacements,
   });
 }

@@ -12,12 +12,16 @@ export const INITIALIZER = "contrast-initializer";
 /** What stands in for the vendors' services. */
 export const COLLATERAL_PROXY = "CONTRAST_COLLATERAL_PROXY";
 
+const OPEN_ATTESTATION_API = "CONTRAST_OPEN_ATTESTATION_API";
+
 /** What is decided about a pod before its Initializer is made. */
 export interface InitializerOptions {
   readonly platform: Platform;
   readonly mode: IngressMode;
   readonly user: number;
   readonly collateralProxy: string | undefined;
+  /** What the Coordinator had before. */
+  readonly earlierProxy: string | undefined;
   readonly coordinatorHost: string | undefined;
 }
 
@@ -38,13 +42,16 @@ function liftsDefaultDeny(
 export function initializer(
   before: Container | undefined,
   annotations: PodAnnotations,
-  { platform, mode, user, collateralProxy, coordinatorHost }: InitializerOptions,
+  { platform, mode, user, collateralProxy, earlierProxy, coordinatorHost }: InitializerOptions,
 ): Container {
-  const { ingress, adminPort } = annotations;
+  const { ingress, adminPort, openAttestationApi } = annotations;
   const lifts = liftsDefaultDeny(annotations, mode, platform);
   const closes = ingress !== undefined && mode === "transparent";
+  // Guests may have CoCo's attestation API, which it keeps from the pod by the packet filter. The software TEE has no guest.
+  const guards = platform !== "simulated" && !openAttestationApi;
   // The certificate of the chip comes from where the Coordinator gets what it asks for, unless a user says otherwise.
-  const asksThrough = before?.env?.some(({ name }) => name === COLLATERAL_PROXY) === true ? undefined : collateralProxy;
+  const own = before?.env?.find(({ name }) => name === COLLATERAL_PROXY);
+  const asksThrough = own === undefined || own.value === earlierProxy ? collateralProxy : undefined;
   const host = before?.env?.find(({ name }) => name === "COORDINATOR_HOST")?.value ?? undefined;
   return ownContainer(before, {
     name: INITIALIZER,
@@ -60,6 +67,7 @@ export function initializer(
         ...(mode === "bind" && { [INGRESS_MODE]: mode }),
       }),
       ...(lifts && { CONTRAST_LIFT_DEFAULT_DENY: "1" }),
+      ...(openAttestationApi && { [OPEN_ATTESTATION_API]: "1" }),
       ...(asksThrough !== undefined && { [COLLATERAL_PROXY]: asksThrough }),
     },
     ownedVariables: [
@@ -68,9 +76,10 @@ export function initializer(
       "CONTRAST_ADMIN_PORT",
       INGRESS_MODE,
       "CONTRAST_LIFT_DEFAULT_DENY",
+      OPEN_ATTESTATION_API,
     ],
     user,
-    capabilities: lifts || closes ? FILTER_CAPABILITIES : [],
+    capabilities: lifts || closes || guards ? FILTER_CAPABILITIES : [],
     defaults: { resources: { requests: { cpu: "10m", memory: "128Mi" }, limits: { memory: "128Mi" } } },
   });
 }

@@ -211,12 +211,16 @@ test("an annotation binds the mesh proxy to the pod's address, without any capab
   expect([proxy?.add, initializer.add]).toEqual([undefined, ["NET_ADMIN", "NET_RAW"]]);
   expect(initializer.env["CONTRAST_INGRESS_MODE"]).toBe("bind");
   expect((await run()).changedFiles).toEqual([]);
-  const keep = '$&\n        contrast.edgeless.systems/keep-default-deny: "true"';
+  const prefix = "\n        contrast.edgeless.systems";
+  const keep = `$&${prefix}/keep-default-deny: "true"${prefix}/open-attestation-api: "true"`;
   await write("app/web.yml", (await read("app/web.yml")).replace(/.*ingress-mode: bind/, keep));
   await run();
   const kept = injected(await read("app/web.yml")).initializer;
   expect([kept.add, kept.env["CONTRAST_LIFT_DEFAULT_DENY"]]).toEqual([undefined, undefined]);
-  await write("app/web.yml", (await read("app/web.yml")).replaceAll(/.*(?:ingress-mode|keep-default).*\n/g, ""));
+  await write(
+    "app/web.yml",
+    (await read("app/web.yml")).replaceAll(/.*(?:ingress-mode|keep-default|open-attestation).*\n/g, ""),
+  );
   await run();
   expect(podSpecs(await read("app/web.yml"))).toEqual(podSpecs(transparent));
 });
@@ -242,6 +246,22 @@ test.for([
   // Both the same, or one could not read what the other writes; root where something of root's is needed.
   const user = ofInitializer === undefined ? 65_532 : 0;
   expect(new Set([initializer.user, proxy?.user ?? user])).toEqual(new Set([user]));
+});
+
+test("gives every Initializer what it takes to close CoCo's attestation API, unless it is left open", async () => {
+  const text = WEB.replace(/servicemesh-ingress.*/, 'keep-default-deny: "true"');
+  const { run, read, write } = await workspace({ "web.yml": text });
+  await run();
+  expect(injected(await read("app/web.yml")).initializer.add).toEqual(NET);
+  const open = (await read("app/web.yml")).replace(
+    'keep-default-deny: "true"',
+    '$&\n        contrast.edgeless.systems/open-attestation-api: "true"',
+  );
+  await write("app/web.yml", open);
+  const { findings } = await run();
+  expect(findings.filter(({ code }) => code === "attestation_api")).toHaveLength(1);
+  const { initializer } = injected(await read("app/web.yml"));
+  expect([initializer.add, initializer.env["CONTRAST_OPEN_ATTESTATION_API"]]).toEqual([undefined, "1"]);
 });
 
 test("takes a capability back that is not needed any more, and keeps one of the user's", async () => {
@@ -460,6 +480,27 @@ test("gives Initializers the Coordinator's collateral proxy, unless they have on
   await write("app/web.yml", (await read("app/web.yml")).replace("http://proxy:8080", "http://nearer:8080"));
   await run();
   expect(await proxies()).toEqual([{ name: "CONTRAST_COLLATERAL_PROXY", value: "http://nearer:8080" }]);
+});
+
+test("writes the collateral proxy that it is given into Coordinator and Initializers, and a later one in its place", async () => {
+  const { run, read, write } = await workspace({ "web.yml": WEB, "coordinator.yml": COORDINATOR });
+  const proxies = async (): Promise<unknown> => {
+    const [web, coordinator] = [podSpecs(await read("app/web.yml")), podSpecs(await read("app/coordinator.yml"))];
+    const environments = [web.web.initContainers[0].env, coordinator.coordinator.containers[0].env];
+    return environments.map((env: { name: string; value?: string }[]) =>
+      env.flatMap(({ name, value }) => (name === "CONTRAST_COLLATERAL_PROXY" ? [value] : [])),
+    );
+  };
+  await run({ collateralProxy: "http://proxy:8080" });
+  expect(await proxies()).toEqual([["http://proxy:8080"], ["http://proxy:8080"]]);
+  // Also where nothing is said the next time.
+  expect((await run()).changedFiles).toEqual([]);
+  const { policies } = await run({ collateralProxy: "https://other/base" });
+  expect(await proxies()).toEqual([["https://other/base"], ["https://other/base"]]);
+  expect((await run({ collateralProxy: "https://other/base" })).policies).toEqual(policies);
+  await write("app/web.yml", (await read("app/web.yml")).replace("https://other/base", "http://nearer:8080"));
+  await run({ collateralProxy: "http://third" });
+  expect(await proxies()).toEqual([["http://nearer:8080"], ["http://third"]]);
 });
 
 test("finds pods in every kind of workload, and in lists", async () => {

@@ -21,8 +21,10 @@ export interface InjectOptions {
   readonly skipServiceMesh: boolean;
   readonly sidecar: Sidecar;
   readonly imageReplacements: ImageReplacements;
-  /** `CONTRAST_COLLATERAL_PROXY` of the Coordinator among the pods, if it has one. */
+  /** What is wanted, or else what the Coordinator among the pods has. */
   readonly collateralProxy?: string | undefined;
+  /** `CONTRAST_COLLATERAL_PROXY` of the Coordinator among the pods as the file has it, if it has one. */
+  readonly earlierProxy?: string | undefined;
   /** `COORDINATOR_HOST` of Initializers; undefined: as they have it. */
   readonly coordinatorHost?: string | undefined;
   /** The Secret with the pod's software TEE; undefined: the platform has hardware. */
@@ -51,9 +53,9 @@ export function inject(pod: PodSpec, annotations: PodAnnotations, options: Injec
     if (!skipsInitializer) {
       // Before the init containers of the pod's owner, too: they may listen, and nothing is closed before it ran.
       const before = take(initContainers, INITIALIZER);
-      const { platform, collateralProxy, coordinatorHost } = options;
+      const { platform, collateralProxy, earlierProxy, coordinatorHost } = options;
       initContainers.unshift(
-        initializer(before, annotations, { platform, mode, user, collateralProxy, coordinatorHost }),
+        initializer(before, annotations, { platform, mode, user, collateralProxy, earlierProxy, coordinatorHost }),
       );
     }
     if (!options.skipServiceMesh) {

@@ -6,6 +6,7 @@ import { generate, STANDARD_INPUT } from "./generate.ts";
 import type { Platform } from "./platform-names.ts";
 import type { Sidecar } from "./sidecars.ts";
 import { FILES } from "../workspace/workspace.ts";
+import { parseRegistryMirror } from "./guest-options.ts";
 
 /** The options of `contrast generate` as commander gives them. */
 export interface GenerateFlags {
@@ -15,12 +16,18 @@ export interface GenerateFlags {
   readonly skipServiceMesh?: boolean;
   readonly sidecar?: Sidecar;
   readonly coordinatorNamespace?: string;
+  readonly collateralProxy?: string;
+  readonly guestCa?: readonly string[];
+  readonly guestRegistryMirror?: readonly string[];
+  readonly guestHttpsProxy?: string;
+  readonly guestNoProxy?: string;
   readonly ipv4Only?: boolean;
   readonly workloadOwnerKey?: readonly string[];
   readonly addSeedshareOwnerKey?: readonly string[];
   readonly seedshareThreshold?: number;
   readonly disableUpdates?: boolean;
   readonly imageReplacements?: string;
+  readonly measurements?: readonly string[];
   readonly kind?: readonly string[];
   readonly offline?: boolean;
   readonly pinSecrets?: boolean;
@@ -50,6 +57,11 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
         skipServiceMesh: flags.skipServiceMesh,
         sidecar: flags.sidecar,
         coordinatorNamespace: flags.coordinatorNamespace,
+        collateralProxy: flags.collateralProxy,
+        guestCas: flags.guestCa,
+        guestRegistryMirrors: flags.guestRegistryMirror?.map(parseRegistryMirror),
+        guestHttpsProxy: flags.guestHttpsProxy,
+        guestNoProxy: flags.guestNoProxy,
         ipv4Only: flags.ipv4Only,
         pinSecrets: flags.pinSecrets,
         strict: flags.strict,
@@ -58,6 +70,7 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
         seedshareThreshold: flags.seedshareThreshold,
         disableUpdates: flags.disableUpdates,
         imageReplacementsPath: flags.imageReplacements,
+        measurementsPaths: flags.measurements,
         kinds: namedKinds(flags.kind ?? []),
         outputPath: flags.outputFile,
       },

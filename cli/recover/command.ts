@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
 import type { RecoverOptions } from "./recover.ts";
-import { coordinatorOption, examples, manifestOption } from "../options.ts";
+import { collateralProxyOption, coordinatorOption, examples, manifestOption } from "../options.ts";
 
 export function addRecoverCommand(program: Command, context: () => Context): void {
   program
@@ -9,6 +9,7 @@ export function addRecoverCommand(program: Command, context: () => Context): voi
     .description("restore the secrets of a restarted Coordinator, if it serves the pinned deployment")
     .addOption(coordinatorOption())
     .addOption(manifestOption())
+    .addOption(collateralProxyOption())
     .option("--seedshare-owner-key <file>", "the owner's private key (default: seedshare-owner.pem of the workspace)")
     .option(
       "--force",

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
 import type { SetOptions } from "./set.ts";
-import { coordinatorOption, examples, manifestOption } from "../options.ts";
+import { collateralProxyOption, coordinatorOption, examples, manifestOption } from "../options.ts";
 
 export function addSetCommand(program: Command, context: () => Context): void {
   program
@@ -10,6 +10,7 @@ export function addSetCommand(program: Command, context: () => Context): void {
     .argument("<path...>", "the files that `generate` prepared")
     .addOption(coordinatorOption())
     .addOption(manifestOption())
+    .addOption(collateralProxyOption())
     .option("--workload-owner-key <file>", "sign as this owner (default: workload-owner.pem of the workspace)")
     .option("--signature <file>", "this owner's signature, made by `sign`; the key may then be the public one")
     .option("--atomic", "fail unless the history is still the one that the last `verify` saw")

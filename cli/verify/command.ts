@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
 import type { VerifyOptions } from "./verify.ts";
-import { coordinatorOption, examples, manifestOption } from "../options.ts";
+import { collateralProxyOption, coordinatorOption, examples, manifestOption } from "../options.ts";
 
 export function addVerifyCommand(program: Command, context: () => Context): void {
   program
@@ -11,6 +11,7 @@ export function addVerifyCommand(program: Command, context: () => Context): void
     )
     .addOption(coordinatorOption())
     .addOption(manifestOption())
+    .addOption(collateralProxyOption())
     .addHelpText(
       "after",
       examples(

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type GetManifestsResponse, UserAPI } from "../../api/userapi_pb.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { ChannelError } from "../../channel/error.ts";
-import { policyHash, regoOf } from "../../manifest/initdata.ts";
+import { policyHash, readInitdata } from "../../manifest/initdata.ts";
 import { VERSION } from "../../runtime/version.ts";
 import { attestedHistory } from "../workspace/attested-history.ts";
 import { CliError, type Context, printResult } from "../context.ts";
@@ -77,6 +77,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
       return;
     }
     const warnings = warningsOf(facts);
+    const pulls = Object.keys(files).filter((name) => name.startsWith("cdh."));
     printResult(context, verified.claims.insecure, {
       result: facts.result,
       coordinator: facts.coordinator,
@@ -85,6 +86,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
       ...verified.claims,
       "earlier certificates": earlierCertificates(facts),
       ...(warnings.length > 0 ? { warnings } : {}),
+      ...(pulls.length > 0 ? { "how guests pull images": pulls.map((name) => join(directory, name)) } : {}),
       report,
       written,
     });
@@ -123,7 +125,9 @@ function auditFiles(response: GetManifestsResponse): Record<string, string | Uin
   files[FILES.history] = `${JSON.stringify(history, undefined, 2)}\n`;
   for (const policy of response.policies) {
     const hash = policyHash(policy);
-    files[`policy.${hash}.rego`] = regoOf(policy);
+    const { rego, pull } = readInitdata(policy);
+    files[`policy.${hash}.rego`] = rego;
+    if (pull !== undefined) files[`cdh.${hash}.toml`] = pull;
     // The policy hash is that of the whole document: `sha256sum` of this file gives it.
     files[`initdata.${hash}.toml`] = policy;
   }
@@ -133,7 +137,9 @@ function auditFiles(response: GetManifestsResponse): Record<string, string | Uin
 /** What an earlier verify wrote and this one did not has not been verified. */
 async function removeOthers(directory: string, names: ReadonlySet<string>): Promise<void> {
   for (const name of await readdir(directory)) {
-    const isOurs = /^(?:manifest\.\d+\.json|policy\.[0-9a-f]{64}\.rego|initdata\.[0-9a-f]{64}\.toml)$/.test(name);
+    const isOurs = /^(?:manifest\.\d+\.json|policy\.[0-9a-f]{64}\.rego|(?:initdata|cdh)\.[0-9a-f]{64}\.toml)$/.test(
+      name,
+    );
     if (isOurs && !names.has(name)) await rm(join(directory, name));
   }
 }

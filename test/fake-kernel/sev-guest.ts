@@ -31,7 +31,8 @@ export function sevGuest(host: Host, faults: Faults): File {
       const buffer = extended ? request.readUInt32LE(104) : 0;
       if (buffer > faults.maxCertificateBuffer || buffer % 4096 !== 0) return fail("EINVAL", NO_FIRMWARE_CALL);
       if (spend(faults, "rateLimited")) return fail("EIO", 0, VMM_BUSY);
-      if (buffer > 0 && buffer < faults.tableSize) {
+      // Also without a buffer: that is how a caller asks for the size.
+      if (extended && buffer < faults.tableSize) {
         request.writeUInt32LE(faults.tableSize, 104);
         copyToUser(pid, requestAddress, request);
         return fail("EIO", 0, VMM_INVALID_LENGTH);

@@ -5,6 +5,7 @@ import { findServices } from "../../../kubernetes/services.ts";
 import type { Resolution } from "../../../registry/resolve.ts";
 import type { PreparedPod } from "../edit-pods.ts";
 import { byPlace, type Finding } from "../finding.ts";
+import { attestationApiFindings } from "./attestation-api.ts";
 import { clusterValueFindings } from "./cluster-values.ts";
 import { coordinatorFindings } from "./coordinator.ts";
 import { drainFindings } from "./drain.ts";
@@ -32,6 +33,7 @@ const RULES: readonly ((pod: PreparedPod) => Finding[])[] = [
   sidecarFindings,
   initializerFindings,
   ingressBindFindings,
+  attestationApiFindings,
 ];
 
 /**

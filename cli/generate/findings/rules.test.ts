@@ -39,7 +39,7 @@ test("adds up the memory of a VM: the containers and sidecars", async () => {
 test.for([
   ["128Mi", "134217728"],
   ["128Mi", 134_217_728],
-  ["1e3M", "1G"],
+  ["1e9", "1G"],
   [undefined, "1Gi"],
 ] as const)("takes requests of %s and limits of %s for the same memory", async ([requests, limits]) => {
   expect(await reviewed({ containers: [memory("a", requests, limits)] })).toEqual([]);
@@ -293,18 +293,21 @@ const SECURED = {
   },
 };
 
+const NO_CAPABILITIES = { "keep-default-deny": "true", "open-attestation-api": "true" };
+
 /** As the table in docs/generate.md has it. */
 test.for([
   ["an ingress", ingress("web#8080#false"), "metal-qemu-snp", "privileged"],
   ["an ingress", ingress("web#8080#false"), "simulated", "privileged"],
   ["no mesh", {}, "metal-qemu-snp", "privileged"],
-  ["no mesh, and the default deny", { "keep-default-deny": "true" }, "metal-qemu-snp", "baseline"],
+  ["no mesh, and the default deny", { "keep-default-deny": "true" }, "metal-qemu-snp", "privileged"],
+  ["no mesh, the default deny and CoCo's API", NO_CAPABILITIES, "metal-qemu-snp", "baseline"],
   ["no mesh", {}, "simulated", "restricted"],
-  ["an egress", { ...egress("127.137.0.1:5432"), "keep-default-deny": "true" }, "metal-qemu-snp", "baseline"],
+  ["an egress", { ...egress("127.137.0.1:5432"), ...NO_CAPABILITIES }, "metal-qemu-snp", "baseline"],
   ["an egress", egress("127.137.0.1:5432"), "simulated", "restricted"],
   [
     "a bound ingress",
-    { ...ingress("web#8080#false"), "servicemesh-ingress-mode": "bind", "keep-default-deny": "true" },
+    { ...ingress("web#8080#false"), "servicemesh-ingress-mode": "bind", ...NO_CAPABILITIES },
     "metal-qemu-snp",
     "baseline",
   ],

@@ -1,0 +1,92 @@
+import { z } from "zod";
+import { ManifestError } from "../../manifest/error.ts";
+import { parseJson } from "../../manifest/json.ts";
+import { faultsOf, hexBytes, list, record, text } from "../../manifest/schema.ts";
+import { KATA_SHIMS } from "../../measurement/kata-vcpus.ts";
+import { MAX_VCPUS } from "../../measurement/snp/measure.ts";
+import { CliError } from "../context.ts";
+import { readInput } from "./workspace.ts";
+
+/** What `contrast measure` writes with `--output json`, and `contrast generate --measurements` reads. */
+
+const hex = (length: number): z.ZodType<string> => hexBytes(length).transform((bytes) => bytes.toString("hex"));
+
+const digest256 = hex(32);
+const digest384 = hex(48);
+const count = z
+  .int({ error: `a whole number from 1 to ${MAX_VCPUS}` })
+  .min(1)
+  .max(MAX_VCPUS);
+const cpus = z.number({ error: "a number of CPUs" }).min(0).max(MAX_VCPUS);
+
+/** SHA-256 of the files that were measured; the command line as it is. */
+const inputs = record({
+  firmware: digest256,
+  kernel: digest256.optional(),
+  initrd: digest256.optional(),
+  commandLine: text.optional(),
+});
+
+const snp = record({
+  tee: z.literal("snp"),
+  inputs,
+  /** CPUID Fn0000_0001_EAX of the vCPUs, and SEV_FEATURES. */
+  vcpuSignature: text,
+  guestFeatures: text,
+  /** How the number of vCPUs follows from a pod. */
+  sizing: record({
+    shims: list(z.enum(KATA_SHIMS, { error: KATA_SHIMS.join(" or ") })).min(1, { error: "at least one" }),
+    defaultVcpus: cpus,
+    overheadVcpus: cpus,
+  }),
+  measurements: list(
+    record({ vcpus: count, measurement: digest384, idBlock: text.optional(), idAuth: text.optional() }),
+  ).min(1, { error: "at least one" }),
+  idKeyDigest: digest384.optional(),
+  authorKeyDigest: digest384.optional(),
+});
+
+const event = record({ what: text, digest: digest384 });
+const tdx = record({
+  tee: z.literal("tdx"),
+  inputs,
+  mrTd: digest384,
+  /** RTMR0 does not follow from files; where it is there, it comes from the log of a guest. */
+  rtmrs: record({ 0: digest384.optional(), 1: digest384, 2: digest384, 3: digest384 }).optional(),
+  rtmr0: record({ known: list(event), believed: list(event).optional(), unknown: list(text) }),
+});
+
+const schema = z.discriminatedUnion("tee", [snp, tdx], { error: 'an object with "tee": "snp" or "tdx"' });
+
+export type SnpMeasurements = z.infer<typeof snp>;
+export type TdxMeasurements = z.infer<typeof tdx>;
+export type Measurements = z.infer<typeof schema>;
+
+/** @throws CliError unreadable_file, malformed_file */
+export async function readMeasurements(path: string): Promise<Measurements> {
+  const bytes = await readInput(path, "the measurements");
+  const refuse = (where: string, got: string, want: string, cause?: unknown): CliError =>
+    new CliError("malformed_file", "the file holds no measurements", {
+      where,
+      got,
+      want,
+      hint: "write it with `contrast --output json measure snp …`",
+      cause,
+    });
+  let value: unknown;
+  try {
+    value = parseJson(bytes);
+  } catch (error) {
+    if (!(error instanceof ManifestError)) throw error;
+    throw refuse(path, error.got ?? error.code, error.want ?? "JSON", error);
+  }
+  const { data, error } = schema.safeParse(value);
+  if (data === undefined) {
+    const [first] = faultsOf(error, value);
+    throw refuse(`${path}: ${first?.where ?? "$"}`, first?.got ?? "something else", first?.want ?? "measurements");
+  }
+  const counts = data.tee === "snp" ? data.measurements.map(({ vcpus }) => vcpus) : [];
+  const twice = counts.find((number, index) => counts.indexOf(number) !== index);
+  if (twice === undefined) return data;
+  throw refuse(path, `two measurements for ${twice} vCPUs`, "one for each number");
+}
