@@ -63,7 +63,10 @@ impl Pair {
                 _ => return Err(Fault::got(Code::TlsHandshake, "ECONNRESET")),
             };
             bytes.extend_from_slice(&context.buffers.incoming[..received]);
-            if first_message(bytes).is_some() {
+            if let Some(message) = first_message(bytes) {
+                if message.is_empty() {
+                    return Err(Fault::got(Code::TlsHandshake, "no TLS"));
+                }
                 let said = std::mem::take(bytes);
                 return self.ask_for_turn(said, context);
             }

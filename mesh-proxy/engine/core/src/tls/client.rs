@@ -4,8 +4,8 @@ use super::certificate::Certificate;
 use super::chain::verify;
 use super::credentials::Credentials;
 use super::provider::{GROUPS, provider, versions};
-use super::server::LONGEST_TICKET;
 use super::verdict::Peer;
+use crate::limits::MOST_HANDSHAKE;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls12Resumption, Tls13ClientSessionValue,
@@ -114,6 +114,10 @@ struct Kept {
     tickets: VecDeque<Tls13ClientSessionValue>,
     until: Option<SystemTime>,
 }
+
+/// A ticket has this side's chain in it, and is part of the first message. A peer that can't open it any more asks for the whole
+/// chain behind it, and both have to fit into what it takes of a handshake.
+const LONGEST_TICKET: usize = MOST_HANDSHAKE / 3;
 
 const MOST_TICKETS: usize = 64;
 

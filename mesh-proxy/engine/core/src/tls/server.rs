@@ -5,12 +5,11 @@ use super::credentials::Credentials;
 use super::hello::Hello;
 use super::provider::{GROUPS, provider, versions};
 use super::verdict::Peer;
-use crate::limits::MOST_HANDSHAKE;
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme};
 use std::sync::Arc;
 
@@ -30,7 +29,7 @@ impl ServerSide {
         allows_1_2: bool,
         resumes: bool,
     ) -> Result<Self, Error> {
-        let ticketer = Arc::new(ShortTickets(Ticketer::new()?));
+        let ticketer = Ticketer::new()?;
         let by_group = GROUPS.iter().map(|&group| {
             let provider = provider(&[group]);
             let builder =
@@ -82,32 +81,6 @@ fn application_protocol(offered: &[Vec<u8>]) -> Option<&[u8]> {
         .into_iter()
         .find(|&known| offered.iter().any(|one| one == known))
         .or(offered.first().map(|one| &one[..]))
-}
-
-/// A ticket has the client's chain in it, and is part of its next first message. A peer that can't open it any more asks for the
-/// whole chain behind it, and both have to fit into what is taken of a handshake.
-pub const LONGEST_TICKET: usize = MOST_HANDSHAKE / 3;
-
-/// Gives a client with a long chain no ticket.
-#[derive(Debug)]
-struct ShortTickets(Arc<dyn ProducesTickets>);
-
-impl ProducesTickets for ShortTickets {
-    fn enabled(&self) -> bool {
-        self.0.enabled()
-    }
-
-    fn lifetime(&self) -> u32 {
-        self.0.lifetime()
-    }
-
-    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.0.encrypt(plain).filter(|ticket| ticket.len() <= LONGEST_TICKET)
-    }
-
-    fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        self.0.decrypt(cipher)
-    }
 }
 
 /// Any workload of the mesh. Signatures of the handshake are webpki's matter.
