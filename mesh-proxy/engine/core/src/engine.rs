@@ -17,8 +17,10 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 /// Each thread has little on its stack: buffers are on the heap.
 const STACK: usize = 512 * 1024;
@@ -34,6 +36,9 @@ impl Drop for EndsProcess {
         }
     }
 }
+
+/// A thread is woken, and accepts what is in the queue. One that is busy for longer loses it.
+const STOP: Duration = Duration::from_millis(200);
 
 pub struct Settings {
     pub threads: u16,
@@ -149,10 +154,15 @@ impl Engine {
 
     /// Accepts no more connections of a route; those that it has go on. Nobody listens any more when it returns.
     pub fn stop(&self, route: u32) {
-        if let Some(listener) = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).remove(&route) {
-            let _ = shutdown(&*listener, Shutdown::Both);
-        }
-        self.shared.tell_all(|| Command::Stop(route));
+        let Some(listener) = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).remove(&route) else {
+            return;
+        };
+        let (stopped, all_stopped) = channel();
+        self.shared.tell_all(|| Command::Stop(route, stopped.clone()));
+        drop(stopped);
+        // Nobody sends anything: it ends when all threads are done.
+        let _ = all_stopped.recv_timeout(STOP);
+        let _ = shutdown(&*listener, Shutdown::Both);
     }
 
     /// Resets all connections.

@@ -6,6 +6,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read, write};
 use std::net::SocketAddr;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A connection, whichever thread has it. The serial number is that of no other connection of the thread.
@@ -22,8 +23,8 @@ pub type Resolved = Result<Arc<[SocketAddr]>, Arc<str>>;
 pub enum Command {
     /// With the socket that listens. The threads have it, and connections have not: it is closed while they go on.
     Open(Arc<Route>, Arc<OwnedFd>),
-    /// Accepts no more connections of a route.
-    Stop(u32),
+    /// Accepts what waits in the queue of a route, and then no more. The sender is dropped when that is done.
+    Stop(u32, Sender<()>),
     /// Of a route.
     Addresses(u32, Resolved),
     /// It is its turn to shake hands.

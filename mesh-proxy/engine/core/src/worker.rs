@@ -102,7 +102,9 @@ impl Worker {
                         return false;
                     }
                 }
-                listener if listener & LISTENER != 0 => self.accept((listener & !LISTENER) as u32),
+                listener if listener & LISTENER != 0 => {
+                    self.accept((listener & !LISTENER) as u32);
+                }
                 other => {
                     let (index, kind) = token::read(other);
                     if let Some(Some(pair)) = self.pairs.get_mut(index as usize) {
@@ -133,7 +135,10 @@ impl Worker {
         for command in shared.inboxes[usize::from(self.number)].take() {
             match command {
                 Command::Open(route, listener) => self.listen(route, listener),
-                Command::Stop(id) => self.stop(id),
+                Command::Stop(id, _done) => {
+                    while self.accept(id) {}
+                    self.stop(id);
+                }
                 Command::Addresses(id, resolved) => self.resolved(id, &resolved),
                 Command::Turn(id) => self.with(id, |pair, context| {
                     if let Err(fault) = pair.take_turn(context) {
@@ -203,27 +208,36 @@ impl Worker {
         }
     }
 
-    fn accept(&mut self, id: u32) {
+    /// Returns whether there may be more.
+    fn accept(&mut self, id: u32) -> bool {
         for _ in 0..MOST_ACCEPTED {
-            let Some((route, listener)) = self.routes.get(&id).cloned() else { return };
+            let Some((route, listener)) = self.routes.get(&id).cloned() else { return false };
             match accept(&listener) {
                 Ok((fd, peer)) => {
                     let is_scarce = u64::try_from(fd.as_raw_fd()).is_ok_and(|fd| fd >= self.shared.limits.descriptors);
                     self.begin(&route, fd, peer);
                     if is_scarce {
-                        return self.pause(&route, &listener);
+                        self.pause(&route, &listener);
+                        return false;
                     }
                 }
-                Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return,
-                Err(Errno::MFILE | Errno::NFILE) => return self.pause(&route, &listener),
+                Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => return false,
+                Err(Errno::MFILE | Errno::NFILE) => {
+                    self.pause(&route, &listener);
+                    return false;
+                }
                 // It was shut down.
-                Err(Errno::INVAL) => return self.stop(id),
+                Err(Errno::INVAL) => {
+                    self.stop(id);
+                    return false;
+                }
                 Err(error) => {
                     self.shared.events.push(Event::NotAccepted { route: id, error });
-                    return;
+                    return false;
                 }
             }
         }
+        true
     }
 
     /// Connections wait in the kernel's queue until others have ended.
