@@ -1,65 +1,37 @@
 //! A connection from outside, or of the application, and the one that the proxy makes for it.
 
+mod account;
 mod carry;
+mod context;
 mod end;
+mod ending;
+mod handshake;
+mod identity;
 mod leaving;
 mod phases;
 
+pub use context::{BULK, Buffers, Context, token};
 use end::{CLIENT, UPSTREAM};
 
 use crate::admission::Place;
 use crate::code::{Code, Fault};
-use crate::counts::{Outcome, RuleCounts};
-use crate::event::{At, End, Event};
+use crate::counts::RuleCounts;
+use crate::event::{At, Event};
 use crate::inbox::{ConnectionId, Resolved};
 use crate::net::dial::Dial;
 use crate::net::socket::Socket;
 use crate::route::Route;
 use crate::shared::Shared;
 use crate::source::Source;
-use crate::tls::channel::{Channel, MOST_KEPT, MOST_PLAIN, sealed};
+use crate::tls::channel::Channel;
 use crate::tls::facts::Facts;
 use end::End as Side;
 use leaving::Leaving;
 use rustix::event::epoll::EventFlags;
-use rustix::fd::OwnedFd;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
-
-/// Of one thread, for all its connections: what is read, opened, sealed and written stands here, and a connection owns only
-/// what could not be sent at once.
-pub struct Buffers {
-    pub incoming: Box<[u8]>,
-    pub outgoing: Box<[u8]>,
-    pub plain: Vec<u8>,
-    pub control: Vec<u8>,
-}
-
-/// Bytes that are read at once of somebody who sends much.
-pub const BULK: usize = 15 * MOST_PLAIN;
-
-impl Buffers {
-    pub fn new() -> Self {
-        Self {
-            incoming: vec![0; BULK + MOST_KEPT].into(),
-            outgoing: vec![0; sealed(BULK)].into(),
-            plain: Vec::new(),
-            control: Vec::new(),
-        }
-    }
-}
-
-/// Where a pair is driven.
-pub struct Context<'a> {
-    pub shared: &'a Shared,
-    pub epoll: &'a OwnedFd,
-    pub buffers: &'a mut Buffers,
-    pub now: Instant,
-    /// Routes whose addresses are needed for a connection of this thread.
-    pub lookups: &'a mut Vec<u32>,
-}
 
 enum Phase {
     /// A client has to begin. Until its first message is there it costs nothing of TLS.
@@ -86,22 +58,6 @@ pub enum Next {
     /// There is more to do although no event says so.
     Again,
     Done,
-}
-
-/// Of events.
-pub mod token {
-    pub const CLIENT: u8 = 0;
-    pub const UPSTREAM: u8 = 1;
-    /// And the numbers of further ones.
-    pub const ATTEMPT: u8 = 2;
-
-    pub fn of(index: u32, kind: u8) -> u64 {
-        u64::from(index) << 8 | u64::from(kind)
-    }
-
-    pub fn read(token: u64) -> (u32, u8) {
-        ((token >> 8) as u32, token as u8)
-    }
 }
 
 pub struct Pair {
@@ -139,9 +95,6 @@ pub struct Pair {
     held: u64,
     buffered: u64,
 }
-
-/// What a connection may hold without a word about it: its place has room for that.
-const SILENTLY: u64 = 4 * 1024;
 
 impl Pair {
     pub fn new(
@@ -267,76 +220,6 @@ impl Pair {
         match resolved {
             Ok(addresses) => self.phase = Phase::Dialing(Box::new(Dial::new(addresses, now))),
             Err(why) => self.abort(Fault::got(Code::UpstreamRefused, why.to_string())),
-        }
-    }
-
-    fn tell_held(&mut self, context: &Context<'_>) {
-        let buffered: u64 = self.ends.iter().map(|end| end.waiting.len() as u64).sum();
-        if buffered != self.buffered {
-            self.counts.buffered.fetch_add(buffered.wrapping_sub(self.buffered), Relaxed);
-            self.buffered = buffered;
-        }
-        let held: u64 = self.ends.iter().map(|end| end.waiting.capacity() as u64).sum();
-        let held = if held <= SILENTLY { 0 } else { held };
-        if held == self.held {
-            return;
-        }
-        self.held = held;
-        let victims = context.shared.admission().held_bytes.set(self.id, self.held_for(), held);
-        for victim in victims {
-            context.shared.tell(victim, crate::inbox::Command::Abort(victim, Code::TooManyBytesWaiting));
-        }
-    }
-
-    /// Whose bytes they are: of egress, everything is the application's, and the upstream is who does not take it.
-    pub fn held_for(&self) -> Source {
-        if self.route.is_egress { Source::Route(self.route.id) } else { self.source }
-    }
-
-    /// Bytes that the kernel holds for it.
-    pub fn kernel_memory(&self) -> u64 {
-        self.ends
-            .iter()
-            .filter_map(|end| end.socket.as_ref())
-            .map(|socket| engine_kernel::memory_of(&socket.as_fd()))
-            .sum()
-    }
-
-    /// Gives everything back.
-    pub fn close(mut self, shared: &Shared, now: Instant) {
-        let outcome = match (&self.fault, self.was_joined) {
-            (None, _) => Outcome::Completed,
-            (Some(_), false) => Outcome::Refused,
-            (Some(_), true) => Outcome::Broken,
-        };
-        if self.is_aborted {
-            self.ends.iter_mut().for_each(Side::reset);
-        }
-        {
-            let mut admission = shared.admission();
-            if self.held > 0 {
-                admission.held_bytes.release(self.id);
-            }
-            self.leave_turns(shared, &mut admission, now);
-            match self.place {
-                Some(place) => admission.leave(place),
-                None => admission.leave_egress(self.route.id),
-            }
-        }
-        self.counts.buffered.fetch_sub(self.buffered, Relaxed);
-        self.counts.open.fetch_sub(1, Relaxed);
-        let code = self.fault.as_ref().map(|fault| fault.code);
-        self.counts.end(outcome, code);
-        if shared.has_access_log {
-            let end = End {
-                outcome,
-                reason: code.map(Code::text),
-                was_joined: self.was_joined,
-                up: self.ends[CLIENT].carried,
-                down: self.ends[UPSTREAM].carried,
-                millis: u64::try_from(now.duration_since(self.since).as_millis()).unwrap_or(u64::MAX),
-            };
-            shared.events.push(Event::Ended { at: self.at, upstream: self.upstream, facts: self.facts.take(), end });
         }
     }
 }
