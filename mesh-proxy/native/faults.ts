@@ -125,7 +125,7 @@ function textsOf(code: string, plan: RoutePlan, port: number, limits: Limits): T
   }
 }
 
-const CODES = [
+export const CODES = [
   "not_redirected",
   "client_certificate_missing",
   "client_certificate_untrusted",

@@ -1,5 +1,4 @@
-import type {
-  Extension} from "@peculiar/x509";
+import type { Extension } from "@peculiar/x509";
 import {
   BasicConstraintsExtension,
   ExtendedKeyUsage,

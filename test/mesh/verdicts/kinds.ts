@@ -74,6 +74,8 @@ export const KINDS: Readonly<Record<string, Make>> = {
     workload(await issue(meshCa), intermediate, intermediate),
   "with four strange certificates behind": async ({ meshCa, intermediate, impostor, below, workload: other }) =>
     workload(await issue(meshCa), intermediate, impostor, below, other, impostor),
+  "with eight strange certificates behind": async ({ meshCa, impostor, below }) =>
+    workload(await issue(meshCa), impostor, below, impostor, below, impostor, below, impostor, below),
   "with a strange certificate before the intermediate CA": async ({ meshCa, intermediate, impostor }) =>
     workload(await issue(meshCa), impostor, intermediate),
   "of another mesh": by(({ impostor }) => impostor),
