@@ -28,6 +28,7 @@ const SLOW = [
   "fuzz/fuzz.test.ts",
   "images/guest/{check-program,check,make}.test.ts",
   "kubernetes/resource-file.test.ts",
+  "cli/generate/policies/recorded-pods.test.ts",
   "policy/single-changes.test.ts",
   "mesh-proxy/**/{access-log,admin,churn,close-notify,egress,ingress,limits}.test.ts",
   "mesh-proxy/**/{live-credentials,metrics,program,pump,streams}.test.ts",

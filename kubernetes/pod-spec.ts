@@ -5,7 +5,8 @@ import { z } from "zod";
  * business here and stays as it is.
  */
 
-const text = z.string({ error: "a string; put it into quotes" });
+const WANT_TEXT = "a string; put it into quotes";
+const text = z.string({ error: WANT_TEXT });
 const optionalText = text.nullish();
 const texts = z.array(text, { error: "a list of strings" }).nullish();
 const flag = z.boolean({ error: "true or false" }).nullish();
@@ -36,6 +37,7 @@ const volumeMount = object({
   readOnly: flag,
   subPath: optionalText,
   subPathExpr: optionalText,
+  recursiveReadOnly: optionalText,
   mountPropagation: optionalText,
 });
 const volumeDevice = object({ name: text, devicePath: text });
@@ -68,7 +70,7 @@ const action = object({
 
 const quantity = z.union([z.string(), z.number()], { error: "a quantity, like 128Mi" });
 const quantities = object({ cpu: quantity.nullish(), memory: quantity.nullish() }).nullish();
-const resources = object({ requests: quantities, limits: quantities });
+const resources = object({ requests: quantities, limits: quantities, claims: list(object({})).nullish() });
 
 const securityContext = object({
   privileged: flag,
@@ -123,7 +125,11 @@ const podSpec = object({
   hostNetwork: flag,
   hostPID: flag,
   hostIPC: flag,
+  hostUsers: flag,
   shareProcessNamespace: flag,
+  setHostnameAsFQDN: flag,
+  ephemeralContainers: list(object({})).nullish(),
+  imagePullSecrets: list(object({})).nullish(),
   hostname: optionalText,
   serviceAccountName: optionalText,
   serviceAccount: optionalText,
@@ -137,7 +143,9 @@ const annotations = z.record(z.string(), text, { error: "an object" }).nullish()
 
 /** metadata.name and metadata.namespace name files and certificates, so they have to be what Kubernetes allows. */
 const NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
-const name = text.regex(NAME, { error: "a name of lower-case letters, digits, hyphens and dots" });
+const name = z
+  .string({ error: ({ input }) => (input === undefined ? "a name; generateName leaves it to the cluster" : WANT_TEXT) })
+  .regex(NAME, { error: "a name of lower-case letters, digits, hyphens and dots" });
 
 export const workloadSchema = object({
   apiVersion: text,

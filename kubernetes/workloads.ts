@@ -14,6 +14,8 @@ export interface Workload {
   readonly name: string;
   /** Undefined: the namespace that it is applied to. */
   readonly namespace: string | undefined;
+  /** A Job, or a CronJob's, with `completionMode: Indexed`: its pods have a number each. */
+  readonly indexed: boolean;
   readonly annotations: Readonly<Record<string, string>>;
   /** A part of the file's values, to be changed in place. */
   readonly template: PodTemplate;
@@ -60,6 +62,8 @@ export function findWorkloads(file: ResourceFile, faults: Fault[], named: readon
           kind: kind.name,
           name: metadata.name,
           namespace: metadata.namespace ?? undefined,
+          indexed:
+            kind.name.endsWith("Job") && at(value, [...templatePath.slice(0, -1), "completionMode"]) === "Indexed",
           annotations: metadata.annotations ?? {},
           template: template as PodTemplate,
           file,

@@ -76,6 +76,8 @@ const policyEntry = record({
   SANs: list(san),
   WorkloadSecretID: text.optional(),
   Role: z.enum(["", "coordinator"], { error: '"coordinator" or ""' }).optional(),
+  /** What the policy lets the host do beside what every pod needs. For people: the policy itself decides. */
+  Permissions: list(text).optional(),
 }).transform(({ SANs, WorkloadSecretID, Role }): PolicyEntry => {
   // An empty identifier would be one that all who forgot theirs share.
   return { sans: SANs, workloadSecretId: WorkloadSecretID || undefined, role: Role || undefined };

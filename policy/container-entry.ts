@@ -3,9 +3,9 @@ import type { Container, PodSpec } from "../kubernetes/pod-spec.ts";
 import { type ConfigOf, withStatedConfig } from "./config-variables.ts";
 import { capabilitiesOf, DEFAULT_CAPABILITIES } from "./capabilities.ts";
 import { commandOf, execCommandsOf } from "./command.ts";
-import { environmentOf } from "./environment.ts";
+import { environmentOf, SANDBOX_ENVIRONMENT } from "./environment.ts";
 import { imageNames } from "./image-names.ts";
-import { type Mounts, mountsOf, SANDBOX_MOUNTS, storagesOf } from "./mounts.ts";
+import { type Mounts, mountsOf, sandboxMounts, storagesOf } from "./mounts.ts";
 import { userOf } from "./user.ts";
 
 /** What a container has to be for the agent to create it. The rules compare it with the request; so do people. */
@@ -64,10 +64,11 @@ export function sandboxEntry(pod: PodSpec): object {
     after: [],
     command: ["/pause"],
     exec: [],
-    ...environmentOf({ name: "", image: "" }, pod, { ...NOTHING_KNOWN, env: [] }),
+    ...SANDBOX_ENVIRONMENT,
     cwd: "/",
     terminal: false,
-    user: pod.securityContext?.runAsUser ?? 65535,
+    // That of the pause image, which may have none.
+    users: [pod.securityContext?.runAsUser ?? [65535, 0]].flat(),
     privileged: false,
     no_new_privileges: true,
     read_only_root: true,
@@ -76,7 +77,7 @@ export function sandboxEntry(pod: PodSpec): object {
     shared_pid: false,
     namespaces: namespacesOf(pod),
     sysctls: Object.fromEntries((pod.securityContext?.sysctls ?? []).map(({ name, value }) => [name, value])),
-    mounts: SANDBOX_MOUNTS,
+    mounts: sandboxMounts(pod),
     mount_propagation: "",
     storages: [],
     fs_group: null,

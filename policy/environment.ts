@@ -21,12 +21,32 @@ export interface Environment {
 
 /** The rules know how each looks; `anything` is not looked at. */
 export type ClusterValue =
-  "pod name" | "namespace" | "host name" | "node name" | "uid" | "addresses" | "number" | "terminal" | "anything";
+  | "pod name"
+  | "namespace"
+  | "host name"
+  | "index"
+  | "search path"
+  | "node name"
+  | "uid"
+  | "addresses"
+  | "number"
+  | "terminal"
+  | "anything";
+
+const COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index";
+
+/** What the controller of Jobs puts into every container of an Indexed one (k8s.io/kubernetes, pkg/controller/job). */
+export const INDEX_VARIABLE: EnvironmentVariable = {
+  name: "JOB_COMPLETION_INDEX",
+  valueFrom: { fieldRef: { fieldPath: `metadata.annotations['${COMPLETION_INDEX}']` } },
+};
 
 const FIELDS: Readonly<Record<string, ClusterValue>> = {
   "metadata.name": "pod name",
   "metadata.namespace": "namespace",
   "metadata.uid": "uid",
+  [`metadata.annotations['${COMPLETION_INDEX}']`]: "index",
+  [`metadata.labels['${COMPLETION_INDEX}']`]: "index",
   "spec.nodeName": "node name",
   "status.hostIP": "addresses",
   "status.hostIPs": "addresses",
@@ -36,6 +56,15 @@ const FIELDS: Readonly<Record<string, ClusterValue>> = {
 
 /** What containerd gives to a container whose image says nothing (oci.WithDefaultPathEnv). */
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** The container that holds the pod's namespaces has nothing but what its image says, which may be nothing. */
+export const SANDBOX_ENVIRONMENT: Environment = {
+  env: {},
+  env_from_cluster: {},
+  optional_env: { PATH: "search path", HOSTNAME: "host name" },
+  env_prefixes: [],
+  services: "kubernetes",
+};
 
 export function environmentOf(container: Container, pod: PodSpec, image: ImageConfig): Environment {
   const fixed = new Map<string, Template>([["PATH", DEFAULT_PATH]]);

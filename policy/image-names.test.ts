@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { imageNames } from "./image-names.ts";
 import { policyOf } from "./policy.ts";
 import { untilLast } from "./test-life.ts";
-import { type Engine, isAllowed, NO_OPA, startEngine } from "./test-opa.ts";
+import { NO_ENGINE, startEngine } from "./test-engine.ts";
+import { type Engine, isAllowed } from "./test-opa.ts";
 import { IMAGES, pinned, testPod } from "./test-pods.ts";
 
 /**
@@ -42,7 +43,7 @@ const NAMES: readonly [string, string, boolean][] = [
   ["the id of the image on the node", DIGEST, false],
 ];
 
-if (NO_OPA !== undefined) test.skip(`what a runtime calls the image: ${NO_OPA}`);
+if (NO_ENGINE !== undefined) test.skip(`what a runtime calls the image: ${NO_ENGINE}`);
 else
   describe("a policy", () => {
     let engine: Engine;

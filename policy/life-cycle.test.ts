@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { policyOf } from "./policy.ts";
 import { play, untilLast, withId } from "./test-life.ts";
-import { apply, type Engine, isAllowed, NO_OPA, startEngine } from "./test-opa.ts";
+import { NO_ENGINE, startEngine } from "./test-engine.ts";
+import { apply, type Engine, isAllowed } from "./test-opa.ts";
 import { IMAGES, requestsFor, testPod } from "./test-pods.ts";
 import { idOf } from "./test-mounts.ts";
 import type { Request } from "./test-container.ts";
@@ -15,7 +16,7 @@ const JOB = "an init container, a native sidecar and an image's user";
 // oxlint-disable-next-line typescript/no-explicit-any -- what a test changes, it knows
 type Loose = any;
 
-if (NO_OPA !== undefined) test.skip(`a policy remembers what runs: ${NO_OPA}`);
+if (NO_ENGINE !== undefined) test.skip(`a policy remembers what runs: ${NO_ENGINE}`);
 else
   describe("a policy", () => {
     let engine: Engine;

@@ -1,8 +1,6 @@
 import { posix } from "node:path";
 import type { ImageConfig } from "../registry/resolved-image.ts";
-import type { Container, PodSpec, VolumeMount } from "../kubernetes/pod-spec.ts";
-import { commandResolver } from "./environment.ts";
-import { expand, type Template } from "./expansion.ts";
+import { allContainers, type Container, type PodSpec, type VolumeMount } from "../kubernetes/pod-spec.ts";
 
 /**
  * What is mounted in a container: what containerd and the kubelet put into every one (containerd, pkg/oci/mounts.go and
@@ -12,8 +10,10 @@ import { expand, type Template } from "./expansion.ts";
 export interface Mount {
   readonly type: string;
   /** A path in the VM; one that begins with one of the marks below is known only when the container is made. */
-  readonly source: Template;
+  readonly source: string;
   readonly options: readonly string[];
+  /** Of the options, those that may be there, too. */
+  readonly optional_options?: readonly string[];
   /** True: it may be missing. */
   readonly optional?: true;
   /** The mount around it, which would hide it if it came later. */
@@ -37,6 +37,8 @@ export interface Storage {
 const COPIED = "$(copied)";
 /** Copied, or a disk of the host's. */
 const CLAIM = "$(claim)";
+/** Nothing that a runtime asks for: the policy refuses the container. */
+const NOWHERE = "$(nowhere)";
 /** The folder of the pod's emptyDir volumes. */
 const EMPTY_DIR = "$(emptyDir)";
 const MEMORY = "/run/kata-containers/sandbox/ephemeral";
@@ -48,22 +50,35 @@ const SHARED_MEMORY: Placed = [
 ];
 
 /** Of the sandbox: the agent has its image, and nothing of the pod is in it. */
-export const SANDBOX_MOUNTS: Mounts = inOrder([
-  ...deviceMounts("ro"),
-  SHARED_MEMORY,
-  ["/etc/resolv.conf", { type: "bind", source: COPIED, options: ["rbind", "ro", "nosuid", "nodev", "noexec"] }],
-]);
+export function sandboxMounts(pod: PodSpec): Mounts {
+  const privileged = allContainers(pod).some(({ securityContext }) => securityContext?.privileged === true);
+  return inOrder([
+    ...deviceMounts(privileged ? "rw" : "ro"),
+    SHARED_MEMORY,
+    [
+      "/etc/resolv.conf",
+      // containerd 1.6 has fewer options.
+      { type: "bind", source: COPIED, options: ["rbind", "ro"], optional_options: ["nosuid", "nodev", "noexec"] },
+    ],
+  ]);
+}
 
 export function mountsOf(container: Container, pod: PodSpec, image: ImageConfig): Mounts {
   const privileged = container.securityContext?.privileged === true ? "rw" : "ro";
   const root = container.securityContext?.readOnlyRootFilesystem === true ? "ro" : "rw";
-  const cgroup: Mount = { type: "cgroup", source: "cgroup", options: [...PROC, "relatime", privileged] };
+  const cgroup: Mount = {
+    type: "cgroup",
+    source: "cgroup",
+    options: [...PROC, "relatime", privileged],
+    // containerd takes them from the node, where it lets the container write.
+    ...(privileged === "rw" ? { optional_options: ["nsdelegate", "memory_recursiveprot"] } : {}),
+  };
   const account: Placed[] =
     pod.automountServiceAccountToken === false
       ? []
       : [["/var/run/secrets/kubernetes.io/serviceaccount", { ...bind(COPIED, "ro"), optional: true }]];
   const volumes = (container.volumeMounts ?? []).map((mount): Placed => {
-    return [mount.mountPath, volumeMount(mount, container, pod, image)];
+    return [mount.mountPath, volumeMount(mount, pod)];
   });
   const taken = new Set(volumes.map(([destination]) => folderOf(destination)));
   const added: Placed[] = [
@@ -87,9 +102,8 @@ export function storagesOf(container: Container, pod: PodSpec): Storage[] {
   const owner = fsGroup === 0 ? [] : [`fsgid=${fsGroup}`];
   const storages = (container.volumeMounts ?? []).flatMap(({ name, subPath, subPathExpr }): Storage[] => {
     const medium = mediumOf(name, pod);
-    // What shows a part of a volume finds it made.
-    if (medium === undefined || subPath || subPathExpr) return [];
-    if (medium === "Memory") {
+    if (medium === undefined || medium === "other" || subPath || subPathExpr) return [];
+    if (medium === "memory") {
       return [
         { driver: "ephemeral", source: "tmpfs", fstype: "tmpfs", mount_point: `${MEMORY}/${name}`, options: owner },
       ];
@@ -137,11 +151,11 @@ function deviceMounts(access: "ro" | "rw"): Placed[] {
   ];
 }
 
-function bind(source: Template, access: "ro" | "rw", propagation = "rprivate"): Mount {
+function bind(source: string, access: "ro" | "rw", propagation = "rprivate"): Mount {
   return { type: "bind", source, options: ["rbind", propagation, access] };
 }
 
-function volumeMount(mount: VolumeMount, container: Container, pod: PodSpec, image: ImageConfig): Mount {
+function volumeMount(mount: VolumeMount, pod: PodSpec): Mount {
   const { name, subPath, subPathExpr } = mount;
   const volume = pod.volumes?.find((candidate) => candidate.name === name);
   const access = mount.readOnly === true || volume?.persistentVolumeClaim?.readOnly === true ? "ro" : "rw";
@@ -149,10 +163,10 @@ function volumeMount(mount: VolumeMount, container: Container, pod: PodSpec, ima
 
   const medium = mediumOf(name, pod);
   if (medium !== undefined) {
-    const folder = `${medium === "Memory" ? MEMORY : EMPTY_DIR}/${name}`;
-    const part = subPathExpr ? expand(subPathExpr, commandResolver(container, pod, image)) : (subPath ?? "");
-    const source = part === "" ? folder : joined(`${folder}/`, part);
-    return { ...bind(source, access, propagation), type: medium === "Memory" ? "bind" : "local" };
+    // A part of one, the runtimes copy from the host, and of huge pages they know nothing.
+    if (medium === "other" || subPath || subPathExpr) return bind(NOWHERE, access, propagation);
+    if (medium === "memory") return bind(`${MEMORY}/${name}`, access, propagation);
+    return { ...bind(`${EMPTY_DIR}/${name}`, access, propagation), type: "local" };
   }
   if (volume?.configMap ?? volume?.secret ?? volume?.downwardAPI ?? volume?.projected ?? volume?.image) {
     return bind(COPIED, "ro", propagation);
@@ -165,19 +179,20 @@ function volumeMount(mount: VolumeMount, container: Container, pod: PodSpec, ima
   return bind(CLAIM, access, propagation);
 }
 
-function joined(folder: string, part: Template): Template {
-  return typeof part === "string" ? folder + part : [folder, ...part];
-}
-
 function propagationOf({ mountPropagation }: VolumeMount): string {
   if (mountPropagation === "Bidirectional") return "rshared";
   return mountPropagation === "HostToContainer" ? "rslave" : "rprivate";
 }
 
+/** Where an emptyDir is. `disk`: on a disk that the VM encrypts, or, with older runtimes, in the VM's file system. */
+export type Medium = "memory" | "disk" | "other";
+
 /** Of an emptyDir, which is also what a volume is that states no source; undefined for other volumes. */
-function mediumOf(name: string, pod: PodSpec): string | undefined {
+export function mediumOf(name: string, pod: PodSpec): Medium | undefined {
   const volume = pod.volumes?.find((candidate) => candidate.name === name);
   if (volume === undefined) return undefined;
   const isBare = Object.entries(volume).every(([key, value]) => key === "name" || (value ?? null) === null);
-  return volume.emptyDir || isBare ? (volume.emptyDir?.medium ?? "") : undefined;
+  if (!volume.emptyDir && !isBare) return undefined;
+  const medium = volume.emptyDir?.medium ?? "";
+  return medium === "" ? "disk" : medium === "Memory" ? "memory" : "other";
 }

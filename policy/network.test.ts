@@ -2,7 +2,8 @@ import { BlockList } from "node:net";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { policyOf } from "./policy.ts";
-import { type Engine, isAllowed, NO_OPA, startEngine } from "./test-opa.ts";
+import { NO_ENGINE, startEngine } from "./test-engine.ts";
+import { type Engine, isAllowed } from "./test-opa.ts";
 import { IMAGES, testPod } from "./test-pods.ts";
 import type { Request } from "./test-container.ts";
 
@@ -52,7 +53,7 @@ OWN.ipv4.addSubnet("127.0.0.0", 8, "ipv4");
 OWN.ipv4.addSubnet("0.0.0.0", 8, "ipv4");
 OWN.ipv6.addSubnet("::", 16, "ipv6");
 
-if (NO_OPA !== undefined) test.skip(`the host sets no address of the VM's own: ${NO_OPA}`);
+if (NO_ENGINE !== undefined) test.skip(`the host sets no address of the VM's own: ${NO_ENGINE}`);
 else
   describe("a policy", () => {
     let engine: Engine;

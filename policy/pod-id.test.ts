@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { policyOf } from "./policy.ts";
 import { lifeOf, play, type Step, withId } from "./test-life.ts";
-import { apply, type Engine, isAllowed, NO_OPA, type Question, startEngine, type State } from "./test-opa.ts";
+import { NO_ENGINE, startEngine } from "./test-engine.ts";
+import { apply, type Engine, isAllowed, type Question, type State } from "./test-opa.ts";
 import { IMAGES, requestsFor, testPod } from "./test-pods.ts";
 import { idOf } from "./test-mounts.ts";
 import type { Request } from "./test-container.ts";
@@ -48,7 +49,7 @@ function withPodId<Value>(value: Value, id: string): Value {
   return JSON.parse(JSON.stringify(value).replaceAll(ownId, escaped)) as Value;
 }
 
-if (NO_OPA !== undefined) test.skip(`a pod's id is that of its sandbox: ${NO_OPA}`);
+if (NO_ENGINE !== undefined) test.skip(`a pod's id is that of its sandbox: ${NO_ENGINE}`);
 else
   describe("a policy", () => {
     const { all, sandboxContainer, last } = requestsFor(STORE);

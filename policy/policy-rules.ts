@@ -3,7 +3,9 @@ import { ENVIRONMENT } from "./rules/environment.ts";
 import { LIFE_CYCLE } from "./rules/life-cycle.ts";
 import { MOUNTS } from "./rules/mounts.ts";
 import { NETWORK } from "./rules/network.ts";
+import { REFUSALS } from "./rules/refusals.ts";
 import { REQUESTS } from "./rules/requests.ts";
+import { STORAGES } from "./rules/storages.ts";
 
 /**
  * The rules of every policy, in Rego, for the agent inside the VM (kata-containers, src/agent/policy), whose engine is
@@ -22,5 +24,7 @@ import future.keywords.in
   CONTAINER,
   ENVIRONMENT,
   MOUNTS,
+  STORAGES,
   NETWORK,
+  REFUSALS,
 ].join("\n");

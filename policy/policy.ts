@@ -6,8 +6,10 @@ import { allContainers, type Container, type PodSpec } from "../kubernetes/pod-s
 import { commandOf } from "./command.ts";
 import type { ConfigOf } from "./config-variables.ts";
 import { containerEntry, NOTHING_KNOWN, sandboxEntry } from "./container-entry.ts";
+import { INDEX_VARIABLE } from "./environment.ts";
 import { formatJson } from "./format.ts";
 import { imageVolumesOf } from "./mounts.ts";
+import { type Permission, permissionsOf } from "./permissions.ts";
 import { POLICY_RULES } from "./policy-rules.ts";
 import { userOf } from "./user.ts";
 
@@ -23,11 +25,15 @@ export interface PolicySubject {
   readonly kind: string;
   readonly name: string;
   readonly namespace: string | undefined;
+  /** The pods of a Job with `completionMode: Indexed`, which have a number each. */
+  readonly indexed?: boolean | undefined;
 }
 
 export interface PolicyOptions {
   /** The policy refuses addresses and routes of IPv6. */
   readonly ipv4Only?: boolean | undefined;
+  /** What the host may do beside what every pod needs. Undefined: what every pod has. */
+  readonly permissions?: readonly Permission[] | undefined;
   /** Values of ConfigMaps and Secrets that the policy names; undefined: none, the cluster chooses them. */
   readonly config?: FindConfig | undefined;
 }
@@ -35,11 +41,12 @@ export interface PolicyOptions {
 /** @returns Rego */
 export function policyOf(
   subject: PolicySubject,
-  pod: PodSpec,
+  template: PodSpec,
   images: ResolvedImages,
-  { ipv4Only = false, config: find = NOTHING_CONFIGURED }: PolicyOptions = {},
+  { ipv4Only = false, permissions = permissionsOf(), config: find = NOTHING_CONFIGURED }: PolicyOptions = {},
 ): string {
-  const { kind, name, namespace } = subject;
+  const { kind, name, namespace, indexed = false } = subject;
+  const pod = indexed ? withIndex(template) : template;
   const config: ConfigOf = (...reference) => find(...reference, namespace);
   const init = pod.initContainers ?? [];
   const names = init.map((container) => container.name);
@@ -49,7 +56,9 @@ export function policyOf(
     workload: { kind, namespace: namespace ?? null, name },
     pod_name: podNames(kind, name),
     hostname: pod.hostname ?? "",
+    indexed,
     ipv6: !ipv4Only,
+    permissions,
     containers: [
       sandboxEntry(pod),
       ...init.map((container, index) =>
@@ -62,6 +71,21 @@ export function policyOf(
     ],
   };
   return `${POLICY_RULES}\npolicy_data := ${formatJson(data)}\n`;
+}
+
+function withIndex(pod: PodSpec): PodSpec {
+  const added = (container: Container): Container => {
+    const env = container.env ?? [];
+    return env.some(({ name }) => name === INDEX_VARIABLE.name)
+      ? container
+      : { ...container, env: [...env, INDEX_VARIABLE] };
+  };
+  const { initContainers } = pod;
+  return {
+    ...pod,
+    containers: pod.containers.map(added),
+    ...(initContainers && { initContainers: initContainers.map(added) }),
+  };
 }
 
 /** Containers that start with nothing: neither the resource nor the image, as far as it is known, states a command. */

@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { policyOf } from "./policy.ts";
-import { type Engine, isAllowed, NO_OPA, startEngine } from "./test-opa.ts";
+import { NO_ENGINE, startEngine } from "./test-engine.ts";
+import { type Engine, isAllowed } from "./test-opa.ts";
 import { IMAGES, testPod } from "./test-pods.ts";
 import { idOf } from "./test-mounts.ts";
 import type { Request } from "./test-container.ts";
 
 /** What the host may ask for, apart from containers: every message of agent.proto that is a request. */
 
-if (NO_OPA !== undefined) test.skip(`a policy answers every kind of request: ${NO_OPA}`);
+if (NO_ENGINE !== undefined) test.skip(`a policy answers every kind of request: ${NO_ENGINE}`);
 else
   describe("a policy", () => {
     let engine: Engine;

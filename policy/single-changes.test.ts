@@ -1,14 +1,16 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { policyOf } from "./policy.ts";
-import { type Change, changesOf } from "./test-changes.ts";
-import { IGNORED } from "./test-ignored.ts";
+import { changesOf } from "./test-changes.ts";
+import { describeChange, IGNORED, ignoredAs } from "./test-ignored.ts";
 import { type Asked, lifeOf, play } from "./test-life.ts";
-import { type Engine, isAllowed, NO_OPA, startEngine } from "./test-opa.ts";
-import { clusterFor, IMAGES, PODS } from "./test-pods.ts";
+import { NO_ENGINE, startEngine } from "./test-engine.ts";
+import { type Engine, isAllowed } from "./test-opa.ts";
+import { RUNTIMES } from "./test-kubelet.ts";
+import { clusterFor, IMAGES, PODS, testPod } from "./test-pods.ts";
 import { SET_UP } from "./test-set-up.ts";
 import { podRequests } from "./test-requests.ts";
 
-if (NO_OPA !== undefined) test.skip(`every single change of a request is refused: ${NO_OPA}`);
+if (NO_ENGINE !== undefined) test.skip(`every single change of a request is refused: ${NO_ENGINE}`);
 else
   describe("every single change is refused", { timeout: 300_000 }, () => {
     let engine: Engine;
@@ -23,8 +25,10 @@ else
     });
     afterAll(() => engine.stop());
 
-    test.each(Object.entries(PODS))("of the requests for a pod with %s", async (policy, { subject, spec }) => {
-      const life = lifeOf(podRequests(spec, IMAGES, clusterFor(subject)));
+    const cases = RUNTIMES.flatMap((runtime) => Object.keys(PODS).map((policy) => [runtime, policy] as const));
+    test.each(cases)("of the requests of %s for a pod with %s", async (runtime, policy) => {
+      const { subject, spec } = testPod(policy);
+      const life = lifeOf(podRequests(spec, IMAGES, clusterFor(subject, runtime)));
       const { [policy]: steps = [] } = await play(engine, { [policy]: life });
       const accepted: string[] = [];
       for (const step of [...differentSteps(steps, policy), ...setUp(policy)]) {
@@ -32,9 +36,8 @@ else
         const answers = await engine.ask(changes.map(({ request }) => ({ ...step, policy, request })));
         for (const [index, change] of changes.entries()) {
           if (!isAllowed(answers[index])) continue;
-          const text = `${step.kind}${step.what === "create " ? " of the sandbox" : ""} ${describeChange(change)}`;
-          const [what] = [...IGNORED].find(([, pattern]) => pattern.test(text)) ?? [];
-          if (what === undefined) accepted.push(text);
+          const what = ignoredAs(step, change);
+          if (what === undefined) accepted.push(`${step.what} ${describeChange(change)}`);
           else used.add(what);
         }
       }
@@ -62,8 +65,4 @@ function differentSteps(steps: readonly Asked[], policy: string): Asked[] {
   const first = new Map(steps.toReversed().map((step) => [step.what, step]));
   for (const what of ["the sandbox", "create ", "start "]) if (policy !== "image defaults") first.delete(what);
   return [...first.values()].filter(({ kind }) => kind !== "RemoveContainerRequest");
-}
-
-function describeChange({ path, how, from, to }: Change): string {
-  return `${path} ${how}: ${JSON.stringify(from)} -> ${JSON.stringify(to)}`;
 }

@@ -44,12 +44,15 @@ export interface Parts {
     readonly noNewPrivileges: boolean;
     readonly capabilities: readonly string[];
     readonly user: object;
+    readonly apparmor: string;
+    readonly oomScoreAdj: number;
   };
   readonly readOnlyRoot: boolean;
   readonly mounts: readonly MountJson[];
   readonly storages: readonly object[];
   readonly sharedPid: boolean;
-  readonly masked: boolean;
+  readonly ownCgroups: boolean;
+  readonly masked: readonly string[];
   readonly propagation: string;
   readonly sysctls: Readonly<Record<string, string>>;
   readonly devices: readonly { readonly path: string; readonly id: string }[];
@@ -72,15 +75,25 @@ export function createContainer(
     "io.kubernetes.cri.sandbox-name": cluster.podName,
     "io.kubernetes.cri.sandbox-namespace": cluster.namespace,
     "io.kubernetes.cri.sandbox-uid": cluster.uid,
-    "io.kubernetes.cri.sandbox-memory": "134217728",
     ...parts.annotations,
   };
   const rootfs = `/run/kata-containers/${id}/rootfs`;
+  // The one in Go drops the namespace for cgroups (kata_agent.go, constrainGRPCSpec), which containerd asks for on nodes
+  // with cgroup v2 where a container is not privileged; the one in Rust has the names of oci-spec's types.
+  const namespaces =
+    cluster.runtime === "go-shim"
+      ? ["ipc", "uts", "mount"]
+      : ["ipc", "uts", "mnt", ...(parts.ownCgroups && cluster.containerd !== "1.6" ? ["cgroup"] : [])];
+  const capabilities =
+    cluster.runtime === "go-shim"
+      ? program.capabilities
+      : program.capabilities.map((name) => name.slice("CAP_".length));
   return {
     kind: "CreateContainerRequest",
     request: {
       container_id: id,
-      exec_id: id,
+      // runtime-rs, common/src/types: the process of the container has no name.
+      exec_id: cluster.runtime === "go-shim" ? id : "",
       string_user: null,
       devices: parts.devices.map(({ path, id: device }) => {
         return { id: device, type_: "blk", vm_path: "", container_path: path, options: [] };
@@ -94,6 +107,7 @@ export function createContainer(
           options: [],
           mount_point: rootfs,
           fs_group: null,
+          shared: false,
         },
         ...parts.storages,
       ],
@@ -107,16 +121,16 @@ export function createContainer(
           Env: program.env,
           Cwd: program.cwd,
           Capabilities: {
-            Bounding: program.capabilities,
-            Effective: program.capabilities,
+            Bounding: capabilities,
+            Effective: capabilities,
             Inheritable: [],
-            Permitted: program.capabilities,
+            Permitted: capabilities,
             Ambient: [],
           },
           Rlimits: [],
           NoNewPrivileges: program.noNewPrivileges,
-          ApparmorProfile: type === "sandbox" ? "" : "cri-containerd.apparmor.d",
-          OOMScoreAdj: -998,
+          ApparmorProfile: program.apparmor,
+          OOMScoreAdj: program.oomScoreAdj,
           SelinuxLabel: "",
         },
         Root: { Path: rootfs, Readonly: parts.readOnlyRoot },
@@ -130,15 +144,18 @@ export function createContainer(
           Sysctl: parts.sysctls,
           Resources: {
             Devices: [],
-            Memory: {
-              Limit: 134217728,
-              Reservation: 0,
-              Swap: 0,
-              Kernel: 0,
-              KernelTCP: 0,
-              Swappiness: 0,
-              DisableOOMKiller: false,
-            },
+            Memory:
+              type === "sandbox"
+                ? null
+                : {
+                    Limit: 134217728,
+                    Reservation: 0,
+                    Swap: 134217728,
+                    Kernel: 0,
+                    KernelTCP: 0,
+                    Swappiness: 0,
+                    DisableOOMKiller: false,
+                  },
             CPU: { Shares: 102, Quota: 0, Period: 100000, RealtimeRuntime: 0, RealtimePeriod: 0, Cpus: "", Mems: "" },
             Pids: null,
             BlockIO: null,
@@ -146,32 +163,15 @@ export function createContainer(
             Network: null,
           },
           CgroupsPath: `kubepods-burstable-pod${cluster.uid}.slice:cri-containerd:${id}`,
-          Namespaces: ["ipc", "uts", "mount"].map((Type) => ({ Type, Path: "" })),
+          Namespaces: namespaces.map((Type) => ({ Type, Path: "" })),
           Devices: parts.devices.map(({ path }) => {
             return { Path: path, Type: "b", Major: 8, Minor: 16, FileMode: 0o660, UID: 0, GID: 6 };
           }),
           Seccomp: null,
           RootfsPropagation: parts.propagation,
-          MaskedPaths: parts.masked
-            ? [
-                ...[
-                  "acpi",
-                  "asound",
-                  "kcore",
-                  "keys",
-                  "latency_stats",
-                  "timer_list",
-                  "timer_stats",
-                  "sched_debug",
-                  "scsi",
-                ].map((name) => `/proc/${name}`),
-                "/sys/firmware",
-                "/sys/devices/virtual/powercap",
-              ]
-            : [],
-          ReadonlyPaths: parts.masked
-            ? ["bus", "fs", "irq", "sys", "sysrq-trigger"].map((name) => `/proc/${name}`)
-            : [],
+          MaskedPaths: parts.masked,
+          ReadonlyPaths:
+            parts.masked.length > 0 ? ["bus", "fs", "irq", "sys", "sysrq-trigger"].map((name) => `/proc/${name}`) : [],
           MountLabel: "",
           IntelRdt: null,
         },

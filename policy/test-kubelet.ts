@@ -9,7 +9,14 @@ export interface Cluster {
   readonly passwdGroup: (uid: number) => number;
   /** The groups that /etc/group of the image states for root. */
   readonly rootGroups: readonly number[];
+  /** Kata's runtime: the one in Go, or the one in Rust. */
+  readonly runtime: Runtime;
+  /** 1.6 knows fewer options and has an older pause image; its node has no cgroup v2 here. */
+  readonly containerd: "1.6" | "2";
 }
+
+export const RUNTIMES = ["go-shim", "runtime-rs"] as const;
+export type Runtime = (typeof RUNTIMES)[number];
 
 const SERVICES: Readonly<Record<string, string>> = {
   KUBERNETES_SERVICE_HOST: "10.96.0.1",

@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
 import { posix } from "node:path";
 import type { PodSpec, VolumeMount } from "../kubernetes/pod-spec.ts";
-import { kubeletExpand } from "./test-kubelet.ts";
 
 /** Mounts and storages of a container, as containerd makes them and the Kata runtime changes them for the VM. */
 
@@ -42,12 +41,29 @@ export function deviceMounts(access: string): MountJson[] {
   ];
 }
 
+/** Where the runtimes have the agent mount a disk (handleBlkOCIMounts; block_emptydir_volume.rs). */
+function placeOf(source: string): string {
+  return `/run/kata-containers/sandbox/storage/${Buffer.from(source).toString("base64").replaceAll("+", "-").replaceAll("/", "_")}`;
+}
+
+/** An emptyDir that is not in memory, as both runtimes have it for confidential VMs (emptydir_mode = "block-encrypted"). */
+export function encryptedDisk(source: string, fsGroup: number | null | undefined) {
+  return {
+    driver: "blk",
+    driver_options: ["encryption_key=ephemeral", "create_filesystem"],
+    source,
+    fstype: "ext4",
+    options: [],
+    mount_point: placeOf(source),
+    fs_group: fsGroup ? { group_id: fsGroup, group_change_policy: "Always" } : null,
+    shared: true,
+  };
+}
+
 export function volumeOf(
   { name, mountPath, readOnly, subPath, subPathExpr, mountPropagation }: VolumeMount,
   id: string,
-  sandboxId: string,
   pod: PodSpec,
-  kubelet: ReadonlyMap<string, string>,
 ): { readonly mount: MountJson; readonly storage?: object } {
   const volume = pod.volumes?.find((candidate) => candidate.name === name);
   const propagation = { Bidirectional: "rshared", HostToContainer: "rslave" }[mountPropagation ?? ""] ?? "rprivate";
@@ -56,24 +72,24 @@ export function volumeOf(
   const options = ["rbind", propagation, access];
   const fsGroup = pod.securityContext?.fsGroup;
   const owner = fsGroup ? [`fsgid=${fsGroup}`] : [];
-  if (volume?.emptyDir) {
-    const part = subPathExpr ? kubeletExpand(subPathExpr, (variable) => kubelet.get(variable)) : (subPath ?? "");
-    const inMemory = volume.emptyDir.medium === "Memory";
-    const folder = inMemory
-      ? `/run/kata-containers/sandbox/ephemeral/${name}`
-      : `${COPIES}/${sandboxId}/rootfs/local/${name}`;
-    const mount = mountAt(mountPath, inMemory ? "bind" : "local", part === "" ? folder : `${folder}/${part}`, options);
-    if (part !== "") return { mount };
-    const kind = inMemory
-      ? { driver: "ephemeral", source: "tmpfs", fstype: "tmpfs", options: owner }
-      : { driver: "local", source: "local", fstype: "local", options: ["mode=0777", ...owner] };
-    return { mount, storage: { ...kind, driver_options: [], mount_point: folder, fs_group: null } };
+  if (volume?.emptyDir?.medium === "Memory") {
+    const folder = `/run/kata-containers/sandbox/ephemeral/${name}`;
+    const kind = { driver: "ephemeral", source: "tmpfs", fstype: "tmpfs", options: owner, driver_options: [] };
+    return {
+      mount: bind(mountPath, folder, options),
+      storage: { ...kind, mount_point: folder, fs_group: null, shared: false },
+    };
   }
-  // The disk of a claim, plugged in; other claims are copied.
-  if (volume?.persistentVolumeClaim && name.startsWith("disk")) {
+  if (volume?.emptyDir) {
+    const storage = encryptedDisk(`03/0${pod.volumes?.indexOf(volume) ?? 0}`, fsGroup);
+    return { mount: bind(mountPath, storage.mount_point, options), storage };
+  }
+  // The disk of a claim, plugged in; other claims and parts of them are copied.
+  if (volume?.persistentVolumeClaim && name.startsWith("disk") && !subPath && !subPathExpr) {
     const source = "02/03";
-    const mount_point = `/run/kata-containers/sandbox/storage/${Buffer.from(source).toString("base64url")}=`;
-    const storage = { driver: "blk", driver_options: [], source, fstype: "ext4", options, mount_point, fs_group: null };
+    const mount_point = placeOf(source);
+    const kind = { driver: "blk", driver_options: [], source, fstype: "ext4", options };
+    const storage = { ...kind, mount_point, fs_group: null, shared: false };
     return { mount: bind(mountPath, mount_point, options), storage };
   }
   const device = volume?.hostPath?.path.startsWith("/dev/") === true;

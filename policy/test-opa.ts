@@ -9,7 +9,7 @@ import { setTimeout } from "node:timers/promises";
 import { promisify } from "node:util";
 import type { Request } from "./test-container.ts";
 
-/** A real Rego engine: asks a policy what the agent would ask it. */
+/** OPA, the engine that defines Rego: asks a policy what the agent would ask it. */
 
 /** Where .ci/opa puts it. */
 const CACHED = join(import.meta.dirname, "../node_modules/.cache/opa-v1.22.2/opa");
@@ -48,14 +48,14 @@ answers := [answer |
 ]
 `;
 
-/** The engine, with some policies, as long as it runs. */
+/** An engine, with some policies, as long as it runs. */
 export interface Engine {
   readonly ask: (questions: readonly Question[]) => Promise<Answer[]>;
   readonly stop: () => Promise<void>;
 }
 
 /** In Rego of before 1.0, as the agent's engine has it; at a socket of its own. */
-export async function startEngine(policies: Readonly<Record<string, string>>): Promise<Engine> {
+export async function startOpa(policies: Readonly<Record<string, string>>): Promise<Engine> {
   // Each policy is called `agent_policy`; side by side they need names of their own.
   const names = Object.keys(policies);
   const files: Record<string, string> = { "driver.rego": DRIVER };

@@ -2,7 +2,7 @@ import { parse } from "yaml";
 import type { ImageConfig, ResolvedImages } from "../registry/resolved-image.ts";
 import { type PodSpec, podTemplateSchema } from "../kubernetes/pod-spec.ts";
 import type { PolicySubject } from "./policy.ts";
-import type { Cluster } from "./test-kubelet.ts";
+import type { Cluster, Runtime } from "./test-kubelet.ts";
 import { type ContainerRequests, podNameOf, type PodRequests, podRequests } from "./test-requests.ts";
 
 /** Pods with much of what a pod can have, and their images. */
@@ -119,8 +119,7 @@ containers:
     volumeMounts:
       - { name: scratch, mountPath: /scratch }
       - { name: scratch, mountPath: /again, readOnly: true }
-      - { name: scratch, mountPath: /part, subPath: a/b }
-      - { name: scratch, mountPath: /own, subPathExpr: "$(AREA)/$(POD_NAME)" }
+      - { name: disk, mountPath: /part, subPathExpr: "$(AREA)/$(POD_NAME)" }
       - { name: memory, mountPath: /dev/shm }
       - { name: config, mountPath: /etc/app/ }
       - { name: config, mountPath: /etc/app/inner.conf, subPath: inner.conf }
@@ -196,13 +195,15 @@ volumes:
 };
 
 /** What the cluster chooses for a pod. */
-export function clusterFor({ kind, name, namespace }: PolicySubject): Cluster {
+export function clusterFor({ kind, name, namespace }: PolicySubject, runtime: Runtime = "go-shim"): Cluster {
   return {
     podName: podNameOf({ kind, name }),
     namespace: namespace ?? "default",
     uid: "eb1495ed-331a-44ff-ad6d-fce1a69280cd",
     passwdGroup: (uid) => uid,
     rootGroups: [10],
+    runtime,
+    containerd: runtime === "go-shim" ? "1.6" : "2",
   };
 }
 

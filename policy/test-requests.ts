@@ -45,6 +45,7 @@ export function podRequests(pod: PodSpec, images: ResolvedImages, cluster: Clust
             options: ["noexec", "nosuid", "nodev", "mode=1777", "size=67108864"],
             mount_point: "/run/kata-containers/sandbox/shm",
             fs_group: null,
+            shared: false,
           },
         ],
         sandbox_pidns: false,
@@ -54,20 +55,29 @@ export function podRequests(pod: PodSpec, images: ResolvedImages, cluster: Clust
       },
     },
     containers: [
-      requestsFor("", sandboxId, sandboxContainer(sandboxId, pod, cluster), []),
+      requestsFor("", sandboxId, sandboxContainer(sandboxId, pod, cluster), [], cluster),
       ...containers.map((container) => {
         const id = idOf(`${cluster.podName}/${container.name}`);
         const config = images.get(container.image)?.config;
         if (config === undefined) throw new Error(`no image ${container.image}`);
         const create = podContainer(id, sandboxId, container, pod, config, cluster);
-        return requestsFor(container.name, id, create, execCommands(container));
+        return requestsFor(container.name, id, create, execCommands(container), cluster);
       }),
     ],
   };
 }
 
-function requestsFor(name: string, id: string, create: Request, commands: readonly string[][]): ContainerRequests {
-  const { Capabilities: _, ...process } = create.request.OCI.Process;
+function requestsFor(
+  name: string,
+  id: string,
+  create: Request,
+  commands: readonly string[][],
+  { runtime }: Cluster,
+): ContainerRequests {
+  const { Process } = create.request.OCI;
+  // kata_agent.go, cmdToKataProcess, takes a few fields; runtime-rs, manager.rs, exec_process, leaves out a few.
+  const kept = runtime === "go-shim" ? { NoNewPrivileges: false, OOMScoreAdj: 0 } : {};
+  const process = { ...Process, Capabilities: null, Terminal: false, ApparmorProfile: "", ...kept };
   return {
     name,
     id,
@@ -79,8 +89,7 @@ function requestsFor(name: string, id: string, create: Request, commands: readon
         container_id: id,
         exec_id: `probe-${index}`,
         string_user: null,
-        // runtime/virtcontainers/kata_agent.go, cmdToKataProcess
-        process: { ...process, Args, Capabilities: null, Terminal: false, OOMScoreAdj: 0, ApparmorProfile: "" },
+        process: { ...process, Args },
         stdin_port: 0,
         stdout_port: 0,
         stderr_port: 0,
@@ -113,11 +122,10 @@ function podContainer(
   const kubelet = kubeletEnvironment(container, pod, cluster);
   const expanded = (texts: readonly string[]) => texts.map((text) => kubeletExpand(text, (name) => kubelet.get(name)));
   const [command, args] = [expanded(container.command ?? []), expanded(container.args ?? [])];
-  const path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
   const hostname = pod.hostname ?? cluster.podName;
   const tty = container.tty === true ? ["TERM=xterm"] : [];
   const env = merged(
-    [path, `HOSTNAME=${hostname}`, ...tty],
+    [PATH, `HOSTNAME=${hostname}`, ...tty],
     image.env,
     [...kubelet].map(([name, value]) => `${name}=${value}`),
   );
@@ -128,13 +136,13 @@ function podContainer(
   const supplemental = pod.securityContext?.supplementalGroups ?? [];
   const fsGroup = pod.securityContext?.fsGroup;
 
-  const volumes = (container.volumeMounts ?? []).map((mount) => volumeOf(mount, id, sandboxId, pod, kubelet));
+  const volumes = (container.volumeMounts ?? []).map((mount) => volumeOf(mount, id, pod));
   const mounts = new Map<string, MountJson>();
   const put = (...list: readonly MountJson[]): void => list.forEach((mount) => mounts.set(mount.destination, mount));
   put(...deviceMounts(privileged ? "rw" : "ro"));
-  put(
-    mountAt("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev", "relatime", privileged ? "rw" : "ro"]),
-  );
+  const ofNode = privileged && cluster.containerd !== "1.6" ? ["nsdelegate", "memory_recursiveprot"] : [];
+  const cgroup = ["nosuid", "noexec", "nodev", "relatime", privileged ? "rw" : "ro", ...ofNode];
+  put(mountAt("/sys/fs/cgroup", "cgroup", "cgroup", cgroup));
   const copied = (destination: string, access: string) =>
     bind(destination, copyOf(id, destination), ["rbind", "rprivate", access]);
   put(copied("/etc/hosts", "rw"), copied(container.terminationMessagePath ?? "/dev/termination-log", "rw"));
@@ -167,14 +175,17 @@ function podContainer(
         ],
         Username: "",
       },
+      apparmor: cluster.containerd === "1.6" ? "" : "cri-containerd.apparmor.d",
+      oomScoreAdj: 995,
     },
     readOnlyRoot: root === "ro",
     mounts: [...mounts.values()],
     storages: volumes.flatMap(({ storage }) => storage ?? []),
     sharedPid: pod.shareProcessNamespace === true,
-    masked: !privileged && (security?.procMount ?? "Default") === "Default",
+    ownCgroups: !privileged,
+    masked: !privileged && (security?.procMount ?? "Default") === "Default" ? MASKED : [],
     propagation: propagation.has("Bidirectional") ? "rshared" : propagation.has("HostToContainer") ? "rslave" : "",
-    sysctls: DEFAULT_SYSCTLS,
+    sysctls: defaultSysctls(cluster),
     devices: devices.map(({ devicePath }, index) => ({ path: devicePath, id: `02/0${index}` })),
   });
 }
@@ -185,41 +196,88 @@ function lastArgs(command: readonly string[], args: readonly string[], image: Im
 }
 
 function sandboxContainer(id: string, pod: PodSpec, cluster: Cluster): Request {
-  const user = pod.securityContext?.runAsUser ?? 65535;
+  const isOld = cluster.containerd === "1.6";
+  const logs = `/var/log/pods/${cluster.namespace}_${cluster.podName}_${cluster.uid}`;
+  const privileged = [...(pod.initContainers ?? []), ...pod.containers].some(
+    ({ securityContext }) => securityContext?.privileged === true,
+  );
+  const devices = deviceMounts(privileged ? "rw" : "ro");
+  const memory = bind("/dev/shm", "/run/kata-containers/sandbox/shm", ["rbind"]);
+  const options = ["rbind", "ro", ...(isOld ? [] : ["nosuid", "nodev", "noexec"])];
   return createContainer(id, id, "sandbox", "pause", cluster, {
     annotations: {
-      "nerdctl/network-namespace": "/var/run/netns/cni-11111111-2222-3333-4444-555555555555",
-      "io.kubernetes.cri.sandbox-log-directory": `/var/log/pods/${cluster.namespace}_${cluster.podName}_${cluster.uid}`,
+      "io.kubernetes.cri.sandbox-cpu-period": "100000",
+      "io.kubernetes.cri.sandbox-cpu-quota": "0",
+      "io.kubernetes.cri.sandbox-cpu-shares": "112",
+      "io.kubernetes.cri.sandbox-memory": "402653184",
+      "io.kubernetes.cri.sandbox-log-directory": logs,
+      ...(isOld ? {} : { "nerdctl/network-namespace": "/var/run/netns/cni-11111111-2222-3333-4444-555555555555" }),
     },
     hostname: pod.hostname ?? cluster.podName,
     program: {
       args: ["/pause"],
-      env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+      env: isOld ? [] : [PATH],
       cwd: "/",
       terminal: false,
       noNewPrivileges: true,
       capabilities: CAPABILITIES,
-      user: { UID: user, GID: user, AdditionalGids: [user], Username: "" },
+      user: sandboxUser(pod, isOld),
+      apparmor: "",
+      oomScoreAdj: isOld ? 0 : -998,
     },
     readOnlyRoot: true,
     mounts: [
-      ...deviceMounts("ro"),
-      bind("/dev/shm", "/run/kata-containers/sandbox/shm", ["rbind"]),
-      bind("/etc/resolv.conf", copyOf(id, "/etc/resolv.conf"), ["rbind", "ro", "nosuid", "nodev", "noexec"]),
+      // containerd 1.6 has one of its own, too.
+      ...(isOld ? [...devices.slice(0, 3), memory, ...devices.slice(3)] : devices),
+      memory,
+      bind("/etc/resolv.conf", copyOf(id, "/etc/resolv.conf"), options),
     ],
     storages: [],
     sharedPid: false,
-    masked: true,
+    ownCgroups: false,
+    masked: SANDBOX_MASKED,
     propagation: "",
     sysctls: {
-      ...DEFAULT_SYSCTLS,
+      ...defaultSysctls(cluster),
       ...Object.fromEntries((pod.securityContext?.sysctls ?? []).map(({ name, value }) => [name, value])),
     },
     devices: [],
   });
 }
 
-const DEFAULT_SYSCTLS = { "net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647" };
+/** That of the pause image, which older ones don't state. */
+function sandboxUser({ securityContext }: PodSpec, isOld: boolean): object {
+  const stated = securityContext?.runAsUser;
+  if (isOld && typeof stated !== "number") return { UID: 0, GID: 0, AdditionalGids: [], Username: "" };
+  const user = stated ?? 65535;
+  return { UID: user, GID: user, AdditionalGids: [user], Username: "" };
+}
+
+const PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/** The kubelet's (pkg/securitycontext), and containerd's (pkg/oci/spec.go). */
+const MASKED = maskedPaths(
+  "/proc/{asound,acpi,interrupts,kcore,keys,latency_stats,timer_list,timer_stats,sched_debug,scsi}",
+  "/sys/{firmware,devices/virtual/powercap}",
+);
+const SANDBOX_MASKED = maskedPaths(
+  "/proc/{acpi,asound,kcore,keys,latency_stats,timer_list,timer_stats,sched_debug}",
+  "/sys/{firmware}",
+  "/proc/{scsi}",
+);
+
+function maskedPaths(...patterns: readonly string[]): string[] {
+  return patterns.flatMap((pattern) => {
+    const [folder = "", names = ""] = pattern.slice(0, -1).split("{");
+    return names.split(",").map((name) => folder + name);
+  });
+}
+
+/** Where containerd lets programs have low ports and ping (enable_unprivileged_ports, its default since 2.0). */
+function defaultSysctls({ containerd }: Cluster): Readonly<Record<string, string>> {
+  if (containerd === "1.6") return {};
+  return { "net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647" };
+}
 
 /** oci.WithEnv: a later value takes the place of an earlier one. */
 function merged(...lists: readonly (readonly string[])[]): string[] {

@@ -1,6 +1,12 @@
 import { parseEgressRules } from "../../mesh-rules/egress-rules.ts";
 import { parseIngressRules } from "../../mesh-rules/ingress-rules.ts";
 import { Malformed } from "../../runtime/environment.ts";
+import {
+  parsePermissions,
+  type Permission,
+  PERMISSION_NAMES,
+  type PermissionChanges,
+} from "../../policy/permissions.ts";
 import { type Fault, oneEditApart, quote } from "../../runtime/fault.ts";
 import { parsePort } from "../../runtime/variables.ts";
 
@@ -17,6 +23,8 @@ export const ANNOTATION = {
   workloadSecretId: `${PREFIX}workload-secret-id`,
   podRole: `${PREFIX}pod-role`,
   keyGroup: `${PREFIX}key-group`,
+  allow: `${PREFIX}allow`,
+  deny: `${PREFIX}deny`,
   openAttestationApi: `${PREFIX}open-attestation-api`,
 } as const;
 
@@ -35,6 +43,8 @@ export interface PodAnnotations {
   readonly role: "coordinator" | undefined;
   /** The group that reads key and secret; empty: none does. Missing: it follows from the pod. */
   readonly keyGroup: string | undefined;
+  /** What the host may do with this pod, and what not, whatever it may do with others. */
+  readonly permissions: PermissionChanges;
   /** The Initializer does not keep the pod from CoCo's attestation API. */
   readonly openAttestationApi: boolean;
 }
@@ -70,6 +80,15 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
         ? []
         : [{ where: "", got: quote(text), want: choices.map((choice) => `"${choice}"`).join(" or ") }];
 
+  const permissions = (name: string): Permission[] => {
+    const text = checked(name, (names) =>
+      parsePermissions(names) === undefined
+        ? [{ where: "", got: quote(names), want: `names of ${PERMISSION_NAMES}, with commas between them` }]
+        : [],
+    );
+    return parsePermissions(text ?? "") ?? [];
+  };
+
   faults.push(...unknown(sources));
   const ingressMode = checked(ANNOTATION.ingressMode, oneOf(...MODES));
   return {
@@ -83,6 +102,7 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
     keepDefaultDeny: checked(ANNOTATION.keepDefaultDeny, oneOf("true", "false")) === "true",
     workloadSecretId: find(ANNOTATION.workloadSecretId)?.text,
     role: checked(ANNOTATION.podRole, oneOf("coordinator", "")) === "coordinator" ? "coordinator" : undefined,
+    permissions: { allow: permissions(ANNOTATION.allow), deny: permissions(ANNOTATION.deny) },
     keyGroup: checked(ANNOTATION.keyGroup, (text) =>
       GROUP.test(text) && Number(text) <= LARGEST_GROUP
         ? []

@@ -3,6 +3,7 @@ import type { Context } from "../context.ts";
 import type { GenerateFlags } from "./run.ts";
 import { addGuestOptions } from "./guest-options.ts";
 import { parseNamedKind } from "../../kubernetes/kinds.ts";
+import { parsePermissions, type Permission, PERMISSION_NAMES, PERMISSIONS } from "../../policy/permissions.ts";
 import { SIDECARS } from "./sidecars.ts";
 import { type Platform, PLATFORMS } from "./platform-names.ts";
 import { collateralProxyOption, collect, examples, manifestOption } from "../options.ts";
@@ -48,6 +49,8 @@ function describe(program: Command): Command {
       "namespace of the Coordinator (default: that of the Coordinator among the files)",
       parseNamespace,
     )
+    .addOption(permissionOption("--allow <permission>", "let the host do more with all pods (repeatable)"))
+    .addOption(permissionOption("--deny <permission>", "take a permission from all pods (repeatable)"))
     .option("--ipv4-only", "refuse IPv6 addresses and routes, for guests that can't filter IPv6")
     .option(
       "-w, --workload-owner-key <file>",
@@ -102,6 +105,16 @@ function collectKind(text: string, before?: readonly string[]): readonly string[
     throw new InvalidArgumentError("Want a kind and a path, like argoproj.io/Rollout=spec.template.");
   }
   return collect(text, before);
+}
+
+function permissionOption(flags: string, description: string): Option {
+  return new Option(flags, description).choices(Object.keys(PERMISSIONS)).argParser(collectPermission);
+}
+
+function collectPermission(text: string, before: readonly Permission[] = []): readonly Permission[] {
+  const found = parsePermissions(text);
+  if (found === undefined || found.length === 0) throw new InvalidArgumentError(`Want ${PERMISSION_NAMES}.`);
+  return [...before, ...found];
 }
 
 function parseThreshold(text: string): number {

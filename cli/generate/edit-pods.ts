@@ -3,6 +3,8 @@ import { encodeInitdata, policyHash } from "../../manifest/initdata.ts";
 import type { ResolvedImages } from "../../registry/resolved-image.ts";
 import { type Annotated, type PodAnnotations, readAnnotations } from "./annotations.ts";
 import { hostOfCoordinator } from "./coordinator-host.ts";
+import { beyondEngine } from "../../policy/engine-limits.ts";
+import { GenerateError } from "./error.ts";
 import { ResourceError } from "../../kubernetes/error.ts";
 import { COLLATERAL_PROXY } from "./initializer.ts";
 import { inject, type InjectOptions } from "./inject.ts";
@@ -11,6 +13,7 @@ import type { Platform } from "./platform-names.ts";
 import { giveKey, keyGroupOf } from "./key-group.ts";
 import { type PodPlaces, podPlaces } from "../../kubernetes/pod-places.ts";
 import type { PodSpec, Volume } from "../../kubernetes/pod-spec.ts";
+import { type Permission, type PermissionChanges, permissionsOf } from "../../policy/permissions.ts";
 import { type PolicyOptions, policyOf } from "../../policy/policy.ts";
 import { simulatedTeeSecret } from "./simulated-tee.ts";
 import { setPolicy } from "../../policy/policy-annotation.ts";
@@ -24,6 +27,8 @@ export interface PreparedPod {
   readonly annotations: PodAnnotations;
   /** As it will be, and a part of the file's values. */
   readonly spec: PodSpec;
+  /** What the host may do with it. */
+  readonly permissions: readonly Permission[];
   readonly places: PodPlaces;
   /** The volumes as the file has them. */
   readonly volumesBefore: readonly Volume[];
@@ -42,6 +47,8 @@ export interface PrepareOptions extends Omit<InjectOptions, "platform"> {
   readonly platforms: readonly Platform[];
   /** Undefined: that of the Coordinators among the pods. */
   readonly coordinatorNamespace?: string | undefined;
+  /** For all pods; their annotations may say otherwise. */
+  readonly permissions?: PermissionChanges | undefined;
 }
 
 /**
@@ -80,7 +87,11 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
       coordinatorHost,
       simulatedTeeSecret: secret,
     });
-    return [{ workload, platform, annotations: own, spec, places, volumesBefore }];
+    const permissions = permissionsOf(
+      ...(options.permissions === undefined ? [] : [options.permissions]),
+      own.permissions,
+    );
+    return [{ workload, platform, annotations: own, spec, permissions, places, volumesBefore }];
   });
 }
 
@@ -111,14 +122,23 @@ export function giveKeys(pods: readonly PreparedPod[], images: ResolvedImages): 
  * Computes the pods' policies and writes them into their annotations. Changes the values of the files.
  *
  * @param options guestPull: what the guests are told about pulling images, as `guestPullOf` has it
+ * @throws GenerateError policy_too_large
  */
 export function setPolicies(
   pods: readonly PreparedPod[],
   images: ResolvedImages,
   { guestPull, ...options }: PolicyOptions & { readonly guestPull?: string | undefined } = {},
 ): EditedPod[] {
-  return pods.map((pod) => {
-    const document = encodeInitdata(policyOf(pod.workload, pod.spec, images, options), guestPull);
+  const policies = pods.map((pod) => {
+    return { pod, rego: policyOf(pod.workload, pod.spec, images, { ...options, permissions: pod.permissions }) };
+  });
+  const faults = policies.flatMap(({ pod, rego }): Fault[] => {
+    const fault = beyondEngine(rego);
+    return fault === undefined ? [] : [{ where: pod.places.workload, ...fault }];
+  });
+  if (faults.length > 0) throw new GenerateError("policy_too_large", "the agent can't load a policy", faults);
+  return policies.map(({ pod, rego }) => {
+    const document = encodeInitdata(rego, guestPull);
     return { ...pod, hash: policyHash(document), previousHash: setPolicy(pod.workload, document) };
   });
 }

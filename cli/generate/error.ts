@@ -8,6 +8,8 @@ export type GenerateCode =
   | "findings"
   /** The file of --image-replacements can't be used: correct the named line. */
   | "invalid_image_replacements"
+  /** The engine of the agent would not load the policy of a pod: shorten what the message names. */
+  | "policy_too_large"
   /** Measurements of a firmware alone, or of another platform: measure what the pods' VMs are started with. */
   | "unusable_measurements"
   /** A pod's VM has a number of vCPUs that is not measured: run `contrast measure snp` again, with --pods. */

@@ -33,6 +33,10 @@ export type FindingCode =
   | "ingress_port"
   /** A volume is not in the VM's memory, so that the host can read and change it. */
   | "volume"
+  /** Something of the resource that the policy refuses, or that has no effect, in a confidential VM. */
+  | "unsupported"
+  /** The policy permits the host more than a pod needs. */
+  | "permission"
   /** A pod wants what is the host's, or all rights. */
   | "host_access"
   /** The cluster chooses what nobody attests. */

@@ -28,6 +28,8 @@ import { fillMeasurements, readMeasurementsFiles } from "./measurements.ts";
 import type { OpenValue } from "../workspace/open-values.ts";
 import { requireEnoughOwners, seedshareOwners, workloadOwners } from "./owner-keys.ts";
 import { imagesToResolve, pinImages } from "./pin-images.ts";
+import { mediumOf } from "../../policy/mounts.ts";
+import { type PermissionChanges, unusualPermissions } from "../../policy/permissions.ts";
 import { type Platform, platformFacts, runtimeClassName } from "./platforms.ts";
 import type { NamedKind } from "../../kubernetes/kinds.ts";
 import { readStreamText } from "../../kubernetes/read-text.ts";
@@ -51,6 +53,8 @@ export interface GenerateOptions extends GuestPullOptions {
   readonly sidecar?: Sidecar | undefined;
   /** Where the Coordinator is; undefined: where the one among the pods is. */
   readonly coordinatorNamespace?: string | undefined;
+  /** What the host may do with all pods; undefined: what every pod needs. */
+  readonly permissions?: PermissionChanges | undefined;
   /** Base URL that stands in for the vendors', for Coordinator and Initializers; undefined: as the files have it. */
   readonly collateralProxy?: string | undefined;
   /** The pods' policies refuse addresses and routes of IPv6. */
@@ -85,6 +89,8 @@ export interface GenerateResult {
   readonly runtimeClassNames: readonly string[];
   /** The manifest's values that only the platform's operator knows. Until they are there it is invalid. */
   readonly fillIn: readonly OpenValue[];
+  /** Where each emptyDir is: `Deployment/web: scratch in the VM's memory`. */
+  readonly volumes: readonly string[];
   /** Warnings, by file and line. */
   readonly findings: readonly Finding[];
   /** What standard input is to be, where it was given and nothing was written to a file of its own. */
@@ -214,10 +220,24 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
     manifestPath,
     runtimeClassNames: platforms.map(runtimeClassName),
     fillIn,
+    volumes: pods.flatMap(volumesOf),
     findings,
     ...(output !== undefined && { output }),
     ...(secretsPath !== undefined && { secretsPath }),
   };
+}
+
+const MEDIA = {
+  memory: "in the VM's memory",
+  disk: "on a disk that the VM encrypts, or in its memory",
+  other: "nowhere",
+} as const;
+
+function volumesOf({ workload: { kind, name }, spec }: PreparedPod): string[] {
+  return (spec.volumes ?? []).flatMap((volume) => {
+    const medium = mediumOf(volume.name, spec);
+    return medium === undefined ? [] : [`${kind}/${name}: ${volume.name} ${MEDIA[medium]}`];
+  });
 }
 
 /** Standard input comes last. */
@@ -245,6 +265,7 @@ async function prepare(files: readonly ResourceFile[], options: GenerateOptions)
     coordinatorNamespace: options.coordinatorNamespace,
     collateralProxy: options.collateralProxy,
     imageReplacements,
+    permissions: options.permissions,
   });
 }
 
@@ -285,7 +306,10 @@ async function ownerChanges(
   };
 }
 
-function toGrant({ workload, annotations, hash, previousHash }: EditedPod, earlier: string | undefined): Grant {
+function toGrant(
+  { workload, annotations, permissions, hash, previousHash }: EditedPod,
+  earlier: string | undefined,
+): Grant {
   const { role, workloadSecretId } = annotations;
   return {
     hash,
@@ -294,6 +318,7 @@ function toGrant({ workload, annotations, hash, previousHash }: EditedPod, earli
     defaultSans: [role ?? workload.name, "*"],
     defaultSecretId: workloadId(workload),
     secretId: workloadSecretId,
+    permissions: unusualPermissions(permissions),
   };
 }
 

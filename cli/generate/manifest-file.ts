@@ -4,6 +4,7 @@ import { type ManifestDraft, parseManifestDraft, type PolicyDraft } from "../../
 import { ManifestError } from "../../manifest/error.ts";
 import { encodeTime, parseManifest } from "../../manifest/manifest.ts";
 import { REFERENCE_VALUE_KEYS, type ReferenceValues } from "../../manifest/reference-values.ts";
+import type { Permission } from "../../policy/permissions.ts";
 import { parseSan } from "../../manifest/san.ts";
 import { GenerateError } from "./error.ts";
 import { systemReason } from "../../kubernetes/error.ts";
@@ -23,6 +24,8 @@ export interface Grant {
   readonly defaultSecretId: string;
   /** From the annotation: goes before everything else. Empty: none. */
   readonly secretId: string | undefined;
+  /** What its policy permits the host beside what every pod needs. */
+  readonly permissions: readonly Permission[];
 }
 
 /**
@@ -57,7 +60,7 @@ export function grantPolicies(
 ): { readonly policies: Record<string, PolicyDraft>; readonly dropped: readonly string[] } {
   const found = findPolicies(before, grants);
   const entries = grants.map((grant, index): [string, PolicyDraft] => {
-    const { hash, role, defaultSans, defaultSecretId, secretId } = grant;
+    const { hash, role, defaultSans, defaultSecretId, secretId, permissions } = grant;
     const kept = before[found[index] ?? ""];
     const keptSecretId = kept === undefined ? defaultSecretId : kept.WorkloadSecretID;
     const secret = role === "coordinator" ? undefined : (secretId ?? keptSecretId);
@@ -67,6 +70,7 @@ export function grantPolicies(
         SANs: kept?.SANs ?? defaultSans,
         ...(secret && { WorkloadSecretID: secret }),
         ...(role !== undefined && { Role: role }),
+        ...(permissions.length > 0 && { Permissions: permissions }),
       },
     ];
   });

@@ -3,6 +3,7 @@ import { findKind, type NamedKind, parseNamedKind } from "../../kubernetes/kinds
 import { CliError, type Context, printResult } from "../context.ts";
 import { type Finding, FindingsError } from "./finding.ts";
 import { generate, STANDARD_INPUT } from "./generate.ts";
+import type { Permission } from "../../policy/permissions.ts";
 import type { Platform } from "./platform-names.ts";
 import type { Sidecar } from "./sidecars.ts";
 import { FILES } from "../workspace/workspace.ts";
@@ -16,6 +17,8 @@ export interface GenerateFlags {
   readonly skipServiceMesh?: boolean;
   readonly sidecar?: Sidecar;
   readonly coordinatorNamespace?: string;
+  readonly allow?: readonly Permission[];
+  readonly deny?: readonly Permission[];
   readonly collateralProxy?: string;
   readonly guestCa?: readonly string[];
   readonly guestRegistryMirror?: readonly string[];
@@ -57,6 +60,7 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
         skipServiceMesh: flags.skipServiceMesh,
         sidecar: flags.sidecar,
         coordinatorNamespace: flags.coordinatorNamespace,
+        permissions: { allow: flags.allow ?? [], deny: flags.deny ?? [] },
         collateralProxy: flags.collateralProxy,
         guestCas: flags.guestCa,
         guestRegistryMirrors: flags.guestRegistryMirror?.map(parseRegistryMirror),
@@ -89,6 +93,7 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
         ? { "runtime class": result.runtimeClassNames[0] }
         : { "runtime classes": result.runtimeClassNames }),
       policies: result.policies.map(({ hash, kind, name, file }) => `${hash} ${kind}/${name} (${file})`),
+      ...(result.volumes.length > 0 ? { volumes: result.volumes } : {}),
       written: result.changedFiles,
       ...(insecure ? { "software TEEs": result.policies.map(({ name, vmDir }) => `${name}: ${vmDir ?? ""}`) } : {}),
       ...(result.secretsPath === undefined ? {} : { secrets: `${result.secretsPath}: apply it with the pods` }),

@@ -1,20 +1,94 @@
 /** What a container is made with, compared with its entry. */
-export const CONTAINER = `same_container(container, pod) if {
-	nothing_else(input, ["container_id", "exec_id", "OCI", "storages", "devices", "sandbox_pidns"])
-	nothing_else(input.OCI, ["Version", "Process", "Root", "Hostname", "Mounts", "Annotations", "Linux"])
-	object.get(input, "exec_id", "") in ["", input.container_id]
-	object.get(input, "sandbox_pidns", false) == container.shared_pid
-	object.get(input.OCI, "Hostname", "") in {"", hostname(pod)}
+export const CONTAINER = `# What is compared, by the names of the fields of the request. A refusal has them.
+compared := [
+	"fields", "exec_id", "sandbox_pidns", "OCI", "OCI.Hostname", "OCI.Annotations", "OCI.Root", "OCI.Process",
+	"OCI.Process.Args", "OCI.Process.Terminal", "OCI.Process.Cwd", "OCI.Process.User", "OCI.Process.NoNewPrivileges",
+	"OCI.Process.Env", "OCI.Process.Capabilities", "OCI.Linux", "OCI.Linux.CgroupsPath", "OCI.Linux.Resources",
+	"OCI.Linux.Namespaces", "OCI.Linux.Sysctl", "OCI.Linux.MaskedPaths", "devices", "OCI.Mounts", "storages",
+]
+
+same_container(container, pod) if {
+	every field in compared {
+		same(field, container, pod)
+	}
+}
+
+same("fields", container, pod) if nothing_else(input, {
+	"container_id", "exec_id", "OCI", "storages", "devices", "sandbox_pidns",
+})
+
+same("exec_id", container, pod) if object.get(input, "exec_id", "") in ["", input.container_id]
+
+same("sandbox_pidns", container, pod) if object.get(input, "sandbox_pidns", false) == container.shared_pid
+
+same("OCI", container, pod) if nothing_else(input.OCI, {
+	"Version", "Process", "Root", "Hostname", "Mounts", "Annotations", "Linux",
+})
+
+same("OCI.Hostname", container, pod) if object.get(input.OCI, "Hostname", "") in {"", hostname(pod)}
+
+same("OCI.Annotations", container, pod) if {
 	every key, value in input.OCI.Annotations {
 		allowed_annotation(key, value)
 	}
-	same_root(container, input.OCI.Root)
-	same_process(container, pod, input.OCI.Process)
-	same_linux(container, input.OCI.Linux)
-	same_devices(container)
-	same_mounts(container, input.OCI.Mounts)
-	same_storages(container, object.get(input, "storages", []))
 }
+
+same("OCI.Root", container, pod) if {
+	nothing_else(input.OCI.Root, {"Path", "Readonly"})
+	input.OCI.Root.Path == rootfs
+	input.OCI.Root.Readonly == container.read_only_root
+}
+
+same("OCI.Process", container, pod) if nothing_else(input.OCI.Process, {
+	"Terminal", "Args", "Env", "Cwd", "User", "NoNewPrivileges", "Capabilities", "ApparmorProfile", "OOMScoreAdj",
+})
+
+same("OCI.Process.Args", container, pod) if {
+	input.OCI.Process.Args == [text_of(part, created_environment) | some part in container.command]
+}
+
+same("OCI.Process.Terminal", container, pod) if object.get(input.OCI.Process, "Terminal", false) == container.terminal
+
+same("OCI.Process.Cwd", container, pod) if input.OCI.Process.Cwd == container.cwd
+
+same("OCI.Process.User", container, pod) if same_user(container, input.OCI.Process.User)
+
+same("OCI.Process.NoNewPrivileges", container, pod) if {
+	input.OCI.Process.NoNewPrivileges == container.no_new_privileges
+}
+
+same("OCI.Process.Env", container, pod) if wrong_variables(container, pod, created_environment) == []
+
+same("OCI.Process.Capabilities", container, pod) if same_capabilities(container, input.OCI.Process.Capabilities)
+
+same("OCI.Linux", container, pod) if {
+	nothing_else(input.OCI.Linux, {
+		"Sysctl", "Resources", "CgroupsPath", "Namespaces", "Devices", "MaskedPaths", "ReadonlyPaths",
+		"RootfsPropagation",
+	})
+	object.get(input.OCI.Linux, "RootfsPropagation", "") == container.mount_propagation
+}
+
+same("OCI.Linux.CgroupsPath", container, pod) if own_cgroup(object.get(input.OCI.Linux, "CgroupsPath", ""))
+
+# Of what the host limits, nothing gives a right but devices.
+same("OCI.Linux.Resources", container, pod) if {
+	nothing_else(object.get(input.OCI.Linux, "Resources", {}), {"CPU", "Memory", "HugepageLimits"})
+}
+
+same("OCI.Linux.Namespaces", container, pod) if same_namespaces(container, input.OCI.Linux.Namespaces)
+
+same("OCI.Linux.Sysctl", container, pod) if same_sysctls(container, object.get(input.OCI.Linux, "Sysctl", {}))
+
+same("OCI.Linux.MaskedPaths", container, pod) if {
+	masked(container, object.get(input.OCI.Linux, "MaskedPaths", []), object.get(input.OCI.Linux, "ReadonlyPaths", []))
+}
+
+same("devices", container, pod) if same_devices(container)
+
+same("OCI.Mounts", container, pod) if wrong_mounts(container, input.OCI.Mounts) == []
+
+same("storages", container, pod) if same_storages(container, object.get(input, "storages", []))
 
 # Others may mean something to the agent, such as devices to put into the container.
 allowed_annotation(key, value) if startswith(key, "io.kubernetes.cri.")
@@ -31,33 +105,9 @@ allowed_annotation(key, value) if {
 
 rootfs := concat("", ["/run/kata-containers/", input.container_id, "/rootfs"])
 
-same_root(container, root) if {
-	nothing_else(root, ["Path", "Readonly"])
-	root.Path == rootfs
-	root.Readonly == container.read_only_root
-}
-
-same_process(container, pod, process) if {
-	nothing_else(process, [
-		"Terminal", "Args", "Env", "Cwd", "User", "NoNewPrivileges", "Capabilities",
-		"ApparmorProfile", "OOMScoreAdj",
-	])
-	process.Args == [text_of(part, created_environment) | some part in container.command]
-	object.get(process, "Terminal", false) == container.terminal
-	same_surroundings(container, pod, process)
-	same_capabilities(container, process.Capabilities)
-}
-
-same_surroundings(container, pod, process) if {
-	process.Cwd == container.cwd
-	process.NoNewPrivileges == container.no_new_privileges
-	same_user(container, process.User)
-	same_environment(container, pod, process)
-}
-
 same_user(container, user) if {
 	container.type == "container"
-	nothing_else(user, ["UID", "GID", "AdditionalGids"])
+	nothing_else(user, {"UID", "GID", "AdditionalGids"})
 	user.UID == container.user
 	user.GID in container.groups
 	groups := object.get(user, "AdditionalGids", [])
@@ -70,10 +120,10 @@ same_user(container, user) if {
 	}
 }
 
-# The agent takes the user of its own image.
+# The agent takes the user of its own image. Here it is the host's, which may state none.
 same_user(container, user) if {
 	container.type == "sandbox"
-	user.UID == container.user
+	user.UID in container.users
 }
 
 allowed_group(container, user, group) if group == user.GID
@@ -87,30 +137,28 @@ allowed_group(container, user, group) if {
 	group < 100
 }
 
+# Not every runtime writes CAP_ before their names.
 same_capabilities(container, capabilities) if {
-	nothing_else(capabilities, ["Bounding", "Effective", "Permitted"])
+	nothing_else(capabilities, {"Bounding", "Effective", "Permitted"})
 	every kind in ["Bounding", "Effective", "Permitted"] {
-		sort(capabilities[kind]) == container.capabilities
+		names := [concat("", ["CAP_", trim_prefix(name, "CAP_")]) | some name in capabilities[kind]]
+		count(names) == count(capabilities[kind])
+		sort(names) == container.capabilities
 	}
 }
 
-same_linux(container, linux) if {
-	nothing_else(linux, [
-		"Sysctl", "Resources", "CgroupsPath", "Namespaces", "Devices", "MaskedPaths", "ReadonlyPaths",
-		"RootfsPropagation",
-	])
-	object.get(linux, "RootfsPropagation", "") == container.mount_propagation
-	own_cgroup(object.get(linux, "CgroupsPath", ""))
-	# Of what the host limits, nothing gives a right but devices.
-	nothing_else(object.get(linux, "Resources", {}), ["CPU", "Memory", "HugepageLimits"])
-	# A path would be a namespace that somebody else has made.
-	every namespace in linux.Namespaces {
-		nothing_else(namespace, ["Type"])
+# A path would be a namespace that somebody else has made. A new one for cgroups only narrows what the container sees.
+same_namespaces(container, namespaces) if {
+	every namespace in namespaces {
+		nothing_else(namespace, {"Type"})
 	}
-	sort([namespace.Type | some namespace in linux.Namespaces]) == container.namespaces
-	same_sysctls(container, object.get(linux, "Sysctl", {}))
-	masked(container, object.get(linux, "MaskedPaths", []), object.get(linux, "ReadonlyPaths", []))
+	types := [object.get(namespace_names, namespace.Type, namespace.Type) | some namespace in namespaces]
+	count({type | some type in types}) == count(types)
+	sort([type | some type in types; type != "cgroup"]) == container.namespaces
 }
+
+# Not every runtime has the same name for one.
+namespace_names := {"mnt": "mount"}
 
 # One of its own: what runs in the same one has the same right to devices, and ends with it.
 own_cgroup(path) if {
@@ -134,16 +182,17 @@ added_sysctls := {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_gro
 # More of the kernel's files may be out of reach than these, but no file of the program.
 masked(container, hidden, read_only) if {
 	every path in array.concat(hidden, read_only) {
-		regex.match("^/(proc|sys)/", path)
+		is_of_kernel(path)
 		stays_inside(path)
 	}
-	every path in [path | container.masked_paths; some path in hidden_paths] {
-		path in hidden
-	}
-	every path in [path | container.masked_paths; some path in read_only_paths] {
-		path in array.concat(hidden, read_only)
-	}
+	unmasked := {path | container.masked_paths; some path in hidden_paths} - {path | some path in hidden}
+	writable := {path | container.masked_paths; some path in read_only_paths} - {path | some path in read_only}
+	count(unmasked | (writable - {path | some path in hidden})) == 0
 }
+
+is_of_kernel(path) if startswith(path, "/proc/")
+
+is_of_kernel(path) if startswith(path, "/sys/")
 
 hidden_paths := [
 	"/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
@@ -156,7 +205,7 @@ read_only_paths := ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sy
 same_devices(container) if {
 	plugged_in := object.get(input, "devices", [])
 	every device in plugged_in {
-		nothing_else(device, ["id", "type_", "vm_path", "container_path"])
+		nothing_else(device, {"id", "type_", "vm_path", "container_path"})
 		device.type_ in ["blk", "scsi"]
 		is_plugged_in(device.id)
 		regex.match("^(/dev/(vd|sd)[a-z]+)?$", object.get(device, "vm_path", ""))

@@ -1,17 +1,15 @@
 /** The variables of a process, compared with those of its container's entry. */
-export const ENVIRONMENT = `# Of two values for one name the program would take one and the policy the other.
+export const ENVIRONMENT = `# The variables as they are written, by their names. Of two values for one name the program would take one and the policy
+# the other.
 environment(process) := env if {
-	count({name_of(variable) | some variable in process.Env}) == count(process.Env)
-	env := {name: value |
-		some variable in process.Env
-		name := name_of(variable)
-		value := trim_prefix(variable, concat("", [name, "="]))
-	}
+	names := {parts[0] | some variable in process.Env; parts := split(variable, "="); parts[1]}
+	count(names) == count(process.Env)
+	env := {name: variable | some variable in process.Env; parts := split(variable, "="); name := parts[0]}
 }
 
 created_environment := environment(input.OCI.Process)
 
-name_of(variable) := split(variable, "=")[0] if contains(variable, "=")
+value_of(env, name) := trim_prefix(env[name], concat("", [name, "="]))
 
 # Text, or its pieces, some of which are variables that the kubelet put in; those that it does not know, it leaves alone.
 text_of(template, env) := template if is_string(template)
@@ -24,49 +22,67 @@ text_of(template, env) := text if {
 
 piece_of(piece, env) := piece if is_string(piece)
 
-piece_of(piece, env) := object.get(env, piece.variable, concat("", ["$(", piece.variable, ")"])) if is_object(piece)
+piece_of(piece, env) := value_of(env, piece.variable) if env[piece.variable]
 
-same_environment(container, pod, process) if {
-	env := environment(process)
-	every name, value in container.env {
-		env[name] == text_of(value, env)
-	}
-	every name, kind in container.env_from_cluster {
-		is_of_kind(kind, pod, env[name])
-	}
-	every name, value in env {
-		allowed_variable(container, pod, name, value)
-	}
+piece_of(piece, env) := concat("", ["$(", piece.variable, ")"]) if not has_variable(env, piece.variable)
+
+has_variable(env, name) if env[name]
+
+# The names of variables that are missing or have another value, and of those that nobody knows.
+wrong_variables(container, pod, env) := wrong if {
+	stated := {name | some name, value in container.env; not is_stated_value(env, name, value)}
+	chosen := {name | some name, kind in container.env_from_cluster; not is_set_to(env, name, kind, pod)}
+	besides := (object.keys(env) - object.keys(container.env)) - object.keys(container.env_from_cluster)
+	optional := {name | some name in besides & object.keys(container.optional_env); not is_optional(container, pod, env, name)}
+	others := without_prefix(container, besides - object.keys(container.optional_env))
+	wrong := sort(((stated | chosen) | optional) | no_services(container, env, others))
 }
 
-# Its value has been compared.
-allowed_variable(container, pod, name, value) if container.env[name]
+is_stated_value(env, name, value) if env[name] == concat("=", [name, text_of(value, env)])
 
-allowed_variable(container, pod, name, value) if container.env_from_cluster[name]
+is_set_to(env, name, kind, pod) if is_of_kind(kind, pod, value_of(env, name))
 
-allowed_variable(container, pod, name, value) if is_of_kind(container.optional_env[name], pod, value)
+is_optional(container, pod, env, name) if is_of_kind(container.optional_env[name], pod, value_of(env, name))
 
-allowed_variable(container, pod, name, value) if {
-	not is_stated(container, name)
+without_prefix(container, names) := names if container.env_prefixes == []
+
+else := others if {
+	others := {name | some name in names; not has_prefix(container, name)}
+}
+
+has_prefix(container, name) if {
 	some prefix in container.env_prefixes
 	startswith(name, prefix)
 }
 
-allowed_variable(container, pod, name, value) if {
-	not is_stated(container, name)
-	some pattern in service_variables[container.services]
-	regex.match(pattern, concat("", [name, "=", value]))
+no_services(container, env, names) := set() if are_services(container, env, names)
+
+else := wrong if {
+	wrong := {name | some name in names; not are_services(container, env, {name})}
 }
 
-is_stated(container, name) if name in object.keys(container.env_from_cluster)
+are_services(container, env, names) if count(names) == 0
 
-is_stated(container, name) if name in object.keys(container.optional_env)
+# All at once: to make a pattern ready takes longer than to use it. No line may have another one in its value.
+are_services(container, env, names) if {
+	text := concat("\\n", [env[name] | some name in names])
+	count(split(text, "\\n")) == count(names)
+	regex.match(concat("", ["^(", service_variables[container.services], "(\\n|$))+$"]), text)
+}
 
 is_of_kind(kind, pod, value) if value == values_of(pod)[kind]
 
+is_of_kind(kind, pod, value) if {
+	kind == "index"
+	value == steps_from_behind(pod)[1]
+}
+
 is_of_kind(kind, pod, value) if regex.match(kinds[kind], value)
 
-values_of(pod) := {"pod name": pod.name, "namespace": pod.namespace, "host name": hostname(pod), "terminal": "xterm"}
+values_of(pod) := {
+	"pod name": pod.name, "namespace": pod.namespace, "host name": hostname(pod), "terminal": "xterm",
+	"search path": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+}
 
 kinds := {
 	"node name": "^[a-z0-9.-]+$",
@@ -79,20 +95,29 @@ kinds := {
 # The pod's name, as far as it fits.
 hostname(pod) := policy_data.hostname if policy_data.hostname != ""
 
-hostname(pod) := trim_right(substring(pod.name, 0, 63), "-.") if policy_data.hostname == ""
-
-service_variables := {
-	"kubernetes": [
-		"^KUBERNETES_SERVICE_HOST=[0-9a-f.:]+$",
-		"^KUBERNETES_SERVICE_PORT(_[A-Z0-9_]+)?=[0-9]+$",
-		"^KUBERNETES_PORT(_[0-9]+_TCP)?=tcp://(\\\\[[0-9a-f:]+\\\\]|[0-9.]+):[0-9]+$",
-		"^KUBERNETES_PORT_[0-9]+_TCP_(PROTO=tcp|PORT=[0-9]+|ADDR=[0-9a-f.:]+)$",
-	],
-	"all": [
-		"^[A-Z0-9_]+_SERVICE_HOST=[0-9a-f.:]+$",
-		"^[A-Z0-9_]+_SERVICE_PORT(_[A-Z0-9_]+)?=[0-9]+$",
-		"^[A-Z0-9_]+_PORT(_[0-9]+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://(\\\\[[0-9a-f:]+\\\\]|[0-9.]+):[0-9]+$",
-		"^[A-Z0-9_]+_PORT_[0-9]+_(TCP|UDP|SCTP)_(PROTO=(tcp|udp|sctp)|PORT=[0-9]+|ADDR=[0-9a-f.:]+)$",
-	],
+hostname(pod) := trim_right(substring(pod.name, 0, 63), "-.") if {
+	policy_data.hostname == ""
+	not policy_data.indexed
 }
+
+# Of a pod of an Indexed Job: what is before the letters at its end.
+hostname(pod) := trim_suffix(pod.name, concat("-", ["", steps_from_behind(pod)[0]])) if {
+	policy_data.hostname == ""
+	policy_data.indexed
+}
+
+steps_from_behind(pod) := array.reverse(split(pod.name, "-"))
+
+# Addresses and ports of services, as the kubelet and Docker before it wrote them.
+service_variables := {
+	"kubernetes": concat("", ["KUBERNETES_(", services_suffix, ")"]),
+	"all": concat("", ["[A-Z0-9_]+_(", services_suffix, ")"]),
+}
+
+services_suffix := concat("|", [
+	"SERVICE_HOST=[0-9a-f.:]+",
+	"SERVICE_PORT(_[A-Z0-9_]+)?=[0-9]+",
+	"PORT(_[0-9]+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://(\\\\[[0-9a-f:]+\\\\]|[0-9.]+):[0-9]+",
+	"PORT_[0-9]+_(TCP|UDP|SCTP)_(PROTO=(tcp|udp|sctp)|PORT=[0-9]+|ADDR=[0-9a-f.:]+)",
+])
 `;

@@ -9,11 +9,11 @@ const ABROAD = `[1-9]|[1-9][0-9]|1[01][0-9]|12[0-6]|${UPPER_HALF}`;
  * write them: the agent's parser takes more, such as IPv4 inside of IPv6.
  */
 export const NETWORK = `# But not the loopback interface: there the mesh proxy listens in plain text, and what comes by it is let in.
-UpdateInterfaceRequest if {
-	nothing_else(input, ["interface"])
-	nothing_else(input.interface, [
+UpdateInterfaceRequest := true if {
+	nothing_else(input, {"interface"})
+	nothing_else(input.interface, {
 		"device", "name", "IPAddresses", "mtu", "hwAddr", "devicePath", "type_", "raw_flags",
-	])
+	})
 	is_interface(input.interface.name)
 	is_interface(input.interface.device)
 	# By this address the agent finds the interface; that of loopback is all zeros.
@@ -24,17 +24,19 @@ UpdateInterfaceRequest if {
 	# IFF_NOARP
 	object.get(input.interface, "raw_flags", 0) in [0, 128]
 	every ip in object.get(input.interface, "IPAddresses", []) {
-		nothing_else(ip, ["address", "mask", "family"])
+		nothing_else(ip, {"address", "mask", "family"})
 		is_family(object.get(ip, "family", 0))
 		is_outside(concat("/", [ip.address, ip.mask]))
 	}
 }
 
-UpdateRoutesRequest if {
-	nothing_else(input, ["routes"])
-	nothing_else(input.routes, ["Routes"])
+else := refused("the loopback interface, an address of it or of IPv6 that is off, or a form that Kata's runtimes don't write")
+
+UpdateRoutesRequest := true if {
+	nothing_else(input, {"routes"})
+	nothing_else(input.routes, {"Routes"})
 	every route in input.routes.Routes {
-		nothing_else(route, ["dest", "gateway", "device", "source", "scope", "family", "flags", "mtu"])
+		nothing_else(route, {"dest", "gateway", "device", "source", "scope", "family", "flags", "mtu"})
 		is_interface(route.device)
 		is_family(object.get(route, "family", 0))
 		is_destination(route)
@@ -43,18 +45,22 @@ UpdateRoutesRequest if {
 	}
 }
 
-AddARPNeighborsRequest if {
-	nothing_else(input, ["neighbors"])
-	nothing_else(input.neighbors, ["ARPNeighbors"])
+else := refused("a route that is or contains loopback or is of IPv6 that is off, or a form that Kata's runtimes don't write")
+
+AddARPNeighborsRequest := true if {
+	nothing_else(input, {"neighbors"})
+	nothing_else(input.neighbors, {"ARPNeighbors"})
 	every neighbor in input.neighbors.ARPNeighbors {
-		nothing_else(neighbor, ["toIPAddress", "device", "lladdr", "state", "flags"])
-		nothing_else(neighbor.toIPAddress, ["address", "family", "mask"])
+		nothing_else(neighbor, {"toIPAddress", "device", "lladdr", "state", "flags"})
+		nothing_else(neighbor.toIPAddress, {"address", "family", "mask"})
 		is_interface(neighbor.device)
 		is_family(object.get(neighbor.toIPAddress, "family", 0))
 		is_hardware_address_or_none(object.get(neighbor, "lladdr", ""))
 		is_outside(neighbor.toIPAddress.address)
 	}
 }
+
+else := refused("a neighbor that is loopback or of IPv6 that is off, or a form that Kata's runtimes don't write")
 
 # As the kernel takes them: what it reads ends at a zero byte, so that "lo" can be written in more than one way.
 is_interface(name) if {

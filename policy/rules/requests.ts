@@ -9,13 +9,10 @@ default RemoveStaleVirtiofsShareMountsRequest := true
 default SignalProcessRequest := true
 default StatsContainerRequest := true
 default WaitProcessRequest := true
-# A container that nobody reads from stops at a full pipe. What it prints, the host sees.
-default ReadStreamRequest := true
 
 # What the host may never do: feed programs, look inside, or change the VM.
 default AddSwapPathRequest := false
 default AddSwapRequest := false
-default CloseStdinRequest := false
 default GetDiagnosticDataRequest := false
 default GetIPTablesRequest := false
 default GetMetricsRequest := false
@@ -34,33 +31,49 @@ default SetIPTablesRequest := false
 default SetPolicyRequest := false
 default StartTracingRequest := false
 default StopTracingRequest := false
-default TtyWinResizeRequest := false
 default UpdateContainerRequest := false
 default UpdateEphemeralMountsRequest := false
 default VolumeStatsRequest := false
-default WriteStreamRequest := false
 default AllowRequestsFailingPolicy := false
 
-# What depends on the request.
+# What depends on the request, or is permitted by name.
 default AddARPNeighborsRequest := false
+default CloseStdinRequest := false
 default CopyFileRequest := false
 default CreateContainerRequest := false
 default CreateSandboxRequest := false
 default ExecProcessRequest := false
+default ReadStreamRequest := false
 default StartContainerRequest := false
+default TtyWinResizeRequest := false
 default UpdateInterfaceRequest := false
 default UpdateRoutesRequest := false
+default WriteStreamRequest := false
+
+# What programs print, the host sees. Where it may not read, the agent reads and answers with nothing.
+ReadStreamRequest if "logs" in policy_data.permissions
+
+WriteStreamRequest := true if is_debug_shell
+
+else := refused("nobody sends input to a program: the policy does not permit debug-shell")
+
+CloseStdinRequest if is_debug_shell
+
+TtyWinResizeRequest if is_debug_shell
+
+# Not the container's own program, whose process has no name or that of the container.
+is_debug_shell if {
+	"debug-shell" in policy_data.permissions
+	is_string(input.exec_id)
+	not input.exec_id in ["", input.container_id]
+}
 
 # Protobuf leaves nothing out: what is not used is there, and empty. What a newer agent knows besides, has to be so, too.
 nothing_else(message, known) if {
-	every field, value in message {
-		known_or_empty(field, value, known)
+	every field in object.keys(message) - known {
+		message[field] in [null, false, "", 0, [], {}]
 	}
 }
-
-known_or_empty(field, value, known) if field in known
-
-known_or_empty(field, value, known) if value in [null, false, "", 0, [], {}]
 
 # What fails below a "not" is true to the agent's engine: that there is a text has to be said before.
 stays_inside(path) if {
@@ -71,16 +84,18 @@ stays_inside(path) if {
 # The host's copies of files and folders. What has another form than theirs is a volume of the VM's own.
 copies := "/run/kata-containers/shared/containers/"
 
-CopyFileRequest if {
+CopyFileRequest := true if {
 	not data.pstate.ended
-	nothing_else(input, [
+	nothing_else(input, {
 		"path", "file_type", "symlink_target", "file_size", "file_mode", "dir_mode", "uid", "gid", "offset", "data",
-	])
+	})
 	regex.match("^/run/kata-containers/shared/containers/[0-9a-f]{64}-[0-9a-f]{16}-[^/]+(/[^/]+)*$", input.path)
 	stays_inside(input.path)
 	not "." in split(input.path, "/")
 	allowed_file
 }
+
+else := refused("a path that is not of a container's copies, a mode with rights of another user, or a link that leads out")
 
 # Run by a program, a file with such a mode would give it the rights of another user.
 allowed_file if {
@@ -112,7 +127,7 @@ is_file(kind, name) if {
 is_no_link if object.get(input, "symlink_target", null) == null
 
 shared_memory(storage) if {
-	nothing_else(storage, ["driver", "source", "fstype", "options", "mount_point"])
+	nothing_else(storage, {"driver", "source", "fstype", "options", "mount_point"})
 	storage.driver == "ephemeral"
 	storage.source == "shm"
 	storage.fstype == "tmpfs"

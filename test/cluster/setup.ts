@@ -26,7 +26,7 @@ declare module "vitest" {
 }
 
 const root = join(import.meta.dirname, "../..");
-const IMAGES = ["initializer", "mesh-proxy", "coordinator", "node-installer", "emojivoto"];
+const IMAGES = ["initializer", "mesh-proxy", "coordinator", "node-installer", "collateral-proxy", "emojivoto"];
 
 /** What has been started, in order. */
 const started: (() => Promise<void>)[] = [];

@@ -19,12 +19,16 @@ import { keyGroupFindings } from "./key-group.ts";
 import { listenerFindings } from "./listeners.ts";
 import { memoryFindings } from "./memory.ts";
 import { podSecurityFindings } from "./pod-security.ts";
+import { permissionFindings } from "./permissions.ts";
 import { probeFindings } from "./probes.ts";
 import { sidecarFindings } from "./sidecar.ts";
+import { unsupportedFindings } from "./unsupported.ts";
 import { volumeFindings } from "./volumes.ts";
 
 const RULES: readonly ((pod: PreparedPod) => Finding[])[] = [
   hostAccessFindings,
+  permissionFindings,
+  unsupportedFindings,
   volumeFindings,
   listenerFindings,
   ingressPortFindings,

@@ -6,6 +6,7 @@ import { COORDINATOR, workspace } from "../test-workspace.ts";
 
 export interface Pod {
   readonly kind?: string;
+  readonly name?: string;
   readonly annotations?: Readonly<Record<string, string>>;
   /** Fields of the pod's spec, and of the resource's. */
   readonly spec?: object;
@@ -23,7 +24,16 @@ const MEMORY = { requests: { memory: "256Mi" }, limits: { memory: "256Mi" } };
 export const WEB = { name: "web", image: "web:1", command: ["web"], resources: MEMORY };
 
 export async function findingsOf(
-  { kind = "Deployment", annotations = {}, spec = {}, workload = {}, containers = [WEB], labels, files = {} }: Pod,
+  {
+    kind = "Deployment",
+    name = "web",
+    annotations = {},
+    spec = {},
+    workload = {},
+    containers = [WEB],
+    labels,
+    files = {},
+  }: Pod,
   options: object = {},
   codes = (code: string): boolean => !code.startsWith("image_") && code !== "attestation_api",
 ): Promise<{ readonly finding: Finding; readonly line: string }[]> {
@@ -35,7 +45,7 @@ export async function findingsOf(
   const text = stringify({
     apiVersion: kind === "Job" ? "batch/v1" : "apps/v1",
     kind,
-    metadata: { name: "web" },
+    metadata: { name },
     spec: { template, ...workload },
   });
   const { run, dir } = await workspace({ "web.yml": text, "coordinator.yml": COORDINATOR, ...files });

@@ -1,3 +1,4 @@
+import { mediumOf } from "../../../policy/mounts.ts";
 import { MESH_PROXY } from "../../../policy/own-images.ts";
 import { posix } from "node:path";
 import type { PreparedPod } from "../edit-pods.ts";
@@ -11,8 +12,42 @@ import { allContainers } from "../../../kubernetes/pod-spec.ts";
 /** Volumes that are not the VM's own memory, and what is in the way of the one with the certificates. */
 export function volumeFindings(pod: PreparedPod): Finding[] {
   // The state of the Coordinator is made to lie with the host.
-  if (pod.annotations.role === "coordinator") return [];
-  return [...certificateFindings(pod), ...sharedFindings(pod), ...claimFindings(pod)];
+  if (pod.annotations.role === "coordinator") return emptyDirFindings(pod);
+  return [...certificateFindings(pod), ...emptyDirFindings(pod), ...sharedFindings(pod), ...claimFindings(pod)];
+}
+
+/** Forms of an emptyDir that no runtime keeps in the VM. */
+function emptyDirFindings({ spec, places }: PreparedPod): Finding[] {
+  const error = (where: string, got: string, want: string, hint: string): Finding => {
+    return { severity: "error", code: "volume", where, got, want, hint };
+  };
+  const media = (spec.volumes ?? []).flatMap(({ name, emptyDir }, index) =>
+    mediumOf(name, spec) === "other"
+      ? [
+          error(
+            places.at("volumes", index),
+            `${name} on ${String(emptyDir?.medium)}`,
+            "medium: Memory, or no medium",
+            "the policy refuses it: no runtime keeps it in the VM",
+          ),
+        ]
+      : [],
+  );
+  const parts = allContainers(spec).flatMap((container) =>
+    (container.volumeMounts ?? []).flatMap(({ name, subPath, subPathExpr }, index) =>
+      mediumOf(name, spec) !== undefined && (subPath || subPathExpr)
+        ? [
+            error(
+              places.of(container.name, "volumeMounts", index),
+              `${subPath ? "subPath" : "subPathExpr"} of ${name}, an emptyDir`,
+              "a mount of the whole volume, or a volume of its own",
+              "the kubelet makes that folder on the node, and the runtimes copy it from there",
+            ),
+          ]
+        : [],
+    ),
+  );
+  return [...media, ...parts];
 }
 
 function certificateFindings({ spec, places, volumesBefore }: PreparedPod): Finding[] {

@@ -3,7 +3,8 @@ import { SIDECARS } from "../sidecars.ts";
 import { policyOf } from "../../../policy/policy.ts";
 import { demoPods } from "./test-demo.ts";
 import { play } from "../../../policy/test-life.ts";
-import { type Engine, isAllowed, NO_OPA, startEngine } from "../../../policy/test-opa.ts";
+import { NO_ENGINE, startEngine } from "../../../policy/test-engine.ts";
+import { type Engine, isAllowed } from "../../../policy/test-opa.ts";
 import { clusterFor, IMAGES, type TestPod } from "../../../policy/test-pods.ts";
 import { podRequests } from "../../../policy/test-requests.ts";
 
@@ -14,7 +15,7 @@ import { podRequests } from "../../../policy/test-requests.ts";
 
 const FIRST = ["", "contrast-initializer", "contrast-mesh-proxy"];
 
-if (NO_OPA !== undefined) test.skip(`containers start in their order: ${NO_OPA}`);
+if (NO_ENGINE !== undefined) test.skip(`containers start in their order: ${NO_ENGINE}`);
 else
   describe.each(SIDECARS)("with a mesh proxy that is a sidecar of the kind %s", (sidecar) => {
     let engine: Engine;

@@ -1,96 +1,119 @@
-import { existsSync } from "node:fs";
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { policyOf } from "../../../policy/policy.ts";
-import { demoPods } from "./test-demo.ts";
-import { lifeOf, play } from "../../../policy/test-life.ts";
-import { isAllowed, NO_OPA, startEngine } from "../../../policy/test-opa.ts";
+import { changesOf } from "../../../policy/test-changes.ts";
+import { NO_ENGINE, startEngine } from "../../../policy/test-engine.ts";
+import { describeChange, ignoredAs } from "../../../policy/test-ignored.ts";
+import { type Cluster, RUNTIMES } from "../../../policy/test-kubelet.ts";
+import { type Asked, play, type Step } from "../../../policy/test-life.ts";
+import { type Engine, isAllowed } from "../../../policy/test-opa.ts";
 import { clusterFor, IMAGES } from "../../../policy/test-pods.ts";
 import { type PodRequests, podRequests } from "../../../policy/test-requests.ts";
+import { type Loose, NO_RECORDING, readRecorded, type Recorded } from "./test-recorded.ts";
 
-/** Ids, names, annotations and cgroups as containerd and both of Kata's shims gave them to pods of the demo. */
-
-const VECTORS = join(import.meta.dirname, "../../../../shared/vectors/kata");
-const SHIMS = ["go-shim", "runtime-rs"] as const;
-const IMAGE_NAME = "io.kubernetes.cri.image-name";
-
-const available = existsSync(VECTORS);
-const missing = "there is no folder ../shared/vectors beside the checkout";
-if (!available || NO_OPA !== undefined) test.skip(`recorded pods run under their policies: ${NO_OPA ?? missing}`);
+const missing = NO_RECORDING ?? NO_ENGINE;
+if (missing !== undefined) test.skip(`recorded pods run under their policies: ${missing}`);
 else
-  describe.each(SHIMS)("by the ids and names that %s gave them", (shim) => {
-    test("pods of the demo run under their policies", async () => {
-      const pods = Object.entries(await demoPods()).map(([name, pod]) => ({ name, ...pod, key: name.split(" ")[1] }));
-      const recorded = await readRecorded(shim);
-      const known = pods.filter(({ key = "" }) => recorded.has(key));
-      expect(known.map(({ key }) => key)).toEqual(["coordinator", "emoji", "web"]);
-      const engine = await startEngine(
-        Object.fromEntries(known.map(({ name, subject, spec }) => [name, policyOf(subject, spec, IMAGES)])),
+  describe.each(RUNTIMES)("of the requests that %s made", (runtime) => {
+    let engine: Engine;
+    let recorded: readonly Recorded[];
+    let asked: Readonly<Record<string, readonly Asked[]>>;
+
+    beforeAll(async () => {
+      recorded = await readRecorded(runtime);
+      engine = await startEngine(
+        Object.fromEntries(recorded.map((pod) => [pod.workload, policyOf(subjectOf(pod), pod.spec, IMAGES)])),
       );
-      try {
-        const lives = known.map(({ name, key = "", subject, spec }) => {
-          const requests = recorded.get(key) ?? new Map<string, Loose>();
-          const { OCI } = requests.get("sandbox");
-          const cluster = {
-            ...clusterFor(subject),
-            podName: OCI.Annotations["io.kubernetes.cri.sandbox-name"] as string,
-            namespace: OCI.Annotations["io.kubernetes.cri.sandbox-namespace"] as string,
-          };
-          return [name, lifeOf(asRecorded(podRequests(spec, IMAGES, cluster), requests))] as const;
-        });
-        const asked = await play(engine, Object.fromEntries(lives));
-        for (const { name } of known) {
-          expect(asked[name]?.filter(({ answer }) => !isAllowed(answer)).map(({ what }) => what)).toEqual([]);
-          expect(asked[name]?.length).toBeGreaterThan(6);
-        }
-      } finally {
-        await engine.stop();
+      asked = await play(engine, Object.fromEntries(recorded.map((pod) => [pod.workload, stepsOf(pod)])));
+    });
+    afterAll(() => engine.stop());
+
+    /** As they were recorded; those that were not, are made here. */
+    function stepsOf(pod: Recorded): Step[] {
+      const { sandbox, containers } = requestsOf(pod);
+      return [
+        { ...sandbox, what: "the sandbox" },
+        ...containers.flatMap(({ name, create, start }) => [
+          { ...create, request: pod.requests.get(name), what: `create ${name}` },
+          { ...start, what: `start ${name}` },
+        ]),
+      ];
+    }
+
+    function requestsOf(pod: Recorded): PodRequests {
+      const annotations = pod.requests.get("").OCI.Annotations;
+      const cluster: Cluster = {
+        ...clusterFor(subjectOf(pod), runtime),
+        containerd: "1.6",
+        rootGroups: [],
+        podName: annotations["io.kubernetes.cri.sandbox-name"],
+        namespace: annotations["io.kubernetes.cri.sandbox-namespace"],
+        uid: annotations["io.kubernetes.cri.sandbox-uid"],
+      };
+      const requests = podRequests(pod.spec, IMAGES, cluster);
+      return requests.containers.reduce<PodRequests>((all, { id, name }) => {
+        const own: string = pod.requests.get(name).container_id;
+        return JSON.parse(JSON.stringify(all).replaceAll(id, own)) as PodRequests;
+      }, requests);
+    }
+
+    test("all are allowed", () => {
+      expect(recorded.map(({ workload }) => workload)).toEqual(["coordinator", "emoji", "web", "z-exec"]);
+      for (const { workload, requests } of recorded) {
+        expect(asked[workload]?.filter(({ answer }) => !isAllowed(answer)).map(({ what }) => what)).toEqual([]);
+        expect(asked[workload]?.length).toBe(1 + 2 * requests.size);
       }
+    });
+
+    test("those of the tests don't differ but in numbers that a node makes up", () => {
+      for (const pod of recorded) {
+        for (const { name, create } of requestsOf(pod).containers) {
+          expect(plain(create.request), `${pod.workload}.${name}`).toEqual(plain(pod.requests.get(name)));
+        }
+      }
+    });
+
+    test("no single change is allowed", { timeout: 300_000 }, async () => {
+      const steps = asked["z-exec"]?.filter(({ kind }) => kind === "CreateContainerRequest") ?? [];
+      expect(steps.length).toBe(3);
+      const accepted: string[] = [];
+      for (const step of steps) {
+        const changes = changesOf(step.request);
+        const answers = await engine.ask(changes.map(({ request }) => ({ ...step, policy: "z-exec", request })));
+        const allowed = changes.filter((change, index) => isAllowed(answers[index]) && !ignoredAs(step, change));
+        accepted.push(...allowed.map((change) => `${step.what} ${describeChange(change)}`));
+      }
+      expect(accepted).toEqual([]);
     });
   });
 
-// oxlint-disable-next-line typescript/no-explicit-any -- read from files
-type Loose = any;
-
-/** By the workload and the container, which is `sandbox` for the first. */
-async function readRecorded(shim: string): Promise<ReadonlyMap<string, ReadonlyMap<string, Loose>>> {
-  const all = new Map<string, Map<string, Loose>>();
-  for (const file of (await readdir(join(VECTORS, shim))).toSorted()) {
-    const [workload = "", container = ""] = file.split(".");
-    const requests = all.get(workload) ?? new Map<string, Loose>();
-    requests.set(container, JSON.parse(await readFile(join(VECTORS, shim, file), "utf8")));
-    all.set(workload, requests);
-  }
-  return all;
+function subjectOf({ workload, requests }: Recorded) {
+  const { "io.kubernetes.cri.sandbox-namespace": namespace } = requests.get("").OCI.Annotations;
+  const kind = workload === "coordinator" ? "StatefulSet" : "Deployment";
+  return { kind, name: workload, namespace: namespace as string };
 }
 
-/** The requests of a pod, with what was recorded of it in its place. */
-function asRecorded({ sandbox, containers }: PodRequests, recorded: ReadonlyMap<string, Loose>): PodRequests {
-  const sandboxId: string = recorded.get("sandbox").container_id;
-  const ownSandboxId: string = sandbox.request.sandbox_id;
-  return {
-    sandbox: {
-      ...sandbox,
-      request: { ...sandbox.request, sandbox_id: sandboxId, hostname: recorded.get("sandbox").OCI.Hostname },
-    },
-    containers: containers.map((container) => {
-      const withPod = JSON.stringify(container).replaceAll(ownSandboxId, sandboxId);
-      const other = recorded.get(container.name === "" ? "sandbox" : container.name);
-      // The recorded Coordinator had no init container.
-      const id: string = other?.container_id ?? container.id;
-      const copy = JSON.parse(withPod.replaceAll(container.id, id)) as typeof container;
-      if (other === undefined) return copy;
-      const { request } = copy.create;
-      const image: unknown = request.OCI.Annotations[IMAGE_NAME];
-      request.exec_id = other.exec_id;
-      request.OCI.Hostname = other.OCI.Hostname;
-      request.OCI.Linux.CgroupsPath = other.OCI.Linux.CgroupsPath;
-      request.OCI.Annotations = other.OCI.Annotations;
-      // Those were of a registry on the machine that recorded them.
-      if (image === undefined) delete request.OCI.Annotations[IMAGE_NAME];
-      else request.OCI.Annotations[IMAGE_NAME] = image;
-      return copy;
-    }),
-  };
+/** Without what the node makes up: numbers in names of copies, resources, and services; lists without an order in one. */
+function plain(request: Loose): Loose {
+  const text = JSON.stringify(request).replaceAll(/-[0-9a-f]{16}-/g, "-0123456789abcdef-");
+  const copy: Loose = JSON.parse(text);
+  const { Process, Linux, Annotations } = copy.OCI;
+  for (const kind of ["Bounding", "Effective", "Permitted"]) Process.Capabilities[kind].sort();
+  Process.Env = Process.Env.filter((variable: string) => !/_SERVICE_|_PORT[_=]/.test(variable)).toSorted();
+  copy.OCI.Mounts.sort((a: Loose, b: Loose) => (a.destination < b.destination ? -1 : 1));
+  const [image] = copy.storages;
+  image.driver_options = image.driver_options.map((option: string) =>
+    sorted(JSON.parse(option.replace(/^image_guest_pull=/, "")).metadata),
+  );
+  copy.OCI.Annotations = sorted(Annotations);
+  Object.assign(Linux, { CgroupsPath: "", Resources: Object.keys(Linux.Resources).toSorted() });
+  Object.assign(Process, { OOMScoreAdj: 0 });
+  copy.OCI.Version = "";
+  return copy;
+}
+
+function sorted(fields: Readonly<Record<string, string>>): readonly string[] {
+  return Object.entries(fields)
+    .filter(([name]) => !/sandbox-(?:cpu|memory)/.test(name))
+    .map((field) => field.join())
+    .toSorted();
 }

@@ -1,31 +1,37 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { policyOf } from "../../../policy/policy.ts";
-import { demoPods } from "./test-demo.ts";
+import { corpusPods, demoPods, imagesOf } from "./test-demo.ts";
 import { type Asked, lifeOf, play } from "../../../policy/test-life.ts";
-import { isAllowed, NO_OPA, opa, startEngine } from "../../../policy/test-opa.ts";
+import { NO_ENGINE, startEngine } from "../../../policy/test-engine.ts";
+import { isAllowed, NO_OPA, opa } from "../../../policy/test-opa.ts";
+import { RUNTIMES } from "../../../policy/test-kubelet.ts";
 import { clusterFor, IMAGES, PODS } from "../../../policy/test-pods.ts";
 import { podRequests } from "../../../policy/test-requests.ts";
 
 /** The functions of Rego that policies use. The agent's engine has them in all its releases. */
 const FUNCTIONS: ReadonlySet<string> = new Set(
   [
-    "array.concat bits.and concat contains count endswith is_array is_number is_object is_string json.unmarshal",
-    "object.get object.keys object.union regex.match sort split startswith substring trim_prefix trim_right trim_suffix",
-    "assign eq equal gt gte internal.member_2 internal.member_3 lt lte minus neq",
+    "array.concat array.reverse array.slice base64url.encode bits.and concat contains count endswith is_array is_number",
+    "is_object is_string json.unmarshal object.get object.keys object.union print regex.match sort split startswith",
+    "substring trim trim_prefix trim_right trim_suffix",
+    "and assign eq equal gt gte internal.member_2 internal.member_3 internal.print lt lte minus neq or",
   ].flatMap((names) => names.split(" ")),
 );
 
-if (NO_OPA !== undefined) test.skip(`pods run under their policies: ${NO_OPA}`);
+if (NO_ENGINE !== undefined) test.skip(`pods run under their policies: ${NO_ENGINE}`);
 else
-  describe("under its own policy", () => {
+  describe.each(RUNTIMES)("under its own policy, with %s", (runtime) => {
     const demo = ["coordinator", "emoji", "vote-bot", "voting", "web"].map((name) => `demo ${name}`);
     let policies: Readonly<Record<string, string>>;
     let asked: Readonly<Record<string, readonly Asked[]>>;
 
     beforeAll(async () => {
-      const pods = { ...PODS, ...(await demoPods()) };
-      policies = mapValues(pods, ({ subject, spec }) => policyOf(subject, spec, IMAGES));
-      const lives = mapValues(pods, ({ subject, spec }) => lifeOf(podRequests(spec, IMAGES, clusterFor(subject))));
+      const pods = { ...PODS, ...(await demoPods()), ...(await corpusPods()) };
+      const images = imagesOf(pods);
+      policies = mapValues(pods, ({ subject, spec }) => policyOf(subject, spec, images));
+      const lives = mapValues(pods, ({ subject, spec }) =>
+        lifeOf(podRequests(spec, images, clusterFor(subject, runtime))),
+      );
       const engine = await startEngine(policies);
       try {
         asked = await play(engine, lives);
@@ -43,11 +49,30 @@ else
       },
     );
 
-    test.each(["--v0-compatible", "--v1-compatible"])("the policies are Rego, also for %s", async (version) => {
-      for (const rego of Object.values(policies)) await opa({ "policy.rego": rego }, ["check", version, "policy.rego"]);
+    test("so do those of many other people", () => {
+      const others = Object.entries(asked).filter(([name]) => name.startsWith("corpus "));
+      expect(others.length).toBeGreaterThan(30);
+      for (const [name, steps] of others) {
+        expect(
+          steps.filter(({ answer }) => !isAllowed(answer)).map(({ what }) => what),
+          name,
+        ).toEqual([]);
+        expect(steps.length).toBeGreaterThan(6);
+      }
+    });
+  });
+
+if (NO_OPA !== undefined) test.skip(`the policies are Rego: ${NO_OPA}`);
+else
+  describe("to opa, the policies", () => {
+    test.each(["--v0-compatible", "--v1-compatible"])("are Rego, also for %s", async (version) => {
+      for (const { subject, spec } of Object.values({ ...PODS, ...(await demoPods()) })) {
+        const rego = policyOf(subject, spec, IMAGES);
+        await opa({ "policy.rego": rego }, ["check", version, "policy.rego"]);
+      }
     });
 
-    test("the policies use nothing that the agent's engine has not", async () => {
+    test("use nothing that the agent's engine has not", async () => {
       const all = JSON.parse(await opa({}, ["capabilities", "--current"])) as { builtins: readonly { name: string }[] };
       const known = { ...all, builtins: all.builtins.filter(({ name }) => FUNCTIONS.has(name)) };
       const rego = policyOf(
@@ -63,7 +88,7 @@ else
         ]);
       await check(rego);
       // A comprehension in the head of a rule is an error there, when the rule is used.
-      expect(rego).not.toMatch(/^[^\s#].*:=.*\|/m);
+      expect(rego).not.toMatch(/^[^\s#].*:=.* \| /m);
       await expect(check(`${rego}x := time.now_ns()\n`)).rejects.toThrow("opa check");
     });
   });

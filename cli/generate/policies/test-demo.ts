@@ -3,13 +3,25 @@ import { collectWorkloads } from "../../../kubernetes/collect-workloads.ts";
 import { preparePods } from "../edit-pods.ts";
 import { readResourceFiles } from "../../../kubernetes/resource-file.ts";
 import type { Sidecar } from "../sidecars.ts";
-import { pinned, type TestPod } from "../../../policy/test-pods.ts";
+import { allContainers } from "../../../kubernetes/pod-spec.ts";
+import type { ResolvedImages } from "../../../registry/resolved-image.ts";
+import { IMAGES, pinned, type TestPod } from "../../../policy/test-pods.ts";
 
 const DEMO = join(import.meta.dirname, "../../../demo/deployment");
+const CORPUS = join(import.meta.dirname, "../corpus");
 
 /** The demo's pods as `generate` makes them. */
-export async function demoPods(sidecar: Sidecar = "native"): Promise<Record<string, TestPod>> {
-  const workloads = collectWorkloads(await readResourceFiles([DEMO]));
+export function demoPods(sidecar: Sidecar = "native"): Promise<Record<string, TestPod>> {
+  return podsOf(DEMO, "demo", sidecar);
+}
+
+/** Those of many other people. */
+export function corpusPods(): Promise<Record<string, TestPod>> {
+  return podsOf(CORPUS, "corpus", "native");
+}
+
+async function podsOf(folder: string, what: string, sidecar: Sidecar): Promise<Record<string, TestPod>> {
+  const workloads = collectWorkloads(await readResourceFiles([folder]));
   const pods = preparePods(workloads, {
     platforms: ["metal-qemu-snp"],
     skipInitializer: false,
@@ -18,6 +30,19 @@ export async function demoPods(sidecar: Sidecar = "native"): Promise<Record<stri
     imageReplacements: new Map(),
   });
   const containers = pods.flatMap(({ spec }) => [...(spec.initContainers ?? []), ...spec.containers]);
-  for (const container of containers) container.image = pinned(container.image);
-  return Object.fromEntries(pods.map(({ workload, spec }) => [`demo ${workload.name}`, { subject: workload, spec }]));
+  for (const container of containers) container.image = pinned(container.image.replace(/@.*/, ""));
+  return Object.fromEntries(
+    pods.map(({ workload, spec }) => {
+      const { kind, namespace, name } = workload;
+      const key = what === "demo" ? `demo ${name}` : `${what} ${kind} ${namespace ?? "default"}/${name}`;
+      return [key, { subject: workload, spec }];
+    }),
+  );
+}
+
+/** What is known of the images of pods: those of the tests, and any others. */
+export function imagesOf(pods: Readonly<Record<string, TestPod>>): ResolvedImages {
+  const names = Object.values(pods).flatMap(({ spec }) => allContainers(spec).map(({ image }) => image));
+  const config = { entrypoint: [], cmd: ["app"], env: ["LANG=C"], workingDir: "/srv", user: "", volumes: ["/data"] };
+  return new Map([...names.map((name) => [name, { digest: "", config }] as const), ...IMAGES]);
 }

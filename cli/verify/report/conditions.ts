@@ -2,7 +2,7 @@ import { sha256Hex } from "../../../bytes/sha256.ts";
 import type { Manifest } from "../../../manifest/manifest.ts";
 import { unpinnedMachines, type WrittenReferenceValues } from "../../../manifest/unpinned-machines.ts";
 import type { Content, Pod } from "./generation.ts";
-import { areOwnRules, isPrivileged } from "./parsed-policy.ts";
+import { areOwnRules, isPrivileged, permittedBy } from "./parsed-policy.ts";
 import type { TimelineEntry } from "./timeline-entry.ts";
 
 /** What a manifest is like as long as it is in force, where that deserves to be said. Equal texts are one condition. */
@@ -60,9 +60,16 @@ function policyConditions(pods: readonly Pod[]): Condition[] {
     ...pods.flatMap(({ name, hash, policy }) =>
       policy?.generated === undefined
         ? [warning("unknown_policy", `the policy of ${name} does not have the form that generate writes: ${hash}`)]
-        : policy.generated.data.containers
-            .filter(isPrivileged)
-            .map((container) => warning("privileged_container", `${name} runs ${container.name} with all privileges`)),
+        : [
+            ...policy.generated.data.containers
+              .filter(isPrivileged)
+              .map((container) =>
+                warning("privileged_container", `${name} runs ${container.name} with all privileges`),
+              ),
+            ...permittedBy(policy.generated.data).map((what) =>
+              warning("host_permitted", `${name} lets the host ${what}`),
+            ),
+          ],
     ),
     ...strange.map((text) =>
       warning(

@@ -330,6 +330,23 @@ describe("the timeline", () => {
     ]);
   });
 
+  test("what policies let the host do", () => {
+    const permits = (...names: string[]): string =>
+      policyOf({ name: names.join("-") }).replace(
+        '"containers":',
+        `"permissions": ${JSON.stringify(names)}, "containers":`,
+      );
+    const regos = [permits("exec"), permits("debug-shell", "exec"), permits("logs"), permits("later")];
+    const pods = regos.map((rego) => [rego, { SANs: ["x"] }] as const);
+    const found = timeline({ pods });
+    expect(found.toSorted()).toEqual([
+      "1 warning host_permitted: Deployment shop/debug-shell-exec lets the host run any command in the pod's containers (exec)",
+      "1 warning host_permitted: Deployment shop/debug-shell-exec lets the host run any command in the pod's containers, with a terminal and with input (debug-shell)",
+      "1 warning host_permitted: Deployment shop/exec lets the host run any command in the pod's containers (exec)",
+      "1 warning host_permitted: Deployment shop/later lets the host do later",
+    ]);
+  });
+
   test("privileged containers, and policies that are not ours", () => {
     const privileged = policyOf({ name: "root" }, { privileged: true });
     const rules = policyOf({ name: "odd" }, {}, "package agent_policy\ndefault CreateContainerRequest := true");

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ManifestError } from "../../../manifest/error.ts";
 import { parseJson } from "../../../manifest/json.ts";
+import { type Permission, PERMISSIONS } from "../../../policy/permissions.ts";
 import { POLICY_RULES } from "../../../policy/policy-rules.ts";
 
 /**
@@ -33,6 +34,15 @@ export type PolicyData = z.infer<typeof schema>;
 /** Anything but false, so that a form of later versions is not passed over. */
 export function isPrivileged({ privileged }: PolicyData["containers"][number]): boolean {
   return privileged !== undefined && privileged !== false;
+}
+
+/** What the host may do beside what every pod needs, in words; permissions of later versions by their names. */
+export function permittedBy({ permissions }: PolicyData): string[] {
+  const names: readonly unknown[] = Array.isArray(permissions) ? permissions : [permissions ?? []].flat();
+  return names
+    .map(String)
+    .filter((name) => name !== "logs")
+    .map((name) => (Object.hasOwn(PERMISSIONS, name) ? `${PERMISSIONS[name as Permission]} (${name})` : `do ${name}`));
 }
 
 const DATA = "\npolicy_data := ";

@@ -1,7 +1,7 @@
 import { code, codes, fold, json, plural, properties, section, table } from "./elements.ts";
 import type { AuditFacts } from "./facts.ts";
 import { type Html, html, program, shorten } from "./html.ts";
-import { isPrivileged, type PolicyData } from "./parsed-policy.ts";
+import { isPrivileged, permittedBy, type PolicyData } from "./parsed-policy.ts";
 import type { PolicyFacts, RulesFacts } from "./policy-facts.ts";
 
 /** What may run, pod by pod: the data of each policy in full, and the rules that many share once. */
@@ -41,6 +41,7 @@ function policyFold(policy: PolicyFacts, known: ReadonlyMap<string, boolean>): H
         ["Role", role === null ? undefined : code(role)],
         ["Manifests", first === last ? `${first}` : `${first} to ${last}`],
         ["File", code(`policy.${hash}.rego`)],
+        ["The host may", data === null || permittedBy(data).length === 0 ? undefined : codes(permittedBy(data))],
         ["Rules", rules === null ? undefined : code(rules)],
       ]),
       rules === null || known.get(rules) === true
