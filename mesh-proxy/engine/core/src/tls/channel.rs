@@ -207,3 +207,6 @@ fn digest<Data>(
     });
     (discard, step)
 }
+
+#[cfg(test)]
+mod tests;
