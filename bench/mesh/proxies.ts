@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createMesh, type Workload } from "../../pki/test-mesh.ts";
+import { ENVOY, envoyConfiguration } from "./envoy.ts";
 import { type Program, type Running, start } from "./processes.ts";
 
 /**
@@ -169,6 +170,8 @@ const HAPROXY = "/usr/sbin/haproxy";
 const NGINX = "/usr/sbin/nginx";
 const STUNNEL = "/usr/bin/stunnel4";
 
+const ENVOY_BINARY = join(import.meta.dirname, "../..", ENVOY);
+
 const PEERS: readonly Kind[] = [
   { name: "haproxy", binary: HAPROXY, version: [HAPROXY, "-v"], programs: haproxy("") },
   {
@@ -200,6 +203,7 @@ const PEERS: readonly Kind[] = [
     isTunedForBulk: true,
     programs: nginx("proxy_buffer_size 256k;"),
   },
+  { name: "Envoy", binary: ENVOY_BINARY, version: [ENVOY_BINARY, "--version"], programs: envoy },
   { name: "stunnel", binary: STUNNEL, version: [STUNNEL, "-version"], programs: stunnel },
 ];
 
@@ -247,6 +251,44 @@ function nginx(tuning: string): Programs {
   };
 }
 
+async function envoy(...[{ egress, ingress }, { folder }, { isResuming }]: Parameters<Programs>): ReturnType<Programs> {
+  const backend = { host: BACKEND, port: PORT };
+  const [first, second] = [egress, ingress].map((host) => ({ host, port: PORT }));
+  if (first === undefined || second === undefined) throw new Error("a pair has two proxies");
+  const common = { isResuming };
+  const texts = [
+    [
+      "client",
+      envoyConfiguration({
+        ...common,
+        listen: first,
+        upstream: second,
+        secured: "upstream",
+        folder: `${folder}/client`,
+      }),
+    ],
+    [
+      "server",
+      envoyConfiguration({
+        ...common,
+        listen: second,
+        upstream: backend,
+        secured: "downstream",
+        folder: `${folder}/server`,
+      }),
+    ],
+  ] as const;
+  const command = (file: string): [string, ...string[]] => [
+    ENVOY_BINARY,
+    "-c",
+    file,
+    "-l",
+    "error",
+    "--disable-hot-restart",
+  ];
+  return written(texts, folder, ingress, (text) => text, command, "json");
+}
+
 async function stunnel(
   ...[{ egress, ingress }, { folder }, { isResuming }]: Parameters<Programs>
 ): ReturnType<Programs> {
@@ -268,9 +310,10 @@ async function written(
   unique: string,
   configuration: (text: string) => string,
   command: (file: string) => [string, ...string[]],
+  extension = "conf",
 ): Promise<readonly [Program, Program]> {
   const program = async ([who, text]: readonly [string, string]): Promise<Program> => {
-    const file = join(folder, `${unique}-${who}.conf`);
+    const file = join(folder, `${unique}-${who}.${extension}`);
     await writeFile(file, configuration(text));
     return { command: command(file) };
   };
