@@ -25,7 +25,7 @@ export function envoyConfiguration({ listen, upstream, secured, folder, isResumi
     socket_address: { address: host, port_value: port },
   });
   const common = {
-    tls_params: { tls_minimum_protocol_version: "TLSv1_3" },
+    tls_params: { tls_minimum_protocol_version: "TLSv1_3", tls_maximum_protocol_version: "TLSv1_3" },
     tls_certificates: [
       { certificate_chain: { filename: `${folder}/certChain.pem` }, private_key: { filename: `${folder}/key.pem` } },
     ],

@@ -1,6 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { formatEndpoint } from "../../mesh-rules/endpoint.ts";
+import { describeError } from "../../runtime/errors.ts";
 import type { Logger } from "../../runtime/log.ts";
 import { listenError } from "../base/listener.ts";
 import type { Limits } from "../limits/limits.ts";
@@ -103,7 +104,13 @@ export class NativeProxy implements ProxyEngine {
     if (this.#hasEnded) return;
     for (const event of this.#options.engine.takeEvents()) {
       const route = this.#routes.get(event.route);
-      if (route !== undefined) this.#note(event, route);
+      if (route === undefined) continue;
+      try {
+        this.#note(event, route);
+      } catch (error) {
+        // One event must not hide those that follow.
+        route.log.error({ code: "internal", got: describeError(error) }, "an event of the engine could not be told");
+      }
     }
   }
 

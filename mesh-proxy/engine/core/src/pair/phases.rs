@@ -71,13 +71,11 @@ impl Pair {
     }
 
     fn dial(&mut self, context: &mut Context<'_>) -> Moved {
-        if self.ends[CLIENT].is_gone() {
-            return Err(Fault::new(Code::ClientGone));
-        }
         let Phase::Dialing(dial) = &mut self.phase else { return Ok(false) };
         let index = self.id.index;
         match dial.advance(context.epoll, context.now, |number| token::of(index, token::ATTEMPT + number)) {
             Progress::Lost(error) => Err(Fault::got(Code::UpstreamRefused, errno_name(error))),
+            Progress::Waiting if self.ends[CLIENT].is_gone() => Err(Fault::new(Code::ClientGone)),
             Progress::Waiting if context.now >= self.deadline => Err(Fault::new(Code::UpstreamTimeout)),
             Progress::Waiting => {
                 let next = dial.next_at();

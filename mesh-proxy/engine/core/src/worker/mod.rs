@@ -91,14 +91,12 @@ impl Worker {
             Err(error) => panic!("epoll_wait: {error}"),
         }
         self.now = Instant::now();
-        let ready = std::mem::take(&mut self.ready);
+        // All that is known of a connection is noted before it is driven, once.
+        let mut ready = std::mem::take(&mut self.ready);
+        let mut is_told = false;
         for event in events.iter() {
             match event.data.u64() {
-                INBOX => {
-                    if !self.obey() {
-                        return false;
-                    }
-                }
+                INBOX => is_told = true,
                 listener if listener & LISTENER != 0 => {
                     self.accept((listener & !LISTENER) as u32);
                 }
@@ -106,13 +104,18 @@ impl Worker {
                     let (index, kind) = token::read(other);
                     if let Some(Some(pair)) = self.pairs.get_mut(index as usize) {
                         pair.note(kind, event.flags);
-                        self.drive(index);
+                        ready.push(index);
                     }
                 }
             }
         }
+        ready.sort_unstable();
+        ready.dedup();
         for index in ready {
             self.drive(index);
+        }
+        if is_told && !self.obey() {
+            return false;
         }
         self.sweep();
         self.free.append(&mut self.ended);
