@@ -62,8 +62,9 @@ test.skipIf(NO_HELM !== "")(`the Coordinator's chart makes the objects of deploy
   expect(byName(rendered(COORDINATOR))).toEqual(byName(plain("deploy/coordinator.yml")));
 });
 
-test.skipIf(NO_HELM !== "").each(PLATFORMS)(`the chart makes the runtime class of %s${NO_HELM}`, (platform) => {
-  expect(rendered(RUNTIME, "--set", `platform=${platform}`)).toEqual(plain(`deploy/runtime-${platform}.yml`));
+test.skipIf(NO_HELM !== "").each(PLATFORMS)(`the chart makes the objects of runtime-%s.yml${NO_HELM}`, (platform) => {
+  const objects = rendered(RUNTIME, "--set", `platform=${platform}`);
+  expect(byName(objects)).toEqual(byName(plain(`deploy/runtime-${platform}.yml`)));
 });
 
 test.skipIf(NO_HELM !== "")(`the chart's PodMonitor is the plain one${NO_HELM}`, () => {
@@ -118,13 +119,21 @@ test.skipIf(NO_HELM !== "")(`every value is used, and Kubernetes takes what come
     metadata: { annotations: values.service.annotations },
     spec: { type: "NodePort", externalTrafficPolicy: "Cluster" },
   });
-  const [runtime] = rendered(
-    RUNTIME,
-    ...["platform=metal-qemu-snp", "overhead.memory=3Gi", "nodeSelector.zone=a", "tolerations[0].key=tee"].flatMap(
-      (value) => ["--set", value],
-    ),
+  const settings = ["platform=metal-qemu-snp", "overhead.memory=3Gi", "nodeSelector.zone=a", "tolerations[0].key=tee"];
+  const runtime = byName(
+    rendered(RUNTIME, ...[...settings, "installerImage=own/installer:1"].flatMap((value) => ["--set", value])),
   );
-  expect(runtime).toMatchObject({
+  expect(runtime[`DaemonSet ${runtimeClassName("metal-qemu-snp")}-installer`]).toMatchObject({
+    spec: {
+      template: {
+        spec: {
+          nodeSelector: { "katacontainers.io/kata-runtime": "true", zone: "a" },
+          containers: [{ image: "own/installer:1" }],
+        },
+      },
+    },
+  });
+  expect(runtime[`RuntimeClass ${runtimeClassName("metal-qemu-snp")}`]).toMatchObject({
     scheduling: {
       nodeSelector: { [`contrast.edgeless.systems/${runtimeClassName("metal-qemu-snp")}`]: "true", zone: "a" },
       tolerations: [{ key: "tee" }],
