@@ -164,9 +164,8 @@ export function engineFile(): string | undefined {
   return PLACES.find((path) => existsSync(path));
 }
 
-/** @throws MeshProxyError `engine` */
-export function loadAddon(): EngineAddon {
-  const file = engineFile();
+/** @param file where it is; undefined: nobody built it @throws MeshProxyError `engine` */
+export function loadAddon(file: string | undefined = engineFile()): EngineAddon {
   try {
     if (file === undefined) throw new Error("there is no engine.node");
     return createRequire(import.meta.url)(file) as EngineAddon;

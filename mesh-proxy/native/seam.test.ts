@@ -1,10 +1,12 @@
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { readEnvironment } from "../../runtime/environment.ts";
 import { constraints, variables } from "../configuration.ts";
 import { HANDSHAKE_BOUNDS } from "../observe/metrics.ts";
 import { plansOf } from "../plan.ts";
+import { loadAddon } from "./addon.ts";
 import { CODES } from "./faults.ts";
 import { openingOf, RuleNumbers } from "./openings.ts";
 
@@ -46,6 +48,23 @@ test.each(["EngineSettings", "Credentials", "Opening", "RuleCounts", "Used"])(
     expect(own).toEqual(native);
   },
 );
+
+test("an engine that is not there, or is none, is an error that says what to do", () => {
+  const load = (file: string): unknown => {
+    try {
+      return loadAddon(file);
+    } catch (error) {
+      return error;
+    }
+  };
+  const hint = expect.stringContaining("npm run build:engine");
+  expect(load("/nowhere/engine.node")).toMatchObject({ code: "engine", where: "/nowhere/engine.node", hint });
+  const folder = mkdtempSync(join(tmpdir(), "engine-"));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const file = join(folder, "engine.node");
+  writeFileSync(file, "no library");
+  expect(load(file)).toMatchObject({ code: "engine", where: file, hint });
+});
 
 test("a plan is told to the engine with the settings of each port", () => {
   const configuration = readEnvironment(
