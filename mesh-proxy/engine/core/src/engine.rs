@@ -6,6 +6,7 @@ use crate::event::{Batch, Ring};
 use crate::inbox::{Command, Inbox};
 use crate::limits::{Limits, Timeouts};
 use crate::net::listen::{listen, local_address};
+use crate::net::socket::tune;
 use crate::route::{PortSettings, Route, Rules, Secured, Target};
 use crate::shared::{Shared, Trust};
 use crate::tls::credentials::Credentials;
@@ -133,6 +134,8 @@ impl Engine {
             Listen::With(socket) => socket,
         };
         let id = self.next_route.fetch_add(1, Ordering::Relaxed);
+        // What is accepted inherits it (tcp(7)).
+        tune(&listener);
         let address = local_address(&listener);
         let Opening { is_egress, secured, target, host, pinned, ports, otherwise, .. } = opening;
         for settings in ports.values().chain([&otherwise]) {

@@ -7,7 +7,7 @@ use crate::counts::Outcome;
 use crate::event::{At, Event};
 use crate::inbox::{Command, ConnectionId};
 use crate::net::listen::{accept, local_address};
-use crate::net::socket::{Socket, tune};
+use crate::net::socket::Socket;
 use crate::pair::{Context, Pair, token};
 use crate::route::{Route, Target};
 use crate::source::Source;
@@ -59,6 +59,7 @@ impl Worker {
                 }
                 Err(error) => {
                     self.shared.events.push(Event::NotAccepted { route: id, error });
+                    self.rest(&route, &listener);
                     return false;
                 }
             }
@@ -68,9 +69,13 @@ impl Worker {
 
     /// Connections wait in the kernel's queue until others have ended.
     fn pause(&mut self, route: &Route, listener: &OwnedFd) {
+        self.rest(route, listener);
+        self.shared.events.push(Event::Paused { route: route.id });
+    }
+
+    fn rest(&mut self, route: &Route, listener: &OwnedFd) {
         let _ = epoll::delete(&self.epoll, listener);
         self.paused.insert(route.id, self.now + PAUSE);
-        self.shared.events.push(Event::Paused { route: route.id });
     }
 
     pub(super) fn resume(&mut self) {
@@ -107,7 +112,6 @@ impl Worker {
         });
         self.serial += 1;
         let id = ConnectionId { thread: self.number, index, serial: self.serial };
-        tune(&fd);
         let local = local_address(&fd);
         let rule = route.settings(local.map_or(0, |local| local.port())).rule;
         let at = At { route: route.id, rule, peer, local };
