@@ -69,6 +69,8 @@ export async function judge(engine: EngineName, mesh: Pick<Mesh, "meshCa">, own:
 
 async function verdict({ lines }: StartedProxy, socket: Socket): Promise<string> {
   const seen = lines.length;
+  let from: number | undefined;
+  socket.once("connect", () => (from = socket.localPort));
   socket.write("hello");
   const { promise: answer, resolve } = Promise.withResolvers<string>();
   socket.once("data", () => resolve("served"));
@@ -77,7 +79,7 @@ async function verdict({ lines }: StartedProxy, socket: Socket): Promise<string>
   socket.destroy();
   if (outcome === "served") return outcome;
   for (let times = 0; times < 100; times++) {
-    const line = lines.slice(seen).find((line) => "code" in line && "peer" in line);
+    const line = lines.slice(seen).find((line) => "code" in line && String(line["peer"]).endsWith(`:${from}`));
     if (line !== undefined) return String(line["code"]);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
