@@ -52,8 +52,8 @@ export const IMAGES: readonly Image[] = [
     title: "Contrast node installer",
     description: "Gives a node's containerd the runtime of confidential pods",
     programs: ["node-installer/main.js"],
-    // nsenter, to restart the node's containerd.
-    packages: [NODE_NEEDS, "util-linux"],
+    // Its nsenter, to restart the node's containerd.
+    packages: [NODE_NEEDS, "busybox-static"],
     volumes: {},
     takesGuest: true,
   },

@@ -53,6 +53,7 @@ const KEPT = [
   /^usr\/lib\/[^/]+-linux-gnu\/(?!gconv\/|audit\/|perl)/,
   /^(usr\/lib|etc)\/os-release$/,
   /^etc\/ld\.so\.conf\.d\//,
+  /^bin\/busybox$/,
   /^usr\/sbin\/(iptables|ip6tables|xtables)-(nft|legacy)/,
   /^usr\/share\/doc\/[^/]+\/copyright$/,
   /^usr\/share\/common-licenses\//,

@@ -40,7 +40,7 @@ async function activeUnit({ units, config }: ContainerdPlace): Promise<string> {
 
 /** Runs a program of the node, in its mount namespace. The pod shares the node's process ids. */
 async function onNode(...command: readonly string[]): Promise<void> {
-  await run("/usr/bin/nsenter", ["--target", "1", "--mount", "--", ...command]);
+  await run("/bin/busybox", ["nsenter", "-t", "1", "-m", "--", ...command]);
 }
 
 /** The containerd that was started with this configuration; if none says with which, the only one. */

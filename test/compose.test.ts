@@ -104,6 +104,13 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
     }
   });
 
+  test("the node installer can enter the file system of another process", async () => {
+    // Of itself, which every engine allows; on a node it is the first process of the node.
+    const entering = ["--entrypoint", "/bin/busybox", "contrast/node-installer:0.1.0", "nsenter", "-t", "1", "-m"];
+    const ran = await engine.run(["docker", "run", "--rm", "--privileged", ...entering, "--", "/bin/busybox", "true"]);
+    expect(ran, ran.output).toMatchObject({ code: 0 });
+  });
+
   test("a bill of materials names what is in an image", async () => {
     for (const name of NAMES) {
       const bill = JSON.parse(await readFile(join(scratch, "images", `${name}.${arch}.cdx.json`), "utf8")) as {
