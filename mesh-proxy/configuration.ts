@@ -8,6 +8,7 @@ import { type IngressAllow, parseIngressAllow } from "../mesh-rules/ingress-allo
 import type { IngressRule } from "../mesh-rules/ingress-rules.ts";
 import { ingressVariables } from "../mesh-rules/ingress-variables.ts";
 import { limitVariables } from "./limits/limits.ts";
+import type { EngineName } from "./observe/metrics.ts";
 import { parseSockets, type TransparentSocket } from "./transparent/sockets.ts";
 
 /** The variables of the mesh proxy (docs/design.md §2), and what has to hold between them. */
@@ -41,6 +42,11 @@ export const variables = {
   CONTRAST_TLS_MIN: oneOf(["1.2", "1.3"], "1.3", "the lowest TLS version to accept"),
   CONTRAST_DRAIN_TIMEOUT: duration(25_000, "how long connections may continue after the signal to stop (default: 25s)"),
   CONTRAST_ADMIN_PORT: ingressVariables.CONTRAST_ADMIN_PORT,
+  CONTRAST_ENGINE: {
+    help: "what carries connections: native or streams (default: native where it was built for this machine)",
+    unset: undefined as EngineName | undefined,
+    parse: oneOf(["native", "streams"], "native", "").parse,
+  },
   CONTRAST_ACCESS_LOG: oneOf(["0", "1"], "0", "1: one line of JSON on standard output for each connection"),
   ...limitVariables,
 };

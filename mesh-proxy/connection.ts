@@ -1,13 +1,13 @@
 import type { Socket } from "node:net";
 import { type CipherNameAndProtocol, TLSSocket } from "node:tls";
-import { type Refusal, RefusalLog } from "../runtime/refusal-log.ts";
+import type { Refusal } from "../runtime/refusal-log.ts";
 import { sourceOf } from "../runtime/source.ts";
 import { formatEndpoint } from "../mesh-rules/endpoint.ts";
-import { describeError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";
 import type { Joined, TlsFacts } from "./observe/access-log.ts";
+import { FaultLog } from "./observe/fault-log.ts";
 import type { DataPath, Splice } from "./carry/data-path.ts";
-import { type MeshProxyCode, MeshProxyError } from "./base/errors.ts";
+import { MeshProxyError } from "./base/errors.ts";
 import type { Guest } from "./limits/guests.ts";
 import { tooManyBytes } from "./limits/held-bytes.ts";
 import { ignore, type Legs, plainLeg, reset } from "./base/leg.ts";
@@ -15,9 +15,6 @@ import type { OpenConnection, Outcome, RuleMetrics } from "./observe/metrics.ts"
 import type { Watched } from "./limits/memory-watch.ts";
 import type { Handshakes, Route } from "./route.ts";
 import type { Telemetry } from "./telemetry.ts";
-
-/** What happens to connections all the time, by no fault of the configuration. */
-const EVERYDAY: ReadonlySet<string> = new Set<MeshProxyCode>(["client_gone", "connection_broken"]);
 
 export interface ConnectionsOptions {
   readonly telemetry: Telemetry;
@@ -31,8 +28,7 @@ export class Connections {
   readonly telemetry: Telemetry;
   readonly dataPath: DataPath;
   readonly #at: string;
-  readonly #log: Logger;
-  readonly #refusals: RefusalLog;
+  readonly #faults: FaultLog;
   readonly #open = new Set<Connection>();
 
   constructor(route: Route, { telemetry, dataPath, log }: ConnectionsOptions) {
@@ -40,8 +36,7 @@ export class Connections {
     this.telemetry = telemetry;
     this.dataPath = dataPath;
     this.#at = formatEndpoint(route.at);
-    this.#log = log;
-    this.#refusals = new RefusalLog(log);
+    this.#faults = new FaultLog(log);
     // So that its counters are there, at zero, before the first connection.
     telemetry.metrics.rule(route.direction, route.ruleOf(route.at.port));
   }
@@ -83,22 +78,8 @@ export class Connections {
   }
 
   /** Tells the log. @returns the code */
-  say(error: unknown, { peer, source }: Pick<Refusal, "peer" | "source">): string {
-    if (!(error instanceof MeshProxyError)) {
-      const got = describeError(error);
-      this.#log.error({ code: "internal", peer, got }, "an internal error of the proxy ended a connection");
-      return "internal";
-    }
-    const { code, message, where, got, want, hint } = error;
-    if (EVERYDAY.has(code)) this.#log.debug({ code, peer, where, got, want, hint }, message);
-    else
-      this.#refusals.write({ code, peer, source: source === "" ? "the pod" : source }, message, {
-        where,
-        got,
-        want,
-        hint,
-      });
-    return code;
+  say(error: unknown, who: Pick<Refusal, "peer" | "source">): string {
+    return this.#faults.say(error, who);
   }
 }
 

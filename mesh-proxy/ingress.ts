@@ -1,22 +1,19 @@
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { Endpoint } from "../mesh-rules/endpoint.ts";
-import type { IngressAllow } from "../mesh-rules/ingress-allow.ts";
 import { carriesSan } from "../mesh-rules/san.ts";
 import type { SecureLeg, TlsAcceptor } from "./tls/acceptor.ts";
 import { dial } from "./upstream/dial.ts";
 import { MeshProxyError } from "./base/errors.ts";
 import { type Legs, plainLeg } from "./base/leg.ts";
+import type { PortPlan } from "./plan.ts";
 import type { Names } from "./upstream/names.ts";
 import { proxyHeader } from "./upstream/proxy-protocol.ts";
 import type { Handshakes } from "./route.ts";
 
-export interface IngressOptions {
-  /** Who may connect to a port; every workload of the mesh to one that is not among them. */
-  readonly allow: readonly IngressAllow[];
-  /** Of applications that expect the PROXY protocol. */
-  readonly proxyProtocol: readonly number[];
-  readonly names: Names;
+/** Where a connection goes, and what holds there. */
+export interface Application extends Omit<PortPlan, "rule"> {
+  readonly to: Endpoint;
 }
 
 /**
@@ -24,13 +21,9 @@ export interface IngressOptions {
  * peer may connect.
  */
 export class Ingress {
-  readonly #allowed: ReadonlyMap<number, readonly string[]>;
-  readonly #proxyProtocol: ReadonlySet<number>;
   readonly #names: Names;
 
-  constructor({ allow, proxyProtocol, names }: IngressOptions) {
-    this.#allowed = new Map(allow.map(({ port, sans }) => [port, sans]));
-    this.#proxyProtocol = new Set(proxyProtocol);
+  constructor(names: Names) {
     this.#names = names;
   }
 
@@ -41,15 +34,15 @@ export class Ingress {
   async connect(
     transport: Socket,
     acceptor: TlsAcceptor | undefined,
-    application: Endpoint,
+    { to, allowed, proxyProtocol }: Application,
     handshakes: Handshakes,
   ): Promise<Legs> {
     const secure = acceptor && (await this.#secure(transport, acceptor, handshakes));
     // Also of a resumed session: which port it was begun at does not matter.
-    this.#requireAllowed(application.port, secure?.stream);
+    if (allowed !== undefined) requireAllowed(to.port, allowed, secure?.stream);
     // Now, because a connection that is gone can't say any more where it came from.
-    const header = this.#proxyProtocol.has(application.port) ? proxyHeader(transport, secure?.stream) : undefined;
-    const upstream = await dial(application, transport, this.#names);
+    const header = proxyProtocol ? proxyHeader(transport, secure?.stream) : undefined;
+    const upstream = await dial(to, transport, this.#names);
     if (header !== undefined) upstream.write(header);
     secure?.intake.release();
     return { downstream: secure ?? plainLeg(transport), upstream: plainLeg(upstream) };
@@ -63,17 +56,15 @@ export class Ingress {
       intake.close();
     }
   }
+}
 
-  #requireAllowed(port: number, stream: TLSSocket | undefined): void {
-    const sans = this.#allowed.get(port);
-    if (sans === undefined) return;
-    const certificate = stream?.getPeerX509Certificate();
-    if (certificate !== undefined && sans.some((san) => carriesSan(certificate, san))) return;
-    throw new MeshProxyError("client_identity", "the client is another workload than those that may connect", {
-      where: `port ${port}`,
-      got: certificate?.subjectAltName ?? "no name",
-      want: sans.join(" or "),
-      hint: "name it in CONTRAST_INGRESS_ALLOW if it may connect",
-    });
-  }
+function requireAllowed(port: number, sans: readonly string[], stream: TLSSocket | undefined): void {
+  const certificate = stream?.getPeerX509Certificate();
+  if (certificate !== undefined && sans.some((san) => carriesSan(certificate, san))) return;
+  throw new MeshProxyError("client_identity", "the client is another workload than those that may connect", {
+    where: `port ${port}`,
+    got: certificate?.subjectAltName ?? "no name",
+    want: sans.join(" or "),
+    hint: "name it in CONTRAST_INGRESS_ALLOW if it may connect",
+  });
 }

@@ -5,10 +5,7 @@ import type { Logger } from "../runtime/log.ts";
 import { memoryLimit, system } from "../runtime/memory-limit.ts";
 import { Admin, type AdminPages } from "./observe/admin.ts";
 import { constraints, type MeshProxyConfiguration, variables } from "./configuration.ts";
-import { descriptorLimit, Descriptors } from "./base/descriptors.ts";
-import { loadSocketOption } from "./base/socket-option.ts";
-import { tcpInfo } from "./base/tcp-info.ts";
-import { openReading } from "./handshake/prove.ts";
+import { descriptorLimit } from "./base/descriptors.ts";
 import { healthcheck } from "./observe/healthcheck.ts";
 import { openHealthSocket } from "./observe/health-socket.ts";
 import { LiveCredentials } from "./tls/live-credentials.ts";
@@ -16,50 +13,45 @@ import { formatEndpoint } from "../mesh-rules/endpoint.ts";
 import { openPorts } from "../mesh-rules/ingress-variables.ts";
 import { removeStaticRules } from "../netfilter/install-static.ts";
 import { systemLookup } from "./upstream/names.ts";
-import { Proxy } from "./proxy.ts";
-import { routes as routesOf } from "./routes.ts";
-import { memoryInUse, socketMemory } from "./limits/socket-memory.ts";
-import { streams } from "./carry/streams.ts";
+import { memoryInUse } from "./limits/socket-memory.ts";
+import { engineFile } from "./native/addon.ts";
+import { startNative } from "./native/start.ts";
+import { plansOf } from "./plan.ts";
+import { startStreams } from "./start-streams.ts";
 import { removeRules } from "./transparent/install.ts";
 import { requireNoCapabilities } from "./transparent/privileges.ts";
 import { type SetUp, setUp } from "./transparent/set-up.ts";
-import { createTelemetry, inEffect } from "./telemetry.ts";
+import { inEffect } from "./telemetry.ts";
 
 async function run({ configuration, log, stop }: Running<typeof variables>): Promise<number> {
   const preparation = await prepare(configuration, log);
   const credentials = await LiveCredentials.open(configuration.CONTRAST_TLS_CONFIG_DIR, log);
   const memory = configuration.CONTRAST_MEMORY_LIMIT ?? memoryLimit(system);
-  const now = (): Date => new Date();
   const clock = (): number => performance.now();
-  const descriptors = descriptorLimit();
-  const socketOption = await loadSocketOption();
-  const telemetry = createTelemetry(configuration, {
+  const options = {
     credentials,
-    descriptors,
+    descriptors: descriptorLimit(),
     memory,
     memoryInUse: () => memoryInUse(system),
-    memoryOf: socketMemory(socketOption),
     stdout: process.stdout,
-    now,
-    clock,
-  });
-  const proxy = new Proxy({
     log,
-    descriptors: new Descriptors(descriptors),
-    telemetry,
-    dataPath: streams(tcpInfo(socketOption)),
-  });
-  const reading = await openReading(clock);
-  const routes = routesOf(configuration, { credentials, lookup: systemLookup, now, reading });
+    lookup: systemLookup,
+    now: (): Date => new Date(),
+    clock,
+  };
+  const engine = configuration.CONTRAST_ENGINE ?? (engineFile() === undefined ? "streams" : "native");
+  const { proxy, observation } =
+    engine === "native" ? startNative(configuration, options) : await startStreams(configuration, options);
+  const plans = plansOf(configuration);
   let isReady = false;
   const pages: AdminPages = {
     isReady: () => isReady,
-    metrics: async () => telemetry.metrics.text(),
-    configuration: () => inEffect(configuration, routes, telemetry),
+    metrics: async () => observation.metrics.text(),
+    configuration: () => inEffect(configuration, plans, engine, observation),
   };
   const { CONTRAST_ADMIN_PORT: adminPort } = configuration;
   const admin = adminPort === undefined ? undefined : await Admin.open(adminPort, pages, log, clock);
-  await proxy.open(routes);
+  await proxy.open(plans);
   if (preparation !== undefined) {
     // All that can fail has been tried. The program that takes over does it again.
     admin?.close();
@@ -74,10 +66,10 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
       "egress does not pin the upstream's identity: any workload of the mesh is accepted",
     );
   }
-  const listeners = routes.map(({ name, at, to }) => `${name}: ${formatEndpoint(at)} -> ${to}`);
+  const listeners = plans.map(({ name, at, to }) => `${name}: ${formatEndpoint(at)} -> ${to}`);
   const health = await openHealthSocket(process.env);
   if (health === undefined) log.warn("health checks without an admin port fail: another process uses their socket");
-  log.info({ listeners, memory }, "ready");
+  log.info({ listeners, memory, engine }, "ready");
   isReady = true;
 
   process.on("SIGHUP", () => void credentials.reload());
@@ -92,7 +84,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const drainMs = configuration.CONTRAST_DRAIN_TIMEOUT;
   log.info({ drainMs }, "stopping");
   const isDrained = await proxy.close(drainMs, again.signal);
-  await telemetry.accessLog?.close();
+  await observation.accessLog?.close();
   if (!isDrained) log.warn({ code: "not_drained", hint: RAISE }, "connections that were still open were reset");
   return isDrained ? EXIT.done : EXIT.failed;
 }

@@ -7,6 +7,8 @@ import type { DataPath } from "./carry/data-path.ts";
 import type { Descriptors } from "./base/descriptors.ts";
 import { reason } from "./base/errors.ts";
 import { Listener } from "./base/listener.ts";
+import type { RoutePlan } from "./plan.ts";
+import type { ProxyEngine } from "./proxy-engine.ts";
 import type { Route } from "./route.ts";
 import type { Telemetry } from "./telemetry.ts";
 
@@ -15,10 +17,11 @@ export interface ProxyOptions {
   readonly descriptors: Descriptors;
   readonly telemetry: Telemetry;
   readonly dataPath: DataPath;
+  readonly routesOf: (plans: readonly RoutePlan[]) => Route[];
 }
 
-/** The listeners of all routes. */
-export class Proxy {
+/** The listeners of all routes, in the engine `streams`. */
+export class Proxy implements ProxyEngine {
   readonly #routes: {
     readonly direction: Route["direction"];
     readonly listener: Listener;
@@ -34,10 +37,9 @@ export class Proxy {
     this.#options = options;
   }
 
-  /** @throws MeshProxyError `listen` */
-  async open(routes: readonly Route[]): Promise<void> {
-    const { descriptors, telemetry, dataPath } = this.#options;
-    for (const route of routes) {
+  async open(plans: readonly RoutePlan[]): Promise<void> {
+    const { descriptors, telemetry, dataPath, routesOf } = this.#options;
+    for (const route of routesOf(plans)) {
       const log = this.#options.log.child({ route: route.name, listener: formatEndpoint(route.at) });
       const connections = new Connections(route, { telemetry, dataPath, log });
       const listener = await Listener.open({
@@ -52,20 +54,10 @@ export class Proxy {
     }
   }
 
-  /**
-   * Accepts no more connections from outside. Those of the application are still served: it may need them to finish what
-   * it has begun.
-   */
   stopIngress(): void {
     for (const { direction, listener } of this.#routes) if (direction === "ingress") listener.stop();
   }
 
-  /**
-   * Stops the ingress, and ends when no connection is left; what is left when the time is over, or when `atOnce` fires, is
-   * reset.
-   *
-   * @returns whether all connections ended by themselves
-   */
   async close(graceMs: number, atOnce?: AbortSignal): Promise<boolean> {
     this.stopIngress();
     const idle = this.#idle();

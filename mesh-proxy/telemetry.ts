@@ -5,17 +5,23 @@ import { AccessLog } from "./observe/access-log.ts";
 import { Admission } from "./limits/admission.ts";
 import type { MeshProxyConfiguration } from "./configuration.ts";
 import { forConnections } from "./base/descriptors.ts";
-import { limitsOf } from "./limits/limits.ts";
+import { type Limits, limitsOf } from "./limits/limits.ts";
 import { MemoryWatch } from "./limits/memory-watch.ts";
-import { Metrics, type Observed } from "./observe/metrics.ts";
-import type { Route } from "./route.ts";
+import { type EngineName, Metrics, type Observed, RuleMetrics, type Usage } from "./observe/metrics.ts";
+import type { RoutePlan } from "./plan.ts";
 import type { MemoryOf } from "./limits/socket-memory.ts";
 
-/** What limits and observes all connections. */
-export interface Telemetry {
-  readonly admission: Admission;
+/** What is seen of all connections, whichever engine serves them. */
+export interface Observation {
+  readonly admission: Usage;
   readonly metrics: Metrics;
   readonly accessLog: AccessLog | undefined;
+}
+
+/** What limits and observes all connections of the engine `streams`. */
+export interface Telemetry extends Observation {
+  readonly admission: Admission;
+  readonly metrics: Metrics<RuleMetrics>;
   /** Milliseconds since whenever; never goes back. */
   readonly clock: () => number;
   readonly memory: MemoryWatch;
@@ -36,29 +42,44 @@ export interface TelemetryOptions {
 }
 
 export function createTelemetry(configuration: MeshProxyConfiguration, options: TelemetryOptions): Telemetry {
-  const { credentials, descriptors, stdout, now, clock } = options;
-  const { memory, memoryInUse: inUse, memoryOf } = options;
-  const limits = limitsOf(configuration, {
+  const { credentials, now, clock, memory, memoryInUse: inUse, memoryOf } = options;
+  const admission = new Admission(limitsFor(configuration, options), clock);
+  const accessLog = accessLogFor(configuration, options);
+  const observed = { engine: "streams", admission, credentials, accessLog, startedAt: now() } as const;
+  const metrics = new Metrics(observed, (direction, name) => new RuleMetrics(direction, name));
+  return { admission, metrics, accessLog, clock, memory: new MemoryWatch({ inUse, memoryOf, limit: memory }) };
+}
+
+export function limitsFor(
+  configuration: MeshProxyConfiguration,
+  { memory, descriptors }: Pick<TelemetryOptions, "memory" | "descriptors">,
+): Limits {
+  return limitsOf(configuration, {
     memory,
     descriptors: forConnections(descriptors),
     hasIngress: configuration.CONTRAST_INGRESS_PROXY_CONFIG !== undefined,
     egressRules: configuration.CONTRAST_EGRESS_PROXY_CONFIG.length,
   });
-  const admission = new Admission(limits, clock);
-  const accessLog = configuration.CONTRAST_ACCESS_LOG === "1" ? new AccessLog(stdout, now) : undefined;
-  const metrics = new Metrics({ admission, credentials, accessLog, startedAt: now() });
-  return { admission, metrics, accessLog, clock, memory: new MemoryWatch({ inUse, memoryOf, limit: memory }) };
+}
+
+export function accessLogFor(
+  configuration: MeshProxyConfiguration,
+  { stdout, now }: Pick<TelemetryOptions, "stdout" | "now">,
+): AccessLog | undefined {
+  return configuration.CONTRAST_ACCESS_LOG === "1" ? new AccessLog(stdout, now) : undefined;
 }
 
 /** What `/config` shows. No variable of the proxy is a secret; keys are in files. */
 export function inEffect(
   configuration: MeshProxyConfiguration,
-  routes: readonly Route[],
-  { admission }: Telemetry,
+  plans: readonly RoutePlan[],
+  engine: EngineName,
+  { admission }: Observation,
 ): unknown {
   return {
     version: VERSION,
-    listeners: routes.map(({ name, at, to }) => ({ name, at: formatEndpoint(at), to })),
+    engine,
+    listeners: plans.map(({ name, at, to }) => ({ name, at: formatEndpoint(at), to })),
     limits: admission.limits,
     variables: configuration,
   };

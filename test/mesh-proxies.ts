@@ -10,19 +10,16 @@ import { pino } from "pino";
 import { onTestFinished } from "vitest";
 import type { AccessEntry } from "../mesh-proxy/observe/access-log.ts";
 import { constraints, variables } from "../mesh-proxy/configuration.ts";
-import { Descriptors } from "../mesh-proxy/base/descriptors.ts";
-import { loadSocketOption } from "../mesh-proxy/base/socket-option.ts";
-import { tcpInfo } from "../mesh-proxy/base/tcp-info.ts";
-import { openReading } from "../mesh-proxy/handshake/prove.ts";
 import { LiveCredentials } from "../mesh-proxy/tls/live-credentials.ts";
 import type { Lookup } from "../mesh-proxy/upstream/names.ts";
-import { Proxy } from "../mesh-proxy/proxy.ts";
-import { routes } from "../mesh-proxy/routes.ts";
-import { socketMemory } from "../mesh-proxy/limits/socket-memory.ts";
-import { streams } from "../mesh-proxy/carry/streams.ts";
-import { createTelemetry, type Telemetry } from "../mesh-proxy/telemetry.ts";
+import type { EngineName } from "../mesh-proxy/observe/metrics.ts";
+import { startNative } from "../mesh-proxy/native/start.ts";
+import { plansOf } from "../mesh-proxy/plan.ts";
+import { startStreams } from "../mesh-proxy/start-streams.ts";
+import type { Observation, Telemetry } from "../mesh-proxy/telemetry.ts";
 import { readEnvironment } from "../runtime/environment.ts";
 import { type Mesh, type Workload, writeTlsConfig } from "../pki/test-mesh.ts";
+import { ENGINE } from "./ways.ts";
 
 /**
  * Mesh proxies, and the applications and clients around them, for tests: real sockets on loopback. Everything is closed
@@ -37,7 +34,9 @@ export interface StartedProxy {
   /** The folder of its certificates. */
   readonly folder: string;
   readonly credentials: LiveCredentials;
-  readonly telemetry: Telemetry;
+  readonly telemetry: Observation;
+  /** More of the engine `streams`; undefined of the other one. */
+  readonly streams: Telemetry | undefined;
   /** Lines of its access log, if it has one. */
   readonly accessed: AccessLine[];
 }
@@ -49,6 +48,10 @@ export interface ProxyOptions {
   readonly now?: () => Date;
   readonly lookup?: Lookup;
   readonly memoryInUse?: () => number | undefined;
+  /** In place of the one that the tests run through. */
+  readonly engine?: EngineName;
+  /** Of the native engine, whose clock can't be moved. */
+  readonly upstreamMs?: number;
 }
 
 /** Starts a mesh proxy in this process. It looks at its certificates again only when it is told to. */
@@ -56,7 +59,13 @@ export async function startLiveProxy(
   mesh: Mesh,
   workload: Workload,
   environment: Readonly<Record<string, string>>,
-  { now = () => new Date(), lookup = lookupByNode, memoryInUse = () => undefined }: ProxyOptions = {},
+  {
+    now = () => new Date(),
+    lookup = lookupByNode,
+    memoryInUse = () => undefined,
+    engine = ENGINE,
+    upstreamMs,
+  }: ProxyOptions = {},
 ): Promise<StartedProxy> {
   const configuration = readEnvironment(variables, environment, constraints);
   const folder = await writeTlsConfig(mesh, workload);
@@ -77,29 +86,26 @@ export async function startLiveProxy(
       written();
     },
   });
-  const memory = configuration.CONTRAST_MEMORY_LIMIT ?? 2 ** 40;
-  const socketOption = await loadSocketOption();
-  const memoryOf = socketMemory(socketOption);
-  const clock = (): number => performance.now();
-  const telemetry = createTelemetry(configuration, {
+  const options = {
     credentials,
     descriptors: undefined,
-    memory,
+    memory: configuration.CONTRAST_MEMORY_LIMIT ?? 2 ** 40,
     memoryInUse,
-    memoryOf,
     stdout,
-    now,
-    clock,
-  });
-  const proxy = new Proxy({
     log,
-    descriptors: new Descriptors(undefined),
-    telemetry,
-    dataPath: streams(tcpInfo(socketOption)),
-  });
+    lookup,
+    now,
+    clock: () => performance.now(),
+    ...(upstreamMs === undefined ? {} : { upstreamMs }),
+  };
+  const native = engine === "native" ? startNative(configuration, options) : undefined;
+  const streams = native === undefined ? await startStreams(configuration, options) : undefined;
+  const started = native ?? streams;
+  if (started === undefined) throw new Error("one of the engines is started");
+  const { proxy, observation } = started;
   onTestFinished(async () => void (await proxy.close(0)));
-  await proxy.open(routes(configuration, { credentials, lookup, now, reading: await openReading(clock) }));
-  return { lines, folder, credentials, telemetry, accessed };
+  await proxy.open(plansOf(configuration));
+  return { lines, folder, credentials, telemetry: observation, streams: streams?.observation, accessed };
 }
 
 /** The variables of a proxy that listens at an address of its own, and leads to the application's ports of the same number. */

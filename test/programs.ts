@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { ENGINE } from "./ways.ts";
 
 /** Runs the programs of the checkout as processes of their own. */
 
@@ -43,6 +44,7 @@ export function startProgram(
     env: {
       PATH: process.env["PATH"] ?? "",
       ...(cache === undefined ? {} : { NODE_COMPILE_CACHE: cache }),
+      CONTRAST_ENGINE: ENGINE,
       ...environment,
     },
     stdio: ["ignore", "pipe", "pipe"],

@@ -3,6 +3,7 @@ import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createMesh, type Workload } from "../../pki/test-mesh.ts";
+import { ENVOY, envoyConfiguration } from "./envoy.ts";
 import { type Program, type Running, start } from "./processes.ts";
 
 /**
@@ -65,7 +66,7 @@ export async function contestants(
   await writeCertificates(paths.folder);
   const absent: string[] = [];
   const found: Contestant[] = [];
-  const all = [MESH_PROXY, ...others.map((dist) => compiledAt(dist)), ...PEERS];
+  const all = [MESH_PROXY, ON_STREAMS, ...others.map((dist) => compiledAt(dist)), ...PEERS];
   for (const kind of all) {
     if (kind.binary !== undefined && !existsSync(kind.binary)) {
       absent.push(`${kind.name}: there is no ${kind.binary}; apt-get install haproxy libnginx-mod-stream stunnel4`);
@@ -114,6 +115,13 @@ const MESH_PROXY: Kind = {
   programs: async (addresses, paths, options) => meshProxy(paths.dist, addresses, paths, options),
 };
 
+/** The same on Node's streams, which is what a machine with Node alone has. */
+const ON_STREAMS: Kind = {
+  ...MESH_PROXY,
+  name: "mesh-proxy, streams",
+  programs: async (addresses, paths, options) => meshProxy(paths.dist, addresses, paths, options, "streams"),
+};
+
 /** Another build of this repository. */
 function compiledAt(dist: string): Kind {
   return { ...MESH_PROXY, name: dist, programs: async (...args) => meshProxy(dist, ...args) };
@@ -124,10 +132,11 @@ function meshProxy(
   { egress, ingress }: Addresses,
   { folder }: Paths,
   { isResuming }: Options,
+  engine = "native",
 ): [Program, Program] {
   const preload = isResuming ? [] : ["--import", join(import.meta.dirname, "without-sessions.ts")];
   const command = [process.execPath, ...preload, join(dist, "mesh-proxy/main.js")] as const;
-  const common = { CONTRAST_LOG_LEVEL: "warn", CONTRAST_LOG_FORMAT: "json" };
+  const common = { CONTRAST_LOG_LEVEL: "warn", CONTRAST_LOG_FORMAT: "json", CONTRAST_ENGINE: engine };
   // All connections of a run come from one address.
   const most = "100000";
   return [
@@ -161,6 +170,8 @@ const HAPROXY = "/usr/sbin/haproxy";
 const NGINX = "/usr/sbin/nginx";
 const STUNNEL = "/usr/bin/stunnel4";
 
+const ENVOY_BINARY = join(import.meta.dirname, "../..", ENVOY);
+
 const PEERS: readonly Kind[] = [
   { name: "haproxy", binary: HAPROXY, version: [HAPROXY, "-v"], programs: haproxy("") },
   {
@@ -192,6 +203,7 @@ const PEERS: readonly Kind[] = [
     isTunedForBulk: true,
     programs: nginx("proxy_buffer_size 256k;"),
   },
+  { name: "Envoy", binary: ENVOY_BINARY, version: [ENVOY_BINARY, "--version"], programs: envoy },
   { name: "stunnel", binary: STUNNEL, version: [STUNNEL, "-version"], programs: stunnel },
 ];
 
@@ -239,6 +251,44 @@ function nginx(tuning: string): Programs {
   };
 }
 
+async function envoy(...[{ egress, ingress }, { folder }, { isResuming }]: Parameters<Programs>): ReturnType<Programs> {
+  const backend = { host: BACKEND, port: PORT };
+  const [first, second] = [egress, ingress].map((host) => ({ host, port: PORT }));
+  if (first === undefined || second === undefined) throw new Error("a pair has two proxies");
+  const common = { isResuming };
+  const texts = [
+    [
+      "client",
+      envoyConfiguration({
+        ...common,
+        listen: first,
+        upstream: second,
+        secured: "upstream",
+        folder: `${folder}/client`,
+      }),
+    ],
+    [
+      "server",
+      envoyConfiguration({
+        ...common,
+        listen: second,
+        upstream: backend,
+        secured: "downstream",
+        folder: `${folder}/server`,
+      }),
+    ],
+  ] as const;
+  const command = (file: string): [string, ...string[]] => [
+    ENVOY_BINARY,
+    "-c",
+    file,
+    "-l",
+    "error",
+    "--disable-hot-restart",
+  ];
+  return written(texts, folder, ingress, (text) => text, command, "json");
+}
+
 async function stunnel(
   ...[{ egress, ingress }, { folder }, { isResuming }]: Parameters<Programs>
 ): ReturnType<Programs> {
@@ -260,9 +310,10 @@ async function written(
   unique: string,
   configuration: (text: string) => string,
   command: (file: string) => [string, ...string[]],
+  extension = "conf",
 ): Promise<readonly [Program, Program]> {
   const program = async ([who, text]: readonly [string, string]): Promise<Program> => {
-    const file = join(folder, `${unique}-${who}.conf`);
+    const file = join(folder, `${unique}-${who}.${extension}`);
     await writeFile(file, configuration(text));
     return { command: command(file) };
   };

@@ -12,10 +12,10 @@ export function medianOf(rounds: readonly Figures[], { name }: Figure): number {
   return median(rounds.map((figures) => figures[name] ?? NaN));
 }
 
-/** The best peer in one figure, or the one that it is compared with. */
+/** The best peer in one figure. */
 function best({ results }: Measured, figure: Figure): { value: number; name: string } | undefined {
   const peers = [...results]
-    .filter(([{ isPeer, name }, rounds]) => isPeer && rounds.length > 0 && name === (figure.against ?? name))
+    .filter(([{ isPeer }, rounds]) => isPeer && rounds.length > 0)
     .map(([{ name }, rounds]) => ({ name, value: medianOf(rounds, figure) }))
     .sort((a, b) => (figure.better === "more" ? b.value - a.value : a.value - b.value));
   return peers[0];

@@ -8,3 +8,20 @@ tls.connect = ((options: ConnectionOptions, ...rest: []) => {
   return connect(others, ...rest);
 }) as typeof connect;
 syncBuiltinESMExports();
+
+/** The native engine is told so when it is created. */
+interface Addon {
+  exports: { readonly create?: (settings: object, ...rest: unknown[]) => unknown };
+}
+
+const dlopen = process.dlopen.bind(process);
+process.dlopen = (addon: object, ...rest: [string]) => {
+  dlopen(addon, ...rest);
+  const loaded = addon as Addon;
+  const { create } = loaded.exports;
+  if (create === undefined) return;
+  loaded.exports = {
+    ...loaded.exports,
+    create: (settings, ...others) => create({ ...settings, resumes: false }, ...others),
+  };
+};

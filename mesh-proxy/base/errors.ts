@@ -5,6 +5,7 @@ import { CodedError } from "../../runtime/errors.ts";
  *
  * - `certificates`: it does not start, or goes on with the certificates it had. Fix the TLS configuration folder.
  * - `listen`: it does not start. Free the port.
+ * - `engine`: it does not start, because the native engine is to serve and can't be loaded. Build it, or choose the other one.
  * - `net_admin_missing`, `set_up`: transparent ingress could not be set up; its ports stay closed. Do what the hint says.
  * - `node`: it does not start, because this Node can't be kept from reading a handshake as fast as it comes. Use the Node that
  *   the images have.
@@ -27,6 +28,7 @@ import { CodedError } from "../../runtime/errors.ts";
 export type MeshProxyCode =
   | "certificates"
   | "listen"
+  | "engine"
   | "net_admin_missing"
   | "set_up"
   | "node"

@@ -101,15 +101,21 @@ export async function listening(
   try {
     await promise;
   } catch (error) {
-    const got = reason(error as Error);
-    throw new MeshProxyError("listen", "can't listen", {
-      where: formatEndpoint({ host: "*", ...at }),
-      got,
-      hint: HINTS[got] ?? "choose another address or port",
-      cause: error,
-    });
+    throw listenError(at, error as Error);
   }
   server.off("error", reject);
+}
+
+/** @param error of the system, with its code or with that as its message */
+export function listenError(at: { readonly host?: string; readonly port: number }, error: Error): MeshProxyError {
+  const code = reason(error);
+  const got = code in HINTS || !(error.message in HINTS) ? code : error.message;
+  return new MeshProxyError("listen", "can't listen", {
+    where: formatEndpoint({ host: "*", ...at }),
+    got,
+    hint: HINTS[got] ?? "choose another address or port",
+    cause: error,
+  });
 }
 
 const HINTS: Readonly<Record<string, string>> = {

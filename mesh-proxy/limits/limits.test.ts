@@ -15,6 +15,7 @@ import {
   startLiveProxy,
   startServer,
 } from "../../test/mesh-proxies.ts";
+import { ONLY_STREAMS } from "../../test/ways.ts";
 import { type LimitConfiguration, type Limits, limitsOf } from "./limits.ts";
 import { CONNECTION, HANDSHAKE } from "./memory.ts";
 
@@ -205,15 +206,18 @@ test("an egress listener has its own limit, which is not that of another", async
   expect(refusals(lines)).toMatchObject([{ code: "too_many_connections", listener: `${one}:${port}` }]);
 });
 
-test("a client that gets no turn for its handshake in time is refused", async () => {
-  const limits = { CONTRAST_MAX_HANDSHAKES: "1", CONTRAST_HANDSHAKE_TIMEOUT: "300ms" };
-  const { port, lines, telemetry } = await startIngress(limits, "mutual");
-  const leave = telemetry.admission.handshakes.enter("somebody", () => {});
-  expect(await ending(connectSecurely(mesh, workload, { host: PROXY, port }))).toBe("ECONNRESET");
-  expect(refusals(lines)).toMatchObject([{ code: "too_many_handshakes" }]);
-  leave?.();
-  await served(connectSecurely(mesh, workload, { host: PROXY, port }));
-});
+test.skipIf(ONLY_STREAMS !== "")(
+  `a client that gets no turn for its handshake in time is refused${ONLY_STREAMS}`,
+  async () => {
+    const limits = { CONTRAST_MAX_HANDSHAKES: "1", CONTRAST_HANDSHAKE_TIMEOUT: "300ms" };
+    const { port, lines, streams } = await startIngress(limits, "mutual");
+    const leave = streams?.admission.handshakes.enter("somebody", () => {});
+    expect(await ending(connectSecurely(mesh, workload, { host: PROXY, port }))).toBe("ECONNRESET");
+    expect(refusals(lines)).toMatchObject([{ code: "too_many_handshakes" }]);
+    leave?.();
+    await served(connectSecurely(mesh, workload, { host: PROXY, port }));
+  },
+);
 
 test("places are given free however a connection ends", async () => {
   const { port, telemetry } = await startIngress({}, "mutual");

@@ -6,6 +6,7 @@ import { createMesh, type Mesh, type Workload, writeTlsConfig } from "../../pki/
 import { connectPlain, ending, freePort, startServer } from "../../test/mesh-proxies.ts";
 import { type ProxyProgram, startProxyProgram } from "../../test/mesh/proxy-program.ts";
 import { startProgram } from "../../test/programs.ts";
+import { ENGINE } from "../../test/ways.ts";
 
 const PROXY = "127.82.0.2";
 const APPLICATION = "127.82.0.3";
@@ -43,6 +44,13 @@ test("metrics are served as what Prometheus reads", async () => {
   const response = await fetch(`${url}/metrics`);
   expect(response.headers.get("content-type")).toBe("text/plain; version=0.0.4; charset=utf-8");
   expect(await response.text()).toContain("# TYPE contrast_mesh_connections_open gauge\n");
+});
+
+test("what carries connections stands in the log, in the configuration and in a metric", async () => {
+  const { url, line } = await start();
+  expect(await line("ready")).toMatchObject({ engine: ENGINE });
+  expect(await (await fetch(`${url}/config`)).json()).toMatchObject({ engine: ENGINE });
+  expect(await (await fetch(`${url}/metrics`)).text()).toContain(`contrast_mesh_engine_info{engine="${ENGINE}"} 1\n`);
 });
 
 test("the configuration in effect is served, with mode, ports, pins and limits, and without a secret", async () => {

@@ -60,11 +60,21 @@ export class Histogram {
   }
 
   samples(labels: Labels): Sample[] {
-    let sofar = 0;
-    const buckets = this.#counts.map((count, index): Sample => {
-      const le = String(this.#bounds[index] ?? "+Inf");
-      return { labels: { ...labels, le }, value: (sofar += count), suffix: "_bucket" };
-    });
-    return [...buckets, { labels, value: this.#sum, suffix: "_sum" }, { labels, value: sofar, suffix: "_count" }];
+    return bucketSamples(labels, this.#bounds, this.#counts, this.#sum);
   }
+}
+
+/** @param counts of each bucket by itself; the last one has no bound */
+export function bucketSamples(
+  labels: Labels,
+  bounds: readonly number[],
+  counts: readonly number[],
+  sum: number,
+): Sample[] {
+  let sofar = 0;
+  const buckets = counts.map((count, index): Sample => {
+    const le = String(bounds[index] ?? "+Inf");
+    return { labels: { ...labels, le }, value: (sofar += count), suffix: "_bucket" };
+  });
+  return [...buckets, { labels, value: sum, suffix: "_sum" }, { labels, value: sofar, suffix: "_count" }];
 }

@@ -218,7 +218,7 @@ test("nothing that a peer says or is becomes a label", async () => {
   const labels = [...(await samples()).keys()].flatMap((name) =>
     [...name.matchAll(/(\w+)="/g)].map(([, label]) => label),
   );
-  const own = ["direction", "flow", "le", "limit", "outcome", "reason", "rule", "version"];
+  const own = ["direction", "engine", "flow", "le", "limit", "outcome", "reason", "rule", "version"];
   expect(new Set(labels)).toEqual(new Set(own));
 });
 

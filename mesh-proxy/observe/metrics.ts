@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { VERSION } from "../../runtime/version.ts";
-import type { Admission } from "../limits/admission.ts";
+import type { Limits } from "../limits/limits.ts";
 import type { Carried } from "../carry/data-path.ts";
 import { descriptorLimit } from "../base/descriptors.ts";
 import type { Direction } from "../base/direction.ts";
@@ -16,7 +16,7 @@ const OUTCOMES = ["completed", "refused", "broken"] as const;
 export type Outcome = (typeof OUTCOMES)[number];
 
 /** In seconds: a resumed handshake takes 1 ms of work, one across the world with a lost packet a second. */
-const HANDSHAKE_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+export const HANDSHAKE_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 export interface OpenConnection {
   readonly carried: Carried;
@@ -24,8 +24,21 @@ export interface OpenConnection {
   readonly waiting: number;
 }
 
-/** The connections of one rule. */
-export class RuleMetrics {
+/** What is known of the connections of one rule. */
+export interface RuleCounts {
+  readonly labels: Labels;
+  readonly open: number;
+  readonly ended: Readonly<Record<Outcome, number>>;
+  /** By their reasons. */
+  readonly refusals: ReadonlyMap<string, number>;
+  readonly bufferedBytes: number;
+  /** Plain bytes, also of connections that are still open. */
+  bytes(flow: keyof Carried): number;
+  handshakeSamples(labels: Labels): Sample[];
+}
+
+/** The connections of one rule, counted here. */
+export class RuleMetrics implements RuleCounts {
   readonly labels: Labels;
   readonly handshakes = new Histogram(HANDSHAKE_BOUNDS);
   readonly ended: Record<Outcome, number> = { completed: 0, refused: 0, broken: 0 };
@@ -69,29 +82,50 @@ export class RuleMetrics {
     for (const { waiting } of this.#open) sum += waiting;
     return sum;
   }
+
+  handshakeSamples(labels: Labels): Sample[] {
+    return this.handshakes.samples(labels);
+  }
 }
+
+/** How much of the limits is used. */
+export interface Usage {
+  readonly limits: Limits;
+  readonly ingress: { readonly inside: number; readonly mostOfOnePeer: number };
+  /** How many connections the egress listener has that has most. */
+  readonly mostEgress: number;
+  readonly handshakes: { readonly inside: number; readonly mostOfOnePeer: number; readonly waiting: number };
+  readonly heldBytes: { readonly used: number; readonly mostOfOneSource: number };
+}
+
+/** What serves connections. */
+export type EngineName = "native" | "streams";
 
 /** What is counted elsewhere. */
 export interface Observed {
-  readonly admission: Admission;
+  readonly engine: EngineName;
+  readonly admission: Usage;
   readonly credentials: { readonly current: { readonly notAfter: Date }; readonly failures: number };
   readonly accessLog: { readonly lost: number } | undefined;
   readonly startedAt: Date;
 }
 
-export class Metrics {
+export class Metrics<Rule extends RuleCounts = RuleCounts> {
   readonly #observed: Observed;
-  readonly #rules = new Map<string, RuleMetrics>();
+  readonly #make: (direction: Direction, name: string) => Rule;
+  readonly #rules = new Map<string, Rule>();
 
-  constructor(observed: Observed) {
+  /** @param make makes the counts of a rule */
+  constructor(observed: Observed, make: (direction: Direction, name: string) => Rule) {
     this.#observed = observed;
+    this.#make = make;
   }
 
   /** @param name of the configuration: there are not many of them */
-  rule(direction: Direction, name: string): RuleMetrics {
+  rule(direction: Direction, name: string): Rule {
     const key = `${direction} ${name}`;
     let rule = this.#rules.get(key);
-    if (rule === undefined) this.#rules.set(key, (rule = new RuleMetrics(direction, name)));
+    if (rule === undefined) this.#rules.set(key, (rule = this.#make(direction, name)));
     return rule;
   }
 
@@ -106,7 +140,7 @@ export class Metrics {
 
   #connections(): Family[] {
     const rules = [...this.#rules.values()];
-    const each = (samples: (rule: RuleMetrics, labels: Labels) => Sample[]): Sample[] =>
+    const each = (samples: (rule: RuleCounts, labels: Labels) => Sample[]): Sample[] =>
       rules.flatMap((rule) => samples(rule, rule.labels));
     return [
       gauge(
@@ -144,7 +178,7 @@ export class Metrics {
         name: "contrast_mesh_handshake_seconds",
         type: "histogram",
         help: "Duration of successful TLS handshakes, without the time in the queue.",
-        samples: each(({ handshakes }, labels) => handshakes.samples(labels)),
+        samples: each((rule, labels) => rule.handshakeSamples(labels)),
       },
     ];
   }
@@ -188,7 +222,7 @@ export class Metrics {
   }
 
   #proxy(): Family[] {
-    const { credentials, accessLog } = this.#observed;
+    const { credentials, accessLog, engine } = this.#observed;
     return [
       counter("contrast_mesh_access_log_lost_total", "Lost lines of the access log, because the reader was too slow.", [
         { value: accessLog?.lost ?? 0 },
@@ -203,6 +237,9 @@ export class Metrics {
       ),
       gauge("contrast_mesh_build_info", "Always 1; the version is the label.", [
         { labels: { version: VERSION }, value: 1 },
+      ]),
+      gauge("contrast_mesh_engine_info", "Always 1; what carries connections is the label.", [
+        { labels: { engine }, value: 1 },
       ]),
     ];
   }

@@ -69,6 +69,7 @@ const ATTACKS: readonly Attack[] = [
   { attack: "empty records", on: "server only", sources: ONE, count: 20 },
   { attack: "records of one byte", on: "server only", sources: ONE, count: 20 },
   { attack: "handshake messages of 16 MiB after the handshake", on: "server only", sources: ONE, count: 20 },
+  { attack: "handshake messages of 64 KiB in pieces of one byte", on: "server only", sources: ONE, count: 20 },
   { attack: "half records", on: "server only", sources: FOUR, count: 1_000 },
   { attack: "renegotiation", on: "server only", sources: ONE, count: 20, variables: { CONTRAST_TLS_MIN: "1.2" } },
   { attack: "readers of metrics who don't read", on: "admin", sources: FOUR, count: 300 },

@@ -27,7 +27,7 @@ test("where the kernel counts what waits in sockets, readers that don't read are
       else for (let i = 0; i < 8; i++) socket.write(body);
     });
   });
-  const { lines, telemetry } = await startLiveProxy(
+  const { lines, streams } = await startLiveProxy(
     mesh,
     await mesh.issue(),
     {
@@ -49,7 +49,7 @@ test("where the kernel counts what waits in sockets, readers that don't read are
   await expect.poll(() => refusals(lines)).toMatchObject([{ code: "too_many_bytes_waiting" }]);
   expect(inSockets()).toBeLessThan(64 * MIB);
   for (const client of clients) ends.push(ending(client));
-  telemetry.memory.look();
+  streams?.memory.look();
   expect(await Promise.race(ends)).toBe("ECONNRESET");
   await ping(connectPlain(PROXY, port, "127.76.20.4"));
 });

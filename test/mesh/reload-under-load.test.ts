@@ -28,6 +28,26 @@ test("certificates change under load, and no connection fails", async () => {
   expect(refusals(egress.lines)).toEqual([]);
 });
 
+test("after a thousand changes under load no connection has failed, and the last set is in use", async () => {
+  const { mesh, client, ingress, port, connect } = await startThroughMesh({
+    subnet: SUBNET,
+    application: (socket) => void socket.pipe(socket),
+  });
+  const sets = [await mesh.issue({ sans: ["server", "one"] }), await mesh.issue({ sans: ["server", "other"] })];
+  const traffic = startTraffic(4, connect);
+  for (let change = 0; change < 1_000; change++) {
+    const [set] = change % 2 === 0 ? sets : sets.toReversed();
+    if (set !== undefined) await renew(ingress, mesh, set);
+  }
+  await traffic.stop();
+  expect(traffic.faults).toEqual([]);
+  expect(traffic.done()).toBeGreaterThan(20);
+  expect(refusals(ingress.lines)).toEqual([]);
+  const socket = connectSecurely(mesh, client, { host: `${SUBNET}.2`, port });
+  await once(socket, "secureConnect");
+  expect(socket.getPeerX509Certificate()?.subjectAltName).toBe("DNS:server, DNS:other");
+}, 180_000);
+
 test("a connection that is made after a change sees the new certificate", async () => {
   const { mesh, client, ingress, port } = await startThroughMesh({
     subnet: SUBNET,

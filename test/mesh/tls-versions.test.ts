@@ -105,8 +105,10 @@ test("a client of TLS 1.2 without the extended master secret is refused", async 
   const { port, codes } = await startIngress("1.2");
   // SSL_OP_NO_EXTENDED_MASTER_SECRET, for which Node has no name.
   const options = { maxVersion: "TLSv1.2", secureOptions: 1 } as const;
-  expect(await ending(connectSecurely(mesh, workload, { host: PROXY, port, ...options }))).toBe("ECONNRESET");
-  expect(codes()).toEqual(["tls_handshake"]);
+  // One engine says why, and the other one does not.
+  const end = await ending(connectSecurely(mesh, workload, { host: PROXY, port, ...options }));
+  expect(["ECONNRESET", "ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE"]).toContain(end);
+  await expect.poll(codes).toEqual(["tls_handshake"]);
 });
 
 /** What the proxy negotiates with an upstream of these options, or how it ends. */

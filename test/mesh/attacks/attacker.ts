@@ -168,6 +168,15 @@ const ATTACKS = {
       }),
     );
   },
+  "handshake messages of 64 KiB in pieces of one byte"() {
+    const begin = Buffer.from([4, 0, 0xff, 0xff]);
+    keepUp(() =>
+      afterHandshake((writer, socket) => {
+        socket.write(writer.record(CONTENT.handshake, begin));
+        flood(socket, () => many(() => writer.record(CONTENT.handshake, Buffer.alloc(1))));
+      }),
+    );
+  },
   "half records"() {
     keepUp(() =>
       afterHandshake((writer, socket) => {
