@@ -10,6 +10,10 @@ const ask = async (path) => {
   const response = await fetch("http://collateral-proxy.contrast-system.svc:8080" + path);
   return [response.status, await response.text()];
 };
+// Until the node has learnt of the Service.
+for (let tries = 0; tries < 45 && !(await ask("/healthz").catch(() => undefined)); tries++) {
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+}
 console.log(JSON.stringify([await ask("/healthz"), await ask("/example.com/secret"), await ask("/metrics")]));
 `;
 
