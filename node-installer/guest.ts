@@ -40,13 +40,22 @@ export async function readGuest(directory: string): Promise<Guest> {
       cause: error,
     });
   }
-  const checked = schema.safeParse(JSON.parse(text));
+  const checked = schema.safeParse(parsed(text));
   if (checked.success) return checked.data;
   throw new NodeError("guest_damaged", "the description of the guest image is not complete", {
     where: path,
     got: checked.error.issues[0]?.message ?? "",
     want: "what `npm run guest-image` writes",
   });
+}
+
+/** @returns undefined where it is no JSON, such as a file that was cut */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Copies the image, and compares it with its description on the way. @throws NodeError guest_damaged */

@@ -87,6 +87,7 @@ test.for([
     "guest_damaged",
     async ({ guest }: TestNode) => writeFile(join(guest, "guest.json"), '{"image": "../../etc/shadow"}'),
   ],
+  ["guest_damaged", async ({ guest }: TestNode) => writeFile(join(guest, "guest.json"), '{"image": "gue')],
   ["guest_missing", async ({ guest }: TestNode) => rm(guest, { recursive: true })],
   ["kata_missing", async ({ root }: TestNode) => rm(join(root, "opt/kata", BASE))],
   ["kata_missing", async ({ root }: TestNode) => rm(join(root, "opt/kata"), { recursive: true })],

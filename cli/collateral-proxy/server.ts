@@ -28,7 +28,7 @@ const MOST_CONNECTIONS = 512;
 const HEAD_BYTES = 8 * 1024;
 const HEAD_MS = 10_000;
 const IDLE_MS = 15_000;
-/** A vendor's certificates and documents fit into one response; longer ones are refused by the cache. */
+/** When a client that was refused for now may ask again. */
 const RETRY_SECONDS = "10";
 /** One vendor for all sources together: this many times what one source may ask. */
 const SOURCES = 4;
