@@ -23,7 +23,9 @@ function kind(name: string): KeyPair {
 
 test.each(names)("a client proves a key of %s, for one connection and for no other", (name) => {
   const proof = proveClientKey(kind(name), exporter);
-  expect(spki(verifyClientKey(proof, exporter)).equals(spki(kind(name).publicKey))).toBe(true);
+  const verified = verifyClientKey(proof, exporter);
+  expect(spki(verified).equals(spki(kind(name).publicKey))).toBe(true);
+  expect(verified.export({ type: "spki", format: "der" }).equals(spki(verified))).toBe(true);
   expect(() => verifyClientKey(proof, randomBytes(64))).toThrow(expect.objectContaining({ code: "client_key" }));
 });
 

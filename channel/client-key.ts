@@ -1,7 +1,6 @@
 import {
   constants,
   createHash,
-  createPublicKey,
   type KeyObject,
   type SignKeyObjectInput,
   sign,
@@ -9,7 +8,7 @@ import {
 } from "node:crypto";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { type DerReader, readDer, TAG } from "../pki/der.ts";
-import { type KeyPair, RSA_LIMITS, spki } from "../pki/keys.ts";
+import { type KeyPair, publicKeyFromSpki, RSA_LIMITS, spki } from "../pki/keys.ts";
 import { ChannelError } from "./error.ts";
 
 /**
@@ -69,7 +68,8 @@ export function verifyClientKey({ publicKey, signature }: ClientKey, exporter: B
   if (signature.length > scheme.maxSignature) throw refusal(`a signature of ${signature.length} bytes`);
   let key: KeyObject;
   try {
-    key = createPublicKey({ key: publicKey, type: "spki", format: "der" });
+    // It was read strictly: there is one encoding of each key.
+    key = publicKeyFromSpki(publicKey);
   } catch {
     // A point that is not on its curve.
     throw refusal("a key that is none");

@@ -46,19 +46,26 @@ const TURN_MS = 10;
  * @returns what gives it free
  * @throws Refusal `overloaded`; ChannelError where the peer went away
  */
-export function enter(gate: KeyedSemaphore, source: string, socket: Duplex): Promise<() => void> {
-  return whileConnected(
-    socket,
-    (abandoned) =>
-      new Promise((resolve, reject) => {
-        const leave = gate.enter(source, () => resolve(() => leave?.()));
-        if (leave !== undefined) {
-          abandoned.addEventListener("abort", leave);
-          return;
-        }
-        const retryAfterMs = 1000 + gate.waiting * TURN_MS;
-        const hint = `try again in ${Math.ceil(retryAfterMs / 1000)} s`;
-        reject(new Refusal("overloaded", "too much is asked of the Coordinator at once", { hint, retryAfterMs }));
-      }),
-  );
+export async function enter(gate: KeyedSemaphore, source: string, socket: Duplex): Promise<() => void> {
+  let isInside = false;
+  let onEntered = (): void => undefined;
+  const leave = gate.enter(source, () => {
+    isInside = true;
+    onEntered();
+  });
+  if (leave === undefined) {
+    const retryAfterMs = 1000 + gate.waiting * TURN_MS;
+    const hint = `try again in ${Math.ceil(retryAfterMs / 1000)} s`;
+    throw new Refusal("overloaded", "too much is asked of the Coordinator at once", { hint, retryAfterMs });
+  }
+  // Mostly there is room at once, and nobody has to be watched while he waits.
+  if (isInside) return leave;
+  const entered = new Promise<void>((resolve) => (onEntered = resolve));
+  try {
+    await whileConnected(socket, () => entered);
+    return leave;
+  } catch (error) {
+    leave();
+    throw error;
+  }
 }

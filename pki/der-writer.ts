@@ -3,8 +3,18 @@ import { TAG } from "./der.ts";
 /** Writes DER (X.690): the counterpart of the reader, for structures that no library writes as they are needed. */
 
 export function encodeDer(tag: number, ...contents: readonly Uint8Array[]): Buffer {
-  const content = Buffer.concat(contents);
-  return Buffer.concat([Buffer.from([tag, ...encodeLength(content.length)]), content]);
+  let length = 0;
+  for (const content of contents) length += content.length;
+  const head = encodeLength(length);
+  const encoding = Buffer.allocUnsafe(1 + head.length + length);
+  encoding.writeUInt8(tag);
+  encoding.set(head, 1);
+  let offset = 1 + head.length;
+  for (const content of contents) {
+    encoding.set(content, offset);
+    offset += content.length;
+  }
+  return encoding;
 }
 
 export function encodeSequence(...contents: readonly Uint8Array[]): Buffer {
@@ -18,11 +28,19 @@ export function encodeInteger(value: number): Buffer {
   return encodeDer(TAG.integer, Buffer.from((bytes[0] ?? 0) >= 0x80 ? [0, ...bytes] : bytes));
 }
 
-/** An OBJECT IDENTIFIER from its dotted form. */
+/** An OBJECT IDENTIFIER from its dotted form. Not to be written to: each is encoded once. */
 export function encodeOid(dotted: string): Buffer {
-  const [root = 0, second = 0, ...arcs] = dotted.split(".").map(Number);
-  return encodeDer(TAG.oid, Buffer.from([root * 40 + second, ...arcs].flatMap(base128)));
+  let encoding = identifiers.get(dotted);
+  if (encoding === undefined) {
+    const [root = 0, second = 0, ...arcs] = dotted.split(".").map(Number);
+    encoding = encodeDer(TAG.oid, Buffer.from([root * 40 + second, ...arcs].flatMap(base128)));
+    identifiers.set(dotted, encoding);
+  }
+  return encoding;
 }
+
+/** Few: all are constants of this program. */
+const identifiers = new Map<string, Buffer>();
 
 export function encodeBitString(bytes: Uint8Array, unusedBits = 0): Buffer {
   return encodeDer(TAG.bitString, Buffer.from([unusedBits]), bytes);
@@ -37,8 +55,9 @@ export function encodeTime(time: Date): Buffer {
 }
 
 function encodeLength(length: number): number[] {
+  if (length < 0x80) return [length];
   const bytes = bytesOf(length);
-  return length < 0x80 ? bytes : [0x80 | bytes.length, ...bytes];
+  return [0x80 | bytes.length, ...bytes];
 }
 
 function bytesOf(value: number): number[] {

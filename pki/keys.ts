@@ -46,6 +46,18 @@ export function spki(publicKey: KeyObject): Buffer {
 /** An export takes OpenSSL as long as two signatures do, and one key is asked for many times. */
 const encodings = new WeakMap<KeyObject, Buffer>();
 
+/**
+ * A key from its encoding, which is kept: `spki` does not ask OpenSSL for it again.
+ *
+ * @param encoding SubjectPublicKeyInfo, DER, of which it is known that it is the one that OpenSSL would make of the key
+ * @throws where it is no key, as a point that is not on its curve
+ */
+export function publicKeyFromSpki(encoding: Buffer): KeyObject {
+  const key = createPublicKey({ key: encoding, type: "spki", format: "der" });
+  encodings.set(key, encoding);
+  return key;
+}
+
 /** SHA-256 of the SubjectPublicKeyInfo: the name by which keys are pinned here. 32 bytes. */
 export function spkiDigest(publicKey: KeyObject): Buffer {
   return createHash("sha256").update(spki(publicKey)).digest();
