@@ -21,19 +21,22 @@ export function podPlaces(workload: Workload): PodPlaces {
     for (const [index, { name }] of (template.spec[field] ?? []).entries()) containers.set(name, [field, index]);
   }
   const field = (fieldPath: TreePath): string => `${placeIn(file, document, fieldPath)}, ${fieldIn(fieldPath)}`;
-  const place = placeIn(file, document, path);
+  // Found out only for those who ask: the document is composed anew for its places.
+  const place = (): string => placeIn(file, document, path);
   return {
-    workload: place,
+    get workload() {
+      return place();
+    },
     at: (...inner) => field([...spec, ...inner]),
     of: (name, ...inner) => {
       const container = containers.get(name);
       // One that `generate` is about to put in stands nowhere.
-      return container === undefined ? `${place}, container ${name}` : field([...spec, ...container, ...inner]);
+      return container === undefined ? `${place()}, container ${name}` : field([...spec, ...container, ...inner]);
     },
     annotation: (name) => {
       const inTemplate = Object.hasOwn(template.metadata?.annotations ?? {}, name);
       const inResource = Object.hasOwn(annotations, name);
-      if (!inTemplate && !inResource) return place;
+      if (!inTemplate && !inResource) return place();
       return `${placeIn(file, document, [...(inTemplate ? templatePath : path), "metadata", "annotations", name])}, ${name}`;
     },
   };

@@ -11,9 +11,10 @@ const WIDTH = 120;
 
 /** @param before how much of the first line is taken */
 function print(value: unknown, indent: string, before: number): string {
-  const line = printLine(value);
+  if (typeof value !== "object" || value === null) return JSON.stringify(value);
   // A comma may follow.
-  if (typeof value !== "object" || value === null || before + line.length < WIDTH) return line;
+  const line = printLine(value, WIDTH - 1 - before);
+  if (line !== undefined) return line;
   const inner = `${indent}  `;
   if (Array.isArray(value))
     return block(
@@ -33,9 +34,22 @@ function block(open: string, items: readonly string[], close: string, indent: st
   return `${open}\n${items.map((item) => `${indent}  ${item}`).join(",\n")}\n${indent}${close}`;
 }
 
-function printLine(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(printLine).join(", ")}]`;
-  if (typeof value !== "object" || value === null) return JSON.stringify(value);
-  const items = Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${printLine(item)}`);
-  return items.length === 0 ? "{}" : `{ ${items.join(", ")} }`;
+/** @returns undefined where it is longer than `room`; of what is far longer no more is looked at than that */
+function printLine(value: unknown, room: number): string | undefined {
+  if (typeof value !== "object" || value === null) return within(JSON.stringify(value), room);
+  const isArray = Array.isArray(value);
+  const entries = Object.entries(value);
+  const [begin, end] = isArray ? ["[", "]"] : entries.length === 0 ? ["{", "}"] : ["{ ", " }"];
+  let line = begin;
+  for (const [index, [key, item]] of entries.entries()) {
+    line += `${index === 0 ? "" : ", "}${isArray ? "" : `${JSON.stringify(key)}: `}`;
+    const text = printLine(item, room - line.length - end.length);
+    if (text === undefined) return undefined;
+    line += text;
+  }
+  return within(line + end, room);
+}
+
+function within(line: string, room: number): string | undefined {
+  return line.length <= room ? line : undefined;
 }

@@ -13,16 +13,20 @@ const UNASKED: ReadonlySet<ImageProblemKind> = new Set(["unreachable", "not_cach
  * @param problems by the image as it stands in the resource
  */
 export function imageFindings(pods: readonly PreparedPod[], problems: ReadonlyMap<string, ImageProblem>): Finding[] {
-  const places = new Map<string, string[]>();
-  for (const { spec, places: of } of pods) {
+  const uses = new Map<string, { readonly first: () => string; count: number }>();
+  for (const { spec, places } of pods) {
     for (const { name, image } of allContainers(spec)) {
-      places.set(image, [...(places.get(image) ?? []), of.of(name, "image")]);
+      const known = uses.get(image);
+      if (known === undefined) uses.set(image, { first: () => places.of(name, "image"), count: 1 });
+      else known.count += 1;
     }
   }
-  const own = [...places.keys()].filter((image) => ownImageConfig(image) !== undefined && !image.includes("@"));
+  const placeOf = (image: string | undefined): string => uses.get(image ?? "")?.first() ?? "";
+  const own = [...uses.keys()].filter((image) => ownImageConfig(image) !== undefined && !image.includes("@"));
   const findings = [...problems].map(([image, { kind, got, want, hint }]): Finding => {
-    const [where = "", ...others] = places.get(image) ?? [];
-    const name = `${image}${others.length === 0 ? "" : ` (and at ${others.length} more)`}`;
+    const where = placeOf(image);
+    const others = (uses.get(image)?.count ?? 1) - 1;
+    const name = `${image}${others === 0 ? "" : ` (and at ${others} more)`}`;
     if (!UNASKED.has(kind)) {
       return { severity: "error", code: "image_refused", where, got: `${name}: ${got}`, want, hint };
     }
@@ -42,7 +46,7 @@ export function imageFindings(pods: readonly PreparedPod[], problems: ReadonlyMa
     findings.push({
       severity: "warning",
       code: "image_digest",
-      where: places.get(own[0] ?? "")?.[0] ?? "",
+      where: placeOf(own[0]),
       got: `no digest for ${own.join(", ")}`,
       want: "released images, by --image-replacements",
     });

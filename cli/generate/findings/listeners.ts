@@ -10,7 +10,7 @@ interface Listener {
   readonly host?: string;
   readonly port: number;
   readonly what: string;
-  readonly where: string;
+  readonly where: () => string;
 }
 
 /** Of the mesh proxy (docs/design.md §2): the rules of iptables lead to these, on loopback. */
@@ -30,17 +30,17 @@ function proxyListeners({ spec, places }: PreparedPod): Listener[] {
     ...(ingress === undefined ? [] : own).map((endpoint) => ({
       ...endpoint,
       what: "the mesh proxy itself",
-      where: places.annotation(ANNOTATION.ingress),
+      where: () => places.annotation(ANNOTATION.ingress),
     })),
     ...(adminPort === undefined ? [] : [adminPort]).map((port) => ({
       port,
       what: "the mesh proxy's admin interface",
-      where: places.annotation(ANNOTATION.adminPort),
+      where: () => places.annotation(ANNOTATION.adminPort),
     })),
     ...egress.map(({ name, listen }) => ({
       ...listen,
       what: `egress rule ${name}`,
-      where: places.annotation(ANNOTATION.egress),
+      where: () => places.annotation(ANNOTATION.egress),
     })),
   ];
 }
@@ -52,7 +52,7 @@ function applicationListeners({ spec, places }: PreparedPod): Listener[] {
     .flatMap(({ name, ports }) =>
       (ports ?? []).flatMap(({ containerPort: port, protocol }, index) =>
         (protocol ?? "TCP") === "TCP"
-          ? [{ port, what: `container ${name}`, where: places.of(name, "ports", index) }]
+          ? [{ port, what: `container ${name}`, where: () => places.of(name, "ports", index) }]
           : [],
       ),
     );
@@ -65,7 +65,7 @@ function collisions(others: readonly Listener[], listener: Listener): Finding[] 
   );
   if (other === undefined) return [];
   const got = `${shown(listener)}, where ${shown(other)} listens`;
-  return [{ severity: "error", code: "listener", where: listener.where, got, want: "another port for one of them" }];
+  return [{ severity: "error", code: "listener", where: listener.where(), got, want: "another port for one of them" }];
 }
 
 function shown({ host, port, what }: Listener): string {

@@ -22,9 +22,8 @@ export function memoryFindings({ spec, places }: PreparedPod): Finding[] {
     const { name, resources } = container;
     const quantities = [resources?.requests?.memory, resources?.limits?.memory];
     const malformed = quantities.find((quantity) => parseQuantity(quantity) === undefined);
-    const where = places.of(name, "resources");
     if (malformed !== undefined) {
-      const got = quote(String(malformed));
+      const [where, got] = [places.of(name, "resources"), quote(String(malformed))];
       return [{ severity: "error", code: "memory", where, got, want: "a quantity, like 128Mi" }];
     }
     const limit = limitOf(container, "memory");
@@ -35,6 +34,7 @@ export function memoryFindings({ spec, places }: PreparedPod): Finding[] {
       limit === undefined
         ? `no memory limit for ${name}`
         : `${name} requests ${shown(request)} of memory, its limit is ${shown(limit)}`;
+    const where = places.of(name, "resources");
     return [{ severity: "warning", code: "memory", where, got, want: "requests and limits of the same memory", hint }];
   });
 }
