@@ -1,11 +1,4 @@
-import {
-  constants,
-  createHash,
-  type KeyObject,
-  type SignKeyObjectInput,
-  sign,
-  verify,
-} from "node:crypto";
+import { constants, createHash, type KeyObject, type SignKeyObjectInput, sign, verify } from "node:crypto";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { type DerReader, readDer, TAG } from "../pki/der.ts";
 import { type KeyPair, publicKeyFromSpki, RSA_LIMITS, spki } from "../pki/keys.ts";

@@ -64,15 +64,24 @@ function certificateFindings({ spec, places, volumesBefore }: PreparedPod): Find
   const index = volumesBefore.findIndex(({ name }) => name === own);
   const before = volumesBefore[index];
   if (before === undefined) return findings;
-  const where = places.at("volumes", index);
-  const want = "an emptyDir with medium: Memory";
-  if (sourceOf(before) !== "emptyDir") {
-    findings.push({ severity: "error", code: "volume", where, got: `${own} as ${sourceOf(before)}`, want });
-  } else if (before.emptyDir?.medium !== "Memory") {
-    const got = `${own} on the disk, which the host reads`;
-    findings.push({ severity: "warning", code: "volume", where, got, want, hint: "it is changed to that" });
-  }
-  return findings;
+  const isEmptyDir = sourceOf(before) === "emptyDir";
+  if (isEmptyDir && before.emptyDir?.medium === "Memory") return findings;
+  const finding = {
+    code: "volume",
+    where: places.at("volumes", index),
+    want: "an emptyDir with medium: Memory",
+  } as const;
+  return isEmptyDir
+    ? [
+        ...findings,
+        {
+          ...finding,
+          severity: "warning",
+          got: `${own} on the disk, which the host reads`,
+          hint: "it is changed to that",
+        },
+      ]
+    : [...findings, { ...finding, severity: "error", got: `${own} as ${sourceOf(before)}` }];
 }
 
 /** What may be in a volume that the host reads and writes. */
