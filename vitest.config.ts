@@ -48,6 +48,9 @@ const ENGINES = [
   "test/{bound-ingress,interop,kubelet-probes,service-links,transparent}.test.ts",
 ];
 
+/** They are about the native engine, or about both, whatever the others are tested with. */
+const ONCE = ["test/mesh/{seam,verdicts}.test.ts"];
+
 /** As many files at a time. Each has addresses, folders and namespaces of its own. */
 const together = { maxWorkers: 2, sequence: { groupOrder: 0 } };
 const alone = { maxWorkers: 1, sequence: { groupOrder: 2 } };
@@ -59,7 +62,7 @@ const native: TestProjectConfiguration[] = [
     test: {
       name: "native",
       include: ENGINES,
-      exclude: [...everywhere, ...HEAVY],
+      exclude: [...everywhere, ...HEAVY, ...ONCE],
       env: { CONTRAST_ENGINE: "native" },
       maxWorkers: 2,
       sequence: { groupOrder: 1 },

@@ -83,11 +83,13 @@ pub struct NativeEngine(Option<Engine>);
 
 const MOST_THREADS: u16 = 1024;
 
-/// Of clocks that are added to, the longest is 49 days.
+/// The largest integer that JavaScript counts to. A clock can be set forward by so many milliseconds.
+const MOST_MILLIS: f64 = 9_007_199_254_740_991.0;
+
 fn millis(ms: f64) -> Result<Duration> {
-    let is_time = (0.0..=f64::from(u32::MAX)).contains(&ms);
+    let is_time = (0.0..=MOST_MILLIS).contains(&ms);
     let millis = is_time.then(|| Duration::from_millis(ms as u64));
-    millis.ok_or_else(|| Error::from_reason("a time of 0 to 4294967295 milliseconds is wanted"))
+    millis.ok_or_else(|| Error::from_reason("a time of 0 to 2^53 milliseconds is wanted"))
 }
 
 /// Starts the threads. `onEvents` is called when there are events to take.
