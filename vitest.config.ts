@@ -41,9 +41,8 @@ const QUICK = ["architecture", "manifest-docs", "threat-model"];
 
 /** Whatever starts a mesh proxy is tested once more, with the native engine below it. */
 const ENGINES = [
-  "mesh-proxy/{churn,egress,ingress,program}.test.ts",
-  "mesh-proxy/{handshake/intake,limits/limits,tls/close-notify,upstream/dial}.test.ts",
-  "mesh-proxy/observe/{access-log,admin,metrics}.test.ts",
+  "mesh-proxy/**/{access-log,admin,churn,close-notify,dial,egress}.test.ts",
+  "mesh-proxy/**/{handshake,ingress,intake,limits,metrics,program}.test.ts",
   "test/mesh/*.test.ts",
   "test/{bound-ingress,interop,kubelet-probes,service-links,transparent}.test.ts",
 ];
