@@ -11,6 +11,7 @@ import {
   bindIngress,
   connectPlain,
   freePort,
+  isListening,
   readAll,
   refusals,
   startLiveProxy,
@@ -57,13 +58,6 @@ function start(command: string, args: readonly string[], cwd: string): Interface
     await once(child, "close");
   });
   return createInterface({ input: child.stdout });
-}
-
-async function accepts(port: number): Promise<boolean> {
-  const socket = connectPlain(UPSTREAM, port);
-  const outcome = await Promise.race([once(socket, "connect"), once(socket, "close").then(() => undefined)]);
-  socket.destroy();
-  return outcome !== undefined;
 }
 
 /** What a client of the pod has from a server of the mesh, twice. */
@@ -140,7 +134,7 @@ describe.each([
   test.skipIf(missing !== "")(`as a server is believed by the egress${missing}`, async () => {
     const port = await freePort(UPSTREAM);
     start(command, args(port), await folderOf(peer));
-    await expect.poll(async () => accepts(port)).toBe(true);
+    await expect.poll(async () => isListening(UPSTREAM, port)).toBe(true);
     expect(await throughEgress(port, "hello, mesh\n")).toEqual([answer, answer]);
   });
 });

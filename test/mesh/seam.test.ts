@@ -31,4 +31,13 @@ describe.skipIf(NO_ENGINE !== "")(`the engine as an addon${NO_ENGINE}`, { timeou
   test.each(["exit", "worker"])("may be at work when its process, or a thread of Node, ends: %s", async (mode) => {
     expect(await outcome(mode)).toEqual({ code: 7, text: [] });
   });
+
+  // docs/decisions/0036-faults-of-the-engine.md
+  test("ends the process when one of its threads has a fault, and says where that was", async () => {
+    const { child, exited, text } = startProgram(["test/mesh/seam/caller.ts", "fault"]);
+    onTestFinished(() => void child.kill("SIGKILL"));
+    expect(await exited).toBeNull();
+    expect(child.signalCode).toBe("SIGABRT");
+    expect(text.join("\n")).toMatch(/thread 'engine-\d'.* panicked at core\/src\/worker\/mod\.rs.*\nepoll_wait: /);
+  });
 });

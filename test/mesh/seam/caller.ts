@@ -1,6 +1,6 @@
 import fc, { type Arbitrary } from "fast-check";
 import { once } from "node:events";
-import { writeFileSync } from "node:fs";
+import { closeSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isMainThread, Worker } from "node:worker_threads";
@@ -13,7 +13,7 @@ import {
 
 /**
  * A program that calls the engine as nobody should: `caller.ts calls RESULT_FILE CREDENTIALS_JSON`, `caller.ts exit`,
- * `caller.ts worker`. A fault of the engine ends the process, and whoever started it sees that.
+ * `caller.ts worker`, `caller.ts fault`. A fault of the engine ends the process, and whoever started it sees that.
  */
 
 const HOST = "127.181.1.1";
@@ -227,12 +227,35 @@ async function busy(engines: EngineAddon): Promise<void> {
   await sleep(300);
 }
 
+/** The descriptors of epoll instances. */
+function pollers(): number[] {
+  const isPoller = (fd: string): boolean => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`) === "anon_inode:[eventpoll]";
+    } catch {
+      return false;
+    }
+  };
+  return readdirSync("/proc/self/fd").filter(isPoller).map(Number);
+}
+
+/** Takes away what the threads of the engine wait with. */
+async function breakEngine(): Promise<void> {
+  const before = pollers();
+  const engine = addon.create(SETTINGS, () => {});
+  for (const fd of pollers()) if (!before.includes(fd)) closeSync(fd);
+  engine.resetAll();
+  await sleep(20_000);
+}
+
 const [, , mode, resultFile = "", credentials = ""] = process.argv;
 if (!isMainThread) {
   await busy(addon);
   process.exit();
 } else if (mode === "calls") {
   calls(resultFile, JSON.parse(credentials) as Record<string, string>);
+} else if (mode === "fault") {
+  await breakEngine();
 } else if (mode === "exit") {
   await busy(addon);
   process.exit(7);
