@@ -6,9 +6,12 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
 import { createMesh, type Mesh, type Workload, writeTlsConfig } from "../../pki/test-mesh.ts";
+import { clientHello } from "../client-hello.ts";
 import {
   bindIngress,
+  connectPlain,
   connectSecurely,
+  ending,
   freePort,
   isListening,
   readAll,
@@ -123,4 +126,28 @@ test("data that comes before the handshake is done never reaches the application
   expect(output).toContain("Early data was rejected");
   expect(received()).toBe("");
   expect(refusals(lines).filter(({ code }) => code !== "connection_broken")).toEqual([]);
+});
+
+const GOODBYE = Buffer.from([21, 3, 3, 0, 2, 1, 0]);
+
+test("a client that says goodbye in place of the rest never reaches the application", async () => {
+  let reached = 0;
+  const port = await startServer(APPLICATION, () => reached++);
+  const { lines } = await startLiveProxy(mesh, workload, bindIngress(PROXY, APPLICATION, port));
+  const socket = connectPlain(PROXY, port);
+  socket.write(Buffer.concat([await clientHello(), GOODBYE]));
+  await ending(socket);
+  expect(refusals(lines)).toMatchObject([{ code: "tls_handshake" }]);
+  expect(reached).toBe(0);
+});
+
+test("an upstream that says goodbye in place of its own is none, also where any will do", async () => {
+  const port = await startServer(UPSTREAM, (socket) => void socket.once("data", () => socket.end(GOODBYE)));
+  const { lines } = await startLiveProxy(mesh, workload, {
+    CONTRAST_EGRESS_PROXY_CONFIG: `a#${PROXY}:${port}#${UPSTREAM}:${port}`,
+  });
+  const socket = connectPlain(PROXY, port);
+  socket.write("secret");
+  expect(await ending(socket)).toBe("ECONNRESET");
+  expect(refusals(lines)).toMatchObject([{ code: "tls_handshake" }]);
 });
