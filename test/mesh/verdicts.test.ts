@@ -7,6 +7,7 @@ import { CHAINS } from "./verdicts/chains.ts";
 import { CHANGED, changed, CHANGES } from "./verdicts/changes.ts";
 import { authority, issue, keyOf, pem } from "./verdicts/authority.ts";
 import { judge, type Judge } from "./verdicts/engines.ts";
+import { names, OID, replaced, text } from "./verdicts/fields.ts";
 import { type Authorities, createAuthorities, KINDS, meshOf } from "./verdicts/kinds.ts";
 
 /**
@@ -77,9 +78,9 @@ const ALL = { ...KINDS, ...CHANGED, ...CHAINS };
 let authorities: Authorities;
 beforeAll(async () => void (authorities = await createAuthorities()));
 
-async function judges(): Promise<Record<"native" | "streams", Judge>> {
+async function judges(name?: string): Promise<Record<"native" | "streams", Judge>> {
   const { mesh, own } = meshOf(authorities);
-  return { native: await judge("native", mesh, own), streams: await judge("streams", mesh, own) };
+  return { native: await judge("native", mesh, own, name), streams: await judge("streams", mesh, own, name) };
 }
 
 describe.skipIf(NO_ENGINE !== "")(`both engines${NO_ENGINE}`, () => {
@@ -153,4 +154,49 @@ describe.skipIf(NO_ENGINE !== "")(`both engines${NO_ENGINE}`, () => {
     });
     await assert(made, { numRuns: 150 });
   }, 120_000);
+
+  const DNS = ["web", "WEB", "web.", " web", "web ", "web\0", "web\n", "web\0.test", "*", "*.test", "we*", ""];
+  const QUOTED = [
+    '"web"',
+    "DNS:web",
+    "x, DNS:web",
+    "x, IP Address:203.0.113.7",
+    "x, URI:spiffe://mesh/web",
+    "x\\, DNS:web",
+  ];
+  const URIS = ["spiffe://mesh/web", "SPIFFE://mesh/web", "spiffe://mesh/web\0", "spiffe://mesh/web, DNS:web", "web"];
+  const ADDRESSES = ["\xcb\0\x71\x07", "\xcb\0\x71\x07\0", `${"\0".repeat(10)}\xff\xff\xcb\0\x71\x07`, "203.0.113.7"];
+  const V6 = "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x07";
+  const SANS = [
+    ...[...DNS, ...QUOTED, "203.0.113.7", "spiffe://mesh/web"].map((value) => text(0x82, value)),
+    ...URIS.map((value) => text(0x86, value)),
+    ...[...ADDRESSES, V6].map((value) => text(0x87, value)),
+    text(0x81, "web"),
+    text(0x88, "web"),
+  ];
+
+  test.each(["web", "203.0.113.7", "2001:db8::7", "spiffe://mesh/web"])(
+    "think the same of who carries the name %s",
+    async (name) => {
+      const { native, streams } = await judges(name);
+      const seen = new Set<string>();
+      const made = asyncProperty(
+        subarray(SANS, { maxLength: 4 }),
+        constantFrom("client", "upstream"),
+        async (sans, side) => {
+          const peer = await changed((fields) => replaced(fields, OID.names, names(...sans)))(authorities);
+          const verdict = await native[side](peer);
+          expect(verdict).toBe(await streams[side](peer));
+          seen.add(verdict);
+        },
+      );
+      const examples = SANS.flatMap((san): [Buffer[], "client" | "upstream"][] => [
+        [[san], "client"],
+        [[san], "upstream"],
+      ]);
+      await assert(made, { numRuns: 120, examples });
+      expect([...seen].toSorted()).toEqual(["client_identity", "served", "upstream_identity"]);
+    },
+    60_000,
+  );
 });
