@@ -84,7 +84,10 @@ describe.each([
     "rustls",
     RUSTLS,
     NO_RUSTLS,
-    ["TLSv1_3) Some(Full) early data: false, true", "TLSv1_3) Some(Resumed) early data: false, true"],
+    [
+      "TLSv1_3) Some(Full) early data: false, compressed: false, true",
+      "TLSv1_3) Some(Resumed) early data: false, compressed: false, true",
+    ],
   ],
   ["Go", GO, NO_GO, ["TLS 1.3 resumed: false, true", "TLS 1.3 resumed: true, true"]],
 ] as const)("%s", (_, command, missing, expected) => {

@@ -5,7 +5,7 @@
 //! listens, and gives back what each client says, until it is ended.
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::compress::{CertDecompressor, DecompressionFailed};
+use rustls::compress::{CertCompressor, CertDecompressor, CompressionFailed, CompressionLevel, DecompressionFailed};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
@@ -17,16 +17,31 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// Takes compressed certificates (RFC 8879), by what a client says. The proxy must not send any.
+/// Takes and sends compressed certificates (RFC 8879), by what a client says. The proxy must not send any, nor ask for any: how
+/// long they are is seen when they are unpacked.
 #[derive(Debug)]
 struct NotWanted;
 
 impl CertDecompressor for NotWanted {
     fn decompress(&self, _: &[u8], _: &mut [u8]) -> Result<(), DecompressionFailed> {
         Err(DecompressionFailed)
+    }
+
+    fn algorithm(&self) -> CertificateCompressionAlgorithm {
+        CertificateCompressionAlgorithm::Zlib
+    }
+}
+
+static WAS_ASKED: AtomicBool = AtomicBool::new(false);
+
+impl CertCompressor for NotWanted {
+    fn compress(&self, _: Vec<u8>, _: CompressionLevel) -> Result<Vec<u8>, CompressionFailed> {
+        WAS_ASKED.store(true, Ordering::Relaxed);
+        Err(CompressionFailed)
     }
 
     fn algorithm(&self) -> CertificateCompressionAlgorithm {
@@ -52,6 +67,7 @@ fn client(address: &str, folder: &Path) -> Outcome {
     let verifier = WebPkiServerVerifier::builder(roots).build()?;
     let mut config = ClientConfig::builder().with_webpki_verifier(verifier).with_client_auth_cert(chain, key)?;
     config.cert_decompressors = vec![&NotWanted];
+    config.cert_compressors = vec![&NotWanted];
     config.enable_early_data = true;
     let config = Arc::new(config);
     for _ in 0..2 {
@@ -67,7 +83,9 @@ fn client(address: &str, folder: &Path) -> Outcome {
         // It fails where the end is not a clean one.
         stream.read_to_end(&mut answer)?;
         let (version, kind) = (stream.conn.protocol_version(), stream.conn.handshake_kind());
-        println!("{version:?} {kind:?} early data: {takes_early_data}, {}", answer == line);
+        let was_asked = WAS_ASKED.load(Ordering::Relaxed);
+        let is_same = answer == line;
+        println!("{version:?} {kind:?} early data: {takes_early_data}, compressed: {was_asked}, {is_same}");
     }
     Ok(())
 }
