@@ -119,6 +119,7 @@ const REFUSED: Readonly<Record<string, (writer: RecordWriter) => readonly Buffer
     writer.record(CONTENT.handshake, message(4, 100).subarray(0, 9)),
     data(writer, "x"),
   ],
+  "forty records without content": (writer) => Array.from({ length: 40 }, () => data(writer, "")),
   "an alert that ends everything": (writer) => [writer.record(ALERT, Buffer.from([2, 40]))],
   "an alert of one byte": (writer) => [writer.record(ALERT, Buffer.from([1]))],
   "a thousand warnings": (writer) => Array.from({ length: 1_000 }, () => writer.record(ALERT, USER_CANCELED)),

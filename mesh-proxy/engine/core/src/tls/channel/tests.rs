@@ -218,3 +218,23 @@ fn the_beginning_of_a_message_in_pieces_of_one_byte_is_kept_up_to_a_bound() {
     }
     assert!(server.heard.is_empty());
 }
+
+/// RFC 8446 §5.5: 2^24.5 records of AES-GCM. rustls changes its keys before that, in the midst of what is sealed.
+#[test]
+#[ignore = "takes half a minute; cargo test -- --ignored"]
+fn a_connection_outlives_its_keys() {
+    const BATCH: [u8; 10_000] = [7; 10_000];
+    let mut random = Random(5);
+    let (mut client, mut server) = shaken(&mut random);
+    let mut out = [0; 256];
+    for round in 0..1_700 {
+        for _ in 0..BATCH.len() {
+            let length = client.channel.seal(&BATCH[..1], &mut out, &mut client.said).unwrap();
+            client.said.extend_from_slice(&out[..length]);
+        }
+        let bytes = std::mem::take(&mut client.said);
+        bytes.chunks(MOST_PLAIN).for_each(|piece| server.hear(piece).unwrap());
+        assert!(server.heard == BATCH, "{round}");
+        server.heard.clear();
+    }
+}
