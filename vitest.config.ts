@@ -1,5 +1,6 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { defineConfig } from "vitest/config";
+import { defineConfig, type TestProjectConfiguration } from "vitest/config";
 
 const isCi = process.env["CI"] === "true";
 const everywhere = ["node_modules", "dist", "demo-run"];
@@ -38,8 +39,46 @@ const SLOW = [
 /** In test/, but quick: they read the sources and the documents. */
 const QUICK = ["architecture", "manifest-docs", "threat-model"];
 
+/** Whatever starts a mesh proxy is tested once more, with the native engine below it. */
+const ENGINES = [
+  "mesh-proxy/**/{access-log,admin,churn,close-notify,dial,egress}.test.ts",
+  "mesh-proxy/**/{handshake,ingress,intake,limits,metrics,program}.test.ts",
+  "test/mesh/*.test.ts",
+  "test/{bound-ingress,interop,kubelet-probes,service-links,transparent}.test.ts",
+];
+
+/** They are about the native engine, or about both, whatever the others are tested with. */
+const ONCE = ["test/mesh/{seam,verdicts}.test.ts"];
+
 /** As many files at a time. Each has addresses, folders and namespaces of its own. */
 const together = { maxWorkers: 2, sequence: { groupOrder: 0 } };
+const alone = { maxWorkers: 1, sequence: { groupOrder: 2 } };
+
+/** Not beside the projects before, which have the same addresses. */
+const native: TestProjectConfiguration[] = [
+  {
+    extends: true,
+    test: {
+      name: "native",
+      include: ENGINES,
+      exclude: [...everywhere, ...HEAVY, ...ONCE],
+      env: { CONTRAST_ENGINE: "native" },
+      maxWorkers: 2,
+      sequence: { groupOrder: 1 },
+    },
+  },
+  {
+    extends: true,
+    test: {
+      ...alone,
+      name: "native alone",
+      include: HEAVY.filter((file) => file.startsWith("test/mesh/")),
+      exclude: everywhere,
+      env: { CONTRAST_ENGINE: "native" },
+    },
+  },
+];
+const hasEngine = existsSync(join(import.meta.dirname, "node_modules/.cache/engine/engine.node"));
 
 export default defineConfig({
   test: {
@@ -62,10 +101,8 @@ export default defineConfig({
           exclude: [...everywhere, `test/{${QUICK.join(",")}}.test.ts`, "test/cluster/**", ...HEAVY],
         },
       },
-      {
-        extends: true,
-        test: { name: "images", include: HEAVY, exclude: everywhere, maxWorkers: 1, sequence: { groupOrder: 1 } },
-      },
+      { extends: true, test: { ...alone, name: "images", include: HEAVY, exclude: everywhere } },
+      ...(hasEngine ? native : []),
       {
         extends: true,
         test: {
@@ -73,7 +110,7 @@ export default defineConfig({
           include: ["test/cluster/*.test.ts"],
           globalSetup: "test/cluster/setup.ts",
           maxWorkers: 1,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
           hookTimeout: 300_000,
         },
       },

@@ -183,6 +183,14 @@ export function connectPlain(host: string, port: number, localAddress?: string):
   return closedAfterTest(connectTcp({ host, port, allowHalfOpen: true, ...from }));
 }
 
+/** Whether somebody listens there. */
+export async function isListening(host: string, port: number): Promise<boolean> {
+  const socket = connectPlain(host, port);
+  const connected = await Promise.race([once(socket, "connect"), once(socket, "close").then(() => undefined)]);
+  socket.destroy();
+  return connected !== undefined;
+}
+
 /** A TLS client that believes the mesh CA and shows the workload's certificate if there is one. */
 export function connectSecurely(
   { meshCa }: Mesh,

@@ -1,3 +1,4 @@
+import { constants } from "node:crypto";
 import { type SecureContextOptions, type TLSSocket } from "node:tls";
 import { MalformedBytes } from "../../bytes/cursor.ts";
 import { readDer, TAG } from "../../pki/der.ts";
@@ -32,6 +33,8 @@ export function tlsSettings({ certChain, key, meshCa }: Credentials, oldest: Tls
     minVersion: `TLSv${oldest}`,
     ecdhCurve: GROUPS,
     ciphers: CIPHERS,
+    // Of TLS 1.2. What the proxy knows of a peer, it knows from one handshake.
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
   };
 }
 

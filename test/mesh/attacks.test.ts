@@ -95,7 +95,7 @@ const UNHURRIED_MS = 150;
 /** Who waits longer gives up: the timeouts of clients and of the pod's probes, times their threshold. */
 const PATIENCE_MS = 15_000;
 const CALM = { forMs: 700, times: 3 };
-const ATTACKED = { forMs: 3_000, times: 5 };
+const ATTACKED = { forMs: 2_000, times: 5 };
 
 /** One after the other, for that time and that often at least. */
 async function durationsOf(act: () => Promise<void>, least: typeof CALM): Promise<number[]> {

@@ -1,5 +1,7 @@
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import type { Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { beforeAll, expect, test } from "vitest";
 import { createMesh, type Mesh, type Workload } from "../../pki/test-mesh.ts";
 import { connectPlain, connectSecurely, ending, readAll, startServer } from "../mesh-proxies.ts";
@@ -117,4 +119,18 @@ test("under load nothing that has begun is lost", async () => {
   expect(await program.exited).toBe(0);
   // Those that came too late found nobody, or were in the queue that the kernel cleared.
   expect(traffic.faults.filter((fault) => fault !== "ECONNREFUSED" && fault !== "ECONNRESET")).toEqual([]);
+});
+
+test("those that carry much while it drains lose none of it, in either direction", async () => {
+  const { program, inward, outward } = await start();
+  const bytes = randomBytes(6_000_000);
+  const sockets = [inward, inward, inward, outward, outward].map((connect) => connect());
+  const answers = sockets.map(async (socket) => readAll(socket));
+  for (const socket of sockets) socket.write(bytes);
+  await sleep(100);
+  await signal(program);
+  for (const socket of sockets) socket.end(bytes);
+  const sent = Buffer.concat([bytes, bytes]);
+  for (const answer of await Promise.all(answers)) expect(answer.equals(sent)).toBe(true);
+  expect(await program.exited).toBe(0);
 });

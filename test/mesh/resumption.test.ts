@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { createServer as createTcpServer } from "node:net";
 import { createServer, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { TICKET_KEY_LIFETIME_MS } from "../../mesh-proxy/tls/live-credentials.ts";
@@ -14,6 +15,7 @@ import {
   type StartedProxy,
   startServer,
 } from "../mesh-proxies.ts";
+import { ONLY_NATIVE } from "../ways.ts";
 import { renew } from "./through-mesh.ts";
 
 /** Sessions are resumed, but never past the trust they came from. */
@@ -168,4 +170,44 @@ test("the egress does not resume a session with an upstream that the new CA does
   expect(await ending(connectPlain(PROXY, port))).toBe("ECONNRESET");
   expect(refusals(proxy.lines)).toMatchObject([{ code: "upstream_untrusted" }]);
   expect(isReused.filter((reused) => reused)).toEqual([]);
+});
+
+/** Of a client's first message: the names of sessions that it would resume (RFC 8446 §4.2.11). */
+function sessionsOf(hello: Buffer): string[] {
+  const session = 5 + 4 + 2 + 32;
+  const suites = session + 1 + hello.readUInt8(session);
+  const compression = suites + 2 + hello.readUInt16BE(suites);
+  let at = compression + 1 + hello.readUInt8(compression) + 2;
+  while (at < hello.length) {
+    const [kind, length] = [hello.readUInt16BE(at), hello.readUInt16BE(at + 2)];
+    if (kind === 41) return [hello.toString("hex", at + 8, at + 8 + hello.readUInt16BE(at + 6))];
+    at += 4 + length;
+  }
+  return [];
+}
+
+test.skipIf(ONLY_NATIVE !== "")(`the egress uses each session once, also at the same time${ONLY_NATIVE}`, async () => {
+  const { port, isReused } = await startUpstream(await mesh.issue());
+  const sessions: string[] = [];
+  const network = createTcpServer({ allowHalfOpen: true }, (client) => {
+    client
+      .on("error", () => {})
+      .once("data", (hello: Buffer) => {
+        sessions.push(...sessionsOf(hello));
+        const upstream = connectPlain(UPSTREAM, port);
+        upstream.write(hello);
+        client.pipe(upstream).pipe(client);
+      });
+  });
+  const between = await startServer(UPSTREAM, () => {}, network);
+  const rule = { CONTRAST_EGRESS_PROXY_CONFIG: `a#${PROXY}:${port}#${UPSTREAM}:${between}` };
+  await startLiveProxy(mesh, client, rule);
+  for (let round = 0; round < 5; round++) {
+    const answers = await Promise.all(Array.from({ length: 4 }, async () => echo(port)));
+    expect(answers).toEqual(["hello", "hello", "hello", "hello"]);
+  }
+  expect(isReused).toHaveLength(20);
+  expect(sessions.length).toBeGreaterThan(10);
+  expect(isReused.filter((reused) => reused)).toHaveLength(sessions.length);
+  expect(new Set(sessions).size).toBe(sessions.length);
 });

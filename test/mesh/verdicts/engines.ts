@@ -29,8 +29,17 @@ export interface Judge {
   readonly upstream: (peer: Workload) => Promise<string>;
 }
 
-/** The mesh needs to have no more than its CA. */
-export async function judge(engine: EngineName, mesh: Pick<Mesh, "meshCa">, own: Workload): Promise<Judge> {
+/**
+ * The mesh needs to have no more than its CA.
+ *
+ * @param name that peers must carry; undefined: any workload will do
+ */
+export async function judge(
+  engine: EngineName,
+  mesh: Pick<Mesh, "meshCa">,
+  own: Workload,
+  name?: string,
+): Promise<Judge> {
   const host = PROXY[engine];
   const port = await startServer(APPLICATION, (socket) => void socket.pipe(socket));
   const upstreamPort = await freePort(UPSTREAM);
@@ -39,7 +48,8 @@ export async function judge(engine: EngineName, mesh: Pick<Mesh, "meshCa">, own:
     own,
     {
       ...bindIngress(host, APPLICATION, port),
-      CONTRAST_EGRESS_PROXY_CONFIG: `up#${host}:${upstreamPort}#${UPSTREAM}:${upstreamPort}`,
+      CONTRAST_EGRESS_PROXY_CONFIG: `up#${host}:${upstreamPort}#${UPSTREAM}:${upstreamPort}${name === undefined ? "" : `#${name}`}`,
+      ...(name === undefined ? {} : { CONTRAST_INGRESS_ALLOW: `${port}=${name}` }),
     },
     { engine },
   );

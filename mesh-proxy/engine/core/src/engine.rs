@@ -103,21 +103,23 @@ impl Engine {
             rules: RwLock::default(),
             weighing: Mutex::default(),
         });
-        let engine = Self {
-            shared: shared.clone(),
-            threads: Mutex::default(),
-            next_route: AtomicU32::new(0),
-            listeners: Mutex::default(),
-        };
-        for number in 0..settings.threads {
-            let worker = Worker::new(number, shared.clone())?;
-            let thread = Builder::new().name(format!("engine-{number}")).stack_size(STACK).spawn(|| {
-                let _guard = EndsProcess;
-                worker.run();
-            })?;
-            engine.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        let engine =
+            Self { shared, threads: Mutex::default(), next_route: AtomicU32::new(0), listeners: Mutex::default() };
+        let started = (0..settings.threads).try_for_each(|number| engine.start_thread(number));
+        if started.is_err() {
+            engine.exit();
         }
-        Ok(engine)
+        started.map(|()| engine)
+    }
+
+    fn start_thread(&self, number: u16) -> io::Result<()> {
+        let worker = Worker::new(number, self.shared.clone())?;
+        let thread = Builder::new().name(format!("engine-{number}")).stack_size(STACK).spawn(|| {
+            let _guard = EndsProcess;
+            worker.run();
+        })?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
     }
 
     /// When it returns, new connections are made with it. An error changes nothing.

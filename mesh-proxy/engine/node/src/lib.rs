@@ -81,17 +81,27 @@ pub struct Used {
 #[napi]
 pub struct NativeEngine(Option<Engine>);
 
+const MOST_THREADS: u16 = 1024;
+
+/// The largest integer that JavaScript counts to. A clock can be set forward by so many milliseconds.
+const MOST_MILLIS: f64 = 9_007_199_254_740_991.0;
+
+fn millis(ms: f64) -> Result<Duration> {
+    let is_time = (0.0..=MOST_MILLIS).contains(&ms);
+    let millis = is_time.then(|| Duration::from_millis(ms as u64));
+    millis.ok_or_else(|| Error::from_reason("a time of 0 to 2^53 milliseconds is wanted"))
+}
+
 /// Starts the threads. `onEvents` is called when there are events to take.
 #[napi]
 pub fn create(settings: EngineSettings, on_events: Function<'_, (), ()>) -> Result<NativeEngine> {
-    let threads = u16::try_from(settings.threads).ok().filter(|&threads| threads > 0);
-    let threads = threads.ok_or_else(|| Error::from_reason("an engine has 1 to 65535 threads"))?;
+    let threads = u16::try_from(settings.threads).ok().filter(|threads| (1..=MOST_THREADS).contains(threads));
+    let threads = threads.ok_or_else(|| Error::from_reason("an engine has 1 to 1024 threads"))?;
     let on_events = on_events.build_threadsafe_function().build_callback(|_| Ok(()))?;
     let tell = move || {
         on_events.call((), ThreadsafeFunctionCallMode::NonBlocking);
     };
     let share = |total: f64, per_source: f64| Share { total: total as u64, per_source: per_source as u64 };
-    let millis = |ms: f64| Duration::from_millis(ms as u64);
     let engine = Engine::start(
         &Settings {
             threads,
@@ -103,9 +113,9 @@ pub fn create(settings: EngineSettings, on_events: Function<'_, (), ()>) -> Resu
                 descriptors: settings.descriptors as u64,
             },
             timeouts: Timeouts {
-                handshake: millis(settings.handshake_ms),
-                upstream: millis(settings.upstream_ms),
-                stalled: millis(settings.stalled_ms),
+                handshake: millis(settings.handshake_ms)?,
+                upstream: millis(settings.upstream_ms)?,
+                stalled: millis(settings.stalled_ms)?,
             },
             has_access_log: settings.has_access_log,
             resumes: settings.resumes,

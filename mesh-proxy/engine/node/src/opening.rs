@@ -44,6 +44,9 @@ pub struct Settings {
     pub proxy_protocol: bool,
 }
 
+/// There are counters for each number up to the highest.
+const MOST_RULES: u32 = 65_536;
+
 #[napi(object)]
 pub struct Opened {
     pub id: u32,
@@ -74,7 +77,7 @@ impl Opening {
             (Some(text), None) => Target::Address(address(text)?),
             (None, None) => Target::Name,
         };
-        let ports = self.ports.into_iter().map(|Port { port, settings }| (port, settings.read()));
+        let ports = self.ports.into_iter().map(|Port { port, settings }| Ok((port, settings.read()?)));
         Ok(Read {
             listen,
             is_egress: self.is_egress,
@@ -82,17 +85,20 @@ impl Opening {
             target,
             host: self.host,
             pinned: self.pinned_san.as_deref().map(Name::read),
-            ports: ports.collect(),
-            otherwise: self.otherwise.read(),
+            ports: ports.collect::<Result<_>>()?,
+            otherwise: self.otherwise.read()?,
         })
     }
 }
 
 impl Settings {
-    fn read(self) -> PortSettings {
+    fn read(self) -> Result<PortSettings> {
         let Self { rule, allowed_sans, proxy_protocol } = self;
+        if rule >= MOST_RULES {
+            return Err(Error::from_reason("rules are numbered from 0 to 65535"));
+        }
         let allowed = allowed_sans.map(|sans| sans.iter().map(|san| Name::read(san)).collect());
-        PortSettings { rule, allowed, proxy_protocol }
+        Ok(PortSettings { rule, allowed, proxy_protocol })
     }
 }
 

@@ -47,6 +47,8 @@ impl KeyUsages {
 }
 
 pub struct Certificate<'a> {
+    /// The content of the name, DER.
+    pub subject: &'a [u8],
     pub not_after: SystemTime,
     pub common_name: Option<&'a [u8]>,
     /// None: it names none, and may be used for all.
@@ -66,7 +68,8 @@ impl<'a> Certificate<'a> {
         let mut validity = Der(tbs.expect(SEQUENCE)?);
         let _not_before = validity.next()?;
         let not_after = time(validity.next()?)?;
-        let common_name = common_name(tbs.expect(SEQUENCE)?);
+        let subject = tbs.expect(SEQUENCE)?;
+        let common_name = common_name(subject);
         let (mut alt_names, mut key_usages) = (None, None);
         for (tag, content) in tbs {
             if tag == EXTENSIONS {
@@ -75,7 +78,7 @@ impl<'a> Certificate<'a> {
                 key_usages = extension(extensions, KEY_USAGE).map(read_key_usages);
             }
         }
-        Some(Self { not_after, common_name, key_usages, alt_names })
+        Some(Self { subject, not_after, common_name, key_usages, alt_names })
     }
 
     pub fn names(&self) -> impl Iterator<Item = GeneralName<'a>> {

@@ -11,3 +11,6 @@ pub mod names;
 pub mod provider;
 pub mod server;
 pub mod verdict;
+
+#[cfg(test)]
+mod damaged;

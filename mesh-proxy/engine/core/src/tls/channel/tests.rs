@@ -165,3 +165,76 @@ fn a_record_that_is_longer_than_any_is_refused() {
     let refused = server.hear(&[23, 3, 3, 0xff, 0xff]);
     assert!(refused.is_err());
 }
+
+/// RFC 8446 §4.2.8.
+const KEY_SHARE: u16 = 51;
+
+/// The client's first record, with no key in it: the server has to ask for one.
+fn without_key(record: &[u8]) -> Vec<u8> {
+    let number = |at: usize| usize::from(u16::from_be_bytes([record[at], record[at + 1]]));
+    // Version, random, session, suites and compression are before the extensions.
+    let session = 5 + 4 + 2 + 32;
+    let suites = session + 1 + usize::from(record[session]);
+    let compression = suites + 2 + number(suites);
+    let extensions = compression + 1 + usize::from(record[compression]);
+    let mut kept = Vec::new();
+    let mut at = extensions + 2;
+    while at < record.len() {
+        let end = at + 4 + number(at + 2);
+        let is_key = number(at) == usize::from(KEY_SHARE);
+        kept.extend_from_slice(if is_key { &[0, 51, 0, 2, 0, 0] } else { &record[at..end] });
+        at = end;
+    }
+    let body = [&record[9..extensions], &(kept.len() as u16).to_be_bytes(), &kept].concat();
+    let message = [&[1][..], &(body.len() as u32).to_be_bytes()[1..], &body].concat();
+    [&[22, 3, 1][..], &(message.len() as u16).to_be_bytes(), &message].concat()
+}
+
+#[test]
+fn a_client_is_asked_for_a_key_once() {
+    let (client, mut server) = begin();
+    let hello = without_key(&client.said);
+    server.hear(&hello).unwrap();
+    assert_eq!(server.state, State::Shaking);
+    // A HelloRetryRequest, which is a ServerHello (RFC 8446 §4.1.3).
+    assert_eq!((server.said[0], server.said[5]), (22, 2));
+    let said = server.said.len();
+    assert!(server.hear(&hello).is_err());
+    // It has said nothing but why.
+    assert_eq!(server.said[said], 21);
+}
+
+/// Of whoever sends a message of 16 MiB, a record of one byte at a time: a server that does not answer never sees more.
+#[test]
+fn the_beginning_of_a_message_in_pieces_of_one_byte_is_kept_up_to_a_bound() {
+    let (_, mut server) = begin();
+    let begin = [22, 3, 1, 0, 4, 1, 0xff, 0xff, 0xff];
+    let mut outcome = server.hear(&begin);
+    let mut sent = begin.len();
+    while outcome.is_ok() {
+        assert!(server.channel.kept() <= MOST_KEPT && sent <= MOST_KEPT, "{sent}");
+        outcome = server.hear(&[22, 3, 1, 0, 1, 0]);
+        sent += 6;
+    }
+    assert!(server.heard.is_empty());
+}
+
+/// RFC 8446 §5.5: 2^24.5 records of AES-GCM. rustls changes its keys before that, in the midst of what is sealed.
+#[test]
+#[ignore = "takes half a minute; cargo test -- --ignored"]
+fn a_connection_outlives_its_keys() {
+    const BATCH: [u8; 10_000] = [7; 10_000];
+    let mut random = Random(5);
+    let (mut client, mut server) = shaken(&mut random);
+    let mut out = [0; 256];
+    for round in 0..1_700 {
+        for _ in 0..BATCH.len() {
+            let length = client.channel.seal(&BATCH[..1], &mut out, &mut client.said).unwrap();
+            client.said.extend_from_slice(&out[..length]);
+        }
+        let bytes = std::mem::take(&mut client.said);
+        bytes.chunks(MOST_PLAIN).for_each(|piece| server.hear(piece).unwrap());
+        assert!(server.heard == BATCH, "{round}");
+        server.heard.clear();
+    }
+}
