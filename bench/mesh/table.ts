@@ -1,6 +1,8 @@
 import { median } from "../rounds.ts";
+import type { Conditions } from "./conditions.ts";
 import type { Contestant } from "./proxies.ts";
 import type { Case, Figure, Figures } from "./sections.ts";
+import { summary } from "./summary.ts";
 
 export interface Measured {
   readonly of: Case;
@@ -12,8 +14,14 @@ export function medianOf(rounds: readonly Figures[], { name }: Figure): number {
   return median(rounds.map((figures) => figures[name] ?? NaN));
 }
 
+/** The value of one contestant; NaN where it failed or took no part. */
+export function valueOf({ results }: Measured, figure: Figure, name: string): number {
+  const [, rounds = []] = [...results].find(([contestant]) => contestant.name === name) ?? [];
+  return medianOf(rounds, figure);
+}
+
 /** The best peer in one figure. */
-function best({ results }: Measured, figure: Figure): { value: number; name: string } | undefined {
+export function best({ results }: Measured, figure: Figure): { value: number; name: string } | undefined {
   const peers = [...results]
     .filter(([{ isPeer }, rounds]) => isPeer && rounds.length > 0)
     .map(([{ name }, rounds]) => ({ name, value: medianOf(rounds, figure) }))
@@ -21,43 +29,81 @@ function best({ results }: Measured, figure: Figure): { value: number; name: str
   return peers[0];
 }
 
-export function table(all: readonly Measured[], facts: readonly string[]): string {
+export function table(
+  all: readonly Measured[],
+  conditions: ReadonlyMap<Contestant, Conditions>,
+  facts: readonly string[],
+): string {
+  const isCompared = ({ of }: Measured): boolean => of.section !== "threads" && of.section !== "growth";
   return [
     "# The mesh proxy beside others",
     "",
     "Written by `npm run bench:mesh`. Plain, egress proxy, mutual TLS 1.3, ingress proxy, plain; everything on loopback and",
     "on the same certificates. Medians of interleaved rounds. Client and application share the cores with the proxies, so",
-    "only the ratios mean something. CPU is that of both proxies, all their processes.",
+    "only the ratios mean something. CPU is that of both proxies, all their processes. The mesh proxy is bundled as in its",
+    "image. Memory is the proportional set size (PSS): the two proxies share a program's pages, and nobody else does.",
     "",
     ...facts.map((fact) => `- ${fact}`),
     "",
+    ...summary(all),
+    "",
     "![The figures as a plot](mesh.svg)",
     "",
-    "## The mesh proxy to the best peer",
+    "## The mesh proxy to the best peer and to Envoy",
     "",
-    "| | mesh proxy | best peer | ratio | bar |",
-    "|---|---|---|---|---|",
-    ...all.flatMap(comparison),
+    "| | mesh proxy | best peer | ratio | Envoy | ratio | bar |",
+    "|---|---|---|---|---|---|---|",
+    ...all.filter(isCompared).flatMap(comparison),
     "",
-    ...all.flatMap(rows),
+    ...(conditions.size === 0 ? [] : seen(conditions)),
+    ...all.filter(isCompared).flatMap(rows),
+    ...grown(all, "threads", "threads: what more of them cost"),
+    ...grown(all, "growth", "growth: what more connections cost"),
   ].join("\n");
 }
 
 function comparison(measured: Measured): string[] {
-  const [, own = []] = [...measured.results].find(([{ name }]) => name === "mesh-proxy") ?? [];
   return measured.of.figures.flatMap((figure) => {
+    const own = valueOf(measured, figure, "mesh-proxy");
     const peer = best(measured, figure);
-    const value = medianOf(own, figure);
     if (peer === undefined) return [];
-    const ratio = value / peer.value;
-    const isMet = figure.bar !== undefined && (figure.better === "more" ? ratio >= figure.bar : ratio <= figure.bar);
-    const bar =
-      figure.bar === undefined
-        ? ""
-        : `${figure.better === "more" ? "≥" : "≤"} ${figure.bar}, ${isMet ? "met" : "missed"}`;
-    const what = `${measured.of.section}, ${measured.of.name}: ${figure.name}`;
-    return [`| ${what} | ${text(value)} | ${text(peer.value)} (${peer.name}) | ${ratio.toFixed(2)} | ${bar} |`];
+    const envoy = valueOf(measured, figure, "Envoy");
+    const cells = [
+      `${measured.of.section}, ${measured.of.name}: ${figure.name}`,
+      text(own),
+      `${text(peer.value)} (${peer.name})`,
+      (own / peer.value).toFixed(2),
+      text(envoy),
+      Number.isNaN(envoy) ? "" : (own / envoy).toFixed(2),
+      verdict(figure, own, own / peer.value),
+    ];
+    return [`| ${cells.join(" | ")} |`];
   });
+}
+
+function verdict({ better, bar, limit }: Figure, own: number, ratio: number): string {
+  if (limit !== undefined) return `at most ${limit}, ${own <= limit ? "met" : "missed"}`;
+  if (bar === undefined) return "";
+  const isMet = better === "more" ? ratio >= bar : ratio <= bar;
+  return `${better === "more" ? "≥" : "≤"} ${bar}, ${isMet ? "met" : "missed"}`;
+}
+
+function seen(conditions: ReadonlyMap<Contestant, Conditions>): string[] {
+  const percent = (share: number): string => `${Math.round(share * 100)} %`;
+  const yes = (is: boolean): string => (is ? "yes" : "NO");
+  return [
+    "## What each does",
+    "",
+    "Seen from between its two proxies, and by a client without a certificate and an upstream of another name.",
+    "",
+    "| | TLS | resumed, where sessions are | resumed, where none is to be | requires a client certificate | requires the upstream's name |",
+    "|---|---|---|---|---|---|",
+    ...[...conditions].map(([{ name }, { tls, resumed, resumedInFull, requiresCertificate, requiresName }]) => {
+      const cells = [name, tls, percent(resumed), percent(resumedInFull), yes(requiresCertificate), yes(requiresName)];
+      return `| ${cells.join(" | ")} |`;
+    }),
+    "",
+  ];
 }
 
 function rows({ of, results }: Measured): string[] {
@@ -68,6 +114,25 @@ function rows({ of, results }: Measured): string[] {
     `|---|${"---|".repeat(of.figures.length)}`,
     ...[...results].map(
       ([{ name }, rounds]) => `| ${name} | ${of.figures.map((figure) => text(medianOf(rounds, figure))).join(" | ")} |`,
+    ),
+    "",
+  ];
+}
+
+/** The mesh proxy alone, its cases in one table. */
+function grown(all: readonly Measured[], section: Case["section"], title: string): string[] {
+  const cases = all.filter(({ of }) => of.section === section);
+  if (cases.length === 0) return [];
+  return [
+    `## ${title}`,
+    "",
+    "| | |",
+    "|---|---|",
+    ...cases.flatMap(({ of, results }) =>
+      [...results].map(([{ name }, rounds]) => {
+        const figures = of.figures.map((figure) => `${text(medianOf(rounds, figure))} ${figure.name}`);
+        return `| ${of.name}${section === "threads" ? `: ${name}` : ""} | ${figures.join("; ")} |`;
+      }),
     ),
     "",
   ];

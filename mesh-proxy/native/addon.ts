@@ -21,7 +21,7 @@ export interface EngineSettings {
   readonly upstreamMs: number;
   readonly stalledMs: number;
   readonly hasAccessLog: boolean;
-  /** Only a measurement of full handshakes wants no sessions resumed (bench/mesh/without-sessions.ts). */
+  /** Only a measurement of full handshakes wants no sessions resumed (bench/mesh/changed-engine.ts). */
   readonly resumes: boolean;
 }
 
