@@ -24,7 +24,7 @@ export interface Conditions {
 
 const RELAY = "127.76.0.3";
 const LINES = 16;
-const MS = 1_000;
+const MS = 1_500;
 
 export async function lookAt(contestant: Contestant): Promise<Conditions> {
   const resuming = await handshakes(contestant, true);

@@ -120,7 +120,7 @@ async function stunnel(
 ): ReturnType<Programs> {
   const tls = (who: string): string =>
     `cert = ${folder}/${who}/certChain.pem\nkey = ${folder}/${who}/key.pem\nCAfile = ${folder}/${who}/mesh-ca.pem
-     verifyChain = yes\nsslVersionMin = TLSv1.3\n${isResuming ? "" : "options = NO_TICKET\nsessionCacheSize = 1"}`;
+     verifyChain = yes\nsslVersionMin = TLSv1.3\nsessionResume = ${isResuming ? "yes" : "no"}`;
   const configuration = (service: string): string =>
     `foreground = yes\npid =\ndebug = crit\nsocket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n[mesh]\n${service}\n`;
   const texts = [
