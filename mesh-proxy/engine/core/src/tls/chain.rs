@@ -3,9 +3,10 @@
 //! they are checked here, by the rules of OpenSSL's purposes (crypto/x509/v3_purp.c).
 
 use super::certificate::{Certificate, KeyUsages};
+use super::remembered::ALGORITHMS;
 use super::verdict::{Peer, TooManyCertificates};
 use crate::limits::MOST_CERTIFICATES;
-use rustls::pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error, OtherError, RootCertStore};
 use std::sync::Arc;
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
@@ -15,7 +16,6 @@ pub fn verify(
     intermediates: &[CertificateDer<'_>],
     roots: &RootCertStore,
     now: UnixTime,
-    algorithms: &[&dyn SignatureVerificationAlgorithm],
     peer: Peer,
 ) -> Result<(), Error> {
     // Before a signature is checked.
@@ -31,7 +31,7 @@ pub fn verify(
         Peer::Upstream => KeyUsage::server_auth(),
     };
     let leaf = EndEntityCert::try_from(leaf).map_err(refused)?;
-    let verified = leaf.verify_for_usage(algorithms, &roots.roots, intermediates, now, usage, None, Some(&may_sign));
+    let verified = leaf.verify_for_usage(&ALGORITHMS, &roots.roots, intermediates, now, usage, None, Some(&may_sign));
     verified.map(drop).map_err(refused)
 }
 

@@ -9,5 +9,6 @@ pub mod facts;
 pub mod hello;
 pub mod names;
 pub mod provider;
+mod remembered;
 pub mod server;
 pub mod verdict;
