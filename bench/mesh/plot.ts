@@ -1,4 +1,4 @@
-import { medianOf, type Measured, text } from "./table.ts";
+import { medianOf, type Measured, text } from "./measured.ts";
 
 /**
  * The first figure of every case as bars, one group for each case, drawn by hand: an SVG that takes its colours from

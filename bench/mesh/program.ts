@@ -4,13 +4,14 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { type Case, type Figures, SECTIONS } from "./case.ts";
 import { type Conditions, lookAt } from "./conditions.ts";
 import { BACKEND, type Kind, PORT } from "./kinds.ts";
 import { ship, shippedBy } from "./own.ts";
 import { plot } from "./plot.ts";
 import { start, stopAll } from "./processes.ts";
 import { type Contestant, contestants, type StartedPair } from "./proxies.ts";
-import { type Case, cases, type Figures, SECTIONS } from "./sections.ts";
+import { cases } from "./sections.ts";
 import { replaceMarked, summary } from "./summary.ts";
 import { table } from "./table.ts";
 

@@ -1,7 +1,7 @@
+import type { Case } from "./case.ts";
 import { connections, fetchDown, fixedRate, HELLO, hold, wrk } from "./loads.ts";
 import { memoryMb, mostConnections, stop, timed } from "./processes.ts";
 import type { Contestant, StartedPair } from "./proxies.ts";
-import type { Case } from "./sections.ts";
 
 /** How the cost of the mesh proxy grows: with its threads, and with its connections. It competes with nobody here. */
 

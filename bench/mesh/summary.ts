@@ -1,4 +1,4 @@
-import { best, type Measured, text, valueOf } from "./table.ts";
+import { best, type Measured, text, valueOf } from "./measured.ts";
 
 /** The five rows that README.md and the results have in common, between two marks. */
 

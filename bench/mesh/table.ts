@@ -1,40 +1,16 @@
-import { median } from "../rounds.ts";
+import type { Case, Figure } from "./case.ts";
 import type { Conditions } from "./conditions.ts";
+import { best, type Measured, medianOf, text, valueOf } from "./measured.ts";
 import type { Contestant } from "./proxies.ts";
-import type { Case, Figure, Figures } from "./sections.ts";
 import { summary } from "./summary.ts";
-
-export interface Measured {
-  readonly of: Case;
-  readonly results: ReadonlyMap<Contestant, readonly Figures[]>;
-}
-
-/** The median of a figure over the rounds; NaN where there was none. */
-export function medianOf(rounds: readonly Figures[], { name }: Figure): number {
-  return median(rounds.map((figures) => figures[name] ?? NaN));
-}
-
-/** The value of one contestant; NaN where it failed or took no part. */
-export function valueOf({ results }: Measured, figure: Figure, name: string): number {
-  const [, rounds = []] = [...results].find(([contestant]) => contestant.name === name) ?? [];
-  return medianOf(rounds, figure);
-}
-
-/** The best peer in one figure. */
-export function best({ results }: Measured, figure: Figure): { value: number; name: string } | undefined {
-  const peers = [...results]
-    .filter(([{ isPeer }, rounds]) => isPeer && rounds.length > 0)
-    .map(([{ name }, rounds]) => ({ name, value: medianOf(rounds, figure) }))
-    .sort((a, b) => (figure.better === "more" ? b.value - a.value : a.value - b.value));
-  return peers[0];
-}
 
 export function table(
   all: readonly Measured[],
   conditions: ReadonlyMap<Contestant, Conditions>,
   facts: readonly string[],
 ): string {
-  const isCompared = ({ of }: Measured): boolean => of.section !== "threads" && of.section !== "growth";
+  const growth = all.filter(({ of }) => of.section === "growth");
+  const others = all.filter(({ of }) => of.section !== "growth");
   return [
     "# The mesh proxy beside others",
     "",
@@ -53,12 +29,11 @@ export function table(
     "",
     "| | mesh proxy | best peer | ratio | Envoy | ratio | bar |",
     "|---|---|---|---|---|---|---|",
-    ...all.filter(isCompared).flatMap(comparison),
+    ...others.flatMap(comparison),
     "",
     ...(conditions.size === 0 ? [] : seen(conditions)),
-    ...all.filter(isCompared).flatMap(rows),
-    ...grown(all, "threads", "threads: what more of them cost"),
-    ...grown(all, "growth", "growth: what more connections cost"),
+    ...others.flatMap(rows),
+    ...grown(growth),
   ].join("\n");
 }
 
@@ -120,26 +95,19 @@ function rows({ of, results }: Measured): string[] {
 }
 
 /** The mesh proxy alone, its cases in one table. */
-function grown(all: readonly Measured[], section: Case["section"], title: string): string[] {
-  const cases = all.filter(({ of }) => of.section === section);
-  if (cases.length === 0) return [];
+function grown(cases: readonly Measured[]): string[] {
+  const [first] = cases;
+  if (first === undefined) return [];
+  const { figures, section } = first.of;
   return [
-    `## ${title}`,
+    `## ${section}: the cost of more connections`,
     "",
-    "| | |",
-    "|---|---|",
-    ...cases.flatMap(({ of, results }) =>
-      [...results].map(([{ name }, rounds]) => {
-        const figures = of.figures.map((figure) => `${text(medianOf(rounds, figure))} ${figure.name}`);
-        return `| ${of.name}${section === "threads" ? `: ${name}` : ""} | ${figures.join("; ")} |`;
-      }),
-    ),
+    `| | ${figures.map(({ name }) => name).join(" | ")} |`,
+    `|---|${"---|".repeat(figures.length)}`,
+    ...cases.map((one) => {
+      const values = figures.map((figure) => text(valueOf(one, figure, "mesh-proxy")));
+      return `| ${one.of.name} | ${values.join(" | ")} |`;
+    }),
     "",
   ];
-}
-
-/** Three digits that count. */
-export function text(value: number): string {
-  if (Number.isNaN(value)) return "failed";
-  return value >= 100 ? String(Math.round(value)) : value.toPrecision(3);
 }
