@@ -1,4 +1,4 @@
-import type { Case, Figure } from "./case.ts";
+import type { Figure } from "./case.ts";
 import type { Conditions } from "./conditions.ts";
 import { best, type Measured, medianOf, text, valueOf } from "./measured.ts";
 import type { Contestant } from "./proxies.ts";
