@@ -14,14 +14,18 @@ if (major > 24 || (major === 24 && minor >= 12)) {
         process.exitCode = code;
       });
   } else {
-    void import("../mesh-proxy/program.ts").catch((error) => {
-      process.stderr.write(
-        "mesh-proxy: load: the program can't be loaded: " +
-          String(error).replace(/\s+/g, " ").slice(0, 1000) +
-          "; it is not complete: pull its image again, or run npm ci\n",
-      );
-      process.exit(1);
-    });
+    // First: it has a thread of its own from then on.
+    void import("../mesh-proxy/native/addon.ts")
+      .then(({ prepareEngine }) => prepareEngine(process.env))
+      .then(() => import("../mesh-proxy/program.ts"))
+      .catch((error) => {
+        process.stderr.write(
+          "mesh-proxy: load: the program can't be loaded: " +
+            String(error).replace(/\s+/g, " ").slice(0, 1000) +
+            "; it is not complete: pull its image again, or run npm ci\n",
+        );
+        process.exit(1);
+      });
   }
 } else {
   process.stderr.write(

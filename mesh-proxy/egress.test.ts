@@ -105,9 +105,9 @@ test("an upstream whose name does not resolve is a reset, not a clean end", asyn
   const port = await freePort(PROXY);
   const lines = await startEgress(port, { host: "upstream.example" });
   expect(await ending(connectPlain(PROXY, port))).toBe("ECONNRESET");
-  expect(refusals(lines)).toMatchObject([
-    { code: "upstream_refused", where: `upstream.example:${port}`, got: "ENOTFOUND" },
-  ]);
+  await expect
+    .poll(() => refusals(lines))
+    .toMatchObject([{ code: "upstream_refused", where: `upstream.example:${port}`, got: "ENOTFOUND" }]);
 });
 
 test.each(["web", "WEB", "203.0.113.34", "2001:db8::1", "spiffe://mesh/web"])("the pin %s is met", async (san) => {
@@ -121,9 +121,9 @@ test("an upstream that does not listen is a reset, not a clean end", async () =>
   const port = await freePort(UPSTREAM);
   const lines = await startEgress(port);
   expect(await ending(connectPlain(PROXY, port))).toBe("ECONNRESET");
-  expect(refusals(lines)).toMatchObject([
-    { code: "upstream_refused", where: `${UPSTREAM}:${port}`, got: "ECONNREFUSED" },
-  ]);
+  await expect
+    .poll(() => refusals(lines))
+    .toMatchObject([{ code: "upstream_refused", where: `${UPSTREAM}:${port}`, got: "ECONNREFUSED" }]);
 });
 
 test.each([
@@ -133,7 +133,7 @@ test.each([
   const port = await startServer(UPSTREAM, (socket) => void socket.end(bytes));
   const lines = await startEgress(port);
   expect(await ending(connectPlain(PROXY, port))).toBe("ECONNRESET");
-  expect(refusals(lines)).toMatchObject([{ code: "tls_handshake" }]);
+  await expect.poll(() => refusals(lines)).toMatchObject([{ code: "tls_handshake" }]);
 });
 
 test("an upstream that does not answer is a reset after a while, not a wait for ever", async () => {
@@ -146,7 +146,7 @@ test("an upstream that does not answer is a reset after a while, not a wait for 
   await once(await accepted.promise, "data");
   vi.advanceTimersByTime(DEADLINE_MS);
   expect(await ending(socket)).toBe("ECONNRESET");
-  expect(refusals(lines)).toMatchObject([{ code: "handshake_timeout", where: `${UPSTREAM}:${port}` }]);
+  await expect.poll(() => refusals(lines)).toMatchObject([{ code: "handshake_timeout", where: `${UPSTREAM}:${port}` }]);
 });
 
 // The native engine has no clock but the machine's.
@@ -167,7 +167,7 @@ test.skipIf(ONLY_NATIVE !== "")(`a session does not outlive the upstream's certi
   expect(isReused).toEqual([false, true]);
   await sleep(until + 1_000 - Date.now());
   expect(await ending(connectPlain(PROXY, port))).toBe("ECONNRESET");
-  expect(refusals(lines)).toMatchObject([{ code: "upstream_untrusted", got: "CERT_HAS_EXPIRED" }]);
+  await expect.poll(() => refusals(lines)).toMatchObject([{ code: "upstream_untrusted", got: "CERT_HAS_EXPIRED" }]);
 });
 
 test.skipIf(ONLY_STREAMS !== "")(

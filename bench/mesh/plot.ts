@@ -1,4 +1,4 @@
-import { medianOf, type Measured, text } from "./table.ts";
+import { medianOf, type Measured, text } from "./measured.ts";
 
 /**
  * The first figure of every case as bars, one group for each case, drawn by hand: an SVG that takes its colours from
@@ -12,13 +12,17 @@ const GAP = 34;
 const VALUES = 80;
 
 const STYLE = `
+  .paper { fill: #ffffff }
   text { font: 12px system-ui, sans-serif; fill: #24292f }
   .case { font-weight: 600 }
   .peer { fill: #8c959f }
+  .envoy { fill: #bf8700 }
   .own { fill: #0969da }
   @media (prefers-color-scheme: dark) {
+    .paper { fill: #0d1117 }
     text { fill: #e6edf3 }
     .peer { fill: #6e7681 }
+    .envoy { fill: #d29922 }
     .own { fill: #58a6ff }
   }`;
 
@@ -27,7 +31,7 @@ export function plot(all: readonly Measured[]): string {
   let y = GAP;
   for (const measured of all) {
     const [figure] = measured.of.figures;
-    if (figure === undefined) continue;
+    if (figure === undefined || ![...measured.results.keys()].some(({ isPeer }) => isPeer)) continue;
     const bars = [...measured.results].map(([{ name, isPeer }, rounds]) => ({
       name,
       isPeer,
@@ -39,7 +43,7 @@ export function plot(all: readonly Measured[]): string {
     y += 8;
     for (const { name, isPeer, value } of bars) {
       const width = Number.isNaN(value) ? 0 : Math.round(((WIDTH - LABELS - VALUES) * value) / most);
-      const kind = isPeer ? "peer" : "own";
+      const kind = isPeer ? (name === "Envoy" ? "envoy" : "peer") : "own";
       parts.push(
         `<text x="${LABELS - 8}" y="${y + BAR - 3}" text-anchor="end">${name}</text>`,
         `<rect class="${kind}" x="${LABELS}" y="${y}" width="${width}" height="${BAR - 2}"/>`,
@@ -50,7 +54,12 @@ export function plot(all: readonly Measured[]): string {
     y += GAP;
   }
   const box = `viewBox="0 0 ${WIDTH} ${y}" width="${WIDTH}" height="${y}"`;
-  return [`<svg xmlns="http://www.w3.org/2000/svg" ${box}>`, `<style>${STYLE}\n</style>`, ...parts, "</svg>", ""].join(
-    "\n",
-  );
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" ${box}>`,
+    `<style>${STYLE}\n</style>`,
+    `<rect class="paper" width="${WIDTH}" height="${y}"/>`,
+    ...parts,
+    "</svg>",
+    "",
+  ].join("\n");
 }

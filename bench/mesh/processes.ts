@@ -82,11 +82,37 @@ export function cpuSeconds(processes: readonly Running[]): number {
   return ticks / TICKS_PER_SECOND;
 }
 
-/** Memory of the processes and those below them, what they share counted once, in MB. */
+/**
+ * Memory of the processes and those below them, in MB: the proportional set size (PSS), which counts each page, of programs and
+ * libraries too, and of what several processes have in common to each its part.
+ */
 export function memoryMb(processes: readonly Running[]): number {
   let kilobytes = 0;
   for (const pid of processes.flatMap((one) => descendants(one.pid))) {
     kilobytes += Number(/^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, "latin1"))?.[1]);
   }
   return kilobytes / 1000;
+}
+
+export async function timed<T>(
+  processes: readonly Running[],
+  act: () => Promise<T>,
+): Promise<{ seconds: number; cpu: number; result: T }> {
+  const cpu = cpuSeconds(processes);
+  const begin = performance.now();
+  const result = await act();
+  return { seconds: (performance.now() - begin) / 1000, cpu: cpuSeconds(processes) - cpu, result };
+}
+
+export async function stop(processes: readonly Running[]): Promise<void> {
+  await Promise.all(processes.map(async (one) => one.stop()));
+}
+
+/**
+ * Each connection of a proxy takes two descriptors, of which it keeps 1024 back; and a hard limit may be lower than what one
+ * asks for.
+ */
+export function mostConnections(): number {
+  const limits = readFileSync("/proc/self/limits", "latin1");
+  return Math.floor((Number(/^Max open files\s+\d+\s+(\d+)/m.exec(limits)?.[1]) - 1_424) / 2);
 }

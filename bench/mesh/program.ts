@@ -1,19 +1,25 @@
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { availableParallelism, cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { start, stopAll } from "./processes.ts";
-import { BACKEND, type Contestant, contestants, PORT, type StartedPair } from "./proxies.ts";
-import { type Case, cases, type Figures, SECTIONS } from "./sections.ts";
+import { type Case, type Figures, SECTIONS } from "./case.ts";
+import { type Conditions, lookAt } from "./conditions.ts";
+import { BACKEND, type Kind, PORT } from "./kinds.ts";
+import { ship, shippedBy } from "./own.ts";
 import { plot } from "./plot.ts";
+import { start, stopAll } from "./processes.ts";
+import { type Contestant, contestants, type StartedPair } from "./proxies.ts";
+import { cases } from "./sections.ts";
+import { replaceMarked, summary } from "./summary.ts";
 import { table } from "./table.ts";
 
 /**
- * `npm run bench:mesh [-- --only bulk,requests --rounds 7 --quick --also DIR]`: the mesh proxy beside other proxies.
- * plain → egress → mutual TLS → ingress → plain, on loopback only; about ten minutes, with --quick about two. --also
- * measures another build of this repository too. The mesh proxy is measured as it is shipped: compiled.
+ * `npm run bench:mesh [-- --only bulk,requests --rounds 7 --quick --also CHECKOUT]`: the mesh proxy beside other proxies.
+ * plain → egress → mutual TLS → ingress → plain, on loopback only; about twenty minutes, with --quick about seven. --also
+ * measures another checkout too, which has been built. A run of all sections writes `bench/results/mesh.{md,svg}`, and the
+ * table in README.md.
  */
 
 const { values } = parseArgs({
@@ -21,16 +27,18 @@ const { values } = parseArgs({
     only: { type: "string", default: SECTIONS.join(",") },
     rounds: { type: "string", default: "5" },
     quick: { type: "boolean", default: false },
-    dist: { type: "string" },
     also: { type: "string", multiple: true, default: [] },
     without: { type: "string", default: "" },
   },
 });
 /** The longest turn, 10,000 full handshakes, takes half a minute. */
 const TURN_MS = 90_000;
+const sections = values.only.split(",");
+const isWhole = SECTIONS.every((section) => sections.includes(section)) && values.without === "";
 const rounds = values.quick ? Math.min(3, Number(values.rounds)) : Number(values.rounds);
 const root = join(import.meta.dirname, "../..");
 const results = join(import.meta.dirname, "../results");
+const failures: string[] = [];
 const folder = await mkdtemp(join(tmpdir(), "bench-mesh-"));
 
 process.once("SIGINT", () => void stopAll().then(() => process.exit(130)));
@@ -43,8 +51,15 @@ try {
 }
 
 async function run(): Promise<void> {
-  if (values.dist === undefined) execFileSync("npm", ["run", "--silent", "build"], { cwd: root, stdio: "inherit" });
-  const { found: all, absent } = await contestants({ folder, dist: values.dist ?? join(root, "dist") }, values.also);
+  // What is measured is what stands in the sources.
+  for (const script of ["build:engine", "build"]) {
+    execFileSync("npm", ["run", "--silent", script], { cwd: root, stdio: "inherit" });
+  }
+  await mkdir(join(folder, "shipped"));
+  const shipped = await ship(root, join(folder, "shipped"));
+  const others: Kind[] = [];
+  for (const [at, checkout] of values.also.entries()) others.push(await shippedBy(checkout, join(folder, `${at}`)));
+  const { found: all, absent } = await contestants({ folder, shipped }, others);
   const found = all.filter(({ name }) => !values.without.split(",").includes(name.split(",")[0] ?? ""));
   const isWrkThere = existsSync("/usr/bin/wrk");
   if (!isWrkThere) absent.push("requests as many as go: there is no wrk; apt-get install wrk");
@@ -53,22 +68,47 @@ async function run(): Promise<void> {
   await start({ command: [...backend] }, { host: BACKEND, port: PORT });
   const loadBefore = loadavg()[0] ?? NaN;
   const begin = performance.now();
+  const took = new Map<string, number>();
+  const count = (section: string, since: number): void =>
+    void took.set(section, (took.get(section) ?? 0) + (performance.now() - since) / 1000);
 
+  const conditions =
+    isWhole || sections.includes("conditions") ? await lookAtAll(found) : new Map<Contestant, Conditions>();
+  count("conditions", begin);
   const measured: { readonly of: Case; readonly results: Map<Contestant, Figures[]> }[] = [];
   for (const one of cases(values.quick ? 0.25 : 1, isWrkThere)) {
-    if (values.only.split(",").includes(one.section)) measured.push({ of: one, results: await measure(one, found) });
+    if (!sections.includes(one.section)) continue;
+    const since = performance.now();
+    measured.push({ of: one, results: await measure(one, found) });
+    count(one.section, since);
+    say(`${one.section}: ${one.name}: ${Math.round((performance.now() - since) / 1000)} s`);
   }
-  const report = table(measured, [
-    `${rounds} rounds in ${Math.round((performance.now() - begin) / 1000)} s; ${availableParallelism()} cores (${cpus()[0]?.model.trim()}); load before: ${loadBefore.toFixed(1)}.`,
+  const seconds = [...took].map(([section, time]) => `${section} ${Math.round(time)}`).join(", ");
+  const report = table(measured, conditions, [
+    `${rounds} rounds${values.quick ? ", short ones (--quick)" : ""} in ${Math.round((performance.now() - begin) / 1000)} s (${seconds}); ${availableParallelism()} cores (${cpus()[0]?.model.trim()}); load before: ${loadBefore.toFixed(1)}.`,
     `Node ${process.versions.node}, OpenSSL ${process.versions.openssl}; ${found
-      .filter(({ isPeer }) => isPeer)
+      .filter(({ isPeer, isTunedForBulk }) => isPeer && !isTunedForBulk)
       .map(({ name, version }) => `${name} ${version}`)
       .join("; ")}.`,
     ...absent.map((reason) => `Skipped: ${reason}.`),
+    ...failures.map((failure) => `Failed: ${failure}.`),
   ]);
   process.stdout.write(report);
+  if (!isWhole) return;
   await writeFile(join(results, "mesh.md"), report);
   await writeFile(join(results, "mesh.svg"), plot(measured));
+  const readme = join(root, "README.md");
+  await writeFile(readme, replaceMarked(await readFile(readme, "utf8"), summary(measured)));
+}
+
+async function lookAtAll(found: readonly Contestant[]): Promise<Map<Contestant, Conditions>> {
+  const conditions = new Map<Contestant, Conditions>();
+  for (const contestant of found) {
+    if (contestant.isTunedForBulk || contestant.threads !== undefined) continue;
+    const looked = await inTime(lookAt(contestant)).catch((error: unknown) => fail("conditions", contestant, error));
+    if (looked !== undefined) conditions.set(contestant, looked);
+  }
+  return conditions;
 }
 
 async function measure(one: Case, found: readonly Contestant[]): Promise<Map<Contestant, Figures[]>> {
@@ -84,7 +124,10 @@ async function measure(one: Case, found: readonly Contestant[]): Promise<Map<Con
   const failed = new Set<Contestant>();
   for (const contestant of takingPart) {
     results.set(contestant, []);
-    if (onStarted !== undefined) pairs.set(contestant, await contestant.start(onStarted));
+    if (onStarted === undefined) continue;
+    const pair = await contestant.start(onStarted).catch((error: unknown) => fail(one.name, contestant, error));
+    if (pair === undefined) failed.add(contestant);
+    else pairs.set(contestant, pair);
   }
   // The first round warms up and does not count.
   for (let round = one.isMeasuredOnce === true ? 0 : -1; round < (one.isMeasuredOnce === true ? 1 : rounds); round++) {
@@ -93,13 +136,12 @@ async function measure(one: Case, found: readonly Contestant[]): Promise<Map<Con
       const figures = await inTime(turn(contestant)).catch((error: unknown) => {
         // It may hang, so it is not asked again.
         failed.add(contestant);
-        say(`${one.section}, ${one.name}, ${contestant.name}: ${String(error)}`);
+        fail(`${one.section}, ${one.name}`, contestant, error);
       });
       if (round >= 0 && figures !== undefined) results.get(contestant)?.push(figures);
     }
   }
   await Promise.all([...pairs.values()].flatMap(({ processes }) => processes).map(async (one) => one.stop()));
-  say(`${one.section}: ${one.name}`);
   return results;
 }
 
@@ -111,6 +153,11 @@ async function inTime<T>(turn: Promise<T>): Promise<T> {
   } finally {
     clearTimeout(timer);
   }
+}
+
+function fail(what: string, { name }: Contestant, error: unknown): undefined {
+  failures.push(`${what}, ${name}: ${error instanceof Error ? error.message : String(error)}`);
+  say(failures.at(-1) ?? "");
 }
 
 function say(text: string): void {

@@ -1,43 +1,25 @@
-import { readFileSync } from "node:fs";
-import type { Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
-import { connections, fetchDown, fixedRate, open, sendUp, wrk } from "./loads.ts";
-import { cpuSeconds, memoryMb, type Running } from "./processes.ts";
+import { connections, fetchDown, fixedRate, HELLO, hold, sendUp, wrk } from "./loads.ts";
+import { memoryMb, mostConnections, stop, timed } from "./processes.ts";
+import type { Case } from "./case.ts";
 import type { Contestant, StartedPair } from "./proxies.ts";
+import { growth, threads } from "./scaling.ts";
 
-/** What is measured. Each case measures every contestant in turn, round after round. */
+/** The cases in which everybody takes part, and those of the mesh proxy alone. */
 
-export type Figures = Readonly<Record<string, number>>;
-
-export interface Case {
-  readonly section: Section;
-  readonly name: string;
-  /** The first figure is what the plot shows. */
-  readonly figures: readonly Figure[];
-  readonly takesPart: (contestant: Contestant) => boolean;
-  /** Once is enough, for it hardly varies. */
-  readonly isMeasuredOnce?: boolean;
-  /** Measured on proxies that have been started for it; undefined: it starts them itself. */
-  readonly onStarted?: { readonly isResuming: boolean; readonly measure: (pair: StartedPair) => Promise<Figures> };
-  readonly alone?: (contestant: Contestant) => Promise<Figures>;
-}
-
-export interface Figure {
-  readonly name: string;
-  readonly better: "more" | "less";
-  /** The ratio that is aimed at, to the best peer or to the one that is named. */
-  readonly bar?: number;
-}
-
-export const SECTIONS = ["bulk", "connections", "requests", "memory", "start"] as const;
-export type Section = (typeof SECTIONS)[number];
-
-const everybody = (): boolean => true;
-const untuned = ({ isTunedForBulk }: Contestant): boolean => !isTunedForBulk;
+const everybody = ({ threads }: Contestant): boolean => threads === undefined;
+const untuned = ({ isTunedForBulk, threads }: Contestant): boolean => !isTunedForBulk && threads === undefined;
 
 /** @param scale how long everything takes: 1, or less */
 export function cases(scale: number, isWrkThere: boolean): Case[] {
-  return [...bulk(scale), ...newConnections(scale), ...requests(scale, isWrkThere), ...memory(scale), startUp()];
+  return [
+    ...bulk(scale),
+    ...newConnections(scale),
+    ...requests(scale, isWrkThere),
+    ...memory(scale),
+    startUp(),
+    ...threads(scale),
+    ...growth(scale),
+  ];
 }
 
 function bulk(scale: number): Case[] {
@@ -105,7 +87,7 @@ function requests(scale: number, isWrkThere: boolean): Case[] {
       isResuming: true,
       async measure({ host, processes }: StartedPair) {
         // Long, because the handshakes come first and are part of it.
-        const seconds = Math.max(2, Math.round(5 * scale));
+        const seconds = Math.max(2, Math.round(4 * scale));
         const { cpu, result } = await timed(processes, async () => wrk(host, lines, seconds));
         const { rate, p50, p99 } = result;
         return { "per second": rate, "p50 ms": p50, "p99 ms": p99, "CPU-ms per 1000": (cpu / (rate * seconds)) * 1e6 };
@@ -125,7 +107,9 @@ function requests(scale: number, isWrkThere: boolean): Case[] {
       isResuming: true,
       async measure({ host, processes }: StartedPair) {
         const ms = 2_000 * scale;
-        const { cpu, result } = await timed(processes, async () => fixedRate(host, 32, FIXED_RATE, ms));
+        const { cpu, result } = await hold(host, 32, HELLO, async (sockets) =>
+          timed(processes, async () => fixedRate(sockets, FIXED_RATE, ms)),
+        );
         return { "p99 ms": result.p99, "p50 ms": result.p50, "CPU-ms per 1000": (cpu / (FIXED_RATE * ms)) * 1e9 };
       },
     },
@@ -134,16 +118,13 @@ function requests(scale: number, isWrkThere: boolean): Case[] {
 }
 
 function memory(scale: number): Case[] {
-  // Each connection of a proxy takes two descriptors, of which it keeps 1024 back; and a hard limit may be lower than
-  // what one asks for.
-  const descriptors = Number(/^Max open files\s+\d+\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "latin1"))?.[1]);
-  const most = Math.min(Math.round(10_000 * scale), Math.floor((descriptors - 1_424) / 2));
+  const most = Math.min(Math.round(10_000 * scale), mostConnections());
   return [1_000, most].map((count) => ({
     section: "memory" as const,
     name: `${count} idle connections`,
     figures: [
       { name: "kB per connection and proxy", better: "less" as const, bar: 0.5 },
-      { name: "base MB per proxy", better: "less" as const },
+      { name: "base MB per proxy", better: "less" as const, limit: 40 },
     ],
     takesPart: untuned,
     isMeasuredOnce: true,
@@ -151,9 +132,9 @@ function memory(scale: number): Case[] {
       const { host, processes } = await contestant.start({ isResuming: true });
       try {
         // What is needed for any connection at all is not charged to the others.
-        await hold(host, 1, async () => {});
+        await hold(host, 1, "E", async () => {});
         const base = memoryMb(processes);
-        const held = await hold(host, count, async () => memoryMb(processes));
+        const held = await hold(host, count, "E", async () => memoryMb(processes));
         return { "kB per connection and proxy": ((held - base) * 1000) / count / 2, "base MB per proxy": base / 2 };
       } finally {
         await stop(processes);
@@ -162,37 +143,11 @@ function memory(scale: number): Case[] {
   }));
 }
 
-/** Opens connections, each of which echoes a byte, and closes them when `during` is over. */
-async function hold<T>(host: string, count: number, during: () => Promise<T>): Promise<T> {
-  const sockets: Socket[] = [];
-  let left = count;
-  const line = async (): Promise<void> => {
-    while (left-- > 0) sockets.push(await echoing(host));
-  };
-  try {
-    await Promise.all(Array.from({ length: Math.min(16, count) }, line));
-    await sleep(500);
-    return await during();
-  } finally {
-    for (const socket of sockets) socket.destroy();
-  }
-}
-
-async function echoing(host: string): Promise<Socket> {
-  const socket = await open(host);
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  socket.once("data", () => resolve());
-  socket.once("close", () => reject(new Error("a proxy closed a connection that was to be held")));
-  socket.write("E");
-  await promise;
-  return socket;
-}
-
 function startUp(): Case {
   return {
     section: "start",
     name: "both proxies, one after the other",
-    figures: [{ name: "ms to first accept, per proxy", better: "less" }],
+    figures: [{ name: "ms to first accept, per proxy", better: "less", limit: 150 }],
     takesPart: untuned,
     async alone(contestant) {
       const begin = performance.now();
@@ -202,18 +157,4 @@ function startUp(): Case {
       return { "ms to first accept, per proxy": ms };
     },
   };
-}
-
-async function timed<T>(
-  processes: readonly Running[],
-  act: () => Promise<T>,
-): Promise<{ seconds: number; cpu: number; result: T }> {
-  const cpu = cpuSeconds(processes);
-  const begin = performance.now();
-  const result = await act();
-  return { seconds: (performance.now() - begin) / 1000, cpu: cpuSeconds(processes) - cpu, result };
-}
-
-async function stop(processes: readonly Running[]): Promise<void> {
-  await Promise.all(processes.map(async (one) => one.stop()));
 }

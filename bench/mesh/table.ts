@@ -1,63 +1,84 @@
-import { median } from "../rounds.ts";
+import type { Figure } from "./case.ts";
+import type { Conditions } from "./conditions.ts";
+import { best, type Measured, medianOf, text, valueOf } from "./measured.ts";
 import type { Contestant } from "./proxies.ts";
-import type { Case, Figure, Figures } from "./sections.ts";
+import { summary } from "./summary.ts";
 
-export interface Measured {
-  readonly of: Case;
-  readonly results: ReadonlyMap<Contestant, readonly Figures[]>;
-}
-
-/** The median of a figure over the rounds; NaN where there was none. */
-export function medianOf(rounds: readonly Figures[], { name }: Figure): number {
-  return median(rounds.map((figures) => figures[name] ?? NaN));
-}
-
-/** The best peer in one figure. */
-function best({ results }: Measured, figure: Figure): { value: number; name: string } | undefined {
-  const peers = [...results]
-    .filter(([{ isPeer }, rounds]) => isPeer && rounds.length > 0)
-    .map(([{ name }, rounds]) => ({ name, value: medianOf(rounds, figure) }))
-    .sort((a, b) => (figure.better === "more" ? b.value - a.value : a.value - b.value));
-  return peers[0];
-}
-
-export function table(all: readonly Measured[], facts: readonly string[]): string {
+export function table(
+  all: readonly Measured[],
+  conditions: ReadonlyMap<Contestant, Conditions>,
+  facts: readonly string[],
+): string {
+  const growth = all.filter(({ of }) => of.section === "growth");
+  const others = all.filter(({ of }) => of.section !== "growth");
   return [
     "# The mesh proxy beside others",
     "",
     "Written by `npm run bench:mesh`. Plain, egress proxy, mutual TLS 1.3, ingress proxy, plain; everything on loopback and",
     "on the same certificates. Medians of interleaved rounds. Client and application share the cores with the proxies, so",
-    "only the ratios mean something. CPU is that of both proxies, all their processes.",
+    "only the ratios mean something. CPU is that of both proxies, all their processes. The mesh proxy is bundled as in its",
+    "image. Memory is the proportional set size (PSS): the two proxies share a program's pages, and nobody else does.",
     "",
     ...facts.map((fact) => `- ${fact}`),
     "",
+    ...summary(all),
+    "",
     "![The figures as a plot](mesh.svg)",
     "",
-    "## The mesh proxy to the best peer",
+    "## The mesh proxy to the best peer and to Envoy",
     "",
-    "| | mesh proxy | best peer | ratio | bar |",
-    "|---|---|---|---|---|",
-    ...all.flatMap(comparison),
+    "| | mesh proxy | best peer | ratio | Envoy | ratio | bar |",
+    "|---|---|---|---|---|---|---|",
+    ...others.flatMap(comparison),
     "",
-    ...all.flatMap(rows),
+    ...(conditions.size === 0 ? [] : seen(conditions)),
+    ...others.flatMap(rows),
+    ...grown(growth),
   ].join("\n");
 }
 
 function comparison(measured: Measured): string[] {
-  const [, own = []] = [...measured.results].find(([{ name }]) => name === "mesh-proxy") ?? [];
   return measured.of.figures.flatMap((figure) => {
+    const own = valueOf(measured, figure, "mesh-proxy");
     const peer = best(measured, figure);
-    const value = medianOf(own, figure);
     if (peer === undefined) return [];
-    const ratio = value / peer.value;
-    const isMet = figure.bar !== undefined && (figure.better === "more" ? ratio >= figure.bar : ratio <= figure.bar);
-    const bar =
-      figure.bar === undefined
-        ? ""
-        : `${figure.better === "more" ? "≥" : "≤"} ${figure.bar}, ${isMet ? "met" : "missed"}`;
-    const what = `${measured.of.section}, ${measured.of.name}: ${figure.name}`;
-    return [`| ${what} | ${text(value)} | ${text(peer.value)} (${peer.name}) | ${ratio.toFixed(2)} | ${bar} |`];
+    const envoy = valueOf(measured, figure, "Envoy");
+    const cells = [
+      `${measured.of.section}, ${measured.of.name}: ${figure.name}`,
+      text(own),
+      `${text(peer.value)} (${peer.name})`,
+      (own / peer.value).toFixed(2),
+      text(envoy),
+      Number.isNaN(envoy) ? "" : (own / envoy).toFixed(2),
+      verdict(figure, own, own / peer.value),
+    ];
+    return [`| ${cells.join(" | ")} |`];
   });
+}
+
+function verdict({ better, bar, limit }: Figure, own: number, ratio: number): string {
+  if (limit !== undefined) return `at most ${limit}, ${own <= limit ? "met" : "missed"}`;
+  if (bar === undefined) return "";
+  const isMet = better === "more" ? ratio >= bar : ratio <= bar;
+  return `${better === "more" ? "≥" : "≤"} ${bar}, ${isMet ? "met" : "missed"}`;
+}
+
+function seen(conditions: ReadonlyMap<Contestant, Conditions>): string[] {
+  const percent = (share: number): string => `${Math.round(share * 100)} %`;
+  const yes = (is: boolean): string => (is ? "yes" : "NO");
+  return [
+    "## What each does",
+    "",
+    "Seen from between its two proxies, and by a client without a certificate and an upstream of another name.",
+    "",
+    "| | TLS | resumed, where sessions are | resumed, where none is to be | requires a client certificate | requires the upstream's name |",
+    "|---|---|---|---|---|---|",
+    ...[...conditions].map(([{ name }, { tls, resumed, resumedInFull, requiresCertificate, requiresName }]) => {
+      const cells = [name, tls, percent(resumed), percent(resumedInFull), yes(requiresCertificate), yes(requiresName)];
+      return `| ${cells.join(" | ")} |`;
+    }),
+    "",
+  ];
 }
 
 function rows({ of, results }: Measured): string[] {
@@ -73,8 +94,20 @@ function rows({ of, results }: Measured): string[] {
   ];
 }
 
-/** Three digits that count. */
-export function text(value: number): string {
-  if (Number.isNaN(value)) return "failed";
-  return value >= 100 ? String(Math.round(value)) : value.toPrecision(3);
+/** The mesh proxy alone, its cases in one table. */
+function grown(cases: readonly Measured[]): string[] {
+  const [first] = cases;
+  if (first === undefined) return [];
+  const { figures, section } = first.of;
+  return [
+    `## ${section}: the cost of more connections`,
+    "",
+    `| | ${figures.map(({ name }) => name).join(" | ")} |`,
+    `|---|${"---|".repeat(figures.length)}`,
+    ...cases.map((one) => {
+      const values = figures.map((figure) => text(valueOf(one, figure, "mesh-proxy")));
+      return `| ${one.of.name} | ${values.join(" | ")} |`;
+    }),
+    "",
+  ];
 }

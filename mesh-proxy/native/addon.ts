@@ -21,7 +21,7 @@ export interface EngineSettings {
   readonly upstreamMs: number;
   readonly stalledMs: number;
   readonly hasAccessLog: boolean;
-  /** Only a measurement of full handshakes wants no sessions resumed (bench/mesh/without-sessions.ts). */
+  /** Only a measurement of full handshakes wants no sessions resumed (bench/mesh/changed-engine.ts). */
   readonly resumes: boolean;
 }
 
@@ -148,6 +148,8 @@ export interface NativeEngine {
 }
 
 export interface EngineAddon {
+  /** Begins what takes long and needs no settings. */
+  prepare(): void;
   /** @param onEvents is called when there are events to take */
   create(settings: EngineSettings, onEvents: () => void): NativeEngine;
 }
@@ -162,6 +164,17 @@ const PLACES = [
 /** @returns undefined where nobody built it for this machine */
 export function engineFile(): string | undefined {
   return PLACES.find((path) => existsSync(path));
+}
+
+/** While the program is loaded, the engine gathers entropy: either takes as long as the other. */
+export function prepareEngine({ CONTRAST_ENGINE: engine }: NodeJS.ProcessEnv): void {
+  const file = engineFile();
+  if (engine === "streams" || file === undefined) return;
+  try {
+    loadAddon(file).prepare();
+  } catch {
+    // The program says what is wrong.
+  }
 }
 
 /** @param file where it is; undefined: nobody built it @throws MeshProxyError `engine` */

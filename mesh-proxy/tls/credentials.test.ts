@@ -1,5 +1,6 @@
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { createSecureContext } from "node:tls";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
 import { createMesh, type Mesh, type Workload, writeTlsConfig } from "../../pki/test-mesh.ts";
 import { loadCredentials } from "./credentials.ts";
@@ -20,7 +21,7 @@ async function folder(): Promise<string> {
 }
 
 async function refusal(path: string): Promise<MeshProxyError> {
-  const error: unknown = await loadCredentials(path).then(
+  const error: unknown = await loadCredentials(path, createSecureContext).then(
     () => undefined,
     (error: unknown) => error,
   );

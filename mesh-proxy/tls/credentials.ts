@@ -1,7 +1,6 @@
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { createSecureContext } from "node:tls";
 import { Secret } from "../../runtime/secret.ts";
 import { MeshProxyError, reason } from "../base/errors.ts";
 
@@ -21,12 +20,15 @@ export interface Credentials {
 
 const NAMES = { certChain: "certChain.pem", key: "key.pem", meshCa: "mesh-ca.pem" } as const;
 
+/** Throws where whoever is to use the set can't. */
+export type TryOut = (set: { readonly cert: Buffer; readonly key: Buffer; readonly ca: Buffer }) => unknown;
+
 /**
  * Reads the files that the Initializer wrote.
  *
  * @throws MeshProxyError `certificates` where one is missing, broken, or does not belong to the others
  */
-export async function loadCredentials(folder: string): Promise<Credentials> {
+export async function loadCredentials(folder: string, tryOut?: TryOut): Promise<Credentials> {
   const files = {
     certChain: join(folder, NAMES.certChain),
     key: join(folder, NAMES.key),
@@ -49,9 +51,9 @@ export async function loadCredentials(folder: string): Promise<Credentials> {
     throw broken(files.meshCa, "a CA that did not sign the leaf of certChain.pem", "the CA that signed it");
   }
   try {
-    createSecureContext({ cert: certChain, key, ca: meshCa });
+    tryOut?.({ cert: certChain, key, ca: meshCa });
   } catch {
-    throw broken(folder, "a set that OpenSSL refuses", "what the Initializer writes");
+    throw broken(folder, "a set that TLS refuses", "what the Initializer writes");
   }
   return {
     certChain: certChain.toString("latin1"),

@@ -6,6 +6,7 @@ import { beforeAll, expect, onTestFinished, test } from "vitest";
 import { publish, type PublishedFile } from "../../initializer/publish.ts";
 import { createMesh, type Mesh, type Workload } from "../../pki/test-mesh.ts";
 import type { LogLine } from "../../test/mesh-proxies.ts";
+import { MeshProxyError } from "../base/errors.ts";
 import { LiveCredentials } from "./live-credentials.ts";
 
 let mesh: Mesh;
@@ -99,6 +100,23 @@ test("files that are replaced by the same ones change nothing", async () => {
   await credentials.reload();
   expect(credentials.current).toBe(before);
   expect(lines).toEqual([]);
+});
+
+test("a set that a user refuses leaves the old one", async () => {
+  const folder = await publishedFolder();
+  const { credentials, lines } = await open(folder);
+  let refuses = true;
+  credentials.onChange(() => {
+    if (refuses) throw new MeshProxyError("certificates", "keys of another kind");
+  });
+  await publish(folder, files(mesh, second));
+  await credentials.reload();
+  expect(credentials.current.certChain).toBe(first.certChain);
+  expect(credentials.failures).toBe(1);
+  expect(lines).toMatchObject([{ code: "certificates" }]);
+  refuses = false;
+  await credentials.reload();
+  expect(credentials.current.certChain).toBe(second.certChain);
 });
 
 test("a set that is broken leaves the old one, says so once, and the next good one is taken up", async () => {

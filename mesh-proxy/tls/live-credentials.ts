@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "../../runtime/log.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { SerialQueue } from "../../runtime/serial-queue.ts";
-import { type Credentials, fingerprint, loadCredentials } from "./credentials.ts";
+import { type Credentials, fingerprint, loadCredentials, type TryOut } from "./credentials.ts";
 import type { CredentialsInUse, CurrentCredentials } from "./current-credentials.ts";
 import { MeshProxyError } from "../base/errors.ts";
 
@@ -35,7 +35,14 @@ export class LiveCredentials implements CurrentCredentials {
   #current: CredentialsInUse;
   #failures = 0;
 
-  private constructor(folder: string, log: Logger, current: Credentials, judged: string) {
+  readonly #tryOut: TryOut | undefined;
+
+  private constructor(
+    { folder, log, tryOut }: { folder: string; log: Logger; tryOut: TryOut | undefined },
+    current: Credentials,
+    judged: string,
+  ) {
+    this.#tryOut = tryOut;
     this.#current = withTicketSecret(current);
     this.#folder = folder;
     this.#log = log;
@@ -43,11 +50,14 @@ export class LiveCredentials implements CurrentCredentials {
     setInterval(() => this.#use(this.#current), TICKET_KEY_LIFETIME_MS).unref();
   }
 
-  /** @throws MeshProxyError `certificates` */
-  static async open(folder: string, log: Logger): Promise<LiveCredentials> {
-    const { judged, outcome } = await consistently(folder);
+  /**
+   * @param tryOut of a set before it is used; what users refuse by themselves needs none
+   * @throws MeshProxyError `certificates`
+   */
+  static async open(folder: string, log: Logger, tryOut?: TryOut): Promise<LiveCredentials> {
+    const { judged, outcome } = await consistently(folder, tryOut);
     if (outcome instanceof MeshProxyError) throw outcome;
-    return new LiveCredentials(folder, log, outcome, judged);
+    return new LiveCredentials({ folder, log, tryOut }, outcome, judged);
   }
 
   get current(): CredentialsInUse {
@@ -80,22 +90,29 @@ export class LiveCredentials implements CurrentCredentials {
   }
 
   async #load(): Promise<void> {
-    const { judged, outcome } = await consistently(this.#folder);
+    const { judged, outcome } = await consistently(this.#folder, this.#tryOut);
     this.#judged = judged;
-    if (outcome instanceof MeshProxyError) {
-      this.#failures++;
-      const { code, message, where, got, want, hint } = outcome;
-      this.#log.error({ code, where, got, want, hint }, `the previous certificates stay in use: ${message}`);
-    } else if (!isSame(outcome, this.#current)) {
+    if (outcome instanceof MeshProxyError) return this.#refuse(outcome);
+    if (isSame(outcome, this.#current)) return;
+    try {
       this.#use(outcome);
-      this.#log.info({ notAfter: outcome.notAfter.toISOString() }, "new certificates are in use");
+    } catch (error) {
+      if (error instanceof MeshProxyError) return this.#refuse(error);
+      throw error;
     }
+    this.#log.info({ notAfter: outcome.notAfter.toISOString() }, "new certificates are in use");
+  }
+
+  #refuse({ code, message, where, got, want, hint }: MeshProxyError): void {
+    this.#failures++;
+    this.#log.error({ code, where, got, want, hint }, `the previous certificates stay in use: ${message}`);
   }
 
   /** With other keys for tickets: what was resumable is so no more. */
   #use(credentials: Credentials): void {
-    this.#current = withTicketSecret(credentials);
-    for (const use of this.#users) use(this.#current);
+    const current = withTicketSecret(credentials);
+    for (const use of this.#users) use(current);
+    this.#current = current;
   }
 }
 
@@ -104,10 +121,13 @@ function withTicketSecret(credentials: Credentials): CredentialsInUse {
 }
 
 /** A set of which no file changed between the first and the last one that was read, or why there is none. */
-async function consistently(folder: string): Promise<{ judged: string; outcome: Credentials | MeshProxyError }> {
+async function consistently(
+  folder: string,
+  tryOut: TryOut | undefined,
+): Promise<{ judged: string; outcome: Credentials | MeshProxyError }> {
   for (let tries = 1; ; tries++) {
     const before = await fingerprint(folder);
-    const outcome = await loadCredentials(folder).catch((error: unknown) => {
+    const outcome = await loadCredentials(folder, tryOut).catch((error: unknown) => {
       if (error instanceof MeshProxyError) return error;
       throw error;
     });

@@ -22,3 +22,4 @@ mod worker;
 pub use tls::credentials::Credentials;
 pub use tls::facts::Facts;
 pub use tls::names::Name;
+pub use tls::provider::gather_entropy;

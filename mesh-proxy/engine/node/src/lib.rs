@@ -92,6 +92,13 @@ fn millis(ms: f64) -> Result<Duration> {
     millis.ok_or_else(|| Error::from_reason("a time of 0 to 2^53 milliseconds is wanted"))
 }
 
+/// Gathers entropy, which takes as long as all the rest of the start, on a thread of its own. Nobody has to wait for it.
+#[napi]
+pub fn prepare() {
+    // Without the thread it takes the time later.
+    let _ = std::thread::Builder::new().name("entropy".to_owned()).spawn(engine_core::gather_entropy);
+}
+
 /// Starts the threads. `onEvents` is called when there are events to take.
 #[napi]
 pub fn create(settings: EngineSettings, on_events: Function<'_, (), ()>) -> Result<NativeEngine> {

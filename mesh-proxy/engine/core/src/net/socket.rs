@@ -87,7 +87,16 @@ impl Socket {
 
     /// Returns how much was sent.
     pub fn send(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
-        match net::send(&self.fd, bytes, SendFlags::NOSIGNAL) {
+        self.send_with(bytes, SendFlags::NOSIGNAL)
+    }
+
+    /// For the last bytes: the kernel sends them together with the end of the direction, which has to come at once.
+    pub fn send_last(&mut self, bytes: &[u8]) -> Result<usize, Errno> {
+        self.send_with(bytes, SendFlags::NOSIGNAL | SendFlags::MORE)
+    }
+
+    fn send_with(&mut self, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno> {
+        match net::send(&self.fd, bytes, flags) {
             Ok(length) => {
                 self.is_writable = length == bytes.len();
                 Ok(length)

@@ -4,7 +4,9 @@
 
 use super::ending::Break;
 use super::{BULK, CLIENT, Context, Next, Pair, UPSTREAM};
+use crate::net::socket::Socket;
 use crate::tls::channel::{MOST_PLAIN, State};
+use rustix::io::Errno;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// How much is read at once while much waits, of others of the source or of all.
@@ -38,11 +40,15 @@ impl Pair {
     fn may_read(&self, from: usize) -> bool {
         let (end, other) = (&self.ends[from], &self.ends[1 - from]);
         let is_readable = end.socket.as_ref().is_some_and(|socket| socket.is_readable);
-        is_readable && !end.has_ended && !end.is_broken && (end.is_dropping || other.waiting.len() == 0)
+        is_readable
+            && !end.has_ended
+            && !end.is_broken
+            && (end.is_dropping || other.waiting.len() == 0 || other.is_corked)
     }
 
     fn flush_open(&mut self, to: usize, context: &mut Context<'_>) {
         let end = &mut self.ends[to];
+        end.is_corked = false;
         let Some(socket) = &mut end.socket else { return };
         if let Err(error) = end.waiting.flush(socket) {
             self.refused(to, error, context);
@@ -159,12 +165,27 @@ impl Pair {
 
     /// What can't be sent now waits.
     pub(super) fn write(&mut self, to: usize, bytes: &[u8], context: &mut Context<'_>) {
+        self.write_by(Socket::send, to, bytes, context);
+    }
+
+    /// The direction is ended at once where nothing waits.
+    pub(super) fn write_last(&mut self, to: usize, bytes: &[u8], context: &mut Context<'_>) {
+        self.write_by(Socket::send_last, to, bytes, context);
+    }
+
+    fn write_by(
+        &mut self,
+        send: fn(&mut Socket, &[u8]) -> Result<usize, Errno>,
+        to: usize,
+        bytes: &[u8],
+        context: &mut Context<'_>,
+    ) {
         let end = &mut self.ends[to];
         if bytes.is_empty() || !end.takes() {
             return;
         }
         let Some(socket) = &mut end.socket else { return };
-        let sent = if end.waiting.len() == 0 && socket.is_writable { socket.send(bytes) } else { Ok(0) };
+        let sent = if end.waiting.len() == 0 && socket.is_writable { send(socket, bytes) } else { Ok(0) };
         match sent {
             Ok(sent) if sent < bytes.len() => end.waiting.push(&bytes[sent..]),
             Ok(_) => {}

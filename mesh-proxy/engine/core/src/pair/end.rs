@@ -12,6 +12,8 @@ pub struct End {
     pub socket: Option<Socket>,
     /// What is to be written to it.
     pub waiting: Waiting,
+    /// That is the end of the handshake, and goes out together with what the other end has said by now.
+    pub is_corked: bool,
     /// Nothing more comes from it, cleanly.
     pub has_ended: bool,
     /// It is gone, or nothing more comes from it after a part of something.

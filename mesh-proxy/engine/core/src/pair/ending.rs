@@ -112,7 +112,7 @@ impl Pair {
             let mut alert = Vec::new();
             match self.channel.as_mut().map(|channel| channel.close(&mut alert)) {
                 Some(Err(error)) => return self.broke(to, Break::Tls(error.to_string()), context),
-                _ => self.write(to, &alert, context),
+                _ => self.write_last(to, &alert, context),
             }
         }
         let end = &mut self.ends[to];

@@ -166,7 +166,10 @@ impl Pair {
         // A client whose certificate is refused believes its handshake done, and is reset without a word.
         if !matches!(&opened, Err(fault) if fault.code == Code::ClientCertificateUntrusted) {
             self.ends[tls].waiting.push(&buffers.control);
-            self.flush(tls)?;
+            self.ends[tls].is_corked = tls == UPSTREAM && matches!(opened, Ok(State::Open));
+            if !self.ends[tls].is_corked {
+                self.flush(tls)?;
+            }
         }
         let state = opened?;
         if !buffers.plain.is_empty() {

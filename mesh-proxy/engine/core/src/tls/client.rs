@@ -4,6 +4,7 @@ use super::certificate::Certificate;
 use super::chain::verify;
 use super::credentials::Credentials;
 use super::provider::{GROUPS, provider, versions};
+use super::remembered::ALGORITHMS;
 use super::verdict::Peer;
 use crate::limits::MOST_HANDSHAKE;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -36,7 +37,6 @@ impl ClientSide {
         let verifier = AnyWorkload {
             roots: credentials.roots.clone(),
             signatures: signatures.map_err(|error| Error::General(error.to_string()))?,
-            algorithms: provider.signature_verification_algorithms,
             sessions: sessions.clone(),
         };
         let mut config = ClientConfig::builder_with_provider(provider)
@@ -62,7 +62,6 @@ impl ClientSide {
 struct AnyWorkload {
     roots: Arc<RootCertStore>,
     signatures: Arc<WebPkiServerVerifier>,
-    algorithms: rustls::crypto::WebPkiSupportedAlgorithms,
     sessions: Arc<Sessions>,
 }
 
@@ -75,7 +74,7 @@ impl ServerCertVerifier for AnyWorkload {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        verify(end_entity, intermediates, &self.roots, now, self.algorithms.all, Peer::Upstream)?;
+        verify(end_entity, intermediates, &self.roots, now, &ALGORITHMS, Peer::Upstream)?;
         let read = Certificate::read(end_entity).ok_or(CertificateError::BadEncoding)?;
         self.sessions.begin(read.not_after);
         Ok(ServerCertVerified::assertion())

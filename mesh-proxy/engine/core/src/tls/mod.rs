@@ -9,6 +9,7 @@ pub mod facts;
 pub mod hello;
 pub mod names;
 pub mod provider;
+mod remembered;
 pub mod server;
 pub mod verdict;
 

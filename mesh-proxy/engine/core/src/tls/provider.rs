@@ -59,6 +59,12 @@ pub fn provider(groups: &[&'static dyn SupportedKxGroup]) -> Arc<CryptoProvider>
     })
 }
 
+/// aws-lc's first random bytes wait for the jitter of the processor, about 30 ms; all later ones, of any thread, don't.
+pub fn gather_entropy() {
+    // Where it fails, whoever needs random bytes is told.
+    let _ = default_provider().secure_random.fill(&mut [0; 16]);
+}
+
 pub fn versions(allows_1_2: bool) -> &'static [&'static SupportedProtocolVersion] {
     static NEW: &[&SupportedProtocolVersion] = &[&TLS13];
     static BOTH: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];

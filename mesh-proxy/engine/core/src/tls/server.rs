@@ -4,8 +4,8 @@ use super::chain::verify;
 use super::credentials::Credentials;
 use super::hello::Hello;
 use super::provider::{GROUPS, provider, versions};
+use super::remembered::ALGORITHMS;
 use super::verdict::Peer;
-use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -38,8 +38,7 @@ impl ServerSide {
                 let roots = credentials.roots.clone();
                 let signatures = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
                 let signatures = signatures.map_err(|error| Error::General(error.to_string()))?;
-                let algorithms = provider.signature_verification_algorithms;
-                builder.with_client_cert_verifier(Arc::new(AnyWorkload { roots, algorithms, signatures }))
+                builder.with_client_cert_verifier(Arc::new(AnyWorkload { roots, signatures }))
             } else {
                 builder.with_no_client_auth()
             };
@@ -87,7 +86,6 @@ fn application_protocol(offered: &[Vec<u8>]) -> Option<&[u8]> {
 #[derive(Debug)]
 struct AnyWorkload {
     roots: Arc<RootCertStore>,
-    algorithms: WebPkiSupportedAlgorithms,
     signatures: Arc<dyn ClientCertVerifier>,
 }
 
@@ -102,7 +100,7 @@ impl ClientCertVerifier for AnyWorkload {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        verify(end_entity, intermediates, &self.roots, now, self.algorithms.all, Peer::Client)?;
+        verify(end_entity, intermediates, &self.roots, now, &ALGORITHMS, Peer::Client)?;
         Ok(ClientCertVerified::assertion())
     }
 
