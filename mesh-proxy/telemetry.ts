@@ -2,14 +2,14 @@ import type { Writable } from "node:stream";
 import { formatEndpoint } from "../mesh-rules/endpoint.ts";
 import { VERSION } from "../runtime/version.ts";
 import { AccessLog } from "./observe/access-log.ts";
-import { Admission } from "./limits/admission.ts";
+import { Admission } from "./streams/limits/admission.ts";
 import type { MeshProxyConfiguration } from "./configuration.ts";
-import { forConnections } from "./base/descriptors.ts";
+import { forConnections } from "./limits/descriptors.ts";
 import { type Limits, limitsOf } from "./limits/limits.ts";
-import { MemoryWatch } from "./limits/memory-watch.ts";
+import { MemoryWatch } from "./streams/limits/memory-watch.ts";
 import { type EngineName, Metrics, type Observed, RuleMetrics, type Usage } from "./observe/metrics.ts";
 import type { RoutePlan } from "./plan.ts";
-import type { MemoryOf } from "./limits/socket-memory.ts";
+import type { MemoryOf } from "./limits/memory-in-use.ts";
 
 /** What is seen of all connections, whichever engine serves them. */
 export interface Observation {

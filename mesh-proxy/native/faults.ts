@@ -1,5 +1,5 @@
 import { X509Certificate } from "node:crypto";
-import { MeshProxyError } from "../base/errors.ts";
+import { MeshProxyError } from "../faults.ts";
 import { planFor, type RoutePlan } from "../plan.ts";
 import type { Limits } from "../limits/limits.ts";
 import type { FaultEvent } from "./addon.ts";

@@ -6,8 +6,8 @@ import { answerOne, type HttpRequest, type HttpResponse } from "../../runtime/ht
 import type { Logger } from "../../runtime/log.ts";
 import { sourceOf } from "../../runtime/source.ts";
 import { CONTENT_TYPE } from "./exposition.ts";
-import { ignore } from "../base/leg.ts";
-import { listening } from "../base/listener.ts";
+import { ignore } from "../streams/leg.ts";
+import { listening } from "../streams/listener.ts";
 import { OneAtATime } from "./one-at-a-time.ts";
 
 /** Anybody may connect. A request takes milliseconds, so a connection ends after one answer, or after this. */

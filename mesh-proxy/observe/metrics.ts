@@ -1,9 +1,9 @@
 import { readdir } from "node:fs/promises";
 import { VERSION } from "../../runtime/version.ts";
 import type { Limits } from "../limits/limits.ts";
-import type { Carried } from "../carry/data-path.ts";
-import { descriptorLimit } from "../base/descriptors.ts";
-import type { Direction } from "../base/direction.ts";
+import type { Carried } from "../streams/carry/data-path.ts";
+import { descriptorLimit } from "../limits/descriptors.ts";
+import type { Direction } from "../direction.ts";
 import { expose, type Family, Histogram, type Labels, type Sample } from "./exposition.ts";
 
 /**

@@ -1,8 +1,8 @@
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { loadSocketOption } from "../../mesh-proxy/base/socket-option.ts";
-import { socketMemory } from "../../mesh-proxy/limits/socket-memory.ts";
+import { loadSocketOption } from "../../mesh-proxy/streams/socket-option.ts";
+import { socketMemory } from "../../mesh-proxy/limits/memory-in-use.ts";
 import { createMesh } from "../../pki/test-mesh.ts";
 import { connectPlain, ending, refusals, startLiveProxy, startServer } from "../mesh-proxies.ts";
 import { ping } from "./traffic.ts";
