@@ -32,7 +32,6 @@ const SLOW = [
   "policy/single-changes.test.ts",
   "mesh-proxy/**/{access-log,admin,churn,close-notify,egress,handshake,ingress,limits}.test.ts",
   "mesh-proxy/**/{live-credentials,metrics,program,pump,splice}.test.ts",
-  "mesh-proxy/streams/tls/*.test.ts",
 ];
 
 /** In test/, but quick: they read the sources and the documents. */

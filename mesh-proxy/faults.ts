@@ -7,8 +7,8 @@ import { CodedError } from "../runtime/errors.ts";
  * - `listen`: it does not start. Free the port.
  * - `engine`: it does not start, because the native engine is to serve and can't be loaded. Build it, or choose the other one.
  * - `net_admin_missing`, `set_up`: transparent ingress could not be set up; its ports stay closed. Do what the hint says.
- * - `node`: it does not start, because this Node can't be kept from reading a handshake as fast as it comes. Use the Node that
- *   the images have.
+ * - `node`: it does not start, because the engine `streams` can't ask the kernel about connections. Use the Node that the images
+ *   have, and koffi.
  * - `not_redirected`: somebody connected to the proxy's own ports. Connect to the application's.
  * - `client_certificate_missing`, `client_certificate_untrusted`: an ingress peer did not prove that it belongs to the
  *   mesh. The peer has to go through its own mesh proxy, or to be issued a certificate again.

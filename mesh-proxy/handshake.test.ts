@@ -17,7 +17,7 @@ import {
   type StartedProxy,
   startServer,
 } from "../test/mesh-proxies.ts";
-import { MOST_BYTES } from "./streams/tls/wire.ts";
+import { MOST_HANDSHAKE_BYTES } from "./limits/numbers.ts";
 
 const PROXY = "127.75.0.1";
 const APPLICATION = "127.75.0.2";
@@ -136,7 +136,7 @@ test.each([
 ])("a client that begins with %s is refused", async (_, begin) => {
   const { port, lines } = await startIngress();
   const socket = connectPlain(PROXY, port);
-  socket.write(Buffer.concat([begin, Buffer.alloc(MOST_BYTES + 1)]));
+  socket.write(Buffer.concat([begin, Buffer.alloc(MOST_HANDSHAKE_BYTES + 1)]));
   expect(await ending(socket)).toBe("ECONNRESET");
   expect(refusals(lines)).toMatchObject([{ code: "handshake_too_large" }]);
 });

@@ -21,7 +21,7 @@ import { startStreams } from "./streams/start.ts";
 import { removeRules } from "./transparent/install.ts";
 import { requireNoCapabilities } from "./transparent/privileges.ts";
 import { type SetUp, setUp } from "./transparent/set-up.ts";
-import { inEffect } from "./telemetry.ts";
+import { inEffect } from "./observation.ts";
 
 async function run({ configuration, log, stop }: Running<typeof variables>): Promise<number> {
   const preparation = await prepare(configuration, log);

@@ -1,8 +1,5 @@
-import { once } from "node:events";
-import { connect, createServer, type AddressInfo, type Socket } from "node:net";
-import { expect, onTestFinished, test } from "vitest";
-import { loadSocketOption } from "../streams/socket-option.ts";
-import { memoryInUse, socketMemory } from "./memory-in-use.ts";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { memoryInUse, shedWhileScarce } from "./memory-in-use.ts";
 
 test("in a group of version 2 sockets are memory in use, and what can be taken back is not", () => {
   const stat =
@@ -23,20 +20,19 @@ test("version 1 does not count sockets in, and without a group there is nothing 
   expect(memoryInUse({ read: () => undefined })).toBeUndefined();
 });
 
-test("the kernel says what it holds of bytes that nobody reads", async () => {
-  const memoryOf = socketMemory(await loadSocketOption());
-  const server = createServer({ pauseOnConnect: true }).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const client = connect((server.address() as AddressInfo).port, "127.0.0.1");
-  const [accepted] = (await once(server, "connection")) as [Socket];
-  onTestFinished(() => {
-    for (const each of [client, accepted]) each.destroy();
-    server.close();
-  });
-  const before = memoryOf(client) + memoryOf(accepted);
-  client.write(Buffer.alloc(8 * 1024 * 1024));
-  await expect.poll(() => memoryOf(client) + memoryOf(accepted) - before).toBeGreaterThan(256 * 1024);
-  client.destroy();
-  await once(client, "close");
-  expect(memoryOf(client)).toBe(0);
+test("memory is shed when seven eighths are in use, and nobody looks where the kernel does not count", () => {
+  vi.useFakeTimers();
+  onTestFinished(() => void vi.useRealTimers());
+  const shed: number[] = [];
+  let inUse = 70;
+  shedWhileScarce({ inUse: () => inUse, limit: 80 }, (bytes) => shed.push(bytes));
+  vi.advanceTimersByTime(100);
+  expect(shed).toEqual([]);
+  inUse = 73;
+  vi.advanceTimersByTime(100);
+  expect(shed).toEqual([3]);
+  shedWhileScarce({ inUse: () => undefined, limit: 80 }, () => shed.push(0));
+  inUse = 70;
+  vi.advanceTimersByTime(1_000);
+  expect(shed).toEqual([3]);
 });

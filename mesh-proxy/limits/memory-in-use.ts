@@ -1,11 +1,10 @@
 import { join } from "node:path";
-import type { Server, Socket } from "node:net";
 import type { MemorySource } from "../../runtime/memory-limit.ts";
-import type { SocketOption } from "../streams/socket-option.ts";
 
 /**
  * What the kernel holds for the sockets of the process: bytes that were sent and not acknowledged, and that came and were not
- * read. Control groups of version 2 count them as memory of the process; it may be some MiB for each connection.
+ * read. Control groups of version 2 count them as memory of the process; it may be some MiB for each connection. What the
+ * process itself holds has limits of its own; what the kernel holds nobody asks it before.
  */
 
 const MOUNT = "/sys/fs/cgroup";
@@ -25,20 +24,23 @@ export function memoryInUse({ read }: Pick<MemorySource, "read">): number | unde
   return sockets + (value("anon") ?? 0) + (value("slab_unreclaimable") ?? 0) + (value("kernel_stack") ?? 0);
 }
 
-/** <linux/sock_diag.h>: the numbers of `SO_MEMINFO`, 4 bytes each. */
-const MEMINFO = { receiveQueue: 0, allocatedAhead: 4, sendQueue: 5, count: 9 } as const;
-/** <asm-generic/socket.h>; the same on x86-64 and arm64. */
-const SOL_SOCKET = 1;
-const SO_MEMINFO = 55;
+/** The last eighth is for what comes between two looks. */
+const SHARE = 7 / 8;
 
-/** @returns bytes that the kernel holds for a socket; 0 where it does not say */
-export type MemoryOf = (socket: Socket | Server) => number;
+const INTERVAL_MS = 100;
 
-export function socketMemory(read: SocketOption): MemoryOf {
-  const numbers = new Uint32Array(MEMINFO.count);
-  return (socket) => {
-    if (!read(socket, SOL_SOCKET, SO_MEMINFO, numbers)) return 0;
-    const at = (index: number): number => numbers[index] ?? 0;
-    return at(MEMINFO.receiveQueue) + at(MEMINFO.sendQueue) + at(MEMINFO.allocatedAhead);
-  };
+export interface ScarceMemory {
+  /** Bytes; undefined: the kernel does not count sockets in. */
+  readonly inUse: () => number | undefined;
+  /** Of the process, in bytes. */
+  readonly limit: number;
+}
+
+/** Looks at the memory from time to time, and has connections reset before there is none left. @param shed so many bytes */
+export function shedWhileScarce({ inUse, limit }: ScarceMemory, shed: (bytes: number) => void): void {
+  if (inUse() === undefined) return;
+  setInterval(() => {
+    const excess = (inUse() ?? 0) - limit * SHARE;
+    if (excess > 0) shed(excess);
+  }, INTERVAL_MS).unref();
 }

@@ -1,102 +1,44 @@
 import type { Socket } from "node:net";
-import { type CipherNameAndProtocol, TLSSocket } from "node:tls";
-import type { Refusal } from "../../runtime/refusal-log.ts";
-import { sourceOf } from "../../runtime/source.ts";
-import { formatEndpoint } from "../../mesh-rules/endpoint.ts";
-import type { Logger } from "../../runtime/log.ts";
-import type { Joined, TlsFacts } from "../observe/access-log.ts";
-import { FaultLog } from "../observe/fault-log.ts";
-import type { DataPath, Splice } from "./carry/data-path.ts";
-import { MeshProxyError } from "../faults.ts";
+import type { Joined } from "../observe/access-log.ts";
+import type { Outcome } from "../observe/metrics.ts";
+import type { Splice } from "./carry/splice.ts";
+import type { Splicer } from "./carry/splicer.ts";
+import type { OpenConnection, RuleMetrics } from "./counts.ts";
+import { ConnectionFault } from "./fault.ts";
+import { describe } from "./joined.ts";
+import { plainLeg, reset } from "./leg.ts";
+import { ignore } from "./tcp.ts";
 import type { Guest } from "./limits/guests.ts";
-import { tooManyBytes } from "./limits/held-bytes.ts";
-import { ignore, type Legs, plainLeg, reset } from "./leg.ts";
-import type { OpenConnection, Outcome, RuleMetrics } from "../observe/metrics.ts";
 import type { Watched } from "./limits/memory-watch.ts";
 import type { Handshakes, Route } from "./route.ts";
-import type { Telemetry } from "../telemetry.ts";
+import type { Telemetry } from "./telemetry.ts";
 
-export interface ConnectionsOptions {
-  readonly telemetry: Telemetry;
-  readonly dataPath: DataPath;
-  readonly log: Logger;
-}
-
-/** The connections of one route: limited, counted and logged. */
-export class Connections {
-  readonly route: Route;
-  readonly telemetry: Telemetry;
-  readonly dataPath: DataPath;
-  readonly #at: string;
-  readonly #faults: FaultLog;
-  readonly #open = new Set<Connection>();
-
-  constructor(route: Route, { telemetry, dataPath, log }: ConnectionsOptions) {
-    this.route = route;
-    this.telemetry = telemetry;
-    this.dataPath = dataPath;
-    this.#at = formatEndpoint(route.at);
-    this.#faults = new FaultLog(log);
-    // So that its counters are there, at zero, before the first connection.
-    telemetry.metrics.rule(route.direction, route.ruleOf(route.at.port));
-  }
-
-  /**
-   * Never throws: no connection may touch another one.
-   *
-   * @param ended called when nothing of it is left
-   */
-  serve(transport: Socket, ended: () => void): void {
-    const { direction, ruleOf } = this.route;
-    const { admission, metrics } = this.telemetry;
-    // Now, because a connection that is gone can't say any more where it came from.
-    const { remoteAddress, remotePort = 0, localPort = 0 } = transport;
-    const peer = formatEndpoint({ host: remoteAddress ?? "?", port: remotePort });
-    // Egress has one: the application.
-    const source = direction === "ingress" && remoteAddress !== undefined ? sourceOf(remoteAddress) : "";
-    const rule = ruleOf(localPort);
-    const counts = metrics.rule(direction, rule);
-    const connection = new Connection(this, { transport, source, peer, rule, counts });
-    let leave: () => void;
-    try {
-      leave = admission.enter(direction, this.#at, source, connection);
-    } catch (error) {
-      reset(plainLeg(transport));
-      counts.end("refused", this.say(error, { peer, source }));
-      ended();
-      return;
-    }
-    this.#open.add(connection);
-    void connection.begin(leave, () => {
-      this.#open.delete(connection);
-      ended();
-    });
-  }
-
-  resetAll(): void {
-    for (const connection of this.#open) connection.stop();
-  }
-
-  /** Tells the log. @returns the code */
-  say(error: unknown, who: Pick<Refusal, "peer" | "source">): string {
-    return this.#faults.say(error, who);
-  }
-}
-
-interface Accepted {
+/** A connection that was accepted. */
+export interface Accepted {
   readonly transport: Socket;
   /** Who it is counted for. */
   readonly source: string;
-  /** For the log. */
+  /** Address and port of the client, and those that it connected to. */
   readonly peer: string;
+  readonly local: string;
+  readonly port: number;
   readonly rule: string;
   readonly counts: RuleMetrics;
 }
 
-/** One connection, from its beginning to its end. What it keeps while it is open, it keeps as often as there are others. */
-class Connection implements OpenConnection, Guest, Watched {
+/** What the connections of one route have in common. */
+export interface OfRoute {
+  readonly route: Route;
+  readonly telemetry: Telemetry;
+  readonly splicer: Splicer;
+  /** Tells the log. @returns the code */
+  readonly say: (error: unknown, who: Accepted) => string;
+}
+
+/** One connection, from its beginning to its end. */
+export class Connection implements OpenConnection, Guest, Watched {
   readonly carried = { up: 0, down: 0 };
-  readonly #of: Connections;
+  readonly #of: OfRoute;
   readonly #accepted: Accepted;
   readonly since: number;
   /** Whose bytes they are: of egress, everything is the application's, and the upstream is who does not take it. */
@@ -105,22 +47,17 @@ class Connection implements OpenConnection, Guest, Watched {
   /** Gives its place free. */
   #leave = ignore;
   #ended = ignore;
-  /** For the access log. */
-  readonly #listener: string | undefined;
   #joined: Joined | undefined;
   #splice: Splice | undefined;
-  #displaced: MeshProxyError | undefined;
+  #displaced: ConnectionFault | undefined;
 
-  constructor(connections: Connections, accepted: Accepted) {
-    this.#of = connections;
+  constructor(of: OfRoute, accepted: Accepted) {
+    this.#of = of;
     this.#accepted = accepted;
-    this.since = connections.telemetry.clock();
-    this.source = connections.route.direction === "ingress" ? accepted.source : `to ${connections.route.to}`;
+    this.since = of.telemetry.clock();
+    const { plan } = of.route;
+    this.source = plan.direction === "ingress" ? accepted.source : `to ${plan.to}`;
     this.sockets = [accepted.transport];
-    const { localAddress = "?", localPort = 0 } = accepted.transport;
-    if (connections.telemetry.accessLog !== undefined) {
-      this.#listener = formatEndpoint({ host: localAddress, port: localPort });
-    }
   }
 
   get isPending(): boolean {
@@ -133,18 +70,18 @@ class Connection implements OpenConnection, Guest, Watched {
 
   displace(): void {
     this.#leave();
-    this.#abort(new MeshProxyError("too_many_connections", "the connection made room for another one"));
+    this.#abort(new ConnectionFault("too_many_connections", "it made room for another one"));
   }
 
   shed(): void {
-    this.#abort(tooManyBytes());
+    this.#abort(new ConnectionFault("too_many_bytes_waiting"));
   }
 
   stop(): void {
-    this.#abort(new MeshProxyError("connection_broken", "the proxy ended before the connection"));
+    this.#abort(new ConnectionFault("connection_broken", "the proxy ended before the connection"));
   }
 
-  #abort(error: MeshProxyError): void {
+  #abort(error: ConnectionFault): void {
     this.#displaced = error;
     if (this.#splice === undefined) reset(plainLeg(this.#accepted.transport));
     else this.#splice.abort(error);
@@ -157,13 +94,13 @@ class Connection implements OpenConnection, Guest, Watched {
     const { transport, counts } = this.#accepted;
     counts.opened(this);
     this.#of.telemetry.memory.add(this);
-    const { route, telemetry, dataPath } = this.#of;
+    const { route, telemetry, splicer } = this.#of;
     try {
       const legs = await route.connect(transport, this.#handshakes());
       if (telemetry.accessLog !== undefined) this.#joined = describe(legs);
       const both = [transport, legs.upstream.transport];
       this.sockets = both;
-      this.#splice = dataPath.join(legs, {
+      this.#splice = splicer.join(legs, {
         heldBytes: telemetry.admission.heldBytes,
         source: this.source,
         carried: this.carried,
@@ -188,11 +125,8 @@ class Connection implements OpenConnection, Guest, Watched {
       counts.handshakes.observe((telemetry.clock() - start) / 1000);
       return result;
     };
-    if (route.direction === "egress") return { source, run: timed };
-    return {
-      source,
-      run: async (handshake) => telemetry.admission.handshake(transport, source, async () => timed(handshake)),
-    };
+    if (route.plan.direction === "egress") return { run: timed };
+    return { run: async (handshake) => telemetry.admission.handshake(transport, source, async () => timed(handshake)) };
   }
 
   /** A peer that does not read may take its time for what is still to be written. That, too, is an open connection. */
@@ -208,15 +142,15 @@ class Connection implements OpenConnection, Guest, Watched {
   }
 
   #end(outcome: Outcome, reason: string | null): void {
-    const { rule, peer, counts } = this.#accepted;
+    const { rule, peer, local, counts } = this.#accepted;
     const { route, telemetry } = this.#of;
     telemetry.memory.remove(this);
     counts.closed(this);
     counts.end(outcome, reason ?? "");
     telemetry.accessLog?.write({
-      direction: route.direction,
+      direction: route.plan.direction,
       rule,
-      listener: this.#listener ?? "?",
+      listener: local,
       peer,
       ...this.#joined,
       ...this.carried,
@@ -227,27 +161,4 @@ class Connection implements OpenConnection, Guest, Watched {
     this.#leave();
     this.#ended();
   }
-}
-
-/** Now, because TLS that has ended can't say any more what it was. */
-function describe({ downstream, upstream, upstreamCertificate }: Legs): Joined {
-  const { remoteAddress: host = "?", remotePort: port = 0 } = upstream.transport;
-  const address = formatEndpoint({ host, port });
-  const stream = [downstream.stream, upstream.stream].find((stream) => stream instanceof TLSSocket);
-  if (stream === undefined) return { upstream: address, names: [], tls: null };
-  const certificate = upstreamCertificate ?? stream.getPeerX509Certificate();
-  // Node escapes commas inside a name: none can pose as two.
-  return { upstream: address, names: certificate?.subjectAltName?.split(", ") ?? [], tls: tlsFacts(stream) };
-}
-
-function tlsFacts(stream: TLSSocket): TlsFacts {
-  const group = stream.getEphemeralKeyInfo();
-  // Node's types leave out that a socket whose peer has just gone has none.
-  const cipher = stream.getCipher() as CipherNameAndProtocol | null;
-  return {
-    version: stream.getProtocol(),
-    cipher: cipher?.standardName ?? null,
-    ...(group !== null && "name" in group && group.name !== undefined ? { group: group.name } : {}),
-    resumed: stream.isSessionReused(),
-  };
 }

@@ -67,11 +67,7 @@ test.skipIf(NO_IPV6 !== undefined)(`the other family is tried second (${NO_IPV6 
 
 test("where every address refuses, the connection is refused", async () => {
   const port = await freePort(HERE);
-  await expect(dialed([HERE, OTHER], port)).rejects.toMatchObject({
-    code: "upstream_refused",
-    where: `db:${port}`,
-    got: "ECONNREFUSED",
-  });
+  await expect(dialed([HERE, OTHER], port)).rejects.toMatchObject({ code: "upstream_refused", got: "ECONNREFUSED" });
 });
 
 test("a name without an address is refused", async () => {

@@ -1,10 +1,10 @@
 import type { LookupAddress } from "node:dns";
 import { connect, type Socket } from "node:net";
-import { type Endpoint, formatEndpoint } from "../../mesh-rules/endpoint.ts";
-import { MeshProxyError, reason } from "../faults.ts";
-import { DEADLINE_MS, ignore, tuneTransport, whileWaited } from "./leg.ts";
+import type { Endpoint } from "../../mesh-rules/endpoint.ts";
+import { reason } from "../faults.ts";
 import type { Names } from "../names.ts";
-import { withoutReadAhead } from "./read-ahead.ts";
+import { ConnectionFault } from "./fault.ts";
+import { ignore, READ_AHEAD, tuneTransport, whileWaited } from "./tcp.ts";
 
 /**
  * Connections to a host that may have many addresses, some of which may not answer (RFC 8305): one address after the
@@ -18,25 +18,16 @@ const ATTEMPT_DELAY_MS = 250;
 /**
  * Connects to where `downstream`, the connection that the proxy accepted, has to go.
  *
- * @throws MeshProxyError `upstream_refused`, `upstream_timeout` or `client_gone`
+ * @throws ConnectionFault `upstream_refused`, `upstream_timeout` or `client_gone`
  */
 export async function dial(to: Endpoint, downstream: Socket, names: Names): Promise<Socket> {
-  const late = (): MeshProxyError =>
-    new MeshProxyError("upstream_timeout", "the upstream does not answer", {
-      where: formatEndpoint(to),
-      got: `nothing for ${DEADLINE_MS} ms`,
-    });
+  const late = (): ConnectionFault => new ConnectionFault("upstream_timeout");
   const race = new Race(to.port);
   try {
     return await whileWaited(downstream, late, race.winner(names.addresses(to.host)));
   } catch (error) {
-    if (error instanceof MeshProxyError) throw error;
-    throw new MeshProxyError("upstream_refused", "can't connect to the upstream", {
-      where: formatEndpoint(to),
-      got: reason(error as Error),
-      hint: "does it listen there, and does its name resolve to it?",
-      cause: error,
-    });
+    if (error instanceof ConnectionFault) throw error;
+    throw new ConnectionFault("upstream_refused", reason(error as Error));
   } finally {
     race.end();
   }
@@ -74,7 +65,9 @@ class Race {
     clearTimeout(this.#timer);
     const host = this.#isOver ? undefined : this.#waiting.shift();
     if (host === undefined) return;
-    const socket = withoutReadAhead(() => connect({ host, port: this.#port, allowHalfOpen: true }));
+    // Node's types don't know that highWaterMark is an option here, too.
+    const more = { highWaterMark: READ_AHEAD };
+    const socket = connect({ host, port: this.#port, allowHalfOpen: true, ...more });
     // Or Node begins to read it as soon as it is connected. Who gets it reads it when there is room for what comes.
     socket.pause();
     this.#running.add(socket);

@@ -2,14 +2,14 @@ import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { Endpoint } from "../../mesh-rules/endpoint.ts";
 import { carriesSan } from "../../mesh-rules/san.ts";
-import type { SecureLeg, TlsAcceptor } from "./tls/acceptor.ts";
-import { dial } from "./dial.ts";
-import { MeshProxyError } from "../faults.ts";
-import { type Legs, plainLeg } from "./leg.ts";
-import type { PortPlan } from "../plan.ts";
 import type { Names } from "../names.ts";
+import type { PortPlan } from "../plan.ts";
+import { dial } from "./dial.ts";
+import { ConnectionFault } from "./fault.ts";
+import { type Legs, plainLeg } from "./leg.ts";
 import { proxyHeader } from "./proxy-protocol.ts";
 import type { Handshakes } from "./route.ts";
+import type { SecureLeg, TlsAcceptor } from "./tls/acceptor.ts";
 
 /** Where a connection goes, and what holds there. */
 export interface Application extends Omit<PortPlan, "rule"> {
@@ -29,7 +29,7 @@ export class Ingress {
 
   /**
    * @param acceptor undefined: the connection is passed through untouched
-   * @throws MeshProxyError
+   * @throws ConnectionFault
    */
   async connect(
     transport: Socket,
@@ -39,32 +39,23 @@ export class Ingress {
   ): Promise<Legs> {
     const secure = acceptor && (await this.#secure(transport, acceptor, handshakes));
     // Also of a resumed session: which port it was begun at does not matter.
-    if (allowed !== undefined) requireAllowed(to.port, allowed, secure?.stream);
+    if (allowed !== undefined) requireAllowed(allowed, secure?.stream);
     // Now, because a connection that is gone can't say any more where it came from.
     const header = proxyProtocol ? proxyHeader(transport, secure?.stream) : undefined;
     const upstream = await dial(to, transport, this.#names);
     if (header !== undefined) upstream.write(header);
-    secure?.intake.release();
+    secure?.wire.release();
     return { downstream: secure ?? plainLeg(transport), upstream: plainLeg(upstream) };
   }
 
-  async #secure(transport: Socket, acceptor: TlsAcceptor, { source, run }: Handshakes): Promise<SecureLeg> {
-    const intake = await acceptor.begin(transport, source);
-    try {
-      return await run(async () => acceptor.accept(transport, intake));
-    } finally {
-      intake.close();
-    }
+  async #secure(transport: Socket, acceptor: TlsAcceptor, { run }: Handshakes): Promise<SecureLeg> {
+    const wire = await acceptor.begin(transport);
+    return run(async () => acceptor.accept(transport, wire));
   }
 }
 
-function requireAllowed(port: number, sans: readonly string[], stream: TLSSocket | undefined): void {
+function requireAllowed(sans: readonly string[], stream: TLSSocket | undefined): void {
   const certificate = stream?.getPeerX509Certificate();
   if (certificate !== undefined && sans.some((san) => carriesSan(certificate, san))) return;
-  throw new MeshProxyError("client_identity", "the client is another workload than those that may connect", {
-    where: `port ${port}`,
-    got: certificate?.subjectAltName ?? "no name",
-    want: sans.join(" or "),
-    hint: "name it in CONTRAST_INGRESS_ALLOW if it may connect",
-  });
+  throw new ConnectionFault("client_identity", certificate?.subjectAltName ?? "no name");
 }

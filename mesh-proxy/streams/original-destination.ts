@@ -1,13 +1,13 @@
 import { isIPv4, type Socket } from "node:net";
-import { type Endpoint, formatEndpoint } from "../../mesh-rules/endpoint.ts";
-import { MeshProxyError } from "../faults.ts";
+import type { Endpoint } from "../../mesh-rules/endpoint.ts";
 import type { OriginalTarget } from "../plan.ts";
+import { ConnectionFault } from "./fault.ts";
 
 /**
  * Where the client of a redirected connection wanted to go: the connection's own local address, which is an address and
  * a port of this pod.
  *
- * @throws MeshProxyError `not_redirected`
+ * @throws ConnectionFault `not_redirected`
  */
 export function originalDestination(transport: Socket, { own, only }: OriginalTarget): Endpoint {
   const { localAddress: host = "", localPort: port = 0 } = transport;
@@ -15,11 +15,7 @@ export function originalDestination(transport: Socket, { own, only }: OriginalTa
   // loopback is for the pod: whoever gets here by it, the application did not offer that to the world.
   const isMeant = !own.includes(port) && only?.includes(port) !== false;
   if (isMeant && !isLoopback(host)) return { host, port };
-  throw new MeshProxyError("not_redirected", "the connection was not for the application", {
-    where: formatEndpoint({ host, port }),
-    want: "a connection from outside the pod to an address of the pod",
-    hint: "connect to the application's port; the proxy's own ports are not to be called",
-  });
+  throw new ConnectionFault("not_redirected");
 }
 
 function isLoopback(address: string): boolean {

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { socketOctets } from "../../bytes/ip-address.ts";
-import { MeshProxyError } from "../faults.ts";
+import { ConnectionFault } from "./fault.ts";
 
 /**
  * The PROXY protocol, version 2 (haproxy, doc/proxy-protocol.txt): what an application behind a proxy is told about a
@@ -29,7 +29,7 @@ const CLIENT = { ssl: 0x01, certConn: 0x02, certSess: 0x04 } as const;
 
 /**
  * @param tls undefined where the connection is passed through
- * @throws MeshProxyError `client_gone`
+ * @throws ConnectionFault `client_gone`
  */
 export function proxyHeader(transport: Socket, tls: TLSSocket | undefined): Buffer {
   const [family, addresses] = addressBlock(transport);
@@ -50,8 +50,7 @@ function addressBlock(transport: Socket): [family: number, block: Buffer] {
 }
 
 function octets(address: string | undefined): Buffer {
-  if (address === undefined)
-    throw new MeshProxyError("client_gone", "the client closed the connection before it was made");
+  if (address === undefined) throw new ConnectionFault("client_gone");
   return socketOctets(address);
 }
 

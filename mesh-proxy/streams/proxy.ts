@@ -1,29 +1,32 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { formatEndpoint } from "../../mesh-rules/endpoint.ts";
 import type { Logger } from "../../runtime/log.ts";
-import { Connections } from "./connection.ts";
-import type { DataPath } from "./carry/data-path.ts";
-import type { Descriptors } from "../limits/descriptors.ts";
 import { reason } from "../faults.ts";
-import { Listener } from "./listener.ts";
+import { PauseLog } from "../observe/pause-log.ts";
 import type { RoutePlan } from "../plan.ts";
 import type { ProxyEngine } from "../proxy-engine.ts";
+import type { Splicer } from "./carry/splicer.ts";
+import { Connections } from "./connections.ts";
+import type { Kernel } from "./kernel.ts";
+import { Listener } from "./listener.ts";
 import type { Route } from "./route.ts";
-import type { Telemetry } from "../telemetry.ts";
+import type { Telemetry } from "./telemetry.ts";
 
 export interface ProxyOptions {
   readonly log: Logger;
-  readonly descriptors: Descriptors;
+  /** For connections; Infinity: any number. */
+  readonly descriptors: number;
+  readonly duplicate: Kernel["duplicate"];
   readonly telemetry: Telemetry;
-  readonly dataPath: DataPath;
+  readonly splicer: Splicer;
   readonly routesOf: (plans: readonly RoutePlan[]) => Route[];
 }
 
-/** The listeners of all routes, in the engine `streams`. */
-export class Proxy implements ProxyEngine {
+/** The listeners of all routes, on Node's streams. */
+export class StreamsProxy implements ProxyEngine {
   readonly #routes: {
-    readonly direction: Route["direction"];
+    readonly direction: RoutePlan["direction"];
     readonly listener: Listener;
     readonly connections: Connections;
   }[] = [];
@@ -31,26 +34,27 @@ export class Proxy implements ProxyEngine {
   /** Connections that were accepted and have not ended yet, on both sides. */
   #open = 0;
   #becameIdle = (): void => {};
-  #hasToldOfPause = false;
+  readonly #pauses = new PauseLog();
 
   constructor(options: ProxyOptions) {
     this.#options = options;
   }
 
   async open(plans: readonly RoutePlan[]): Promise<void> {
-    const { descriptors, telemetry, dataPath, routesOf } = this.#options;
+    const { descriptors, duplicate, telemetry, splicer, routesOf } = this.#options;
     for (const route of routesOf(plans)) {
-      const log = this.#options.log.child({ route: route.name, listener: formatEndpoint(route.at) });
-      const connections = new Connections(route, { telemetry, dataPath, log });
+      const { name, at, direction } = route.plan;
+      const log = this.#options.log.child({ route: name, listener: formatEndpoint(at) });
+      const connections = new Connections(route, { telemetry, splicer, log });
       const listener = await Listener.open({
-        at: route.at,
-        allowHalfOpen: route.allowHalfOpen,
+        at,
         accept: (transport) => this.#serve(connections, transport),
         failed: (error) => log.warn({ code: "accept", got: reason(error) }, "can't accept a connection"),
         descriptors,
-        paused: () => this.#tellOfPause(log),
+        duplicate,
+        paused: () => this.#pauses.tell(log),
       });
-      this.#routes.push({ direction: route.direction, listener, connections });
+      this.#routes.push({ direction, listener, connections });
     }
   }
 
@@ -74,14 +78,6 @@ export class Proxy implements ProxyEngine {
     return isDrained;
   }
 
-  /** Once a minute at most: listeners may go on and stop again many times a second. */
-  #tellOfPause(log: Logger): void {
-    if (this.#hasToldOfPause) return;
-    this.#hasToldOfPause = true;
-    setTimeout(() => (this.#hasToldOfPause = false), 60_000).unref();
-    log.warn({ code: "descriptors", hint: RAISE }, "new connections wait: no file descriptors are left");
-  }
-
   async #idle(): Promise<true> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#becameIdle = resolve;
@@ -98,8 +94,6 @@ export class Proxy implements ProxyEngine {
     if (--this.#open === 0) this.#becameIdle();
   };
 }
-
-const RAISE = "raise the limit of open files (RLIMIT_NOFILE), two for each connection, or the number of replicas";
 
 /** How long a reset may take; it does not wait for the peer. */
 const RESET_MS = 200;

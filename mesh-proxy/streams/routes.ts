@@ -1,31 +1,28 @@
-import { TlsAcceptor } from "./tls/acceptor.ts";
 import type { MeshProxyConfiguration } from "../configuration.ts";
 import type { CurrentCredentials } from "../credentials/current-credentials.ts";
-import { Egress, egressContext } from "./egress.ts";
-import type { Reading } from "./tls/wire.ts";
-import { Ingress } from "./ingress.ts";
 import { type Lookup, Names } from "../names.ts";
 import { planFor, type RoutePlan } from "../plan.ts";
-import type { Route } from "./route.ts";
+import { Egress, egressContext } from "./egress.ts";
+import { Ingress } from "./ingress.ts";
 import { originalDestination } from "./original-destination.ts";
+import type { Route } from "./route.ts";
+import { TlsAcceptor } from "./tls/acceptor.ts";
 
 /** What routes need of the world outside the configuration. */
 export interface Surroundings {
   readonly credentials: CurrentCredentials;
   readonly lookup: Lookup;
   readonly now: () => Date;
-  readonly reading: Reading;
 }
 
-/** The routes of the engine `streams`. */
 export function routes(
   plans: readonly RoutePlan[],
   configuration: MeshProxyConfiguration,
-  { credentials, lookup, now, reading }: Surroundings,
+  { credentials, lookup, now }: Surroundings,
 ): Route[] {
   const { CONTRAST_TLS_MIN: oldestTls, CONTRAST_HANDSHAKE_TIMEOUT: handshakeMs } = configuration;
   const names = new Names(lookup, now);
-  const tls = { oldestTls, handshakeMs, now, reading };
+  const tls = { oldestTls, handshakeMs, now };
   const acceptors = {
     mutual: new TlsAcceptor(credentials, { clientCertificate: "required", ...tls }),
     server: new TlsAcceptor(credentials, { clientCertificate: "not asked for", ...tls }),
@@ -35,17 +32,13 @@ export function routes(
   const ingress = new Ingress(names);
   return plans.map((plan) => {
     const { tls: side, egress: rule, target } = plan;
-    const common = { ...plan, allowHalfOpen: side === "upstream" || side === "none" };
-    const ruleOf = (port: number): string => planFor(plan, port).rule;
     if (side === "upstream") {
       if (rule === undefined) throw new Error("an egress route has no rule");
-      const egress = new Egress(rule, { context, names, now, reading });
-      return { ...common, ruleOf, connect: async (transport, handshakes) => egress.connect(transport, handshakes) };
+      const egress = new Egress(rule, { context, names, now });
+      return { plan, connect: async (transport, handshakes) => egress.connect(transport, handshakes) };
     }
     return {
-      ...common,
-      // The kernel leaves a redirected connection the port that it was made to.
-      ruleOf,
+      plan,
       connect: async (transport, handshakes) => {
         const to = "own" in target ? originalDestination(transport, target) : target;
         return ingress.connect(transport, acceptors[side], { ...planFor(plan, to.port), to }, handshakes);

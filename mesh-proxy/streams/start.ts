@@ -1,35 +1,29 @@
-import { Descriptors } from "../limits/descriptors.ts";
-import { loadSocketOption } from "./socket-option.ts";
-import { tcpInfo } from "./kernel.ts";
-import { streams } from "./carry/splice.ts";
 import type { MeshProxyConfiguration } from "../configuration.ts";
-import { openReading } from "./tls/prove.ts";
-import { socketMemory } from "../limits/memory-in-use.ts";
-import type { NativeOptions } from "../native/start.ts";
-import { Proxy } from "./proxy.ts";
+import { forConnections } from "../limits/descriptors.ts";
+import { shedWhileScarce } from "../limits/memory-in-use.ts";
+import type { EngineOptions, StartedEngine } from "../proxy-engine.ts";
+import { Splicer } from "./carry/splicer.ts";
+import { askKernel } from "./kernel.ts";
+import { StreamsProxy } from "./proxy.ts";
 import { routes } from "./routes.ts";
-import { createTelemetry, type Telemetry } from "../telemetry.ts";
-
-export interface StreamsOptions extends NativeOptions {
-  /** Milliseconds since whenever; never goes back. */
-  readonly clock: () => number;
-}
+import { createTelemetry, type Telemetry } from "./telemetry.ts";
 
 /** The engine on Node's public streams: slower, and what the native one is compared with. @throws MeshProxyError `node` */
 export async function startStreams(
   configuration: MeshProxyConfiguration,
-  options: StreamsOptions,
-): Promise<{ proxy: Proxy; observation: Telemetry }> {
-  const { log, credentials, lookup, now, clock } = options;
-  const socketOption = await loadSocketOption();
-  const telemetry = createTelemetry(configuration, { ...options, memoryOf: socketMemory(socketOption) });
-  const surroundings = { credentials, lookup, now, reading: await openReading(clock) };
-  const proxy = new Proxy({
+  options: EngineOptions,
+): Promise<StartedEngine<Telemetry>> {
+  const { log, memoryInUse: inUse, memory: limit, descriptors } = options;
+  const kernel = await askKernel();
+  const telemetry = createTelemetry(configuration, options, kernel.bytesHeld);
+  shedWhileScarce({ inUse, limit }, (bytes) => telemetry.memory.shed(bytes));
+  const proxy = new StreamsProxy({
     log,
-    descriptors: new Descriptors(options.descriptors),
+    descriptors: forConnections(descriptors),
+    duplicate: kernel.duplicate,
     telemetry,
-    dataPath: streams(tcpInfo(socketOption)),
-    routesOf: (plans) => routes(plans, configuration, surroundings),
+    splicer: new Splicer(kernel.lookAt),
+    routesOf: (plans) => routes(plans, configuration, options),
   });
   return { proxy, observation: telemetry };
 }

@@ -1,5 +1,5 @@
 import { type Leg, reset } from "../leg.ts";
-import type { LookAt, TcpFacts } from "../kernel.ts";
+import type { Kernel, TcpFacts } from "../kernel.ts";
 import type { Rounds, Visited } from "./rounds.ts";
 
 /** How often to look, in milliseconds; the times below are counts of it. */
@@ -15,7 +15,7 @@ const LONGEST = { broken: 50, ended: 300 } as const;
 export interface FarewellOptions {
   /** The connection that is left. */
   readonly leg: Leg;
-  readonly lookAt: LookAt;
+  readonly lookAt: Kernel["lookAt"];
   /** What has to be delivered is given up when the peer takes none of it for so long, in milliseconds. */
   readonly stalledMs: number;
   readonly rounds: Rounds;

@@ -5,15 +5,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, onTestFinished, test } from "vitest";
 import { sha256Hex } from "../../../bytes/sha256.ts";
 import { ending, readAll } from "../../../test/mesh-proxies.ts";
-import type { Carried } from "./data-path.ts";
-import type { MeshProxyError } from "../../faults.ts";
+import type { Carried } from "../../observe/metrics.ts";
+import type { ConnectionFault } from "../fault.ts";
+import { askKernel } from "../kernel.ts";
 import { HeldBytes } from "../limits/held-bytes.ts";
 import { type Legs, plainLeg, reset } from "../leg.ts";
-import { loadSocketOption } from "../socket-option.ts";
-import { tcpInfo } from "../kernel.ts";
-import { streams } from "./splice.ts";
+import { Splicer } from "./splicer.ts";
 
-const dataPath = streams(tcpInfo(await loadSocketOption()), { lookMs: 100, stalledMs: 500 });
+const splicer = new Splicer((await askKernel()).lookAt, { lookMs: 100, stalledMs: 500 });
 const heldBytes = new HeldBytes({ total: Infinity, perSource: Infinity });
 
 /** The two ends of a TCP connection. */
@@ -36,8 +35,8 @@ async function pair(): Promise<[Socket, Socket]> {
 /** @returns when both have ended; throws where one broke */
 async function splice(legs: Legs, carried: Carried = { up: 0, down: 0 }): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const ended = (error?: MeshProxyError): void => (error === undefined ? resolve() : reject(error));
-  expect(dataPath.join(legs, { carried, ended, heldBytes, source: "" }).waiting).toBe(0);
+  const ended = (error?: ConnectionFault): void => (error === undefined ? resolve() : reject(error));
+  expect(splicer.join(legs, { carried, ended, heldBytes, source: "" }).waiting).toBe(0);
   return promise;
 }
 
@@ -65,7 +64,7 @@ async function spliced(): Promise<{
   const carried = { up: 0, down: 0 };
   const end = splice({ downstream: plainLeg(downstream), upstream: plainLeg(upstream) }, carried).then(
     () => "clean",
-    (error: MeshProxyError) => error.code,
+    (error: ConnectionFault) => error.code,
   );
   return { client, server, downstream, upstream, carried, end };
 }
@@ -214,7 +213,7 @@ test("a connection that is already gone resets the other one", async () => {
   const [server, upstream] = await pair();
   downstream.destroy();
   await expect(splice({ downstream: plainLeg(downstream), upstream: plainLeg(upstream) })).rejects.toThrow(
-    "the connection to the client broke",
+    "connection_broken",
   );
   expect(await ending(server)).toBe("ECONNRESET");
 });

@@ -1,10 +1,10 @@
 import type { Socket } from "node:net";
 import { KeyedSemaphore } from "../../../runtime/keyed-semaphore.ts";
 import type { Direction } from "../../direction.ts";
-import { MeshProxyError } from "../../faults.ts";
+import { ConnectionFault } from "../fault.ts";
 import { type Guest, Guests } from "./guests.ts";
 import { HeldBytes } from "./held-bytes.ts";
-import { ignore, whileWaited } from "../leg.ts";
+import { ignore, whileWaited } from "../tcp.ts";
 import type { Limits } from "../../limits/limits.ts";
 
 /** Lets connections and handshakes in, as far as the limits allow. Sources take turns, so that a flood waits for itself. */
@@ -34,7 +34,7 @@ export class Admission {
    *
    * @param listener of egress: each has the limit for itself
    * @returns what gives the connection's place free
-   * @throws MeshProxyError `too_many_connections` or `too_many_connections_of_source`
+   * @throws ConnectionFault `too_many_connections` or `too_many_connections_of_source`
    */
   enter(direction: Direction, listener: string, source: string, guest: Guest): () => void {
     if (direction === "egress") return this.#enter(direction, this.#egressOf(listener), source);
@@ -49,7 +49,7 @@ export class Admission {
   #enterIngress(source: string): () => void {
     if (this.ingress.inside >= this.#placesFor(source)) {
       const guest = this.#guests.ofLargest(source);
-      if (guest === undefined) throw tooManyConnections("ingress", this.limits.ingress.total);
+      if (guest === undefined) throw new ConnectionFault("too_many_connections");
       guest.displace();
     }
     const leave = this.ingress.enter(source, ignore);
@@ -71,12 +71,8 @@ export class Admission {
   #enter(direction: Direction, gate: KeyedSemaphore, source: string): () => void {
     const leave = gate.enter(source, ignore);
     if (leave !== undefined) return leave;
-    const { total, perPeer } = this.limits[direction];
-    if (gate.inside >= total) throw tooManyConnections(direction, total);
-    throw new MeshProxyError("too_many_connections_of_source", "too many connections of this address are open", {
-      want: `at most ${perPeer}`,
-      hint: `if so many are meant to be, raise ${variableOf(direction)}_PER_SOURCE`,
-    });
+    const isFull = gate.inside >= this.limits[direction].total;
+    throw new ConnectionFault(isFull ? "too_many_connections" : "too_many_connections_of_source");
   }
 
   #egressOf(listener: string): KeyedSemaphore {
@@ -93,7 +89,7 @@ export class Admission {
   /**
    * Runs a client's handshake when it is its source's turn. Who has to wait displaces others as in `enter`.
    *
-   * @throws what the handshake throws, or MeshProxyError `too_many_handshakes` or `client_gone`
+   * @throws what the handshake throws, or ConnectionFault `too_many_handshakes` or `client_gone`
    */
   async handshake<T>(client: Socket, source: string, handshake: () => Promise<T>): Promise<T> {
     const turn = Promise.withResolvers<void>();
@@ -153,19 +149,6 @@ const MOST_DISPLACED = 8;
 const RESERVED = 8;
 const FEW = 32;
 
-function variableOf(direction: Direction): string {
-  return `CONTRAST_MAX_${direction.toUpperCase()}_CONNECTIONS`;
-}
-
-function tooManyConnections(direction: Direction, total: number): MeshProxyError {
-  return new MeshProxyError("too_many_connections", "too many connections are open", {
-    want: `at most ${total}`,
-    hint: `if so many are meant to be, raise ${variableOf(direction)}`,
-  });
-}
-
-function tooManyHandshakes(): MeshProxyError {
-  return new MeshProxyError("too_many_handshakes", "too many TLS handshakes are under way", {
-    hint: "if so many are meant to be, raise CONTRAST_MAX_HANDSHAKES or CONTRAST_MAX_HANDSHAKES_PER_SOURCE",
-  });
+function tooManyHandshakes(): ConnectionFault {
+  return new ConnectionFault("too_many_handshakes");
 }

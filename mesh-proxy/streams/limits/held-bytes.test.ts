@@ -52,17 +52,6 @@ test("what is reset is heard of no more, and it is reset once", async () => {
   expect([held.used, reset]).toEqual([0, ["a"]]);
 });
 
-test("memory is short where half is taken, of a source or of all, and where there is little at all", () => {
-  const held = new HeldBytes(LIMITS);
-  const shortFor = (): boolean[] => ["a", "b"].map((source) => held.isShortFor(source));
-  expect(shortFor()).toEqual([false, false]);
-  held.set(holder("a", []), 2_001 * KIB);
-  expect(shortFor()).toEqual([true, false]);
-  for (const source of ["c", "d"]) held.set(holder(source, []), 3_001 * KIB);
-  expect(shortFor()).toEqual([true, true]);
-  expect(new HeldBytes({ total: 400 * KIB, perSource: 100 * KIB }).isShortFor("a")).toBe(true);
-});
-
 test("whatever connections hold, it is never more than may be, and what is released is there again", async () => {
   const act = fc.record({ connection: fc.nat(11), bytes: fc.oneof(fc.constant(0), fc.nat(60)) });
   await fc.assert(

@@ -1,5 +1,4 @@
 import { Budget, type BudgetLimits, type Reservation } from "../../../runtime/budget.ts";
-import { MeshProxyError } from "../../faults.ts";
 
 /**
  * The bytes that wait for peers to take them. Where those of a source, or all of them, are more than
@@ -24,13 +23,6 @@ export class HeldBytes {
     let most = 0;
     for (const { source } of this.#holders) most = Math.max(most, this.#budget.usedBy(source));
     return most;
-  }
-
-  /** Whether a connection of this source is to hold less than others: half of what it or all may hold is taken. */
-  isShortFor(source: string): boolean {
-    const { total, perSource } = this.#budget.limits;
-    const isTight = perSource < LITTLE_ROOM;
-    return isTight || this.#budget.used > total / 2 || this.#budget.usedBy(source) > perSource / 2;
   }
 
   /** Says how many bytes a connection holds from now on. */
@@ -82,9 +74,6 @@ export class HeldBytes {
   }
 }
 
-/** Several connections that hold as much as they may. */
-const LITTLE_ROOM = 4 * 384 * 1024;
-
 /** What one connection holds. */
 export class Holding {
   readonly source: string;
@@ -97,10 +86,4 @@ export class Holding {
     this.source = source;
     this.reset = reset;
   }
-}
-
-export function tooManyBytes(): MeshProxyError {
-  return new MeshProxyError("too_many_bytes_waiting", "more waits for peers to take it than may", {
-    hint: "they read too slowly, or too many do; CONTRAST_MEMORY_LIMIT and the container's limit of memory decide",
-  });
 }

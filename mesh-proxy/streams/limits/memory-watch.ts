@@ -1,18 +1,4 @@
 import type { Socket } from "node:net";
-import type { MemoryOf } from "../../limits/memory-in-use.ts";
-
-/**
- * Looks at the memory that is in use, where the kernel counts the buffers of sockets in, and resets connections before there
- * is none left: of the source for whose connections the kernel holds most, that for which it holds most. What the process
- * itself holds has limits of its own; what the kernel holds nobody asks it before.
- */
-export interface MemoryWatchOptions {
-  /** Bytes; undefined: the kernel does not count sockets in. */
-  readonly inUse: () => number | undefined;
-  readonly memoryOf: MemoryOf;
-  /** Of the process, in bytes. */
-  readonly limit: number;
-}
 
 export interface Watched {
   readonly source: string;
@@ -21,21 +7,22 @@ export interface Watched {
   readonly shed: () => void;
 }
 
-/** The last eighth is for what comes between two looks. */
-const SHARE = 7 / 8;
-
-const INTERVAL_MS = 100;
-
 /** Of less there is no use in resetting a connection. */
 const LITTLE = 64 * 1024;
 
+interface Source {
+  bytes: number;
+  readonly connections: { readonly of: Watched; readonly bytes: number }[];
+}
+
+/** Knows which connections to reset when memory is scarce: of the source for which the kernel holds most, the heaviest. */
 export class MemoryWatch {
-  readonly #options: MemoryWatchOptions;
+  readonly #bytesHeld: (socket: Socket) => number;
   readonly #open = new Set<Watched>();
 
-  constructor(options: MemoryWatchOptions) {
-    this.#options = options;
-    if (options.inUse() !== undefined) setInterval(() => this.look(), INTERVAL_MS).unref();
+  /** @param bytesHeld by the kernel, for a socket */
+  constructor(bytesHeld: (socket: Socket) => number) {
+    this.#bytesHeld = bytesHeld;
   }
 
   add(connection: Watched): void {
@@ -46,13 +33,11 @@ export class MemoryWatch {
     this.#open.delete(connection);
   }
 
-  look(): void {
-    const { inUse, limit } = this.#options;
-    let excess = (inUse() ?? 0) - limit * SHARE;
-    if (excess <= 0) return;
+  /** Resets connections for which the kernel holds so many bytes together. */
+  shed(bytes: number): void {
     const sources = this.#sources();
-    while (excess > 0) {
-      const [largest] = [...sources.values()].sort((one, other) => other.bytes - one.bytes);
+    for (let excess = bytes; excess > 0;) {
+      const [largest] = sources.sort((one, other) => other.bytes - one.bytes);
       const connection = largest?.connections.shift();
       if (largest === undefined || connection === undefined || connection.bytes < LITTLE) return;
       largest.bytes -= connection.bytes;
@@ -62,16 +47,16 @@ export class MemoryWatch {
   }
 
   /** The connections of each source, those first for which the kernel holds most. */
-  #sources(): Map<string, { bytes: number; readonly connections: { of: Watched; bytes: number }[] }> {
-    const sources = new Map<string, { bytes: number; readonly connections: { of: Watched; bytes: number }[] }>();
+  #sources(): Source[] {
+    const sources = new Map<string, Source>();
     for (const of of this.#open) {
-      const bytes = of.sockets.reduce((sum, socket) => sum + this.#options.memoryOf(socket), 0);
+      const bytes = of.sockets.reduce((sum, socket) => sum + this.#bytesHeld(socket), 0);
       const source = sources.get(of.source) ?? { bytes: 0, connections: [] };
       source.bytes += bytes;
       source.connections.push({ of, bytes });
       sources.set(of.source, source);
     }
     for (const { connections } of sources.values()) connections.sort((one, other) => other.bytes - one.bytes);
-    return sources;
+    return [...sources.values()];
   }
 }

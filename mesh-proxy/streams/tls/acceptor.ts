@@ -1,28 +1,27 @@
 import { hkdfSync } from "node:crypto";
-import { Socket } from "node:net";
+import type { Socket } from "node:net";
 import { createServer, type SecureContextOptions, type Server, type TLSSocket } from "node:tls";
-import { failWhereCut } from "./close-notify.ts";
 import type { CredentialsInUse, CurrentCredentials } from "../../credentials/current-credentials.ts";
-import { MeshProxyError, reason } from "../../faults.ts";
-import { Intake, type Reading } from "./wire.ts";
+import { reason } from "../../faults.ts";
+import { ConnectionFault } from "../fault.ts";
+import type { Leg } from "../leg.ts";
+import { ignore, whileWaited } from "../tcp.ts";
 import { ServerSide } from "./server-side.ts";
-import { ignore, type Leg, whileWaited } from "../leg.ts";
 import { isBoundToHandshake, tlsSettings, type TlsVersion } from "./settings.ts";
+import { Wire } from "./wire.ts";
 
 export interface AcceptorOptions {
   readonly clientCertificate: "required" | "not asked for";
   readonly oldestTls: TlsVersion;
   /** How long a client may take, in milliseconds. */
   readonly handshakeMs: number;
-  readonly reading: Reading;
   readonly now: () => Date;
 }
 
-/** The server's side of a connection that is secure. */
+/** A side with TLS, whose wire has to be released for it to be read. */
 export interface SecureLeg extends Leg {
   readonly stream: TLSSocket;
-  /** Has to be released for the stream to be read. */
-  readonly intake: Intake;
+  readonly wire: Wire;
 }
 
 /**
@@ -37,13 +36,11 @@ export class TlsAcceptor {
   readonly #server: Server;
   readonly #serverSide: ServerSide;
   readonly #handshakeMs: number;
-  readonly #reading: Reading;
   readonly #handshakes = new WeakMap<TLSSocket, Handshake>();
 
   constructor(credentials: CurrentCredentials, options: AcceptorOptions) {
-    const { clientCertificate, oldestTls, handshakeMs, now, reading } = options;
+    const { clientCertificate, oldestTls, handshakeMs, now } = options;
     this.#handshakeMs = handshakeMs;
-    this.#reading = reading;
     const isRequired = clientCertificate === "required";
     // A session that was begun without a client certificate must not be resumed where one is required.
     const sessionIdContext = isRequired ? "mesh-mutual" : "mesh-server";
@@ -67,7 +64,7 @@ export class TlsAcceptor {
       if (handshake === undefined) socket.destroy();
       else if (isResumedTooLate(socket, now())) handshake.reject(untrusted("CERT_HAS_EXPIRED"));
       else if (!isBoundToHandshake(socket)) handshake.reject(unbound());
-      else handshake.resolve(socket);
+      else handshake.resolve();
     });
     this.#serverSide = new ServerSide(this.#server);
   }
@@ -75,64 +72,64 @@ export class TlsAcceptor {
   /**
    * Waits for a client to begin: until then it costs nothing of TLS.
    *
-   * @param transport accepted with `allowHalfOpen: false`: who closes it during the handshake is gone
-   * @throws MeshProxyError `client_gone` where it leaves without a word, `handshake_too_large`, `tls_handshake`,
-   *   `handshake_timeout` or `too_many_connections`
+   * @throws ConnectionFault `client_gone` where it leaves without a word, `handshake_too_large` or `handshake_timeout`
    */
-  async begin(transport: Socket, source: string): Promise<Intake> {
-    const intake = new Intake(transport, source, this.#reading);
+  async begin(transport: Socket): Promise<Wire> {
+    const wire = new Wire(transport);
     try {
-      await whileWaited(transport, () => this.#late(), intake.firstMessage(), this.#handshakeMs);
-      return intake;
+      await whileWaited(transport, late, wire.begun(), this.#handshakeMs);
+      return wire;
     } catch (error) {
-      intake.close();
-      throw refusal(error as Error);
+      wire.destroy();
+      throw error;
     }
   }
 
   /**
-   * @param intake of `begin`
-   * @throws MeshProxyError `client_certificate_missing`, `client_certificate_untrusted`, `handshake_too_large`,
+   * @param wire of `begin`
+   * @throws ConnectionFault `client_certificate_missing`, `client_certificate_untrusted`, `handshake_too_large`,
    *   `tls_handshake` or `handshake_timeout`
    */
-  async accept(transport: Socket, intake: Intake): Promise<SecureLeg> {
-    const handshake = Promise.withResolvers<TLSSocket>();
+  async accept(transport: Socket, wire: Wire): Promise<SecureLeg> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
     // Node's own handshake timeout starts anew with every byte that a slow peer sends.
-    const timer = setTimeout(() => handshake.reject(this.#late()), this.#handshakeMs);
-    const restore = resetWhereClosed(transport);
-    const stream = this.#serverSide.streamOn(transport);
-    const failed = (error: Error): void => handshake.reject(refusal(error, stream));
+    const timer = setTimeout(() => reject(late()), this.#handshakeMs);
+    const stream = this.#serverSide.streamOn(wire);
+    const failed = (error: Error): void => reject(refusal(error, stream));
     const closed = (): void => failed(hangUp());
     stream.on("error", failed).on("close", closed);
+    wire.on("error", failed);
     this.#handshakes.set(stream, {
-      resolve: (socket) => {
-        intake.done();
-        handshake.resolve(socket);
+      resolve: () => {
+        wire.done();
+        resolve();
       },
-      reject: handshake.reject,
+      reject,
     });
     try {
-      intake.feed(stream);
-      const leg = { stream: await handshake.promise, transport, intake };
-      failWhereCut(leg);
-      return leg;
+      await promise;
+      return { stream, transport, wire };
     } catch (error) {
-      transport.destroy();
+      wire.destroy();
+      stream.destroy();
       throw error;
     } finally {
-      restore();
       clearTimeout(timer);
       stream.off("error", failed).off("close", closed);
+      wire.off("error", failed);
       this.#handshakes.delete(stream);
     }
   }
-
-  #late(): MeshProxyError {
-    return new MeshProxyError("handshake_timeout", `no TLS handshake within ${this.#handshakeMs} ms`);
-  }
 }
 
-type Handshake = Pick<PromiseWithResolvers<TLSSocket>, "resolve" | "reject">;
+interface Handshake {
+  readonly resolve: () => void;
+  readonly reject: (error: ConnectionFault) => void;
+}
+
+function late(): ConnectionFault {
+  return new ConnectionFault("handshake_timeout");
+}
 
 function hangUp(): Error {
   return Object.assign(new Error("closed"), { code: "ECONNRESET" });
@@ -152,53 +149,26 @@ function applicationProtocol(offered: readonly string[]): string | undefined {
   return ["http/1.1", "h2"].find((protocol) => offered.includes(protocol)) ?? offered[0];
 }
 
-/**
- * Makes every closing of a connection a reset, until the returned function is called. Node closes the connection of a
- * client that it refuses without an alert; in TLS 1.3 that client believes its handshake done, and may take it for an
- * answer that is empty.
- */
-function resetWhereClosed(transport: Socket): () => void {
-  let isReset = true;
-  // It stays: an object that a property is deleted from is slow and large from then on.
-  transport.destroy = (error) => {
-    if (!isReset) return Socket.prototype.destroy.call(transport, error);
-    isReset = false;
-    return transport.resetAndDestroy();
-  };
-  return () => void (isReset = false);
-}
-
 /** OpenSSL does not look at the dates again when a session is resumed, and every resumption gives a new ticket. */
 function isResumedTooLate(socket: TLSSocket, now: Date): boolean {
   const certificate = socket.isSessionReused() ? socket.getPeerX509Certificate() : undefined;
   return certificate !== undefined && certificate.validToDate < now;
 }
 
-const HINT = "only workloads of the mesh may connect, with the certificate that the Coordinator issued to them";
-
-function refusal(error: Error, socket?: TLSSocket): MeshProxyError {
-  if (error instanceof MeshProxyError) return error;
+function refusal(error: Error, stream: TLSSocket): ConnectionFault {
+  if (error instanceof ConnectionFault) return error;
   // Node's types say Error; it is the code of OpenSSL's verification.
-  const verification: unknown = socket?.authorizationError;
+  const verification: unknown = stream.authorizationError;
   if (typeof verification === "string") return untrusted(verification);
   const got = reason(error);
-  if (got === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE") {
-    return new MeshProxyError("client_certificate_missing", "the client showed no certificate", { hint: HINT });
-  }
-  return new MeshProxyError("tls_handshake", "the TLS handshake failed", { got, cause: error });
+  if (got === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE") return new ConnectionFault("client_certificate_missing");
+  return new ConnectionFault("tls_handshake", got);
 }
 
-function unbound(): MeshProxyError {
-  return new MeshProxyError("tls_handshake", "the client's TLS is not bound to its handshake", {
-    got: "TLS 1.2 without the extended master secret",
-    want: "TLS 1.3, or 1.2 with RFC 7627",
-  });
+function unbound(): ConnectionFault {
+  return new ConnectionFault("tls_handshake", "TLS 1.2 without the extended master secret (RFC 7627)");
 }
 
-function untrusted(verification: string): MeshProxyError {
-  return new MeshProxyError("client_certificate_untrusted", "the client's certificate is not valid in the mesh", {
-    got: verification,
-    want: "a chain that ends in the mesh CA, valid now, for client authentication",
-    hint: HINT,
-  });
+function untrusted(verification: string): ConnectionFault {
+  return new ConnectionFault("client_certificate_untrusted", verification);
 }

@@ -1,234 +1,136 @@
-import { Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
-import { MeshProxyError, reason } from "../../faults.ts";
-import { ignore } from "../leg.ts";
-import type { Bill, FairTurns } from "./fair-turns.ts";
-import { hasFirstMessage, recordLength, wholeRecords } from "./records.ts";
+import type { Socket } from "node:net";
+import { Duplex } from "node:stream";
+import { MOST_HANDSHAKE_BYTES } from "../../limits/numbers.ts";
+import { ConnectionFault } from "../fault.ts";
+import { ignore, READ_AHEAD } from "../tcp.ts";
+
+/** RFC 8446 §5.1: the type of a record. */
+const HANDSHAKE = 22;
 
 /**
- * What a peer sends until its handshake is done, before TLS gets it. Node has no hook between the certificates of a peer
- * and OpenSSL, which verifies all signatures of a chain of up to 100 KiB in one go, whatever a callback says. So TLS reads
- * nothing by itself meanwhile. A second descriptor of the connection is read here, and what came is handed over
+ * What lies between a TCP connection and TLS, and decides what TLS gets of it:
  *
- * - in whole records: who sends slowly holds up nobody;
- * - up to `MOST_BYTES`, and then the connection ends;
- * - when it is its source's turn (fair-turns.ts).
- *
- * Then the second descriptor is closed, and TLS is left to read the connection as if it had done so all the time.
- *
- * Of Node's internals this relies on the handle of a TLS socket: while `reading` is true nobody starts to read it, and
- * `receive` takes bytes in place of the network. prove.ts tries that before the program serves.
+ * - Of a handshake at most 12 KiB. OpenSSL verifies all signatures of a chain in one go, and Node takes chains of 100 KiB.
+ * - Nothing between the handshake and `release`: there may be no room yet for what the peer says.
+ * - Never the end of TCP. Who controls the network can send a FIN at any time, and so cut a message short between two
+ *   records. So where TLS ends, it is by its closing alert (RFC 8446 §6.1); of TCP's end `lost` tells.
  */
-
-/** A chain of the mesh has at most 8 KiB; the rest of a handshake takes less than 4. */
-export const MOST_BYTES = 12 * 1024;
-
-interface Handle {
-  reading: boolean;
-  receive(bytes: Uint8Array): void;
-  readStart(): number;
-  readStop(): number;
-}
-
-/** What all connections of an event loop have in common. */
-export interface Reading {
-  /** @returns another descriptor of the connection @throws where there is none */
-  readonly duplicate: (transport: Socket) => number;
-  readonly turns: FairTurns;
-  /** Where to read to. Nothing stays in it. */
-  readonly buffer: Buffer;
-}
-
-export class Intake {
+export class Wire extends Duplex {
   readonly #transport: Socket;
-  readonly #bill: Bill;
-  readonly #reader: Socket;
-  readonly #firstMessage = Promise.withResolvers<void>();
-  #stream: TLSSocket | undefined;
-  /** What TLS has not got yet. */
-  #received: Buffer = Buffer.alloc(0);
-  /** How much it has got. */
-  #fed = 0;
-  /** Takes the work back that waits for its turn. */
-  #takeBack: (() => void) | undefined;
-  #isEnded = false;
-  #isDone = false;
-  #isClosed = false;
+  readonly #begun = Promise.withResolvers<void>();
+  #phase: "handshake" | "waiting" | "released" = "handshake";
+  /** Bytes that TLS has got, of a handshake. */
+  #handedOver = 0;
+  /** What came together with the end of the handshake. */
+  #rest: Buffer | undefined;
+  #lost: Error | undefined;
 
-  /**
-   * @param transport connected, and read by nobody
-   * @param source whose time the handshake takes
-   * @throws MeshProxyError `too_many_connections` where no descriptor is left
-   */
-  constructor(transport: Socket, source: string, { duplicate, turns, buffer }: Reading) {
+  /** @param transport connected, and read by nobody */
+  constructor(transport: Socket) {
+    super({ readableHighWaterMark: READ_AHEAD, writableHighWaterMark: READ_AHEAD });
     this.#transport = transport;
-    this.#bill = turns.open(source);
-    this.#firstMessage.promise.catch(ignore);
-    this.#reader = new Socket({
-      fd: descriptorOf(transport, duplicate),
-      readable: true,
-      writable: false,
-      onread: { buffer, callback: (length, bytes) => this.#take(bytes.subarray(0, length)) },
-    });
-    this.#reader.on("error", (error) => this.#over(error));
-    this.#reader.on("end", () => {
-      this.#isEnded = true;
-      if (this.#takeBack === undefined) this.#over(gone());
-    });
-    transport.on("close", this.#transportClosed);
+    this.#begun.promise.catch(ignore);
+    this.on("error", ignore);
+    transport.on("data", (bytes: Buffer) => this.#take(bytes));
+    transport.on("end", () => this.#over(new Error("TCP ended without close_notify")));
+    transport.on("close", () => this.#closed());
+    if (transport.destroyed) this.#closed();
+    else transport.resume();
   }
 
-  /** @returns when the first message of a client is there @throws what `fail` was called with, or ECONNRESET, or `client_gone` */
-  async firstMessage(): Promise<void> {
-    return this.#firstMessage.promise;
+  /** @returns when a client has said something @throws ConnectionFault `client_gone` or `handshake_too_large` */
+  async begun(): Promise<void> {
+    return this.#begun.promise;
   }
 
-  /** From now on TLS gets what comes. @param stream was made on the transport in this turn of the event loop */
-  feed(stream: TLSSocket): void {
-    this.#stream = stream;
-    const handle = handleOf(stream);
-    handle.readStop();
-    handle.reading = true;
-    // What Node begins itself, it begins in the next tick.
-    process.nextTick(() => {
-      this.#next();
-      if (this.#takeBack === undefined && !this.#isClosed) this.#reader.resume();
-    });
+  /** Why nothing more comes of TCP; undefined: more may come. The event `lost` tells that it has changed. */
+  get lost(): Error | undefined {
+    return this.#lost;
   }
 
-  /** The handshake is done. May be called from within TLS. */
+  /** The handshake is done. To be called from within TLS. */
   done(): void {
-    this.#isDone = true;
+    if (this.#phase !== "handshake") return;
+    this.#phase = "waiting";
+    this.#transport.pause();
   }
 
-  /** After that: from now on TLS reads by itself. Until then the peer waits, for there may be no room for what it says. */
   release(): void {
-    if (this.#stream?.destroyed !== false) return;
-    const handle = handleOf(this.#stream);
-    // Node may have stopped it, because of what came with the end of the handshake.
-    handle.reading = true;
-    handle.readStart();
+    this.#phase = "released";
+    if (this.#rest !== undefined) this.push(this.#rest);
+    this.#rest = undefined;
+    this.#transport.resume();
   }
 
-  /** Reads no more. */
-  close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.#takeBack?.();
-    this.#transport.off("close", this.#transportClosed);
-    this.#reader.destroy();
-    this.#firstMessage.reject(gone());
+  #take(bytes: Buffer): void {
+    if (this.#phase === "waiting") this.#rest = Buffer.concat([this.#rest ?? Buffer.alloc(0), bytes]);
+    else if (this.#phase === "handshake") this.#handOver(bytes);
+    else if (!this.push(bytes)) this.#transport.pause();
   }
 
-  readonly #transportClosed = (): void => this.close();
+  #handOver(bytes: Buffer): void {
+    const room = MOST_HANDSHAKE_BYTES - this.#handedOver;
+    // A client has to wait for an answer. What is no TLS, TLS refuses.
+    if (bytes.length > room && this.readableFlowing === null && bytes[0] === HANDSHAKE) return this.#fail(tooLarge());
+    const handedOver = bytes.subarray(0, room);
+    this.#handedOver += handedOver.length;
+    this.#transport.pause();
+    this.push(handedOver);
+    this.#begun.resolve();
+    if (bytes.length <= room) return;
+    this.#rest = bytes.subarray(room);
+    // By then TLS has read all that it got.
+    setImmediate(() => {
+      if (this.#phase === "handshake") this.#fail(tooLarge());
+    });
+  }
 
-  /** A client that has said nothing left without a word; a server that does so has refused. */
+  #closed(): void {
+    const error = this.#transport.errored ?? new Error("closed");
+    this.#over(error);
+    if (this.#phase !== "released") this.destroy(error);
+  }
+
   #over(error: Error): void {
-    if (this.#fed === 0 && this.#received.length === 0) this.#firstMessage.reject(left());
-    this.#fail(error);
+    if (this.#lost !== undefined) return;
+    this.#lost = error;
+    if (this.#phase !== "handshake") {
+      this.emit("lost");
+      return;
+    }
+    if (this.#handedOver === 0) this.#begun.reject(new ConnectionFault("client_gone"));
+    this.#fail(Object.assign(new Error("the peer went away during its handshake"), { code: "ECONNRESET" }));
   }
 
   #fail(error: Error): void {
-    if (this.#isClosed) return;
-    this.#firstMessage.reject(error);
-    this.close();
-    this.#stream?.destroy(error);
+    this.#begun.reject(error);
+    this.destroy(error);
   }
 
-  /** @returns whether to read on */
-  #take(bytes: Uint8Array): boolean {
-    if (this.#isClosed) return false;
-    this.#received = Buffer.concat([this.#received, bytes]);
-    if (this.#stream !== undefined) {
-      this.#next();
-      return this.#takeBack === undefined;
-    }
-    if (!hasFirstMessage(this.#received)) {
-      if (this.#received.length > MOST_BYTES) this.#fail(tooLarge());
-      return true;
-    }
-    this.#firstMessage.resolve();
-    return false;
+  override _read(): void {
+    if (this.#phase !== "waiting" && this.#rest === undefined) this.#transport.resume();
   }
 
-  /** Has what is whole handed over. */
-  #next(): void {
-    const stream = this.#stream;
-    if (this.#isClosed || this.#takeBack !== undefined || stream === undefined) return;
-    const ready = this.#ready();
-    if (ready === 0) return;
-    const takeBack = this.#bill.run(ready, () => {
-      const isLater = this.#takeBack !== undefined;
-      this.#takeBack = undefined;
-      this.#handOver(stream, this.#received.subarray(0, ready));
-      if (isLater && this.#takeBack === undefined && !this.#isClosed) this.#reader.resume();
-    });
-    // What was done at once may have left more to wait for.
-    if (takeBack !== undefined) this.#takeBack = takeBack;
+  /** That it can't be written, its transport tells. */
+  override _write(bytes: Buffer, _encoding: BufferEncoding, written: () => void): void {
+    this.#transport.write(bytes, () => written());
   }
 
-  /** @returns how much there is for TLS: whole records */
-  #ready(): number {
-    const room = MOST_BYTES - this.#fed;
-    const ready = wholeRecords(this.#received, room);
-    if (ready === 0 && (recordLength(this.#received, 0) ?? 0) > room) this.#fail(tooLarge());
-    return ready;
+  override _final(ended: () => void): void {
+    this.#transport.end(() => ended());
   }
 
-  /** At once, for OpenSSL takes what it found wrong with a chain for an error of its own where it has to wait after it. */
-  #handOver(stream: TLSSocket, records: Buffer): void {
-    if (this.#isClosed || stream.destroyed) return;
-    const handle = handleOf(stream);
-    this.#received = this.#received.subarray(records.length);
-    this.#fed += records.length;
-    handle.receive(records);
-    // Not in `done`, for TLS is in the midst of a record then.
-    if (this.#isDone) this.#complete(handle);
-    else if (this.#isEnded) this.#fail(gone());
-    else if (!stream.destroyed) this.#next();
-  }
-
-  #complete(handle: Handle): void {
-    if (this.#isClosed) return;
-    this.#bill.settle();
-    this.close();
-    // What the peer said after its handshake.
-    if (this.#received.length > 0) handle.receive(this.#received);
+  /**
+   * Who is refused gets a reset: in TLS 1.3 a client believes its handshake done before the server does, and may take the end
+   * of its connection for an answer that is empty.
+   */
+  override _destroy(error: Error | null, destroyed: (error: Error | null) => void): void {
+    if (this.#phase === "handshake") this.#transport.resetAndDestroy();
+    else this.#transport.destroy();
+    destroyed(error);
   }
 }
 
-function descriptorOf(transport: Socket, duplicate: Reading["duplicate"]): number {
-  try {
-    return duplicate(transport);
-  } catch (error) {
-    throw new MeshProxyError("too_many_connections", "there is no file descriptor for a handshake", {
-      got: reason(error as Error),
-      hint: "raise the limit of open files (RLIMIT_NOFILE)",
-      cause: error,
-    });
-  }
-}
-
-function handleOf(stream: TLSSocket): Handle {
-  const { _handle: handle } = stream as { readonly _handle?: Partial<Handle> | null };
-  if (typeof handle?.receive !== "function" || typeof handle.readStart !== "function") {
-    throw new Error("this Node has no handle of TLS that bytes can be given to");
-  }
-  return handle as Handle;
-}
-
-function gone(): Error {
-  return Object.assign(new Error("the peer went away during its handshake"), { code: "ECONNRESET" });
-}
-
-/** It connected to see whether somebody listens, as a probe of Kubernetes does. */
-function left(): MeshProxyError {
-  return new MeshProxyError("client_gone", "the client left without a word");
-}
-
-function tooLarge(): MeshProxyError {
-  return new MeshProxyError("handshake_too_large", "the peer sends more than a handshake takes", {
-    want: `at most ${MOST_BYTES} bytes`,
-    hint: "its chain of certificates is too long: one of the mesh has two",
-  });
+function tooLarge(): ConnectionFault {
+  return new ConnectionFault("handshake_too_large");
 }
