@@ -81,8 +81,8 @@ export class Egress {
     const { host } = this.#rule.upstream;
     const context = this.#options.context();
     const resumable = this.#resumable(context);
-    // Node's types don't know that allowHalfOpen and highWaterMark are options here, too.
-    const more = { allowHalfOpen: true, highWaterMark: READ_AHEAD };
+    // Node's types don't know that highWaterMark is an option here, too.
+    const more = { highWaterMark: READ_AHEAD };
     const stream = connect({
       ...more,
       socket: wire,
