@@ -17,7 +17,7 @@ import {
   startServer,
 } from "../test/mesh-proxies.ts";
 import { ONLY_NATIVE, ONLY_STREAMS } from "../test/ways.ts";
-import { DEADLINE_MS } from "./base/leg.ts";
+import { DEADLINE_MS } from "./limits/numbers.ts";
 
 const PROXY = "127.74.0.2";
 const UPSTREAM = "127.74.0.3";

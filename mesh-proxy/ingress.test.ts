@@ -18,7 +18,7 @@ import {
   startServer,
 } from "../test/mesh-proxies.ts";
 import { ONLY_NATIVE, ONLY_STREAMS } from "../test/ways.ts";
-import { DEADLINE_MS } from "./base/leg.ts";
+import { DEADLINE_MS } from "./limits/numbers.ts";
 
 const PROXY = "127.73.0.2";
 const APPLICATION = "127.73.0.3";

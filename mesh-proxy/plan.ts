@@ -1,5 +1,5 @@
-import type { Direction } from "./base/direction.ts";
-import type { ListenAddress } from "./base/listener.ts";
+import type { Direction } from "./direction.ts";
+import type { ListenAddress } from "./listen.ts";
 import { isTransparent, type MeshProxyConfiguration } from "./configuration.ts";
 import type { EgressRule } from "../mesh-rules/egress-rules.ts";
 import { type Endpoint, formatEndpoint } from "../mesh-rules/endpoint.ts";

@@ -5,23 +5,23 @@ import type { Logger } from "../runtime/log.ts";
 import { memoryLimit, system } from "../runtime/memory-limit.ts";
 import { Admin, type AdminPages } from "./observe/admin.ts";
 import { constraints, type MeshProxyConfiguration, variables } from "./configuration.ts";
-import { descriptorLimit } from "./base/descriptors.ts";
+import { descriptorLimit } from "./limits/descriptors.ts";
 import { healthcheck } from "./observe/healthcheck.ts";
 import { openHealthSocket } from "./observe/health-socket.ts";
-import { LiveCredentials } from "./tls/live-credentials.ts";
+import { LiveCredentials } from "./credentials/live-credentials.ts";
 import { formatEndpoint } from "../mesh-rules/endpoint.ts";
 import { openPorts } from "../mesh-rules/ingress-variables.ts";
 import { removeStaticRules } from "../netfilter/install-static.ts";
-import { systemLookup } from "./upstream/names.ts";
-import { memoryInUse } from "./limits/socket-memory.ts";
+import { systemLookup } from "./names.ts";
+import { memoryInUse } from "./limits/memory-in-use.ts";
 import { engineFile } from "./native/addon.ts";
 import { startNative } from "./native/start.ts";
 import { plansOf } from "./plan.ts";
-import type { startStreams } from "./start-streams.ts";
+import type { startStreams } from "./streams/start.ts";
 import { removeRules } from "./transparent/install.ts";
 import { requireNoCapabilities } from "./transparent/privileges.ts";
 import { type SetUp, setUp } from "./transparent/set-up.ts";
-import { inEffect } from "./telemetry.ts";
+import { inEffect } from "./observation.ts";
 
 async function run({ configuration, log, stop }: Running<typeof variables>): Promise<number> {
   const preparation = await prepare(configuration, log);
@@ -95,7 +95,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
 async function onStreams(
   ...[configuration, options]: Parameters<typeof startStreams>
 ): ReturnType<typeof startStreams> {
-  return (await import("./start-streams.ts")).startStreams(configuration, options);
+  return (await import("./streams/start.ts")).startStreams(configuration, options);
 }
 
 const RAISE = "raise CONTRAST_DRAIN_TIMEOUT, and the pod's terminationGracePeriodSeconds above it";

@@ -1,3 +1,9 @@
+import type { Writable } from "node:stream";
+import type { Logger } from "../runtime/log.ts";
+import type { CurrentCredentials } from "./credentials/current-credentials.ts";
+import type { Lookup } from "./names.ts";
+import type { Observation, Resources } from "./observation.ts";
+import type { Observed } from "./observe/metrics.ts";
 import type { RoutePlan } from "./plan.ts";
 
 /** What serves connections: the native engine, or Node's streams. Both look the same from outside. */
@@ -16,4 +22,23 @@ export interface ProxyEngine {
    * @returns whether all connections ended by themselves
    */
   close(graceMs: number, atOnce?: AbortSignal): Promise<boolean>;
+}
+
+/** An engine that was started, and what is seen of it. */
+export interface StartedEngine<Seen extends Observation = Observation> {
+  readonly proxy: ProxyEngine;
+  readonly observation: Seen;
+}
+
+/** What an engine needs of the world outside the configuration. */
+export interface EngineOptions extends Resources {
+  readonly credentials: CurrentCredentials & Observed["credentials"];
+  /** Of `memory`, what is in use, as of `memoryInUse`. */
+  readonly memoryInUse: () => number | undefined;
+  readonly stdout: Writable;
+  readonly log: Logger;
+  readonly lookup: Lookup;
+  readonly now: () => Date;
+  /** Milliseconds since whenever; never goes back. */
+  readonly clock: () => number;
 }

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { MeshProxyError } from "../base/errors.ts";
+import { MeshProxyError } from "../faults.ts";
 
 /** The seam between Node and the engine: the shapes of `mesh-proxy/engine/node/src`. Nothing passes here per byte. */
 

@@ -1,8 +1,7 @@
-import type { Carried } from "../carry/data-path.ts";
-import type { Direction } from "../base/direction.ts";
+import type { Direction } from "../direction.ts";
 import type { Limits } from "../limits/limits.ts";
 import { bucketSamples, type Labels, type Sample } from "../observe/exposition.ts";
-import { HANDSHAKE_BOUNDS, type Outcome, type RuleCounts, type Usage } from "../observe/metrics.ts";
+import { type Carried, HANDSHAKE_BOUNDS, type Outcome, type RuleCounts, type Usage } from "../observe/metrics.ts";
 import type { EngineRuleCounts, EngineUsed, NativeEngine } from "./addon.ts";
 import type { RuleNumbers } from "./openings.ts";
 

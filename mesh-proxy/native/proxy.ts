@@ -3,15 +3,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { formatEndpoint } from "../../mesh-rules/endpoint.ts";
 import { describeError } from "../../runtime/errors.ts";
 import type { Logger } from "../../runtime/log.ts";
-import { listenError } from "../base/listener.ts";
+import { errorOf, isConnectionCode } from "../connection-faults.ts";
+import { listenError } from "../listen.ts";
 import type { Limits } from "../limits/limits.ts";
 import type { AccessLog } from "../observe/access-log.ts";
 import { FaultLog } from "../observe/fault-log.ts";
+import { PauseLog } from "../observe/pause-log.ts";
 import { planFor, type RoutePlan } from "../plan.ts";
 import type { ProxyEngine } from "../proxy-engine.ts";
-import { type Lookup, Names } from "../upstream/names.ts";
+import { type Lookup, Names } from "../names.ts";
 import type { EndedEvent, EngineEvent, FaultEvent, NativeEngine } from "./addon.ts";
-import { errorOf } from "./faults.ts";
 import { openingOf, type RuleNumbers } from "./openings.ts";
 
 export interface NativeProxyOptions {
@@ -38,7 +39,7 @@ export class NativeProxy implements ProxyEngine {
   readonly #options: NativeProxyOptions;
   readonly #names: Names;
   readonly #routes = new Map<number, OpenRoute>();
-  #hasToldOfPause = false;
+  readonly #pauses = new PauseLog();
   #hasEnded = false;
 
   constructor(options: NativeProxyOptions) {
@@ -99,6 +100,10 @@ export class NativeProxy implements ProxyEngine {
     return true;
   }
 
+  shed(bytes: number): void {
+    if (!this.#hasEnded) this.#options.engine.shed(bytes);
+  }
+
   /** Takes what the engine has to say. It is called when there is something. */
   take(): void {
     if (this.#hasEnded) return;
@@ -126,7 +131,7 @@ export class NativeProxy implements ProxyEngine {
         this.#write(event, route);
         return;
       case "paused":
-        this.#tellOfPause(route.log);
+        this.#pauses.tell(route.log);
         return;
       case "notAccepted":
         route.log.warn({ code: "accept", got: event.got }, "can't accept a connection");
@@ -147,12 +152,12 @@ export class NativeProxy implements ProxyEngine {
     }
   }
 
-  #say(event: FaultEvent, { plan, faults }: OpenRoute): void {
-    const error = errorOf(event, plan, portOf(event.local), this.#options.limits);
-    faults.say(event.code === "internal" ? new Error(event.got) : error, {
-      peer: event.peer ?? "?",
-      source: event.source,
-    });
+  #say({ code, got, certificate, local = "?", peer = "?", source }: FaultEvent, { plan, faults }: OpenRoute): void {
+    const names =
+      certificate === undefined ? undefined : (new X509Certificate(certificate).subjectAltName ?? "no name");
+    const about = { plan, local, port: portOf(local), limits: this.#options.limits };
+    const error = isConnectionCode(code) ? errorOf({ code, got: names ?? got }, about) : new Error(got);
+    faults.say(error, { peer, source });
   }
 
   #write(event: EndedEvent, { plan }: OpenRoute): void {
@@ -173,17 +178,7 @@ export class NativeProxy implements ProxyEngine {
       reason: code ?? null,
     });
   }
-
-  /** Once a minute at most: listeners may go on and stop again many times a second. */
-  #tellOfPause(log: Logger): void {
-    if (this.#hasToldOfPause) return;
-    this.#hasToldOfPause = true;
-    setTimeout(() => (this.#hasToldOfPause = false), 60_000).unref();
-    log.warn({ code: "descriptors", hint: RAISE }, "new connections wait: no file descriptors are left");
-  }
 }
-
-const RAISE = "raise the limit of open files (RLIMIT_NOFILE), two for each connection, or the number of replicas";
 
 /** How long a reset may take; it does not wait for the peer. */
 const RESET_MS = 200;
@@ -197,8 +192,8 @@ function rulesOf(plan: RoutePlan): readonly string[] {
   return [...ports.values(), otherwise].map(({ rule }) => rule);
 }
 
-function portOf(address: string | undefined): number {
-  return Number(address?.slice(address.lastIndexOf(":") + 1) ?? 0);
+function portOf(address: string): number {
+  return Number(address.slice(address.lastIndexOf(":") + 1));
 }
 
 function tlsFacts(tls: EndedEvent["tls"], { direction }: RoutePlan) {

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { readEnvironment } from "../../runtime/environment.ts";
 import { constraints, variables } from "../configuration.ts";
+import { CONNECTION_CODES } from "../connection-faults.ts";
 import { HANDSHAKE_BOUNDS } from "../observe/metrics.ts";
 import { plansOf } from "../plan.ts";
 import { loadAddon } from "./addon.ts";
-import { CODES } from "./faults.ts";
 import { openingOf, RuleNumbers } from "./openings.ts";
 
 /** What Rust and TypeScript have to agree on, read from the sources of both. */
@@ -16,7 +16,7 @@ const rust = (file: string): string => readFileSync(join(import.meta.dirname, ".
 
 test("every code of the engine has words, and no other has", () => {
   const texts = Array.from(rust("core/src/code.rs").matchAll(/^ {4}\w+ "(\w+)",$/gm), ([, text = ""]) => text);
-  expect(texts.toSorted()).toEqual([...CODES, "internal"].toSorted());
+  expect(texts.toSorted()).toEqual([...CONNECTION_CODES, "internal"].toSorted());
 });
 
 test("both count handshakes in the same buckets", () => {

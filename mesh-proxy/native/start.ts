@@ -1,47 +1,29 @@
 import { availableParallelism } from "node:os";
-import type { Writable } from "node:stream";
-import type { Logger } from "../../runtime/log.ts";
-import { forConnections } from "../base/descriptors.ts";
-import { MeshProxyError } from "../base/errors.ts";
-import { DEADLINE_MS } from "../base/leg.ts";
 import type { MeshProxyConfiguration } from "../configuration.ts";
+import type { CredentialsInUse } from "../credentials/current-credentials.ts";
+import { MeshProxyError } from "../faults.ts";
+import { forConnections } from "../limits/descriptors.ts";
 import type { Limits } from "../limits/limits.ts";
-import { Metrics, type Observed } from "../observe/metrics.ts";
-import type { CredentialsInUse, CurrentCredentials } from "../tls/current-credentials.ts";
-import { accessLogFor, limitsFor, type Observation } from "../telemetry.ts";
-import type { Lookup } from "../upstream/names.ts";
+import { shedWhileScarce } from "../limits/memory-in-use.ts";
+import { DEADLINE_MS, STALLED_MS } from "../limits/numbers.ts";
+import { accessLogFor, limitsFor } from "../observation.ts";
+import { Metrics } from "../observe/metrics.ts";
+import type { EngineOptions, StartedEngine } from "../proxy-engine.ts";
 import { type EngineSettings, loadAddon, type NativeEngine } from "./addon.ts";
 import { EngineRule, usageOf } from "./counts.ts";
-import { shedWhileScarce } from "./memory.ts";
 import { RuleNumbers } from "./openings.ts";
 import { NativeProxy, type NativeProxyOptions } from "./proxy.ts";
 
-export interface NativeOptions {
-  readonly credentials: CurrentCredentials & Observed["credentials"];
-  /** How many descriptors the process may have; undefined: any number. */
-  readonly descriptors: number | undefined;
-  /** Of the process, in bytes. */
-  readonly memory: number;
-  readonly memoryInUse: () => number | undefined;
-  readonly stdout: Writable;
-  readonly log: Logger;
-  readonly lookup: Lookup;
-  readonly now: () => Date;
+export interface NativeOptions extends EngineOptions {
   /** How long an upstream may take; `DEADLINE_MS` where left out. */
   readonly upstreamMs?: number;
 }
-
-/** What a peer said before it went away is given up when the other one takes none of it for so long. */
-const STALLED_MS = 60_000;
 
 /** More threads than that bring nothing: the kernel has most of the work. */
 const MOST_THREADS = 4;
 
 /** @throws MeshProxyError `engine` or `certificates` */
-export function startNative(
-  configuration: MeshProxyConfiguration,
-  options: NativeOptions,
-): { proxy: NativeProxy; observation: Observation } {
+export function startNative(configuration: MeshProxyConfiguration, options: NativeOptions): StartedEngine {
   const { credentials, memory, memoryInUse, log, lookup, now } = options;
   const limits = limitsFor(configuration, options);
   const accessLog = accessLogFor(configuration, options);
@@ -51,7 +33,7 @@ export function startNative(
   const use = (current: CredentialsInUse): void => setCredentials(engine, current, configuration.CONTRAST_TLS_MIN);
   use(credentials.current);
   credentials.onChange(use);
-  shedWhileScarce({ engine, inUse: memoryInUse, limit: memory });
+  shedWhileScarce({ inUse: memoryInUse, limit: memory }, (bytes) => proxy?.shed(bytes));
   const admission = usageOf(engine, limits);
   const metrics = new Metrics(
     { engine: "native", admission, credentials, accessLog, startedAt: now() },

@@ -1,6 +1,6 @@
 import type { Writable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
-import type { Direction } from "../base/direction.ts";
+import type { Direction } from "../direction.ts";
 import type { Outcome } from "./metrics.ts";
 
 /**

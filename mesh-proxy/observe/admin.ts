@@ -6,8 +6,7 @@ import { answerOne, type HttpRequest, type HttpResponse } from "../../runtime/ht
 import type { Logger } from "../../runtime/log.ts";
 import { sourceOf } from "../../runtime/source.ts";
 import { CONTENT_TYPE } from "./exposition.ts";
-import { ignore } from "../base/leg.ts";
-import { listening } from "../base/listener.ts";
+import { listening } from "../listen.ts";
 import { OneAtATime } from "./one-at-a-time.ts";
 
 /** Anybody may connect. A request takes milliseconds, so a connection ends after one answer, or after this. */
@@ -46,7 +45,7 @@ export class Admin {
   static async open(port: number, pages: AdminPages, log: Logger, clock: () => number): Promise<Admin> {
     const admin = new Admin(pages, log, clock);
     await listening(admin.#server, { port });
-    admin.#server.on("error", ignore);
+    admin.#server.on("error", () => {});
     return admin;
   }
 
@@ -59,7 +58,7 @@ export class Admin {
     this.#open.add(socket);
     const peer = socket.remoteAddress ?? "?";
     const source = socket.remoteAddress === undefined ? "?" : sourceOf(socket.remoteAddress);
-    socket.on("error", ignore);
+    socket.on("error", () => {});
     answerOne(socket, {
       mostBytes: MOST_BYTES,
       answer: async (request) => this.#answer(request),

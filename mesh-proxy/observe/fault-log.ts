@@ -1,7 +1,7 @@
 import { describeError } from "../../runtime/errors.ts";
 import type { Logger } from "../../runtime/log.ts";
 import { type Refusal, RefusalLog } from "../../runtime/refusal-log.ts";
-import { type MeshProxyCode, MeshProxyError } from "../base/errors.ts";
+import { type MeshProxyCode, MeshProxyError } from "../faults.ts";
 
 /** What happens to connections all the time, by no fault of the configuration. */
 const EVERYDAY: ReadonlySet<string> = new Set<MeshProxyCode>(["client_gone", "connection_broken"]);

@@ -1,10 +1,9 @@
 import { readdir } from "node:fs/promises";
 import { VERSION } from "../../runtime/version.ts";
 import type { Limits } from "../limits/limits.ts";
-import type { Carried } from "../carry/data-path.ts";
-import { descriptorLimit } from "../base/descriptors.ts";
-import type { Direction } from "../base/direction.ts";
-import { expose, type Family, Histogram, type Labels, type Sample } from "./exposition.ts";
+import { descriptorLimit } from "../limits/descriptors.ts";
+import type { Direction } from "../direction.ts";
+import { expose, type Family, type Labels, type Sample } from "./exposition.ts";
 
 /**
  * What the proxy counts. Labels have few values: names of rules and codes, never anything of a peer's choice.
@@ -18,10 +17,11 @@ export type Outcome = (typeof OUTCOMES)[number];
 /** In seconds: a resumed handshake takes 1 ms of work, one across the world with a lost packet a second. */
 export const HANDSHAKE_BOUNDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
-export interface OpenConnection {
-  readonly carried: Carried;
-  /** How many of its bytes wait for peers to take them. */
-  readonly waiting: number;
+/** Plain bytes that were taken from one side for the other. Counted as they come, so they stand also where it breaks. */
+export interface Carried {
+  /** From downstream to upstream. */
+  up: number;
+  down: number;
 }
 
 /** What is known of the connections of one rule. */
@@ -35,57 +35,6 @@ export interface RuleCounts {
   /** Plain bytes, also of connections that are still open. */
   bytes(flow: keyof Carried): number;
   handshakeSamples(labels: Labels): Sample[];
-}
-
-/** The connections of one rule, counted here. */
-export class RuleMetrics implements RuleCounts {
-  readonly labels: Labels;
-  readonly handshakes = new Histogram(HANDSHAKE_BOUNDS);
-  readonly ended: Record<Outcome, number> = { completed: 0, refused: 0, broken: 0 };
-  readonly refusals = new Map<string, number>();
-  readonly #open = new Set<OpenConnection>();
-  readonly #carried = { up: 0, down: 0 };
-
-  constructor(direction: Direction, rule: string) {
-    this.labels = { direction, rule };
-  }
-
-  opened(connection: OpenConnection): void {
-    this.#open.add(connection);
-  }
-
-  closed(connection: OpenConnection): void {
-    this.#open.delete(connection);
-    this.#carried.up += connection.carried.up;
-    this.#carried.down += connection.carried.down;
-  }
-
-  /** @param reason one of a bounded set */
-  end(outcome: Outcome, reason: string): void {
-    this.ended[outcome]++;
-    if (outcome === "refused") this.refusals.set(reason, (this.refusals.get(reason) ?? 0) + 1);
-  }
-
-  get open(): number {
-    return this.#open.size;
-  }
-
-  /** Also of those that are still open: some connections last for weeks. */
-  bytes(flow: keyof Carried): number {
-    let sum = this.#carried[flow];
-    for (const { carried } of this.#open) sum += carried[flow];
-    return sum;
-  }
-
-  get bufferedBytes(): number {
-    let sum = 0;
-    for (const { waiting } of this.#open) sum += waiting;
-    return sum;
-  }
-
-  handshakeSamples(labels: Labels): Sample[] {
-    return this.handshakes.samples(labels);
-  }
 }
 
 /** How much of the limits is used. */

@@ -1,5 +1,5 @@
 import { getSystemErrorName } from "node:util";
-import { MeshProxyError } from "../base/errors.ts";
+import { MeshProxyError } from "../faults.ts";
 
 /** The system calls that Node does not have, and that need a privilege. What talks to peers makes none of them. */
 export interface Libc {

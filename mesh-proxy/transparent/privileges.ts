@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import type { Environment } from "../../runtime/environment.ts";
-import { MeshProxyError } from "../base/errors.ts";
+import { MeshProxyError } from "../faults.ts";
 import type { Libc } from "./libc.ts";
 
 /**

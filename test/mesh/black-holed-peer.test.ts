@@ -1,5 +1,5 @@
 import { expect, onTestFinished, test, vi } from "vitest";
-import { DEADLINE_MS } from "../../mesh-proxy/base/leg.ts";
+import { DEADLINE_MS } from "../../mesh-proxy/limits/numbers.ts";
 import { createMesh } from "../../pki/test-mesh.ts";
 import { connectPlain, ending, refusals, startLiveProxy, startServer } from "../mesh-proxies.ts";
 import { ENGINE } from "../ways.ts";

@@ -16,7 +16,7 @@ test("certificates that are broken under load change nothing, and are counted", 
   await writeFile(join(ingress.folder, "key.pem"), "not a key");
   await ingress.credentials.reload();
   const before = traffic.done();
-  await expect.poll(traffic.done).toBeGreaterThan(before + 20);
+  await expect.poll(traffic.done, { timeout: 10_000 }).toBeGreaterThan(before + 20);
   await traffic.stop();
   expect(traffic.faults).toEqual([]);
   await ping(kept);

@@ -1,8 +1,7 @@
 import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { loadSocketOption } from "../../mesh-proxy/base/socket-option.ts";
-import { socketMemory } from "../../mesh-proxy/limits/socket-memory.ts";
+import { askKernel } from "../../mesh-proxy/streams/kernel.ts";
 import { createMesh } from "../../pki/test-mesh.ts";
 import { connectPlain, ending, refusals, startLiveProxy, startServer } from "../mesh-proxies.ts";
 import { ping } from "./traffic.ts";
@@ -16,10 +15,10 @@ const OTHERS = 220 * MIB;
 
 test("where the kernel counts what waits in sockets, readers that don't read are reset before the memory is gone", async () => {
   const mesh = await createMesh();
-  const memoryOf = socketMemory(await loadSocketOption());
+  const { bytesHeld } = await askKernel();
   const clients: Socket[] = [];
   // What waits between proxy and client, in the place of the kernel's sum of both ends of the proxy.
-  const inSockets = (): number => clients.reduce((sum, socket) => sum + memoryOf(socket), 0);
+  const inSockets = (): number => clients.reduce((sum, socket) => sum + bytesHeld(socket), 0);
   const body = Buffer.alloc(MIB);
   const port = await startServer(APPLICATION, (socket) => {
     socket.once("data", (first) => {
@@ -27,7 +26,7 @@ test("where the kernel counts what waits in sockets, readers that don't read are
       else for (let i = 0; i < 8; i++) socket.write(body);
     });
   });
-  const { lines, streams } = await startLiveProxy(
+  const { lines } = await startLiveProxy(
     mesh,
     await mesh.issue(),
     {
@@ -49,7 +48,6 @@ test("where the kernel counts what waits in sockets, readers that don't read are
   await expect.poll(() => refusals(lines)).toMatchObject([{ code: "too_many_bytes_waiting" }]);
   expect(inSockets()).toBeLessThan(64 * MIB);
   for (const client of clients) ends.push(ending(client));
-  streams?.memory.look();
   expect(await Promise.race(ends)).toBe("ECONNRESET");
   await ping(connectPlain(PROXY, port, "127.76.20.4"));
 });

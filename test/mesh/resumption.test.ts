@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer as createTcpServer } from "node:net";
 import { createServer, type ConnectionOptions, type TLSSocket } from "node:tls";
 import { beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
-import { TICKET_KEY_LIFETIME_MS } from "../../mesh-proxy/tls/live-credentials.ts";
+import { TICKET_KEY_LIFETIME_MS } from "../../mesh-proxy/credentials/live-credentials.ts";
 import { createMesh, type Mesh, type Workload } from "../../pki/test-mesh.ts";
 import {
   bindIngress,

@@ -14,7 +14,7 @@ const MOST_PER_DIRECTION = 256 * 1024;
 /** For the garbage of what was carried meanwhile. */
 const SLACK = 128 * 1024 * 1024;
 
-test("readers that don't read cost 256 KiB each at most, and others are served", async () => {
+test("readers that don't read cost 256 KiB each at most, and others are served", { timeout: 60_000 }, async () => {
   const mesh = await createMesh();
   const workload = await mesh.issue();
   const senders: Socket[] = [];
@@ -59,5 +59,6 @@ test("readers that don't read cost 256 KiB each at most, and others are served",
   const [reader] = readers;
   let received = 0;
   reader?.on("data", (chunk) => (received += chunk.length)).resume();
-  await expect.poll(() => received, { timeout: 10_000 }).toBe(EACH);
+  // The kernels go slowly at first, after a window that was closed for so long.
+  await expect.poll(() => received, { timeout: 30_000 }).toBe(EACH);
 });

@@ -1,4 +1,4 @@
-//! Why a connection was refused or broke. The texts are those of `MeshProxyCode` (mesh-proxy/base/errors.ts).
+//! Why a connection was refused or broke. The texts are those of `MeshProxyCode` (mesh-proxy/faults.ts).
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Who is in, by source, and who has to go where somebody else is to come in (mesh-proxy/limits/guests.ts).
+//! Who is in, by source, and who has to go where somebody else is to come in (mesh-proxy/streams/limits/guests.ts).
 
 use crate::inbox::ConnectionId;
 use crate::source::Source;

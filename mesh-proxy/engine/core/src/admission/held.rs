@@ -1,4 +1,4 @@
-//! The bytes that wait for peers to take them (mesh-proxy/limits/held-bytes.ts). Where those of a source, or all of them, are
+//! The bytes that wait for peers to take them (mesh-proxy/streams/limits/held-bytes.ts). Where those of a source, or all of them, are
 //! more than they may be, connections are reset: of the source that has most, that which holds most, and of several that which
 //! has waited for longest.
 

@@ -1,4 +1,4 @@
-//! Lets connections and handshakes in, as far as the limits allow (mesh-proxy/limits/admission.ts). All threads share it.
+//! Lets connections and handshakes in, as far as the limits allow (mesh-proxy/streams/limits/admission.ts). All threads share it.
 
 mod guests;
 mod held;

@@ -1,4 +1,4 @@
-//! Cipher suites, groups and algorithms of the mesh, the same as those of mesh-proxy/tls/settings.ts.
+//! Cipher suites, groups and algorithms of the mesh, the same as those of mesh-proxy/streams/tls/settings.ts.
 
 use rustls::crypto::aws_lc_rs::{cipher_suite as suites, default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, WebPkiSupportedAlgorithms};
