@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { enginePackage } from "../mesh-proxy/native/addon.ts";
 import { ENGINES } from "./build.ts";
 import { IMAGES } from "./catalog.ts";
+import { engineManifest } from "./engine/package.ts";
 import { VERSION } from "../runtime/version.ts";
 
 /**
@@ -32,21 +32,13 @@ export function writeSmallImages(folder: string, engine?: string): void {
     return { reference: `contrast/${name}:${VERSION}`, digest: index.digest, compressed: { amd64: layer.size } };
   });
   writeFileSync(join(folder, "images.json"), JSON.stringify(built));
-  for (const cpu of ["x64", "arm64"]) writeEngine(folder, cpu, cpu === process.arch ? engine : undefined);
+  for (const cpu of ["x64", "arm64"] as const) writeEngine(folder, cpu, cpu === process.arch ? engine : undefined);
 }
 
-function writeEngine(folder: string, cpu: string, engine: string | undefined): void {
+function writeEngine(folder: string, cpu: "x64" | "arm64", engine: string | undefined): void {
   const directory = join(folder, ENGINES, `linux-${cpu}-gnu`);
   mkdirSync(directory, { recursive: true });
-  const machine = { os: ["linux"], cpu: [cpu], libc: ["glibc"] };
-  const manifest = {
-    name: enginePackage(cpu),
-    version: VERSION,
-    license: "Apache-2.0",
-    main: "engine.node",
-    ...machine,
-  };
-  writeFileSync(join(directory, "package.json"), JSON.stringify(manifest));
+  writeFileSync(join(directory, "package.json"), JSON.stringify(engineManifest(cpu, "Apache-2.0")));
   if (engine === undefined) writeFileSync(join(directory, "engine.node"), "no engine");
   else copyFileSync(engine, join(directory, "engine.node"));
   writeFileSync(`${directory}.cdx.json`, JSON.stringify({ bomFormat: "CycloneDX" }));

@@ -6,6 +6,7 @@ import { Admission } from "./limits/admission.ts";
 import type { MeshProxyConfiguration } from "./configuration.ts";
 import { forConnections } from "./base/descriptors.ts";
 import { type Limits, limitsOf } from "./limits/limits.ts";
+import { FOOTPRINTS } from "./limits/memory.ts";
 import { MemoryWatch } from "./limits/memory-watch.ts";
 import { type EngineName, Metrics, type Observed, RuleMetrics, type Usage } from "./observe/metrics.ts";
 import type { RoutePlan } from "./plan.ts";
@@ -43,7 +44,7 @@ export interface TelemetryOptions {
 
 export function createTelemetry(configuration: MeshProxyConfiguration, options: TelemetryOptions): Telemetry {
   const { credentials, now, clock, memory, memoryInUse: inUse, memoryOf } = options;
-  const admission = new Admission(limitsFor(configuration, options), clock);
+  const admission = new Admission(limitsFor(configuration, "streams", options), clock);
   const accessLog = accessLogFor(configuration, options);
   const observed = { engine: "streams", admission, credentials, accessLog, startedAt: now() } as const;
   const metrics = new Metrics(observed, (direction, name) => new RuleMetrics(direction, name));
@@ -52,10 +53,12 @@ export function createTelemetry(configuration: MeshProxyConfiguration, options: 
 
 export function limitsFor(
   configuration: MeshProxyConfiguration,
+  engine: EngineName,
   { memory, descriptors }: Pick<TelemetryOptions, "memory" | "descriptors">,
 ): Limits {
   return limitsOf(configuration, {
     memory,
+    footprint: FOOTPRINTS[engine],
     descriptors: forConnections(descriptors),
     hasIngress: configuration.CONTRAST_INGRESS_PROXY_CONFIG !== undefined,
     egressRules: configuration.CONTRAST_EGRESS_PROXY_CONFIG.length,

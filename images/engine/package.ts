@@ -22,23 +22,28 @@ export async function writeEnginePackage(
   { file, crates }: BuiltEngine,
   directory: string,
 ): Promise<string> {
-  const name = enginePackage(npm);
   const licenses = new Set(crates.map(({ license }) => (license.includes(" OR ") ? `(${license})` : license)));
-  const manifest = {
-    name,
-    version: VERSION,
-    description: `The native engine of Contrast's mesh proxy, for Linux with glibc on ${npm}`,
-    license: [...licenses].toSorted().join(" AND "),
-    main: "engine.node",
-    files: ["engine.node", "licenses"],
-    os: ["linux"],
-    cpu: [npm],
-    libc: ["glibc"],
-  };
+  const manifest = engineManifest(npm, [...licenses].toSorted().join(" AND "));
   await mkdir(directory, { recursive: true });
   await writeFile(join(directory, "package.json"), `${JSON.stringify(manifest, undefined, 2)}\n`);
   await copyFile(file, join(directory, "engine.node"));
   await cp(join(root, "LICENSE"), join(directory, "LICENSE"));
   await copyLicenses(crates, join(directory, "licenses"));
-  return name;
+  return manifest.name;
+}
+
+/** package.json. @param cpu as Node calls it @param license an SPDX expression */
+export function engineManifest(cpu: Architecture["npm"], license: string) {
+  return {
+    name: enginePackage(cpu),
+    version: VERSION,
+    description: `The native engine of Contrast's mesh proxy, for Linux with glibc on ${cpu}`,
+    license,
+    type: "commonjs",
+    main: "engine.node",
+    files: ["engine.node", "licenses"],
+    os: ["linux"],
+    cpu: [cpu],
+    libc: ["glibc"],
+  };
 }

@@ -43,7 +43,7 @@ export function startNative(
   options: NativeOptions,
 ): { proxy: NativeProxy; observation: Observation } {
   const { credentials, memory, memoryInUse, log, lookup, now } = options;
-  const limits = limitsFor(configuration, options);
+  const limits = limitsFor(configuration, "native", options);
   const accessLog = accessLogFor(configuration, options);
   const numbers = new RuleNumbers();
   let proxy: NativeProxy | undefined;
