@@ -8,6 +8,7 @@ import type { Image } from "./catalog.ts";
 import { buildEngine, engineSource, requireEngineTools } from "./engine/build.ts";
 import { writeEnginePackage } from "./engine/package.ts";
 import { readManifests } from "./oci-layout.ts";
+import { recompress, type Recompressed } from "./recompress.ts";
 import { engineBill } from "./sbom.ts";
 
 export interface BuildOptions {
@@ -60,6 +61,7 @@ export async function buildImages(options: BuildOptions): Promise<BuiltImage[]> 
       const engine = takesEngine ? await makeEngine(context, architecture, options) : undefined;
       const containerfile = (name: string): string => join(root, "images", name, "Containerfile");
       const base = options.base ?? (await buildah.buildBase(containerfile("base"), context.directory, architecture));
+      const node = await buildah.buildNode(containerfile("node"), context.directory, architecture, base);
       for (const image of images) {
         talk(`${architecture.oci}: ${image.name}`);
         const bill = await context.add(image, { guest: options.guest, engine });
@@ -67,7 +69,7 @@ export async function buildImages(options: BuildOptions): Promise<BuiltImage[]> 
           join(out, `${image.name}.${architecture.oci}.cdx.json`),
           `${JSON.stringify(bill, undefined, 2)}\n`,
         );
-        const name = await buildah.build(image, containerfile(image.name), context.directory, architecture, base);
+        const name = await buildah.build(image, containerfile(image.name), context.directory, architecture, node);
         names.get(image)?.push(name);
         if (options.load === true && architecture.npm === process.arch) {
           await buildah.load(name, `contrast/${image.name}:${VERSION}`);
@@ -76,9 +78,11 @@ export async function buildImages(options: BuildOptions): Promise<BuiltImage[]> 
       await rm(join(work, architecture.oci), { recursive: true, force: true });
     }
     const built: BuiltImage[] = [];
+    const layers = new Map<string, Recompressed>();
     for (const [image, all] of names) {
       const layout = join(out, image.name);
-      const digest = await buildah.writeIndex(image, all, layout);
+      await buildah.writeIndex(image, all, layout);
+      const digest = await recompress(layout, layers, { stop });
       built.push({ reference: `contrast/${image.name}:${VERSION}`, digest, compressed: await sizes(layout, digest) });
     }
     await writeFile(join(out, "images.json"), `${JSON.stringify(built, undefined, 2)}\n`);
