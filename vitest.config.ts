@@ -59,12 +59,17 @@ export default defineConfig({
           ...together,
           name: "tests",
           include: ["test/**/*.test.ts", ...SLOW],
-          exclude: [...everywhere, `test/{${QUICK.join(",")}}.test.ts`, "test/cluster/**", ...HEAVY],
+          exclude: [...everywhere, `test/{${QUICK.join(",")}}.test.ts`, "test/{cluster,long}/**", ...HEAVY],
         },
       },
       {
         extends: true,
         test: { name: "images", include: HEAVY, exclude: everywhere, maxWorkers: 1, sequence: { groupOrder: 1 } },
+      },
+      {
+        // Each builds the native engine once more: npm run test:long.
+        extends: true,
+        test: { name: "long", include: ["test/long/*.test.ts"], maxWorkers: 1, sequence: { groupOrder: 3 } },
       },
       {
         extends: true,

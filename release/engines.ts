@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { ENGINES } from "../images/build.ts";
 import { VERSION } from "../runtime/version.ts";
 import { ReleaseError } from "./error.ts";
-import { pack, PUBLISH } from "./npm-package.ts";
+import { pack, PUBLISH } from "./pack.ts";
 import { readManifest } from "./readiness.ts";
 
 /** A native engine as a package of npm. */

@@ -1,20 +1,15 @@
-import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { publint } from "publint";
-import { formatMessage } from "publint/utils";
 import { run } from "../images/run.ts";
 import { type Bill, billOf, npmEntry } from "../images/sbom.ts";
 import { writeBuildTime } from "./build-time.ts";
-import { ReleaseError } from "./error.ts";
 import type { PackedEngine } from "./engines.ts";
 import type { ReleasedImage } from "./images.ts";
+import { pack, PUBLISH } from "./pack.ts";
 import { type Manifest, readManifest } from "./readiness.ts";
 
 /** What launch/cli.ts needs. The checkout brings its own Node along, so that it makes do with an older one. */
 const ENGINE = ">=24.12";
-
-/** With provenance npm says from which commit and by which workflow the package was built. */
-export const PUBLISH = { access: "public", provenance: true };
 
 /** Of the checkout's package.json; the rest is for those who work in it. */
 const KEPT = ["name", "version", "description", "license", "repository", "type", "bin", "dependencies"];
@@ -49,17 +44,6 @@ export async function packNpm(
   return pack(work, out);
 }
 
-/** @param directory with the package @returns the name of the tarball @throws ReleaseError faulty_package, ImageError */
-export async function pack(directory: string, out: string): Promise<string> {
-  await mkdir(out, { recursive: true });
-  const packed = await run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", out], {
-    cwd: directory,
-  });
-  const [{ filename }] = JSON.parse(packed) as [{ filename: string }];
-  await lint(join(out, filename));
-  return filename;
-}
-
 /** What the package brings along, by the lock file; koffi's binaries are one package for each platform. */
 export async function packageBill(root: string, engines: readonly PackedEngine[]): Promise<Bill> {
   const { name, version, description, license } = await readManifest(root);
@@ -91,14 +75,4 @@ function publishable(manifest: Manifest, engines: readonly PackedEngine[]): Reco
 function releasedImages(images: readonly ReleasedImage[]): string {
   const known = Object.fromEntries(images.map(({ name, pinned }) => [name, pinned]));
   return `export const RELEASED_IMAGES = ${JSON.stringify(known, undefined, 2)};\n`;
-}
-
-async function lint(tarball: string): Promise<void> {
-  const bytes = await readFile(tarball);
-  const { messages, pkg } = await publint({ pack: { tarball: new Uint8Array(bytes).buffer }, strict: true });
-  if (messages.length === 0) return;
-  throw new ReleaseError("faulty_package", "publint finds fault with the npm package", {
-    where: tarball,
-    got: messages.map((message) => formatMessage(message, pkg, { color: false })).join("; "),
-  });
 }

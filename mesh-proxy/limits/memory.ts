@@ -1,5 +1,3 @@
-import type { EngineName } from "../observe/metrics.ts";
-
 /**
  * What the memory of the proxy is for. Everything that a peer can make it hold is part of one of these, and each of them
  * has its own limit: connections and handshakes by their number, bytes that wait by what they are.
@@ -25,11 +23,11 @@ const KIB = 2 ** 10;
 const MIB = 2 ** 20;
 
 /** Measured, and then rounded up; docs/mesh-proxy.md has the figures. With what V8 and malloc have not given back. */
-export const FOOTPRINTS: Readonly<Record<EngineName, Footprint>> = {
+export const FOOTPRINTS = {
   // Of a handshake most is OpenSSL's state and the bytes that are collected.
   streams: { program: 72 * MIB, connection: 64 * KIB, handshake: 64 * KIB },
   native: { program: 72 * MIB, connection: 16 * KIB, handshake: 32 * KIB },
-};
+} as const satisfies Readonly<Record<string, Footprint>>;
 
 /**
  * Half of what the program does not take is for connections, a quarter for bytes that wait, an eighth for handshakes. The
