@@ -18,7 +18,9 @@ test("a policy pins the engine of the mesh proxy: the native one, or what the ow
   if (image === undefined) throw new Error("it is ours");
   const container = { name: "contrast-mesh-proxy", image: ownImage("mesh-proxy") };
   const engine = (env: NonNullable<Container["env"]>): unknown =>
-    environmentOf({ ...container, env }, { containers: [] }, image).env["CONTRAST_ENGINE"];
+    environmentOf({ ...container, env }, { runtimeClassName: "contrast-cc", containers: [] }, image).env[
+      "CONTRAST_ENGINE"
+    ];
   expect(engine([])).toBe("native");
   expect(engine([{ name: "CONTRAST_ENGINE", value: "streams" }])).toBe("streams");
 });
