@@ -97,11 +97,16 @@ export default defineConfig({
           ...together,
           name: "tests",
           include: ["test/**/*.test.ts", ...SLOW],
-          exclude: [...everywhere, `test/{${QUICK.join(",")}}.test.ts`, "test/cluster/**", ...HEAVY],
+          exclude: [...everywhere, `test/{${QUICK.join(",")}}.test.ts`, "test/{cluster,long}/**", ...HEAVY],
         },
       },
       { extends: true, test: { ...alone, name: "images", include: HEAVY, exclude: everywhere } },
       ...(hasEngine ? native : []),
+      {
+        // Each builds the native engine once more: npm run test:long.
+        extends: true,
+        test: { name: "long", include: ["test/long/*.test.ts"], maxWorkers: 1, sequence: { groupOrder: 3 } },
+      },
       {
         extends: true,
         test: {

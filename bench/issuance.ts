@@ -110,7 +110,7 @@ function describe(names: readonly string[], samples: readonly Sample[]): string 
     "(b) is more than (a) by what Node and OpenSSL do around the operations, and (c) by HTTP/2 and grpc-js. What the",
     "Coordinator adds to (c) is the exchange of evidence, a round trip of its own; parsing the report and comparing it with",
     "the manifest; reading the peer's key; writing the leaf; metrics, the log and the audit log.",
-    "[Decision 0040](../../docs/decisions/0040-cost-of-an-enrolment.md) shows where the time goes.",
+    "[Decision 0039](../../docs/decisions/0039-cost-of-an-enrolment.md) shows where the time goes.",
     "",
   ].join("\n");
 }

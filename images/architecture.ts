@@ -16,6 +16,11 @@ const ARCHITECTURES: readonly Architecture[] = [
   { oci: "arm64", npm: "arm64", debian: "arm64", tuple: "aarch64-linux-gnu" },
 ];
 
+/** Whether programs for it run here. */
+export function isOfThisMachine({ npm }: Architecture): boolean {
+  return npm === process.arch;
+}
+
 /** @throws ImageError unknown_architecture */
 export function architecture(name: string): Architecture {
   const found = ARCHITECTURES.find(({ oci, npm }) => oci === name || npm === name);

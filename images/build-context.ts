@@ -4,10 +4,26 @@ import type { Architecture } from "./architecture.ts";
 import { bundle, copyNative, describePackages } from "./bundle.ts";
 import { BASE_PACKAGES, type Image } from "./catalog.ts";
 import { copyKept, type DebianPackage, exists, unpackDebian, writeAccounts } from "./debian.ts";
+import type { BuiltEngine } from "./engine/build.ts";
+import { requireFit } from "./engine/fitness.ts";
 import { NODE_INTEGRITY, NODE_VERSION } from "./node-release.ts";
 import { unpackPackage } from "./npm-package.ts";
 import { run, type RunOptions } from "./run.ts";
 import { bill, type Bill } from "./sbom.ts";
+
+/** What only some images take. */
+export interface Parts {
+  /** A folder with a guest image, as `npm run guest-image` makes it. */
+  readonly guest?: string | undefined;
+  readonly engine?: EngineParts | undefined;
+}
+
+/** The native engine, and the folder of its package. */
+export interface EngineParts {
+  readonly built: BuiltEngine;
+  readonly folder: string;
+  readonly name: string;
+}
 
 /**
  * The folders that the Containerfiles copy from. They hold the same bytes and modes wherever and whenever they are made
@@ -49,12 +65,18 @@ export class BuildContext {
     await normalize(this.directory);
   }
 
+  /** @throws ImageError where the base can't load it */
+  async requireFit({ file }: BuiltEngine): Promise<void> {
+    const libc = this.#base.find(({ name }) => name === "libc6")?.version ?? "";
+    await requireFit(file, this.#architecture, libc, this.#options);
+  }
+
   /**
-   * @param guest a folder with a guest image, as `npm run guest-image` makes it
+   * @param parts what only some images take
    * @returns what is in the image, the base included
    * @throws ImageError
    */
-  async add(image: Image, guest?: string): Promise<Bill> {
+  async add(image: Image, { guest, engine }: Parts = {}): Promise<Bill> {
     const { npm } = this.#architecture;
     const packages = join(this.directory, image.name, "packages");
     const app = join(this.directory, image.name, "app");
@@ -75,6 +97,12 @@ export class BuildContext {
       await cp(join(folder, path), join(app, "node_modules", name, path), { recursive: true });
     }
     native.push(...(await describePackages([folder])));
+    if (image.takesEngine === true && engine !== undefined) {
+      for (const path of ["package.json", "engine.node"]) {
+        await cp(join(engine.folder, path), join(app, "node_modules", engine.name, path));
+      }
+      await cp(join(engine.folder, "licenses"), join(app, "licenses", "crates"), { recursive: true });
+    }
     await this.#licenses(
       [...bundled, ...native].map((it) => it.name),
       app,
@@ -89,7 +117,11 @@ export class BuildContext {
     for (const path of ["", ...Object.keys(image.volumes)]) await mkdir(join(volumes, path), { recursive: true });
     await normalize(join(this.directory, image.name));
     for (const [path, mode] of Object.entries(image.volumes)) await chmod(join(volumes, path), mode);
-    return bill(image, this.#architecture, { debian: [...this.#base, ...debian], npm: [...bundled, ...native] });
+    return bill(image, this.#architecture, {
+      debian: [...this.#base, ...debian],
+      npm: [...bundled, ...native],
+      engine: image.takesEngine === true ? engine?.built : undefined,
+    });
   }
 
   async #node(): Promise<void> {

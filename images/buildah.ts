@@ -1,4 +1,4 @@
-import { readFile, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { VERSION } from "../runtime/version.ts";
 import type { Architecture } from "./architecture.ts";
@@ -19,10 +19,17 @@ export class Buildah {
     this.#options = options;
   }
 
-  /** The image that the others are built on. @returns its name @throws ImageError */
+  /** Debian's libraries. @returns its name @throws ImageError */
   async buildBase(containerfile: string, context: string, architecture: Architecture): Promise<string> {
     const name = `localhost/contrast/base:${architecture.oci}`;
     await this.#build(name, containerfile, context, architecture, []);
+    return name;
+  }
+
+  /** The base with Node, on which the others are built. @returns its name @throws ImageError */
+  async buildNode(containerfile: string, context: string, architecture: Architecture, base: string): Promise<string> {
+    const name = `localhost/contrast/node:${architecture.oci}`;
+    await this.#build(name, containerfile, context, architecture, ["--build-arg", `BASE=${base}`]);
     return name;
   }
 
@@ -56,7 +63,7 @@ export class Buildah {
         "--arch",
         oci,
         "--format=oci",
-        // All times are 1970, and one layer: the digest depends on the contents alone.
+        // All times are 1970, and one layer for each file of instructions: the digest depends on the contents alone.
         "--timestamp=0",
         "--layers=false",
         "--identity-label=false",
@@ -71,12 +78,8 @@ export class Buildah {
     );
   }
 
-  /**
-   * One image for all architectures, as an OCI image layout.
-   *
-   * @returns the digest of its index
-   */
-  async writeIndex(image: Image, names: readonly string[], layout: string): Promise<string> {
+  /** Writes one image for all architectures, as an OCI image layout. */
+  async writeIndex(image: Image, names: readonly string[], layout: string): Promise<void> {
     const list = `localhost/contrast/${image.name}:${VERSION}`;
     await run("buildah", [...this.#global, "manifest", "create", list], this.#options);
     for (const name of names) {
@@ -88,8 +91,6 @@ export class Buildah {
       [...this.#global, "manifest", "push", "--quiet", "--all", "--format=oci", list, `oci:${layout}:${VERSION}`],
       this.#options,
     );
-    const index = JSON.parse(await readFile(join(layout, "index.json"), "utf8")) as { manifests: [{ digest: string }] };
-    return index.manifests[0].digest;
   }
 
   /** Hands an image to the Docker engine that this machine's `docker` talks to. @throws ImageError */

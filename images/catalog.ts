@@ -10,6 +10,8 @@ export interface Image {
   readonly packages: readonly string[];
   /** Folders where a volume is mounted, of the plain user, and their modes: an engine's new volume takes both over. */
   readonly volumes: Readonly<Record<string, number>>;
+  /** Whether the native engine of the mesh proxy goes into it. */
+  readonly takesEngine?: true;
   /** Whether a guest image for Kata goes into it, where there is one. */
   readonly takesGuest?: true;
 }
@@ -38,6 +40,7 @@ export const IMAGES: readonly Image[] = [
     programs: ["mesh-proxy/main.js"],
     packages: [NODE_NEEDS, "iptables"],
     volumes: {},
+    takesEngine: true,
   },
   {
     name: "coordinator",

@@ -7,6 +7,8 @@ export type ImageCode =
   | "unknown_architecture"
   /** A package could not be fetched, or is not the one that is pinned. */
   | "download_failed"
+  /** The native engine is for another machine, or needs a newer glibc than the base has. */
+  | "engine_unfit"
   /** The disk is full. */
   | "disk_full"
   /** A tool failed. */

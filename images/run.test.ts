@@ -50,8 +50,13 @@ function images(args: readonly string[]): { status: number | null; stderr: strin
 test.each([
   [
     "without mmdebstrap",
-    ["--arch", "amd64"],
+    ["--arch", "amd64", "--only", "coordinator"],
     "tool_missing: mmdebstrap is not installed; on Debian: apt-get install mmdebstrap",
+  ],
+  [
+    "without Rust, which the mesh proxy's engine takes",
+    ["--arch", "amd64"],
+    "tool_missing: cargo is not installed; on Debian: apt-get install cargo-web",
   ],
   [
     "for an architecture without Node",

@@ -13,6 +13,10 @@ const PACKAGES: Readonly<Record<string, string>> = {
   debugfs: "e2fsprogs",
   e2fsck: "e2fsprogs",
   cargo: "cargo-web",
+  rustc: "rustc-web",
+  readelf: "binutils",
+  "aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu libc6-dev-arm64-cross",
+  "x86_64-linux-gnu-gcc": "gcc-x86-64-linux-gnu libc6-dev-amd64-cross",
 };
 
 export interface RunOptions {

@@ -30,6 +30,26 @@ test("a package that came by two ways is listed once, and every reference is ano
   expect(dependencies.dependsOn).toEqual(purls(twice));
 });
 
+test("the crates of the native engine are there with their checksums, and Rust's library, but none of this repository", () => {
+  const folder = "/nowhere";
+  const ring = { name: "ring", version: "0.17.14", license: "Apache-2.0 AND ISC", checksum: "a4".repeat(32) };
+  const crates = [
+    { ...ring, authors: [], folder },
+    { name: "engine-core", version: "0.1.0", license: "Apache-2.0", checksum: undefined, authors: [], folder },
+  ];
+  const engine = { crates, rust: "1.96.0" };
+  const contents = bill(image, architecture("amd64"), { debian: [], npm: [], engine });
+  expect(contents["components"]).toMatchObject([
+    {
+      purl: "pkg:cargo/ring@0.17.14",
+      licenses: [{ expression: ring.license }],
+      hashes: [{ alg: "SHA-256", content: ring.checksum }],
+    },
+    { name: "node" },
+    { purl: "pkg:github/rust-lang/rust@1.96.0" },
+  ]);
+});
+
 test("the serial number is a UUID that comes from the contents", () => {
   const serial = (it: Bill): unknown => it["serialNumber"];
   expect(serial(amd64([libc], [zod]))).toMatch(

@@ -4,6 +4,7 @@ import type { Architecture } from "./architecture.ts";
 import type { NpmPackage } from "./bundle.ts";
 import type { Image } from "./catalog.ts";
 import type { DebianPackage } from "./debian.ts";
+import type { BuiltEngine } from "./engine/build.ts";
 import { NODE_VERSION } from "./node-release.ts";
 
 /**
@@ -15,6 +16,7 @@ export type Bill = Readonly<Record<string, unknown>>;
 interface Contents {
   readonly debian: readonly DebianPackage[];
   readonly npm: readonly NpmPackage[];
+  readonly engine?: Pick<BuiltEngine, "crates" | "rust"> | undefined;
 }
 
 export function bill(image: Image, { oci, debian }: Architecture, contents: Contents): Bill {
@@ -30,6 +32,7 @@ export function bill(image: Image, { oci, debian }: Architecture, contents: Cont
   return billOf(component, [
     entry("platform", "node", NODE_VERSION, `pkg:github/nodejs/node@v${NODE_VERSION}`, "MIT"),
     ...contents.npm.map(npmEntry),
+    ...(contents.engine === undefined ? [] : engineEntries(contents.engine)),
     ...contents.debian.map(({ name, version }) => {
       const purl = `pkg:deb/debian/${encodeURIComponent(name)}@${encodeURIComponent(version)}?arch=${debian}&distro=debian-12`;
       return entry("library", name, version, purl);
@@ -37,7 +40,15 @@ export function bill(image: Image, { oci, debian }: Architecture, contents: Cont
   ]);
 }
 
-type Entry = ReturnType<typeof entry>;
+interface Entry {
+  readonly type: "platform" | "library";
+  readonly "bom-ref": string;
+  readonly name: string;
+  readonly version: string;
+  readonly purl: string;
+  readonly hashes?: readonly { readonly alg: string; readonly content: string }[];
+  readonly licenses?: readonly { readonly expression: string }[];
+}
 
 /**
  * @param component what the bill is of, as CycloneDX has it
@@ -58,12 +69,35 @@ export function billOf(component: Bill & { readonly "bom-ref": string }, entries
   };
 }
 
-/** The package URL encodes what stands for something else in it, as in `@scope` and `1:2.3~rc+dfsg`. */
 export function npmEntry({ name, version, license }: NpmPackage): Entry {
-  return entry("library", name, version, `pkg:npm/${name.replace("@", "%40")}@${version}`, license);
+  return entry("library", name, version, npmPurl(name, version), license);
 }
 
-function entry(type: "platform" | "library", name: string, version: string, purl: string, license?: string) {
+/** The package URL encodes what stands for something else in it, as in `@scope` and `1:2.3~rc+dfsg`. */
+function npmPurl(name: string, version: string): string {
+  return `pkg:npm/${name.replace("@", "%40")}@${version}`;
+}
+
+/** Of the engine's package for npm. */
+export function engineBill(name: string, engine: Pick<BuiltEngine, "crates" | "rust">): Bill {
+  const purl = npmPurl(name, VERSION);
+  const description = "The native engine of Contrast's mesh proxy";
+  const licenses = [{ license: { id: "Apache-2.0" } }];
+  const component = { type: "library", "bom-ref": purl, name, version: VERSION, purl, description, licenses };
+  return billOf(component, engineEntries(engine));
+}
+
+/** The crates in the engine but those of this repository, and Rust's library. */
+function engineEntries({ crates, rust }: Pick<BuiltEngine, "crates" | "rust">): Entry[] {
+  const entries = crates.flatMap(({ name, version, license, checksum }) => {
+    if (checksum === undefined) return [];
+    const hashes = [{ alg: "SHA-256", content: checksum }];
+    return { ...entry("library", name, version, `pkg:cargo/${name}@${version}`, license), hashes };
+  });
+  return [...entries, entry("library", "rust", rust, `pkg:github/rust-lang/rust@${rust}`, "MIT OR Apache-2.0")];
+}
+
+function entry(type: "platform" | "library", name: string, version: string, purl: string, license?: string): Entry {
   return { type, "bom-ref": purl, name, version, purl, ...(license && { licenses: [{ expression: license }] }) };
 }
 

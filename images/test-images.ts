@@ -1,11 +1,17 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { ENGINES } from "./build.ts";
 import { IMAGES } from "./catalog.ts";
+import { engineManifest } from "./engine/package.ts";
 import { VERSION } from "../runtime/version.ts";
 
-/** Writes what images/program.ts writes, for images that hold nothing: those that can be run take minutes to build. */
-export function writeSmallImages(folder: string): void {
+/**
+ * Writes what images/program.ts writes, for images that hold nothing: those that can be run take minutes to build.
+ *
+ * @param engine the native engine of this machine; undefined: a file that nobody can load takes its place
+ */
+export function writeSmallImages(folder: string, engine?: string): void {
   const built = IMAGES.map(({ name }) => {
     const layout = join(folder, name);
     mkdirSync(join(layout, "blobs/sha256"), { recursive: true });
@@ -26,4 +32,14 @@ export function writeSmallImages(folder: string): void {
     return { reference: `contrast/${name}:${VERSION}`, digest: index.digest, compressed: { amd64: layer.size } };
   });
   writeFileSync(join(folder, "images.json"), JSON.stringify(built));
+  for (const cpu of ["x64", "arm64"] as const) writeEngine(folder, cpu, cpu === process.arch ? engine : undefined);
+}
+
+function writeEngine(folder: string, cpu: "x64" | "arm64", engine: string | undefined): void {
+  const directory = join(folder, ENGINES, `linux-${cpu}-gnu`);
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(join(directory, "package.json"), JSON.stringify(engineManifest(cpu, "Apache-2.0")));
+  if (engine === undefined) writeFileSync(join(directory, "engine.node"), "no engine");
+  else copyFileSync(engine, join(directory, "engine.node"));
+  writeFileSync(`${directory}.cdx.json`, JSON.stringify({ bomFormat: "CycloneDX" }));
 }

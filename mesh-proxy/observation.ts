@@ -4,6 +4,7 @@ import { VERSION } from "../runtime/version.ts";
 import type { MeshProxyConfiguration } from "./configuration.ts";
 import { forConnections } from "./limits/descriptors.ts";
 import { type Limits, limitsOf } from "./limits/limits.ts";
+import { FOOTPRINTS } from "./limits/memory.ts";
 import { AccessLog } from "./observe/access-log.ts";
 import type { EngineName, Metrics, Usage } from "./observe/metrics.ts";
 import type { RoutePlan } from "./plan.ts";
@@ -22,9 +23,14 @@ export interface Resources {
   readonly descriptors: number | undefined;
 }
 
-export function limitsFor(configuration: MeshProxyConfiguration, { memory, descriptors }: Resources): Limits {
+export function limitsFor(
+  configuration: MeshProxyConfiguration,
+  engine: EngineName,
+  { memory, descriptors }: Resources,
+): Limits {
   return limitsOf(configuration, {
     memory,
+    footprint: FOOTPRINTS[engine],
     descriptors: forConnections(descriptors),
     hasIngress: configuration.CONTRAST_INGRESS_PROXY_CONFIG !== undefined,
     egressRules: configuration.CONTRAST_EGRESS_PROXY_CONFIG.length,

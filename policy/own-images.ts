@@ -11,6 +11,9 @@ export type OwnProgram = "coordinator" | "initializer" | "mesh-proxy";
 /** The container that runs beside those of the pod's owner, and keeps and makes their connections. */
 export const MESH_PROXY = "contrast-mesh-proxy";
 
+/** What the Containerfiles set. */
+const VARIABLES: Partial<Record<OwnProgram, readonly string[]>> = { "mesh-proxy": ["CONTRAST_ENGINE=native"] };
+
 const REFERENCE = /^contrast\/(coordinator|initializer|mesh-proxy):[\w.-]+(?:@sha256:[0-9a-f]{64})?$/;
 
 /** The image of this version. A checkout knows no digest: there it is named by `--image-replacements`. */
@@ -30,7 +33,7 @@ export function ownImageConfig(reference: string): ImageConfig | undefined {
   return {
     entrypoint: ownCommand(program),
     cmd: [],
-    env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+    env: ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", ...(VARIABLES[program] ?? [])],
     workingDir: "/",
     user: "65532:65532",
     volumes: [],

@@ -1,12 +1,11 @@
-import { cp, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { publint } from "publint";
-import { formatMessage } from "publint/utils";
 import { run } from "../images/run.ts";
 import { type Bill, billOf, npmEntry } from "../images/sbom.ts";
 import { writeBuildTime } from "./build-time.ts";
-import { ReleaseError } from "./error.ts";
+import type { PackedEngine } from "./engines.ts";
 import type { ReleasedImage } from "./images.ts";
+import { pack, PUBLISH } from "./pack.ts";
 import { type Manifest, readManifest } from "./readiness.ts";
 
 /** What launch/cli.ts needs. The checkout brings its own Node along, so that it makes do with an older one. */
@@ -16,7 +15,8 @@ const ENGINE = ">=24.12";
 const KEPT = ["name", "version", "description", "license", "repository", "type", "bin", "dependencies"];
 
 /**
- * Makes the npm package: the compiled programs, without the demo, that know the images of this release.
+ * Makes the npm package: the compiled programs, without the demo, that know the images of this release. npm installs the
+ * native engine beside it, where there is one for the machine.
  *
  * @param work a folder for what is only needed meanwhile
  * @param out where the tarball goes
@@ -29,6 +29,7 @@ export async function packNpm(
   work: string,
   out: string,
   images: readonly ReleasedImage[],
+  engines: readonly PackedEngine[],
   built: Date | undefined,
 ): Promise<string> {
   const manifest = await readManifest(root);
@@ -39,16 +40,12 @@ export async function packNpm(
   await rm(join(work, "dist", "demo"), { recursive: true });
   await writeFile(join(work, "dist", "policy", "released-images.js"), releasedImages(images));
   for (const file of ["README.md", "CHANGELOG.md", "LICENSE"]) await cp(join(root, file), join(work, file));
-  await writeFile(join(work, "package.json"), `${JSON.stringify(publishable(manifest), undefined, 2)}\n`);
-  await mkdir(out, { recursive: true });
-  const packed = await run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", out], { cwd: work });
-  const [{ filename }] = JSON.parse(packed) as [{ filename: string }];
-  await lint(join(out, filename));
-  return filename;
+  await writeFile(join(work, "package.json"), `${JSON.stringify(publishable(manifest, engines), undefined, 2)}\n`);
+  return pack(work, out);
 }
 
 /** What the package brings along, by the lock file; koffi's binaries are one package for each platform. */
-export async function packageBill(root: string): Promise<Bill> {
+export async function packageBill(root: string, engines: readonly PackedEngine[]): Promise<Bill> {
   const { name, version, description, license } = await readManifest(root);
   const lock = JSON.parse(await readFile(join(root, "package-lock.json"), "utf8")) as {
     packages: Record<string, { version: string; license: string; dev?: true; devOptional?: true }>;
@@ -60,16 +57,17 @@ export async function packageBill(root: string): Promise<Bill> {
     );
   const purl = `pkg:npm/${name}@${version}`;
   const licenses = [{ license: { id: license } }];
-  return billOf({ type: "application", "bom-ref": purl, name, version, purl, description, licenses }, entries);
+  const component = { type: "application", "bom-ref": purl, name, version, purl, description, licenses };
+  return billOf(component, [...entries, ...engines.map(npmEntry)]);
 }
 
-function publishable(manifest: Manifest): Record<string, unknown> {
+function publishable(manifest: Manifest, engines: readonly PackedEngine[]): Record<string, unknown> {
   return {
     ...Object.fromEntries(KEPT.filter((key) => manifest[key] !== undefined).map((key) => [key, manifest[key]])),
+    optionalDependencies: Object.fromEntries(engines.map(({ name, version }) => [name, version])),
     files: ["dist", "CHANGELOG.md"],
     engines: { node: ENGINE },
-    // With provenance npm says from which commit and by which workflow the package was built.
-    publishConfig: { access: "public", provenance: true },
+    publishConfig: PUBLISH,
   };
 }
 
@@ -77,14 +75,4 @@ function publishable(manifest: Manifest): Record<string, unknown> {
 function releasedImages(images: readonly ReleasedImage[]): string {
   const known = Object.fromEntries(images.map(({ name, pinned }) => [name, pinned]));
   return `export const RELEASED_IMAGES = ${JSON.stringify(known, undefined, 2)};\n`;
-}
-
-async function lint(tarball: string): Promise<void> {
-  const bytes = await readFile(tarball);
-  const { messages, pkg } = await publint({ pack: { tarball: new Uint8Array(bytes).buffer }, strict: true });
-  if (messages.length === 0) return;
-  throw new ReleaseError("faulty_package", "publint finds fault with the npm package", {
-    where: tarball,
-    got: messages.map((message) => formatMessage(message, pkg, { color: false })).join("; "),
-  });
 }

@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { VERSION } from "../runtime/version.ts";
 import { sectionOf } from "./changelog.ts";
 import { checksums } from "./checksums.ts";
+import { packEngines, type PackedEngine } from "./engines.ts";
 import { ReleaseError } from "./error.ts";
 import { imageReplacements, pinImages, type ReleasedImage, takeImages } from "./images.ts";
 import { vanilla } from "./vanilla.ts";
@@ -24,6 +25,7 @@ export interface PrepareOptions {
 
 export interface Prepared {
   readonly tarball: string;
+  readonly engines: readonly PackedEngine[];
   readonly images: readonly ReleasedImage[];
 }
 
@@ -44,9 +46,10 @@ export async function prepare({ root, work, out, images: from, registry, built }
     throw new ReleaseError("output_exists", "the folder of the release is not empty", { where: out });
   }
   const images = await takeImages(from, join(out, "images"), registry);
-  const tarball = await packNpm(root, work, out, images, built);
+  const engines = await packEngines(root, from, join(work, "engines"), out);
+  const tarball = await packNpm(root, join(work, "package"), out, images, engines, built);
   const write = async (name: string, text: string): Promise<void> => writeFile(join(out, name), text);
-  await write(`contrast-${VERSION}.cdx.json`, `${JSON.stringify(await packageBill(root), undefined, 2)}\n`);
+  await write(`contrast-${VERSION}.cdx.json`, `${JSON.stringify(await packageBill(root, engines), undefined, 2)}\n`);
   await write("image-replacements.txt", imageReplacements(images));
   const changes = sectionOf(await readFile(join(root, "CHANGELOG.md"), "utf8"), VERSION);
   await write("release-notes.md", `${changes ?? ""}\n`);
@@ -65,5 +68,5 @@ export async function prepare({ root, work, out, images: from, registry, built }
   );
   await write("emojivoto-demo.yml", pinImages(vanilla(apps), images));
   await write("SHA256SUMS", await checksums(out));
-  return { tarball, images };
+  return { tarball, engines, images };
 }

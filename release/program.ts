@@ -14,7 +14,7 @@ import { obstacles } from "./readiness.ts";
 
 const HELP = `npm run release -- [options]
 
-Prepares a release in dist/release/: images, npm package, bills of materials, Kubernetes files with digests, checksums.
+Prepares a release in dist/release/: images, npm packages, bills of materials, Kubernetes files with digests, checksums.
 It publishes nothing, and says what does.
 
   --registry <name>  where the images will be, like ghcr.io/example
@@ -61,7 +61,7 @@ async function main(): Promise<number> {
     }
     const images = values.images ?? buildImages(join(work, "images"));
     const built = buildTimeOf(root, process.env["SOURCE_DATE_EPOCH"]);
-    const prepared = await prepare({ root, work: join(work, "package"), out, images, registry, built });
+    const prepared = await prepare({ root, work: join(work, "npm"), out, images, registry, built });
     process.stdout.write(`${VERSION} is prepared in ${out}\n`);
     process.stdout.write(values["dry-run"] ? why(found) : publishing(out, prepared, registry ?? ""));
     return 0;
@@ -86,11 +86,13 @@ function why(found: readonly string[]): string {
 }
 
 /** The order matters: who gets the package or the files finds the images. */
-function publishing(out: string, { images, tarball }: Prepared, registry: string): string {
+function publishing(out: string, { images, engines, tarball }: Prepared, registry: string): string {
   const copies = images.map(
     ({ name, original }) =>
       `skopeo copy --all --preserve-digests oci:${join(out, "images", name)}:${VERSION} docker://${registry}/${original}`,
   );
-  const lines = [...copies, `npm publish --provenance ${join(out, tarball)}`, `git tag --sign v${VERSION}`];
+  const packages = [...engines.map((engine) => engine.tarball), tarball];
+  const publications = packages.map((file) => `npm publish --provenance ${join(out, file)}`);
+  const lines = [...copies, ...publications, `git tag --sign v${VERSION}`];
   return ["to publish it:", ...lines.map((line) => `  ${line}`), ""].join("\n");
 }

@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { get } from "../demo/browser.ts";
+import { createMesh, writeTlsConfig } from "../pki/test-mesh.ts";
+import { ownImageConfig } from "../policy/own-images.ts";
 import { commitTime } from "../runtime/build-time.ts";
 import { type Engine, NO_ENGINE, runToEnd, startEngine } from "./engine.ts";
 
@@ -92,7 +94,12 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
       const { output } = await engine.run(["docker", "inspect", `contrast/${name}:0.1.0`]);
       const [{ Config }] = JSON.parse(output) as [{ Config: { User: string; Env: string[]; Labels: object } }];
       expect(Config.User).toBe("65532:65532");
-      expect(Config.Env).toEqual(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
+      // The policy of a pod counts with what the configuration says.
+      expect(Config.Env).toEqual(
+        ownImageConfig(`contrast/${name}:0.1.0`)?.env ?? [
+          "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        ],
+      );
       expect(Config.Labels).toMatchObject({ "org.opencontainers.image.version": "0.1.0" });
       const shell = await engine.run(["docker", "run", "--rm", "--entrypoint", "/bin/sh", `contrast/${name}:0.1.0`]);
       expect(shell.code, shell.output).toBe(127);
@@ -112,6 +119,30 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
     expect(ran, ran.output).toMatchObject({ code: 0 });
   });
 
+  test("the mesh proxy of an image runs on the native engine, and without it does not start", async () => {
+    const mesh = await createMesh();
+    const certificates = await writeTlsConfig(mesh, await mesh.issue());
+    const variables = { CONTRAST_EGRESS_PROXY_CONFIG: "app#127.137.0.9:8080#app:8080", CONTRAST_LOG_FORMAT: "json" };
+    const settings = Object.entries(variables).map(([key, value]) => `--env=${key}=${value}`);
+    const rights = ["--read-only", "--cap-drop=ALL", "--network=none", "--user=0:0"];
+    const run = ["docker", "run", ...rights, `--volume=${certificates}:/tls-config:ro`, ...settings];
+    const image = "contrast/mesh-proxy:0.1.0";
+
+    const without = "--mount=type=tmpfs,destination=/opt/contrast/node_modules/@contrast";
+    const refused = await engine.run([...run, "--rm", without, image]);
+    expect(refused.output).toMatch(/engine: the native engine can't be loaded .*@contrast\/mesh-engine-linux-/);
+    expect(refused.code).toBe(1);
+
+    const started = await engine.run([...run, "--detach", "--name=native", image]);
+    const program = ["/usr/local/bin/node", "/opt/contrast/mesh-proxy/main.js"];
+    const ready = await engine.run(["docker", "exec", "native", ...program, "healthcheck", "wait"]);
+    const log = await engine.run(["docker", "logs", "native"]);
+    await engine.run(["docker", "rm", "--force", "native"]);
+    await rm(certificates, { recursive: true });
+    expect({ started: started.code, ready: ready.code }, log.output).toEqual({ started: 0, ready: 0 });
+    expect(log.output).toMatch(/"engine":"native".*"msg":"ready"/);
+  });
+
   test("a bill of materials names what is in an image", async () => {
     for (const name of NAMES) {
       const bill = JSON.parse(await readFile(join(scratch, "images", `${name}.${arch}.cdx.json`), "utf8")) as {
@@ -122,6 +153,7 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
       const names = bill.components.map((component) => component.name);
       expect(names).toEqual(expect.arrayContaining(["node", "libc6", "libatomic1", "koffi", "pino"]));
       expect(names.includes("iptables")).toBe(name === "initializer" || name === "mesh-proxy");
+      for (const part of ["rustls", "aws-lc-sys", "rust"]) expect(names.includes(part)).toBe(name === "mesh-proxy");
       expect(new Set(bill.components.map(({ purl }) => purl)).size).toBe(bill.components.length);
       for (const { version } of bill.components) expect(version).not.toBe("");
     }

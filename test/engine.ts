@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { type OwnEngine, startOwnEngine, whyNoEngine } from "../demo/compose/own-engine.ts";
 
 /** Why images can't be built and run here, or undefined. */
-export const NO_ENGINE = whyNoEngine("buildah", "mmdebstrap");
+export const NO_ENGINE = whyNoEngine("buildah", "mmdebstrap", "cargo");
 
 export interface Engine extends OwnEngine {
   /** Runs a program in its network to its end. */

@@ -1,15 +1,28 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { basename, join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseImageReplacements } from "../cli/generate/image-replacements.ts";
 import { IMAGES } from "../images/catalog.ts";
+import { engineFile, enginePackage } from "../mesh-proxy/native/addon.ts";
+import { createMesh, writeTlsConfig } from "../pki/test-mesh.ts";
 import { sectionOf } from "../release/changelog.ts";
 import { obstacles } from "../release/readiness.ts";
 import { commitTime } from "../runtime/build-time.ts";
 import { VERSION } from "../runtime/version.ts";
 import { writeSmallImages } from "../images/test-images.ts";
+import { type Program, startProgram } from "./programs.ts";
 
 /** `npm run release` for real, but with small images in place of those that take minutes to build. */
 
@@ -19,10 +32,12 @@ const built = join(scratch, "images");
 const first = join(scratch, "first");
 afterAll(() => rmSync(scratch, { recursive: true }));
 
+const NO_ENGINE = engineFile() === undefined ? " (skipped: there is no engine; npm run build:engine)" : "";
+
 const REGISTRY = "registry.example.com:5000/team";
 
 beforeAll(() => {
-  writeSmallImages(built);
+  writeSmallImages(built, engineFile());
   const { status, stderr } = release("--images", built, "--out", first, "--registry", REGISTRY);
   expect(status, stderr).toBe(0);
 }, 180_000);
@@ -31,6 +46,7 @@ function release(...args: string[]): { status: number | null; stdout: string; st
   return spawnSync(process.execPath, [join(root, "release/program.ts"), "--dry-run", ...args], { encoding: "utf8" });
 }
 
+const packed = (cpu: string): string => `contrast-mesh-engine-linux-${cpu}-gnu-${VERSION}`;
 const read = (name: string): string => readFileSync(join(first, name), "utf8");
 const pinned = (name: string): string => {
   const images = JSON.parse(readFileSync(join(built, "images.json"), "utf8")) as {
@@ -47,6 +63,7 @@ test("a release has images, package, bills of materials, resources, notes and th
     "SHA256SUMS",
     `contrast-${VERSION}.cdx.json`,
     `contrast-${VERSION}.tgz`,
+    ...["arm64", "x64"].flatMap((cpu) => [`${packed(cpu)}.cdx.json`, `${packed(cpu)}.tgz`]),
     "demo",
     "emojivoto-demo.yml",
     "helm",
@@ -110,6 +127,8 @@ test("the npm package can be published, and runs where it is installed, with the
     bin: { contrast: "dist/cli/main.js" },
     publishConfig: { access: "public", provenance: true },
   });
+  const optional = { [enginePackage("arm64")]: VERSION, [enginePackage("x64")]: VERSION };
+  expect(manifest["optionalDependencies"]).toEqual(optional);
   for (const key of ["private", "scripts", "devDependencies"]) expect(manifest).not.toHaveProperty(key);
   const { node } = manifest["engines"] as { node: string };
   expect(readFileSync(join(root, "launch/cli.ts"), "utf8")).toContain(`needs Node ${node.replace(">=", "")} or later`);
@@ -143,6 +162,64 @@ test("the npm package can be published, and runs where it is installed, with the
   for (const name of ["initializer", "mesh-proxy", "emojivoto"]) expect(web).toContain(`image: ${pinned(name)}\n`);
 }, 180_000);
 
+describe.skipIf(engineFile() === undefined)(`the native engine of the npm package${NO_ENGINE}`, () => {
+  const home = join(scratch, "with-engine");
+  const engine = join(home, "node_modules", enginePackage(process.arch));
+  let certificates: string;
+
+  beforeAll(async () => {
+    mkdirSync(home);
+    const tarballs = ["arm64", "x64"].map((cpu) => [enginePackage(cpu), `file:${join(first, packed(cpu))}.tgz`]);
+    writeFileSync(join(home, "package.json"), JSON.stringify({ optionalDependencies: Object.fromEntries(tarballs) }));
+    execFileSync("npm", ["install", "--offline", "--no-audit", "--no-fund"], { cwd: home, stdio: "ignore" });
+    const main = join(home, "node_modules", "contrast");
+    execFileSync("tar", ["-xzf", join(first, `contrast-${VERSION}.tgz`), "-C", home]);
+    renameSync(join(home, "package"), main);
+    installProduction(home);
+    const native = `node_modules/@koromix/koffi-linux-${process.arch}`;
+    cpSync(join(root, native), join(home, native), { recursive: true });
+    const mesh = await createMesh();
+    certificates = await writeTlsConfig(mesh, await mesh.issue());
+  });
+  afterAll(() => rmSync(certificates, { recursive: true }));
+
+  /** @param chosen what CONTRAST_ENGINE says, if anything */
+  const start = (chosen?: "native"): Program => {
+    const variables = {
+      CONTRAST_TLS_CONFIG_DIR: certificates,
+      CONTRAST_EGRESS_PROXY_CONFIG: "app#127.184.1.1:8080#127.184.1.2:8080#app",
+      CONTRAST_LOG_FORMAT: "json",
+      CONTRAST_ENGINE: "native",
+    };
+    const within = chosen === undefined ? ["env", "--unset=CONTRAST_ENGINE"] : [];
+    return startProgram([join(home, "node_modules/contrast/dist/mesh-proxy/main.js")], variables, within);
+  };
+  const readyWith = async (chosen?: "native"): Promise<unknown> => {
+    const program = start(chosen);
+    const { engine } = await program.line("ready");
+    program.child.kill("SIGTERM");
+    expect(await program.exited).toBe(0);
+    return engine;
+  };
+
+  test("npm installs that of this machine alone, and the proxy takes it", async () => {
+    expect(readdirSync(join(home, "node_modules/@contrast"))).toEqual([basename(engine)]);
+    expect(readFileSync(join(engine, "engine.node")).equals(readFileSync(engineFile() ?? ""))).toBe(true);
+    expect(await readyWith()).toBe("native");
+    expect(await readyWith("native")).toBe("native");
+  });
+
+  test("without it the proxy runs on streams, unless it is to be native: then it does not start", async () => {
+    rmSync(engine, { recursive: true });
+    expect(await readyWith()).toBe("streams");
+    const refused = start("native");
+    expect(await refused.exited).toBe(1);
+    expect([...refused.text, ...refused.log.map((line) => JSON.stringify(line))].join("\n")).toMatch(
+      /the native engine can't be loaded.*@contrast\/mesh-engine-linux-.*npm run build:engine/,
+    );
+  });
+});
+
 /** What `npm install --omit=dev` would fetch, from the checkout. */
 function installProduction(folder: string): void {
   const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {
@@ -159,7 +236,9 @@ test("the bill of the npm package lists what it brings along, each once, and not
     components: { name: string; purl: string }[];
   };
   const names = components.map(({ name }) => name);
-  expect(names).toEqual(expect.arrayContaining(["@grpc/grpc-js", "koffi", "@koromix/koffi-linux-x64", "zod"]));
+  expect(names).toEqual(
+    expect.arrayContaining(["@grpc/grpc-js", "koffi", "@koromix/koffi-linux-x64", enginePackage("x64"), "zod"]),
+  );
   expect(names).not.toContain("vitest");
   expect(new Set(components.map(({ purl }) => purl)).size).toBe(components.length);
 });
@@ -174,6 +253,10 @@ test("damaged images, images of another version and a folder with something in i
   cpSync(built, other, { recursive: true });
   writeFileSync(join(other, "images.json"), read("../images/images.json").replaceAll(`:${VERSION}`, ":0.0.9"));
 
+  const withoutEngines = join(scratch, "without-engines");
+  cpSync(built, withoutEngines, { recursive: true });
+  rmSync(join(withoutEngines, "engines"), { recursive: true });
+
   for (const [images, out, said] of [
     [
       damaged,
@@ -182,6 +265,11 @@ test("damaged images, images of another version and a folder with something in i
     ],
     [other, "b", `got no contrast/initializer:${VERSION}`],
     [join(scratch, "nowhere"), "c", "got ENOENT"],
+    [
+      withoutEngines,
+      "d",
+      `the native engines can't be released (at ${join(withoutEngines, "engines")}, got no engine)`,
+    ],
     [built, "first", "output_exists: the folder of the release is not empty"],
   ] as const) {
     const { status, stderr } = release("--images", images, "--out", join(scratch, out));

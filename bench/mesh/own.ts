@@ -1,24 +1,31 @@
 import { copyFile, mkdir, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { architecture } from "../../images/architecture.ts";
 import { bundle } from "../../images/bundle.ts";
-import { engineFile } from "../../mesh-proxy/native/addon.ts";
+import { engineFile, engineSource } from "../../images/engine/build.ts";
+import { engineManifest } from "../../images/engine/package.ts";
+import { enginePackage } from "../../mesh-proxy/native/addon.ts";
 import { BACKEND, type Kind, PORT, type Programs, type Shipped } from "./kinds.ts";
 
-/** The mesh proxy, as `npm run images` puts it into its image: in a few files, the engine beside them. */
+/** The mesh proxy, as `npm run images` puts it into its image: in a few files, with the engine's package. */
 
 /**
  * @param root of a checkout, with dist/, node_modules/ and the engine
  * @param directory for it, with a Node of its own: what it shares with the bench's Node would not count as its memory
  */
 export async function ship(root: string, directory: string): Promise<Shipped> {
-  const engine = engineFile();
-  if (engine === undefined) throw new Error("there is no engine: npm run build:engine");
   const app = join(directory, "app");
   await bundle(root, ["mesh-proxy/main.js"], app);
   await writeFile(join(app, "package.json"), '{ "type": "module" }\n');
-  await copyFile(engine.replace(join(import.meta.dirname, "../.."), root), join(app, "chunks/engine.node"));
-  // koffi, which the streams need.
-  await symlink(join(root, "node_modules"), join(app, "node_modules"));
+  const own = architecture(process.arch);
+  const engine = join(app, "node_modules", enginePackage(own.npm));
+  await mkdir(engine, { recursive: true });
+  await writeFile(join(engine, "package.json"), JSON.stringify(engineManifest(own.npm, "")));
+  await copyFile(engineFile(engineSource(root), own), join(engine, "engine.node"));
+  // koffi, which the streams need, and its native code.
+  for (const name of ["koffi", "@koromix"]) {
+    await symlink(join(root, "node_modules", name), join(app, "node_modules", name));
+  }
   const node = join(directory, "node");
   await copyFile(process.execPath, node);
   return { node, main: join(app, "mesh-proxy/main.js") };

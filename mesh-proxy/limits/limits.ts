@@ -3,7 +3,7 @@ import type { SemaphoreLimits } from "../../runtime/keyed-semaphore.ts";
 import { memoryLimitVariable } from "../../runtime/memory-limit.ts";
 import { type Configuration, Malformed, type Variable } from "../../runtime/environment.ts";
 import { duration } from "../../runtime/variables.ts";
-import { CONNECTION, HANDSHAKE, memoryParts } from "./memory.ts";
+import { type Footprint, memoryParts } from "./memory.ts";
 
 /**
  * How much of the proxy its peers may use. A source is an IPv4 address or a /64 of IPv6; see
@@ -44,6 +44,8 @@ const SOURCES = 4;
 export interface Sharing {
   /** Of the process, in bytes. */
   readonly memory: number;
+  /** Of the engine. */
+  readonly footprint: Footprint;
   /** For all connections; Infinity: without a limit. */
   readonly descriptors: number;
   readonly hasIngress: boolean;
@@ -52,10 +54,10 @@ export interface Sharing {
 
 /** The limits that are set, and for the others such that everybody together has memory and descriptors enough. */
 export function limitsOf(configuration: LimitConfiguration, sharing: Sharing): Limits {
-  const { memory, descriptors, hasIngress, egressRules } = sharing;
-  const parts = memoryParts(memory);
+  const { memory, footprint, descriptors, hasIngress, egressRules } = sharing;
+  const parts = memoryParts(memory, footprint);
   // A connection has two ends.
-  const connections = Math.min(descriptors / 2, parts.connections / CONNECTION);
+  const connections = Math.min(descriptors / 2, parts.connections / footprint.connection);
   // A flood from outside must leave the application its own connections, and the other way round.
   const share = hasIngress && egressRules > 0 ? connections / 2 : connections;
   const atMost = (most: number): number => Math.max(1, Math.min(MOST_CONNECTIONS, Math.floor(most)));
@@ -67,16 +69,18 @@ export function limitsOf(configuration: LimitConfiguration, sharing: Sharing): L
     ingress: { total, perPeer },
     egress: { total: egress, perPeer: egress },
     // Whoever has a connection may wait.
-    handshakes: { ...handshakeLimits(configuration, parts.handshakes), waiting: { total, perPeer } },
+    handshakes: {
+      ...handshakeLimits(configuration, parts.handshakes / footprint.handshake),
+      waiting: { total, perPeer },
+    },
     heldBytes: budgetLimits(Math.floor(parts.heldBytes)),
     handshakeMs: configuration.CONTRAST_HANDSHAKE_TIMEOUT,
   };
 }
 
-/** @param bytes that handshakes may take */
-function handshakeLimits(configuration: LimitConfiguration, bytes: number): SemaphoreLimits {
-  const most = Math.floor(bytes / HANDSHAKE);
-  const total = configuration.CONTRAST_MAX_HANDSHAKES ?? Math.max(1, Math.min(MOST_HANDSHAKES, most));
+/** @param most for which there is memory */
+function handshakeLimits(configuration: LimitConfiguration, most: number): SemaphoreLimits {
+  const total = configuration.CONTRAST_MAX_HANDSHAKES ?? Math.max(1, Math.min(MOST_HANDSHAKES, Math.floor(most)));
   return { total, perPeer: configuration.CONTRAST_MAX_HANDSHAKES_PER_SOURCE ?? partOfSource(total) };
 }
 

@@ -154,16 +154,29 @@ export interface EngineAddon {
   create(settings: EngineSettings, onEvents: () => void): NativeEngine;
 }
 
-/** Beside the compiled program, or where `npm run build:engine` puts it, seen from the source and from dist/. */
-const PLACES = [
-  "engine.node",
-  "../../node_modules/.cache/engine/engine.node",
-  "../../../node_modules/.cache/engine/engine.node",
-].map((path) => join(import.meta.dirname, path));
+const require = createRequire(import.meta.url);
+
+/** Where `npm run build:engine` puts it, seen from the source and from dist/. */
+const BUILT = ["../../", "../../../"].map((root) =>
+  join(import.meta.dirname, root, "node_modules", ".cache", "engine", "engine.node"),
+);
+
+/** The package of npm that has the engine for a machine with glibc. @param cpu as Node calls it */
+export function enginePackage(cpu: string): string {
+  return `@contrast/mesh-engine-linux-${cpu}-gnu`;
+}
 
 /** @returns undefined where nobody built it for this machine */
 export function engineFile(): string | undefined {
-  return PLACES.find((path) => existsSync(path));
+  return BUILT.find((path) => existsSync(path)) ?? installedEngine();
+}
+
+function installedEngine(): string | undefined {
+  try {
+    return require.resolve(enginePackage(process.arch));
+  } catch {
+    return undefined;
+  }
 }
 
 /** While the program is loaded, the engine gathers entropy: either takes as long as the other. */
@@ -181,12 +194,12 @@ export function prepareEngine({ CONTRAST_ENGINE: engine }: NodeJS.ProcessEnv): v
 export function loadAddon(file: string | undefined = engineFile()): EngineAddon {
   try {
     if (file === undefined) throw new Error("there is no engine.node");
-    return createRequire(import.meta.url)(file) as EngineAddon;
+    return require(file) as EngineAddon;
   } catch (cause) {
     throw new MeshProxyError("engine", "the native engine can't be loaded", {
-      where: file ?? PLACES[0] ?? "",
+      where: file ?? enginePackage(process.arch),
       got: cause instanceof Error ? cause.message : String(cause),
-      hint: "run npm run build:engine, or set CONTRAST_ENGINE=streams, which is slower",
+      hint: "run npm run build:engine, or npm install with optional dependencies, or set CONTRAST_ENGINE=streams, which is slower",
       cause,
     });
   }

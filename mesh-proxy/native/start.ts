@@ -25,7 +25,7 @@ const MOST_THREADS = 4;
 /** @throws MeshProxyError `engine` or `certificates` */
 export function startNative(configuration: MeshProxyConfiguration, options: NativeOptions): StartedEngine {
   const { credentials, memory, memoryInUse, log, lookup, now } = options;
-  const limits = limitsFor(configuration, options);
+  const limits = limitsFor(configuration, "native", options);
   const accessLog = accessLogFor(configuration, options);
   const numbers = new RuleNumbers();
   let proxy: NativeProxy | undefined;

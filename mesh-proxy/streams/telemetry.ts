@@ -23,7 +23,7 @@ export function createTelemetry(
   bytesHeld: (socket: Socket) => number,
 ): Telemetry {
   const { credentials, now, clock } = options;
-  const admission = new Admission(limitsFor(configuration, options), clock);
+  const admission = new Admission(limitsFor(configuration, "streams", options), clock);
   const accessLog = accessLogFor(configuration, options);
   const observed = { engine: "streams", admission, credentials, accessLog, startedAt: now() } as const;
   const metrics = new Metrics(observed, (direction, name) => new RuleMetrics(direction, name));

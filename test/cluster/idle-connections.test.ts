@@ -11,10 +11,10 @@ import { httpServer, service, workload } from "./resources.ts";
 
 /** A sidecar as `generate` makes it, with the memory limit that it has, and more clients than it has places for. */
 
-const CLIENTS = 2_000;
+const CLIENTS = 7_000;
 /** Of the client's machine, so that none is over its share. */
 const SOURCES = Array.from({ length: 64 }, (_, index) => `10.250.0.${index + 100}`);
-const LIMIT = 1_472;
+const LIMIT = 5_888;
 
 describeOnCluster("idle connections", () => {
   let shell: Shell;
@@ -34,6 +34,11 @@ describeOnCluster("idle connections", () => {
   afterAll(async () => {
     for (const source of SOURCES) await onClient("ip", "address", "delete", `${source}/24`, "dev", "ext0");
     await shell.close();
+  });
+
+  test("are carried by the native engine", async () => {
+    const log = await shell.run("kubectl logs deployment/server -c contrast-mesh-proxy");
+    expect(log).toMatch(/"engine":"native".*"msg":"ready"/);
   });
 
   test("fill the places of a mesh proxy, and it lives within its limit", async () => {

@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { architecture } from "../../images/architecture.ts";
+import { tripleOf } from "../../images/engine/build.ts";
 import { createMesh, type Mesh, type Workload, writeTlsConfig } from "../../pki/test-mesh.ts";
 import {
   bindIngress,
@@ -28,7 +30,7 @@ const APPLICATION = "127.181.2.2";
 const UPSTREAM = "127.181.2.3";
 
 const CACHE = join(import.meta.dirname, "../../node_modules/.cache");
-const RUSTLS = join(CACHE, "engine/release/examples/rustls-peer");
+const RUSTLS = join(CACHE, `engine/${tripleOf(architecture(process.arch))}/release/examples/rustls-peer`);
 const GO = join(CACHE, "go-peer");
 
 const run = promisify(execFile);
