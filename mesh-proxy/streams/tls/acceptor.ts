@@ -97,7 +97,8 @@ export class TlsAcceptor {
     const stream = this.#serverSide.streamOn(wire);
     const failed = (error: Error): void => reject(refusal(error, stream));
     const closed = (): void => failed(hangUp());
-    stream.on("error", failed).on("close", closed);
+    // A closing alert in place of the rest of the handshake is the end of the stream, and no error.
+    stream.on("error", failed).on("end", closed).on("close", closed);
     wire.on("error", failed);
     this.#handshakes.set(stream, {
       resolve: () => {
@@ -115,7 +116,7 @@ export class TlsAcceptor {
       throw error;
     } finally {
       clearTimeout(timer);
-      stream.off("error", failed).off("close", closed);
+      stream.off("error", failed).off("end", closed).off("close", closed);
       wire.off("error", failed);
       this.#handshakes.delete(stream);
     }
