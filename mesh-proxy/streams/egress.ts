@@ -1,6 +1,12 @@
 import type { X509Certificate } from "node:crypto";
 import { isIP, type Socket } from "node:net";
-import { connect, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
+import {
+  connect,
+  createSecureContext,
+  type DetailedPeerCertificate,
+  type SecureContext,
+  type TLSSocket,
+} from "node:tls";
 import type { Credentials } from "../credentials/credentials.ts";
 import type { CurrentCredentials } from "../credentials/current-credentials.ts";
 import { reason } from "../faults.ts";
@@ -95,6 +101,9 @@ export class Egress {
       checkServerIdentity: () => undefined,
       session: resumable?.ticket,
     });
+    // Node asks for it, for `checkServerIdentity`. With a key on a curve that NIST has no name for, as of brainpool, that ends
+    // the process (Node 26.10, X509ToObject in src/crypto/crypto_x509.cc).
+    stream.getPeerCertificate = noCertificate;
     let certificate: X509Certificate | undefined;
     const remember = (ticket: Buffer): void => {
       // In TLS 1.2 a session may be known to others than the two peers (RFC 7627 §1).
@@ -162,6 +171,8 @@ async function established(stream: TLSSocket, wire: Wire, downstream: Socket): P
     stream.off("secureConnect", secure).off("error", failed).off("close", closed);
   }
 }
+
+const noCertificate = (): DetailedPeerCertificate => ({}) as DetailedPeerCertificate;
 
 function refusal(error: Error, stream: TLSSocket): ConnectionFault {
   if (error instanceof ConnectionFault) return error;
