@@ -40,5 +40,5 @@ test("a connection to a peer that is lost is a reset after the deadline, and oth
   expect(lines).toEqual([]);
   if (!isNative) await vi.advanceTimersByTimeAsync(DEADLINE_MS);
   expect(await end).toBe("ECONNRESET");
-  expect(refusals(lines)).toMatchObject([{ code: "upstream_timeout", where: `${LOST}:${lost}` }]);
+  await expect.poll(() => refusals(lines)).toMatchObject([{ code: "upstream_timeout", where: `${LOST}:${lost}` }]);
 });

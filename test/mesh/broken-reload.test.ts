@@ -21,7 +21,9 @@ test("certificates that are broken under load change nothing, and are counted", 
   expect(traffic.faults).toEqual([]);
   await ping(kept);
   expect(ingress.credentials.failures).toBe(1);
-  expect(refusals(ingress.lines)).toMatchObject([
-    { code: "certificates", where: join(ingress.folder, "key.pem"), got: "no private key that can be read" },
-  ]);
+  await expect
+    .poll(() => refusals(ingress.lines))
+    .toMatchObject([
+      { code: "certificates", where: join(ingress.folder, "key.pem"), got: "no private key that can be read" },
+    ]);
 });

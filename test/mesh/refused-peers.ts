@@ -56,6 +56,7 @@ export async function refusedUpstream({ mesh, peer, subnet }: Refusal, san?: str
   socket.write("secret");
   expect(await ending(socket)).toBe("ECONNRESET");
   expect(received).toBe(0);
+  await expect.poll(() => refusals(lines)).not.toEqual([]);
   return refusals(lines).map((line) => {
     expect(line).toMatchObject({ where: `${upstream}:${port}`, listener: `${proxy}:${port}` });
     return line;
