@@ -56,8 +56,9 @@ export async function recompress(
 /** gzip without a name and a time: the same bytes on every machine. */
 async function compress(layout: string, digest: string, options: RunOptions): Promise<Recompressed> {
   const scratch = join(layout, "layer");
-  const from = blobPath(layout, digest);
-  await run("sh", ["-euc", 'gzip -dc "$1" | gzip -9n > "$2"', "sh", from, scratch], options);
+  // Not by a pipe: a shell does not tell that its first part failed, and what was read until then would be the layer.
+  const script = 'gzip -dc "$1" > "$2.tar"; gzip -9nc "$2.tar" > "$2"; rm "$2.tar"';
+  await run("sh", ["-euc", script, "sh", blobPath(layout, digest), scratch], options);
   const [sum = ""] = (await run("sha256sum", [scratch], options)).split(" ");
   const made = `sha256:${sum}`;
   const path = blobPath(layout, made);
