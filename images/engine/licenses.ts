@@ -1,5 +1,6 @@
 import { copyFile, mkdir, readdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, relative } from "node:path";
+import { ImageError } from "../error.ts";
 import type { Crate } from "./crates.ts";
 
 /** What the licences of the crates demand: their texts go with the engine. */
@@ -10,22 +11,25 @@ const IS_LICENSE = /(?:^|\/)(?:un)?(?:licen[cs]e|copying|notice)[\w.-]*$/i;
  * Copies the licence texts of crates that are not of this repository, with those of code that they took over, to
  * `<crate>-<version>/<file>`.
  *
- * @throws Error where a crate has no text, and its licence is not MIT, whose text is known
+ * @throws ImageError build_failed where a crate has no text, and its licence is not MIT, whose text is known
  */
 export async function copyLicenses(crates: readonly Crate[], directory: string): Promise<void> {
   for (const crate of crates) {
     if (crate.checksum === undefined) continue;
     const folder = join(directory, `${crate.name}-${crate.version}`);
     await mkdir(folder, { recursive: true });
-    const names = await readdir(crate.folder, { recursive: true, encoding: "utf8" });
-    const files = names.filter((name) => IS_LICENSE.test(name));
+    const entries = await readdir(crate.folder, { recursive: true, withFileTypes: true });
+    const paths = entries.filter((entry) => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name));
+    const files = paths.map((path) => relative(crate.folder, path)).filter((path) => IS_LICENSE.test(path));
     for (const name of files) await copyFile(join(crate.folder, name), join(folder, name.replaceAll("/", "-")));
     if (files.length === 0) await writeFile(join(folder, "LICENSE"), knownText(crate));
   }
 }
 
 function knownText({ name, version, license, authors }: Crate): string {
-  if (license !== "MIT") throw new Error(`${name} ${version} has no licence text, and its licence is ${license}`);
+  if (license !== "MIT") {
+    throw new ImageError("build_failed", `${name} ${version} has no licence text`, { got: license, want: "MIT" });
+  }
   return `MIT License\n\nCopyright (c) ${authors.join(", ")}\n\n${MIT}`;
 }
 
