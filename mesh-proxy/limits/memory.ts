@@ -22,9 +22,10 @@ export interface Footprint {
 const KIB = 2 ** 10;
 const MIB = 2 ** 20;
 
-/** Measured, and then rounded up; docs/mesh-proxy.md has the figures. With what V8 and malloc have not given back. */
+/** By what was measured, with what V8 and malloc have not given back; docs/mesh-proxy.md has the figures. */
 export const FOOTPRINTS = {
-  // Of a handshake most is OpenSSL's state and the bytes that are collected.
+  // A connection takes up to 11 KiB more; all of them together less than the eighth that stays free. Of a handshake most is
+  // OpenSSL's state and the bytes that are collected.
   streams: { program: 72 * MIB, connection: 64 * KIB, handshake: 64 * KIB },
   native: { program: 72 * MIB, connection: 16 * KIB, handshake: 32 * KIB },
 } as const satisfies Readonly<Record<string, Footprint>>;

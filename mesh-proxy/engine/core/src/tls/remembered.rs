@@ -16,7 +16,7 @@ pub static ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 4] = [
     &Remembering(3, algorithms::ECDSA_P384_SHA384),
 ];
 
-/// Of all threads, with all that was checked: a digest of it could be another one's.
+/// Shared by all threads. Each entry is all that was checked, and no digest of it: none can be taken for another one.
 static VALID: LazyLock<RwLock<HashSet<Box<[u8]>>>> = LazyLock::new(RwLock::default);
 
 /// When there are as many, all are forgotten.
@@ -24,7 +24,7 @@ const MOST: usize = 256;
 /// A certificate of the mesh takes less, and what is longer is not remembered.
 const LONGEST: usize = 2048;
 
-/// With its own number among the algorithms.
+/// An algorithm, with its number in the list.
 #[derive(Debug)]
 struct Remembering(u8, &'static dyn SignatureVerificationAlgorithm);
 
