@@ -24,7 +24,7 @@ const SLOW = [
   "cli/commands.test.ts",
   "cli/evidence/command.test.ts",
   "cli/verify/report/page.test.ts",
-  "coordinator/damage.test.ts",
+  "coordinator/store/damage.test.ts",
   "demo/apps/programs.test.ts",
   "fuzz/fuzz.test.ts",
   "images/guest/{check-program,check,make}.test.ts",

@@ -7,9 +7,12 @@ import type { ChangeSignature } from "../manifest/change-signature.ts";
 import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { decryptShare } from "../pki/seed-share.ts";
 import type { Secret } from "../runtime/secret.ts";
-import { FileStore } from "./file-store.ts";
-import type { SeedShares } from "./seed-shares.ts";
-import { type RecoverRequest, type SetRequest, type Snapshot, StateGuard } from "./state-guard.ts";
+import { FileStore } from "./store/file-store.ts";
+import type { SeedShares } from "./state/seed-shares.ts";
+import { StateGuard } from "./state/state-guard.ts";
+import type { RecoverRequest } from "./state/recover.ts";
+import type { SetRequest } from "./state/set.ts";
+import type { Snapshot } from "./state/snapshot.ts";
 
 /** For tests: a state in a directory of its own, real keys of owners, and what they ask of a Coordinator. */
 

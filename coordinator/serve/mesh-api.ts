@@ -1,0 +1,134 @@
+import type { KeyObject } from "node:crypto";
+import { addMethods } from "../../api/grpc.ts";
+import type { Methods } from "../../api/grpc-server.ts";
+import { MeshAPI } from "../../api/meshapi_pb.ts";
+import { Refusal } from "../../api/refusal.ts";
+import type { Clock } from "../../attestation/clock.ts";
+import type { Vendors } from "../../attestation/endorsements/vendors.ts";
+import { chipOf, claimExtensions } from "../../attestation/claims.ts";
+import type { EvidenceCache } from "../../attestation/evidence-cache.ts";
+import type { Appraiser } from "../../channel/exchange.ts";
+import { toStatus } from "../../channel/rejection.ts";
+import { admit, verifyClaimant, type VerifiedClaimant } from "../../manifest/appraise.ts";
+import { spkiDigest } from "../../pki/keys.ts";
+import { describeError } from "../../runtime/errors.ts";
+import type { Logger } from "../../runtime/log.ts";
+import { fingerprint, inForce, reasonOf } from "../observe/audit.ts";
+import type { Audit } from "../observe/audit-events.ts";
+import { issueChain } from "../state/authority.ts";
+
+import type { Metrics } from "../observe/metrics.ts";
+import type { StateGuard } from "../state/state-guard.ts";
+
+/** The API for workloads: whoever has proven to be a VM that the manifest lists gets a certificate for its key. */
+
+/** A VM whose evidence was good for this connection. What it may have is decided anew with every request. */
+export interface Workload {
+  readonly address: string;
+  readonly publicKey: KeyObject;
+  readonly verified: VerifiedClaimant;
+}
+
+export interface MeshApiOptions {
+  readonly guard: StateGuard;
+  readonly allowInsecure: boolean;
+  readonly vendors: Vendors;
+  readonly cache: EvidenceCache;
+  readonly metrics: Metrics;
+  readonly audit: Audit;
+  readonly log: Logger;
+  readonly clock: Clock;
+}
+
+export function appraiseWorkload({
+  guard,
+  allowInsecure,
+  vendors,
+  cache,
+  metrics,
+  audit,
+  clock,
+}: MeshApiOptions): Appraiser<Workload> {
+  return async ({ address, evidence, reportData, publicKey }, abandoned) => {
+    const { manifest, manifestDigest, generation } = guard.active();
+    try {
+      if (evidence === undefined) {
+        throw new Refusal(
+          "evidence_missing",
+          "the mesh API is for confidential VMs, and the client showed no evidence",
+        );
+      }
+      const options = { allowInsecure, clock, vendors, cache, abandoned };
+      const verified = await metrics.timeVerification(() =>
+        verifyClaimant({ evidence, reportData }, manifest, options),
+      );
+      admit(verified, manifest);
+      return { address, publicKey, verified };
+    } catch (error) {
+      // Who does not wait for the answer was not refused.
+      if (abandoned?.aborted === true) throw error;
+      audit.record({
+        event: "connection_refused",
+        peer: address,
+        key: spkiDigest(publicKey).toString("hex"),
+        manifest: manifestDigest,
+        generation,
+        ...reasonOf(error),
+      });
+      throw error;
+    }
+  };
+}
+
+export function serveMeshApi(methods: Methods, workload: Workload, options: MeshApiOptions): void {
+  const { guard, log, metrics, audit } = options;
+  const { policyHash } = workload.verified;
+  const handlers = metrics.instrument(MeshAPI, { newMeshCert: () => newMeshCert(workload, options) });
+  addMethods(methods, MeshAPI, handlers, (error, method) => {
+    log.warn({ policy: policyHash }, `no certificate: ${describeError(error)}`);
+    audit.record({
+      event: "request_refused",
+      api: "mesh",
+      method,
+      peer: workload.address,
+      key: spkiDigest(workload.publicKey).toString("hex"),
+      policy: policyHash,
+      ...inForce(guard),
+      ...reasonOf(error),
+    });
+    return toStatus(error);
+  });
+}
+
+async function newMeshCert({ address, publicKey, verified }: Workload, { guard, audit, log, clock }: MeshApiOptions) {
+  // The manifest may have changed since the connection was made: the snapshot of this instant decides, alone.
+  const snapshot = guard.active();
+  const policy = admit(verified, snapshot.manifest);
+  const { claims } = verified;
+  const leaf = { publicKey, names: policy.sans, extensions: claimExtensions(claims) };
+  const certChain = issueChain(snapshot.authority, leaf, clock.now(snapshot.manifest));
+  const issued = {
+    policy: verified.policyHash,
+    names: policy.sans.map((name) => name.value),
+    key: spkiDigest(publicKey).toString("hex"),
+    manifest: snapshot.manifestDigest,
+    generation: snapshot.generation,
+  };
+  log.info(issued, "certificate issued");
+  audit.record({
+    event: "certificate_issued",
+    peer: address,
+    certificate: fingerprint(certChain),
+    tee: claims.tee,
+    chip: chipOf(claims),
+    ...issued,
+  });
+  const secret =
+    policy.workloadSecretId === undefined ? undefined : snapshot.seed.workloadSecret(policy.workloadSecretId);
+  return {
+    certChain,
+    meshCaCert: snapshot.authority.meshCa,
+    rootCaCert: snapshot.authority.rootCa,
+    ...(secret === undefined ? {} : { workloadSecretSeed: secret.reveal() }),
+  };
+}

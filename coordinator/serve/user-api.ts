@@ -1,0 +1,91 @@
+import { addMethods, requireSmall } from "../../api/grpc.ts";
+import type { Methods } from "../../api/grpc-server.ts";
+import type { Status } from "../../api/status.ts";
+import { UserAPI } from "../../api/userapi_pb.ts";
+import type { Appraiser } from "../../channel/exchange.ts";
+import { toStatus } from "../../channel/rejection.ts";
+import { spki, spkiDigest } from "../../pki/keys.ts";
+import { describeError } from "../../runtime/errors.ts";
+import type { Logger } from "../../runtime/log.ts";
+import { Secret } from "../../runtime/secret.ts";
+import { inForce, reasonOf } from "../observe/audit.ts";
+import type { Audit } from "../observe/audit-events.ts";
+import { type EncodedHistory, toMessage } from "../state/encoded-history.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import { requireMaySetManifest } from "./set-permit.ts";
+import { requireAnyOwner } from "./owner-places.ts";
+import type { StateGuard } from "../state/state-guard.ts";
+import type { User } from "./user.ts";
+
+/** The API for people: workload owners set manifests, data owners read the history, seed share owners recover. */
+
+export interface UserApiOptions {
+  readonly guard: StateGuard;
+  /** What is answered to whoever asks for the history. */
+  readonly history: EncodedHistory;
+  readonly metrics: Metrics;
+  readonly audit: Audit;
+  readonly log: Logger;
+}
+
+export const appraiseUser: Appraiser<User> = async ({ address, publicKey }) => ({
+  address,
+  spki: spki(publicKey),
+  key: spkiDigest(publicKey).toString("hex"),
+});
+
+export function serveUserApi(methods: Methods, user: User, options: UserApiOptions): void {
+  const { guard, history, metrics, audit, log } = options;
+  const who = { peer: user.address, key: user.key };
+  const handlers = metrics.instrument(UserAPI, {
+    async setManifest({ manifest, policies, latestTransition, signature, signedMeshKey }, { signal }) {
+      await history.requireRoomFor([manifest, ...policies]);
+      const request = {
+        manifest,
+        policies,
+        latestTransition,
+        signature,
+        signedMeshKey: signedMeshKey.length === 0 ? undefined : signedMeshKey,
+        callerKey: user.key,
+      };
+      const { snapshot, record, owner } = await guard.set(request, signal);
+      const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
+      log.info({ manifest: manifestDigest, generation, by: owner ?? user.key }, "manifest set");
+      const set = { manifest: manifestDigest, generation, transition: latest.transition };
+      audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner }), ...set });
+      return {
+        rootCaCert: authority.rootCa,
+        meshCaCert: authority.meshCa,
+        latestTransition: Buffer.from(latest.transition, "hex"),
+        seedShares: toMessage(seedShares),
+        transitionRecord: record,
+      };
+    },
+    getManifests: () => history.read(),
+    async recover({ seed, salt, force, pinnedTransition, pinnedRootKey }, { signal }) {
+      if (force || guard.phase === "recovery") requireAnyOwner(guard, user);
+      const pins = { transition: pinnedTransition, rootKey: pinnedRootKey };
+      const request = { share: new Secret(seed), salt, callerSpki: user.spki, pins, force };
+      const { missingShares, recovered } = await guard.recover(request, signal);
+      if (recovered === undefined) {
+        log.info({ missing: missingShares, by: user.key }, "seed share accepted");
+        audit.record({ event: "share_accepted", ...who, missing: missingShares });
+        return { missingShares };
+      }
+      const { snapshot, manifest } = recovered;
+      const { authority, manifestDigest, generation } = snapshot;
+      log.info({ manifest: manifestDigest, generation, by: user.key }, "recovered; restart the workloads");
+      audit.record({ event: "recovered", ...who, manifest: manifestDigest, generation });
+      return { missingShares, rootCaCert: authority.rootCa, meshCaCert: authority.meshCa, manifest };
+    },
+  });
+  const refuse = (error: unknown, method: string): Status => {
+    log.warn({ by: user.key }, `request refused: ${describeError(error)}`);
+    audit.record({ event: "request_refused", api: "user", method, ...who, ...inForce(guard), ...reasonOf(error) });
+    return toStatus(error);
+  };
+  addMethods(methods, UserAPI, handlers, refuse, (method, headers) => {
+    if (method === UserAPI.method.setManifest.name) requireMaySetManifest(guard, user.key, headers);
+    else requireSmall(method);
+  });
+}

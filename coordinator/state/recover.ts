@@ -1,0 +1,163 @@
+import { Refusal } from "../../api/refusal.ts";
+import { HistoryCheck, HistoryError } from "../../manifest/history.ts";
+import type { Manifest } from "../../manifest/manifest.ts";
+import type { Transition } from "../../manifest/transition.ts";
+import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
+import type { Secret } from "../../runtime/secret.ts";
+import type { Store } from "../store/store.ts";
+import {
+  type Pins,
+  requireContinuation,
+  requirePinnedHistory,
+  requireSeedshareOwner,
+  requireSharesOf,
+} from "./authorize.ts";
+import { type LatestInsecure, readLatestInsecure, readSeedShares, readTransitions, verifyLatest } from "./history.ts";
+import { parseUsable } from "./parse-manifest.ts";
+import { openSeed, requireShareOf, type SeedShares } from "./seed-shares.ts";
+import type { SeedEngine } from "./seed.ts";
+import { authorityOf, type Snapshot } from "./snapshot.ts";
+import type { StateOptions } from "./state-options.ts";
+
+export interface RecoverRequest {
+  /** The seed, or the caller's share of it. */
+  readonly share: Secret;
+  readonly salt: Uint8Array;
+  /** The caller's SubjectPublicKeyInfo, DER. */
+  readonly callerSpki: Buffer;
+  /** What the caller knows of the deployment. */
+  readonly pins: Pins;
+  /** Also where nothing needs to be recovered. */
+  readonly force: boolean;
+}
+
+export interface RecoverResult {
+  /** How many more owners it takes. Until it is 0 nothing has changed. */
+  readonly missingShares: number;
+  readonly recovered: Recovered | undefined;
+}
+
+export interface Recovered {
+  readonly snapshot: Snapshot;
+  /** The manifest that is in force now. */
+  readonly manifest: Buffer;
+}
+
+/** The shares that were given so far to recover the history with this pointer. By owner: an owner counts once. */
+export interface Pending {
+  readonly pointer: LatestInsecure;
+  readonly shares: ReadonlyMap<string, Secret>;
+  readonly missing: number;
+}
+
+/** A share that fits the stored history, beside those that were given before. */
+interface Taken {
+  readonly pending: Pending;
+  readonly history: readonly Transition[];
+  readonly transition: Transition;
+  readonly manifest: Manifest;
+  readonly manifestBytes: Buffer;
+  readonly seedShares: SeedShares;
+  readonly at: Date;
+}
+
+/**
+ * Takes an owner's share.
+ *
+ * @param active what is in force; undefined: the state needs recovery
+ * @param pending the shares that were given so far
+ * @throws Refusal `not_seedshare_owner`, `pin_mismatch`, `wrong_seed` and others
+ */
+export async function takeShare(
+  active: Snapshot | undefined,
+  pending: Pending | undefined,
+  { share, salt, callerSpki, pins, force }: RecoverRequest,
+  { store, allowInsecure, now }: StateOptions,
+): Promise<Taken> {
+  if (active !== undefined && !force) {
+    throw new Refusal("not_in_recovery", "the Coordinator has its secrets: there is nothing to recover", {
+      hint: "with --force it reads the stored state again",
+    });
+  }
+  // Everything is read once: what decides who may recover is the very manifest that the signature covers, by the
+  // digests from the pointer down.
+  const pointer = await readLatestInsecure(store);
+  if (pointer === undefined) {
+    throw new Refusal("no_manifest", "the Coordinator has no manifest, so there is nothing to recover");
+  }
+  const history = await readTransitions(store, pointer.transition);
+  const transition = history.at(-1);
+  if (transition === undefined) throw new Error("a history has a transition");
+  const manifestBytes = await store.get("manifests", transition.manifest);
+  const manifest = parseUsable(manifestBytes, allowInsecure);
+  // Before the share is taken: with a wrong clock it would be lost.
+  const at = now(manifest);
+  requireSeedshareOwner(manifest, callerSpki);
+  requirePinnedHistory(history, pins);
+  if (active !== undefined) requireContinuation(history, active.latest.transition);
+  await requireAllowed(store, history);
+  const seedShares = await readSeedShares(store, transition.seedShares);
+  requireSharesOf(manifest, seedShares);
+  requireShareOf(seedShares, callerSpki, share, salt);
+
+  const given = pending?.pointer.raw.equals(pointer.raw) === true ? pending.shares : [];
+  const shares = new Map([...given, [callerSpki.toString("hex"), share]]);
+  const taken = { pointer, shares, missing: seedShares.threshold - shares.size };
+  return { pending: taken, history, transition, manifest, manifestBytes, seedShares, at };
+}
+
+/**
+ * Each share is the one of its owner, by the records of this history. If they come to another seed than its own, then the
+ * history is made up, and shares that were given to it are good for nothing.
+ *
+ * @param taken with as many shares as it takes
+ * @throws Refusal `wrong_seed`, `pin_mismatch`
+ */
+export async function openHistory({ pending, history, transition, ...stored }: Taken): Promise<Recovered> {
+  const { manifest, manifestBytes, seedShares, at } = stored;
+  const seed = await openSeed(seedShares, [...pending.shares.values()]);
+  const latest = verifyLatest(pending.pointer, seed.historyKey.publicKey);
+  requireRootKey(seed, transition.rootKey);
+  const meshKey = await generateEcKey("P-256");
+  const generation = history.length;
+  const manifestDigest = transition.manifest;
+  const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, at);
+  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
+  return { snapshot, manifest: manifestBytes };
+}
+
+/**
+ * Every owner who gave a share has pinned the root CA key that the history names, and so this seed is the one that all
+ * of them mean.
+ *
+ * @throws Refusal `pin_mismatch`
+ */
+function requireRootKey(seed: SeedEngine, pinned: string): void {
+  const rootKey = spkiDigest(seed.rootKey.publicKey).toString("hex");
+  if (rootKey === pinned) return;
+  throw new Refusal("pin_mismatch", "the seed gives another root CA key than the owners have pinned", {
+    got: rootKey,
+    want: pinned,
+    hint: "the state was made up, or the seed share is another deployment's: do not recover it",
+  });
+}
+
+/**
+ * Workload owners signed every change of this history.
+ *
+ * @param history oldest first
+ * @throws Refusal `unauthorized_history`, `damaged_state`
+ */
+async function requireAllowed(store: Store, history: readonly Transition[]): Promise<void> {
+  const check = new HistoryCheck();
+  try {
+    for (const transition of history) {
+      check.next({ transition, manifest: await store.get("manifests", transition.manifest) });
+    }
+  } catch (error) {
+    if (!(error instanceof HistoryError)) throw error;
+    const { message, where, got, want, hint } = error;
+    const code = error.code === "unauthorized_history" ? error.code : "damaged_state";
+    throw new Refusal(code, message, { where, got, want, hint, cause: error });
+  }
+}

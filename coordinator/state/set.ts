@@ -1,0 +1,158 @@
+import { timingSafeEqual } from "node:crypto";
+import { Refusal } from "../../api/refusal.ts";
+import { longChains } from "../../manifest/certificate-size.ts";
+import type { ChangeSignature } from "../../manifest/change-signature.ts";
+import { policyHash } from "../../manifest/initdata.ts";
+import type { Manifest } from "../../manifest/manifest.ts";
+import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
+import { SEED_LENGTH } from "../../pki/seed-share.ts";
+import { Secret } from "../../runtime/secret.ts";
+import { requireWorkloadOwner } from "./authorize.ts";
+import { advance, type Latest, storeSeedShares } from "./history.ts";
+import { parseUsable } from "./parse-manifest.ts";
+import { makeSeedShares } from "./seed-shares.ts";
+import { SALT_LENGTH, SeedEngine } from "./seed.ts";
+import { authorityOf, type Snapshot } from "./snapshot.ts";
+import type { StateOptions } from "./state-options.ts";
+
+export interface SetRequest {
+  readonly manifest: Uint8Array;
+  readonly policies: readonly Uint8Array[];
+  /** SHA-256 of the transition that must be the latest; all zero: none; undefined: any. */
+  readonly latestTransition: Uint8Array | undefined;
+  /** SHA-256 of the caller's SubjectPublicKeyInfo, hex. */
+  readonly callerKey: string;
+  /** Undefined: nobody's, which is enough for the first set. */
+  readonly signature: ChangeSignature | undefined;
+  /** The mesh CA key that the signature is said to be over; undefined: nobody says. */
+  readonly signedMeshKey: Uint8Array | undefined;
+}
+
+export interface SetResult {
+  readonly snapshot: Snapshot;
+  /** The transition that was made, as it is stored. */
+  readonly record: Buffer;
+  /** SHA-256 of the key of the workload owner who allowed it, hex; undefined: the first set needs nobody's leave. */
+  readonly owner: string | undefined;
+}
+
+/**
+ * Makes a manifest the active one: what is stored is stored when this returns. The caller puts the snapshot in force at
+ * once, without waiting for anything.
+ *
+ * @param before what is in force; undefined: the state is empty
+ * @throws Refusal of many codes; nothing has changed then
+ */
+export async function makeChange(
+  before: Snapshot | undefined,
+  request: SetRequest,
+  { store, allowInsecure, now, random }: StateOptions,
+): Promise<SetResult> {
+  requireLatest(before?.latest, request.latestTransition);
+  const owner = before === undefined ? undefined : requireLeave(before, request);
+  const manifest = parseUsable(request.manifest, allowInsecure);
+  requireSamePolicies(manifest, request.policies);
+  requireShortChains(manifest);
+  if (before !== undefined) requireSameSeedshareOwners(before.manifest, manifest);
+  const at = now(manifest);
+
+  const { seed, seedShares } = before ?? (await createSeed(manifest, random));
+  const meshKey = await generateEcKey("P-256");
+  for (const policy of request.policies) await store.put("policies", policy);
+  const manifestDigest = await store.put("manifests", request.manifest);
+  const step = {
+    manifest: manifestDigest,
+    seedShares: await storeSeedShares(store, seedShares),
+    rootKey: spkiDigest(seed.rootKey.publicKey).toString("hex"),
+    meshKey: before && spkiDigest(before.authority.meshKey.publicKey).toString("hex"),
+    // Nobody was asked for leave by the first set, so nobody's is stored.
+    signatures: before === undefined || request.signature === undefined ? [] : [request.signature],
+  };
+  const { latest, record } = await advance(store, before?.latest, step, seed.historyKey.privateKey);
+
+  const generation = (before?.generation ?? 0) + 1;
+  // Not earlier, and nothing is waited for from here on: the generation before issues nothing after this one began.
+  const began = unlessRefused(() => now(manifest), at);
+  const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, began);
+  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
+  return { snapshot, record, owner };
+}
+
+/** The clock, or the time before, where the clock was set back in between: what is stored can't be refused any more. */
+function unlessRefused(now: () => Date, before: Date): Date {
+  try {
+    return now();
+  } catch {
+    return before;
+  }
+}
+
+async function createSeed(
+  { seedshareOwnerPubKeys, seedshareThreshold }: Manifest,
+  random: StateOptions["random"],
+): Promise<Pick<Snapshot, "seed" | "seedShares">> {
+  const [seed, salt] = [new Secret(random(SEED_LENGTH)), random(SALT_LENGTH)];
+  const seedShares = await makeSeedShares(seed, salt, seedshareOwnerPubKeys, seedshareThreshold);
+  return { seed: new SeedEngine(seed, salt), seedShares };
+}
+
+/** @throws what `requireWorkloadOwner` throws */
+function requireLeave(active: Snapshot, { manifest, callerKey, signature, signedMeshKey }: SetRequest): string {
+  const previous = Buffer.from(active.latest.transition, "hex");
+  const change = { manifest, previous, meshKey: spkiDigest(active.authority.meshKey.publicKey) };
+  return requireWorkloadOwner(active.manifest, callerKey, { change, signature, signedMeshKey });
+}
+
+function requireLatest(latest: Latest | undefined, expected: Uint8Array | undefined): void {
+  if (expected === undefined) return;
+  const actual = Buffer.from(latest?.transition ?? "0".repeat(64), "hex");
+  if (expected.length === actual.length && timingSafeEqual(expected, actual)) return;
+  throw new Refusal("conflict", "the latest transition is another one", {
+    got: actual.toString("hex"),
+    want: Buffer.from(expected).toString("hex"),
+    hint: "run `contrast verify`, look at what changed, then set again",
+  });
+}
+
+function requireSamePolicies(manifest: Manifest, policies: readonly Uint8Array[]): void {
+  const given = policies.map((policy) => policyHash(policy));
+  const missing = [...manifest.policies.keys()].find((digest) => !given.includes(digest));
+  const extra = given.find((digest) => !manifest.policies.has(digest));
+  if (missing === undefined && extra === undefined) return;
+  throw new Refusal("policy_mismatch", "the policies are not those that the manifest lists", {
+    where: "$.Policies",
+    got: extra ?? `no policy ${missing}`,
+    want: "exactly the listed ones",
+    hint: "run `contrast generate` again",
+  });
+}
+
+/** Those of a stored manifest may be longer: an earlier version set it, and it has to be recovered all the same. */
+function requireShortChains({ policies }: Manifest): void {
+  const [fault] = longChains(policies);
+  if (fault === undefined) return;
+  throw new Refusal("certificate_too_long", "the names of a policy make its certificates longer than a peer accepts", {
+    ...fault,
+    hint: "give the policy fewer or shorter SANs",
+  });
+}
+
+function requireSameSeedshareOwners(before: Manifest, after: Manifest): void {
+  const keys = (manifest: Manifest): string =>
+    manifest.seedshareOwnerPubKeys
+      .map((key) => key.toString("hex"))
+      .sort()
+      .join();
+  if (keys(before) !== keys(after)) {
+    throw new Refusal("seedshare_owners_changed", "the seed share owners of a deployment can't change", {
+      where: "$.SeedshareOwnerPubKeys",
+      want: "those of the active manifest",
+    });
+  }
+  if (before.seedshareThreshold === after.seedshareThreshold) return;
+  throw new Refusal("seedshare_owners_changed", "the threshold of the seed share owners can't change", {
+    where: "$.SeedshareThreshold",
+    got: String(after.seedshareThreshold),
+    want: String(before.seedshareThreshold),
+  });
+}

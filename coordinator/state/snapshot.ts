@@ -1,0 +1,30 @@
+import type { Manifest } from "../../manifest/manifest.ts";
+import type { KeyPair } from "../../pki/keys.ts";
+import { type Authority, createAuthority } from "./authority.ts";
+import type { Latest } from "./history.ts";
+import type { SeedShares } from "./seed-shares.ts";
+import type { SeedEngine } from "./seed.ts";
+
+/** What is in force, with its secrets. Immutable: a change makes another one. */
+export interface Snapshot {
+  readonly manifest: Manifest;
+  /** SHA-256 of the manifest's bytes, hex. */
+  readonly manifestDigest: string;
+  readonly latest: Latest;
+  readonly seed: SeedEngine;
+  readonly seedShares: SeedShares;
+  readonly authority: Authority;
+  /** How many manifests this history has. */
+  readonly generation: number;
+}
+
+/** The certificate authority of a snapshot to be. */
+export function authorityOf(
+  { manifest, manifestDigest, seed, generation }: Omit<Snapshot, "latest" | "seedShares" | "authority">,
+  meshKey: KeyPair,
+  now: Date,
+): Authority {
+  const { certificateLifetimeMs } = manifest;
+  const mesh = { number: generation, manifest: manifestDigest };
+  return createAuthority({ rootKey: seed.rootKey, meshKey, generation: mesh, certificateLifetimeMs }, now);
+}

@@ -1,0 +1,24 @@
+import { type Manifest, parseManifest } from "../../manifest/manifest.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
+import { type LatestInsecure, readTransitions } from "./history.ts";
+import type { Store } from "../store/store.ts";
+
+/** SHA-256, hex, of the keys of all workload owners and seed share owners. */
+export function ownersOf({ workloadOwnerKeyDigests, seedshareOwnerPubKeys }: Manifest): ReadonlySet<string> {
+  return new Set([...workloadOwnerKeyDigests, ...seedshareOwnerPubKeys.map((key) => sha256Hex(key))]);
+}
+
+/**
+ * The owners of the stored manifest, as the disk has it. The host can write there what it likes, so this may decide who is
+ * let in first, as the host does anyway, and nothing else.
+ *
+ * @returns nobody where the state is damaged: who recovers is told how
+ */
+export async function readOwnersInsecure(store: Store, latest: LatestInsecure): Promise<ReadonlySet<string>> {
+  try {
+    const transitions = await readTransitions(store, latest.transition);
+    return ownersOf(parseManifest(await store.get("manifests", transitions.at(-1)?.manifest ?? "")));
+  } catch {
+    return new Set();
+  }
+}
