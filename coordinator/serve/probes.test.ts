@@ -86,6 +86,8 @@ test("a disk that never answers", async () => {
   const store: Store = {
     get: () => never,
     put: () => never,
+    list: () => never,
+    remove: () => never,
     latest: async () => undefined,
     compareAndSwapLatest: () => never,
     watch: () => () => undefined,

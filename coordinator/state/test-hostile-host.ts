@@ -1,5 +1,5 @@
 import { sign } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
@@ -28,6 +28,14 @@ export class HostileStore implements Store {
     const digest = sha256Hex(bytes);
     writeFileSync(join(this.#directory, kind, digest), encodeRecord(kind, bytes));
     return digest;
+  }
+
+  async list(kind: RecordKind): Promise<string[]> {
+    return readdirSync(join(this.#directory, kind));
+  }
+
+  async remove(kind: RecordKind, digest: string): Promise<void> {
+    rmSync(join(this.#directory, kind, digest), { force: true });
   }
 
   async latest(): Promise<Buffer> {

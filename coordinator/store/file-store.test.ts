@@ -47,6 +47,16 @@ test("what was put and pointed to is there after the store is opened again", asy
   expect(await store.latest()).toEqual(pointer);
 });
 
+test("the records of a kind are listed, without what a crash left, and one that is removed is gone", async () => {
+  const digests = [await store.put("consents", Buffer.from("one")), await store.put("consents", Buffer.from("two"))];
+  await writeFile(inState("consents", `${digests[0]}.0123456789ab.tmp`), "");
+  expect((await store.list("consents")).sort()).toEqual(digests.toSorted());
+  await store.remove("consents", digests[0] ?? "");
+  await store.remove("consents", digests[0] ?? "");
+  expect(await store.list("consents")).toEqual([digests[1]]);
+  expect(await store.list("pointers")).toEqual([]);
+});
+
 test("the pointer moves only from where it is expected, also when two move it at once", async () => {
   const moves = [pointer, other].map((next) => store.compareAndSwapLatest(undefined, next));
   const [first, second] = await Promise.allSettled(moves);

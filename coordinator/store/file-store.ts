@@ -64,6 +64,19 @@ export class FileStore implements Store {
     return digest;
   }
 
+  async list(kind: RecordKind): Promise<string[]> {
+    try {
+      return (await readdir(join(this.#directory, kind))).filter((name) => DIGEST.test(name));
+    } catch (cause) {
+      throw unreadable(kind, cause);
+    }
+  }
+
+  async remove(kind: RecordKind, digest: string): Promise<void> {
+    const record = `${kind}/${digest}`;
+    await written(record, () => rm(join(this.#directory, record), { force: true }));
+  }
+
   latest(): Promise<Buffer | undefined> {
     return this.#queue.run(async () => {
       const latest = await this.#readLatest();
@@ -106,13 +119,14 @@ export class FileStore implements Store {
     try {
       return await readFile(join(this.#directory, record));
     } catch (cause) {
-      const got = (cause as NodeJS.ErrnoException).code ?? "an error";
-      throw damaged("a record of the state is missing or can't be read", { where: record, got, cause });
+      throw unreadable(record, cause);
     }
   }
 }
 
 const WATCH_MS = 1000;
+
+const DIGEST = /^[0-9a-f]{64}$/;
 
 /** What a crash leaves of a file that had not got its name yet. */
 const LEFTOVER = /^(?:[0-9a-f]{64}|latest)\.[0-9a-f]{12}\.tmp$/;
@@ -145,6 +159,11 @@ async function written<T>(where: string, write: () => Promise<T>): Promise<T> {
       cause,
     });
   }
+}
+
+function unreadable(where: string, cause: unknown): Refusal {
+  const got = (cause as NodeJS.ErrnoException).code ?? "an error";
+  return damaged("a record of the state is missing or can't be read", { where, got, cause });
 }
 
 function textOf(latest: Buffer | undefined): string {

@@ -18,6 +18,8 @@ const NAMES = {
   policies: "policy",
   transitions: "transition",
   seedshares: "seedshares",
+  pointers: "pointer",
+  consents: "consent",
   latest: "latest",
 } as const satisfies Record<RecordKind | "latest", string>;
 

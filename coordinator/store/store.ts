@@ -13,6 +13,13 @@ export interface Store {
    */
   put(kind: RecordKind, bytes: Uint8Array): Promise<string>;
   /**
+   * @returns the digests of all records of a kind, in no order; what they hold is not checked
+   * @throws Refusal `damaged_state`
+   */
+  list(kind: RecordKind): Promise<string[]>;
+  /** Removes a record that nothing names. @throws Refusal `state_not_written` */
+  remove(kind: RecordKind, digest: string): Promise<void>;
+  /**
    * @returns undefined where it was never moved
    * @throws Refusal `damaged_state`, `unknown_state_version`
    */
@@ -28,5 +35,9 @@ export interface Store {
   watch(onChange: () => void): () => void;
 }
 
-export const RECORD_KINDS = ["manifests", "policies", "transitions", "seedshares"] as const;
+/**
+ * - `pointers`: every pointer that there was: each names the one before it
+ * - `consents`: what an owner allowed of a change that lacks others' leave
+ */
+export const RECORD_KINDS = ["manifests", "policies", "transitions", "seedshares", "pointers", "consents"] as const;
 export type RecordKind = (typeof RECORD_KINDS)[number];
