@@ -2,7 +2,12 @@ import { type KeyObject, sign, verify } from "node:crypto";
 import { Refusal } from "../../api/refusal.ts";
 import { MalformedBytes, Cursor } from "../../bytes/cursor.ts";
 import type { Step } from "../../manifest/history.ts";
-import { encodeTransition, parseTransition, type Transition } from "../../manifest/transition.ts";
+import {
+  encodeTransition,
+  parseTransition,
+  type Transition,
+  type TransitionFields,
+} from "../../manifest/transition.ts";
 import { encodeSeedShares, parseSeedShares, type SeedShares } from "./seed-shares.ts";
 import type { Store } from "../store/store.ts";
 
@@ -85,7 +90,7 @@ export function verifyLatest(latest: LatestInsecure, historyKey: KeyObject): Lat
 export async function advance(
   store: Store,
   expected: Latest | undefined,
-  step: Omit<Transition, "record" | "digest" | "previous">,
+  step: Omit<TransitionFields, "previous">,
   historyKey: KeyObject,
 ): Promise<{ readonly latest: Latest; readonly record: Buffer }> {
   const record = encodeTransition({ ...step, previous: expected?.transition });
