@@ -2,11 +2,11 @@ import { join } from "node:path";
 import { UserAPI } from "../../api/userapi_pb.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { type Manifest, parseManifest } from "../../manifest/manifest.ts";
-import { keyOf } from "../workspace/attested-history.ts";
-import { callDeadline, connect } from "../coordinator.ts";
+import { attestedHistory, keyOf } from "../workspace/attested-history.ts";
+import { callDeadline, connect, type Coordinator } from "../coordinator.ts";
 import { CliError, type Context, printResult } from "../context.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
-import { type Pin, pinPath, requirePin } from "../workspace/pin.ts";
+import { type Pin, pinPath, replacedRoots, requirePin } from "../workspace/pin.ts";
 import { entryName } from "../workspace/policy-match.ts";
 import { ownShare } from "../workspace/seed-shares-file.ts";
 import { FILES, ownerKey, readIfPresent, writeOutputs } from "../workspace/workspace.ts";
@@ -60,7 +60,7 @@ export async function recover(context: Context, options: RecoverOptions): Promis
       });
       return;
     }
-    requirePinnedRoot(context, pin, response.rootCaCert);
+    await requirePinnedRoot(context, pin, response.rootCaCert, coordinator);
     const sameManifest = bytes.equals(response.manifest);
     const files = { [FILES.rootCa]: response.rootCaCert, [FILES.meshCa]: response.meshCaCert };
     // What a Coordinator certifies under another manifest than the one that was read must not take its place.
@@ -97,14 +97,19 @@ async function readSeedShares(context: Context): Promise<{ readonly path: string
   });
 }
 
-/** The Coordinator has compared it. Yet what is written here takes the place of what this owner trusted before. */
-function requirePinnedRoot(context: Context, { rootKey }: Pin, rootCa: string): void {
+/**
+ * The Coordinator has compared it. Yet what is written here takes the place of what this owner trusted before. Where the
+ * root CA is another one, the history has to say that owners allowed a rekey after what is pinned.
+ */
+async function requirePinnedRoot(context: Context, pin: Pin, rootCa: string, coordinator: Coordinator): Promise<void> {
   const got = keyOf(rootCa, "root CA");
-  if (got === rootKey) return;
+  if (got === pin.rootKey) return;
+  const history = attestedHistory(await coordinator.call(UserAPI.method.getManifests, {}, callDeadline(context)));
+  if (history.rootKey === got && replacedRoots(pin, history).has(pin.rootKey)) return;
   throw new CliError("another_deployment", "what was recovered has another root CA than the one pinned", {
     where: `${pinPath(context)}, $.RootCaKey`,
     got,
-    want: rootKey,
+    want: pin.rootKey,
     hint: "do not use this deployment: its secrets are somebody else's. No file was written",
   });
 }

@@ -14,7 +14,7 @@ import { collectPolicies } from "../../policy/collected-policies.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { requireSamePolicies } from "../workspace/policy-match.ts";
 import { carriedLeave, ownLeave } from "./leave.ts";
-import { encodePin, type Pin, readPin, requireSameDeployment } from "../workspace/pin.ts";
+import { encodePin, type Pin, readPin, replacedRoots, requireSameDeployment } from "../workspace/pin.ts";
 import { encodeSeedSharesFile } from "../workspace/seed-shares-file.ts";
 import { type Restarts, restartsOf } from "./restarts.ts";
 import { type ActiveDeployment, warningsOf } from "./warnings.ts";
@@ -51,7 +51,7 @@ export async function set(context: Context, paths: readonly string[], options: S
   try {
     const active = await activeHistory(context, coordinator);
     if (pin !== undefined) requireSameDeployment(context, pin, active);
-    const warnings = await warningsOf(context, active && deploymentOf(active), manifest);
+    const warnings = await warningsOf(context, active && deploymentOf(active, pin), manifest);
     for (const warning of warnings) context.warn(`warning: ${warning}`);
     const where = options.workloadOwnerKey ?? join(context.workspace, FILES.workloadOwnerKey);
     const leave =
@@ -85,7 +85,7 @@ export async function set(context: Context, paths: readonly string[], options: S
       coordinator: options.coordinator,
       transition: Buffer.from(response.latestTransition).toString("hex"),
       written: Object.keys(files).map((name) => join(context.workspace, name)),
-      ...(active === undefined ? {} : followUp(restartsOf(policies, deploymentOf(active).manifest, manifest))),
+      ...(active === undefined ? {} : followUp(restartsOf(policies, deploymentOf(active, pin).manifest, manifest))),
       ...(context.format === "json" ? { warnings } : {}),
     });
   } finally {
@@ -155,8 +155,10 @@ interface ActiveHistory extends AttestedHistory {
   readonly rootCa: string;
 }
 
-function deploymentOf({ steps, rootCa }: ActiveHistory): ActiveDeployment {
-  return { manifest: parseManifest(steps.at(-1)?.manifest ?? Buffer.alloc(0)), generation: steps.length, rootCa };
+function deploymentOf(active: ActiveHistory, pin: Pin | undefined): ActiveDeployment {
+  const { steps, rootCa } = active;
+  const manifest = parseManifest(steps.at(-1)?.manifest ?? Buffer.alloc(0));
+  return { manifest, generation: steps.length, rootCa, replacedRoots: replacedRoots(pin, active) };
 }
 
 async function isWritten(context: Context, shares: string): Promise<boolean> {

@@ -16,7 +16,12 @@ test.each([
   ["a later one", "2026-05-04T00:00:03Z", undefined],
 ])("set warns of %s for NotBefore only where it takes the time back", async (_, next, warning) => {
   const { context } = makeContext(new Date(), "text");
-  const active = { manifest: manifest("2026-05-04T00:00:02Z"), generation: 1, rootCa: "" };
+  const active = {
+    manifest: manifest("2026-05-04T00:00:02Z"),
+    generation: 1,
+    rootCa: "",
+    replacedRoots: new Set<string>(),
+  };
   const warnings = (await warningsOf(context, active, manifest(next))).filter((text) => text.includes("$.NotBefore"));
   expect(warnings).toEqual(
     warning === undefined

@@ -13,6 +13,8 @@ export interface ActiveDeployment {
   readonly generation: number;
   /** PEM. */
   readonly rootCa: string;
+  /** The root CA keys that rekeys replaced since what this workspace has pinned, hex. */
+  readonly replacedRoots: ReadonlySet<string>;
 }
 
 /** @param active undefined: no manifest is set yet */
@@ -21,7 +23,7 @@ export async function warningsOf(
   active: ActiveDeployment | undefined,
   next: Manifest,
 ): Promise<string[]> {
-  const changes = [lowered, raised, earlier].flatMap((kind) =>
+  const changes = [lowered, raised, earlier, reshared].flatMap((kind) =>
     active === undefined ? [] : kind(active.manifest, next),
   );
   return [...(await strangeness(context, active)), ...changes];
@@ -32,22 +34,24 @@ export async function warningsOf(
  * secrets; or it may have taken the state away, so that this is a first set again.
  */
 async function strangeness(context: Context, active: ActiveDeployment | undefined): Promise<string[]> {
-  const known = await compareWithKnownRoot(context.workspace, active?.rootCa);
+  const known = await compareWithKnownRoot(context.workspace, active?.rootCa, active?.replacedRoots ?? new Set());
   if (known === "another") {
     return [
       `${join(context.workspace, FILES.rootCa)} belongs to another deployment: the Coordinator ` +
         `${active === undefined ? "has no manifest" : "has another root CA"}, so all secrets are new`,
     ];
   }
-  if (active === undefined || known === "same" || (await isVerified(context, active))) return [];
+  if (active === undefined || known === "same" || known === "replaced" || (await isVerified(context, active)))
+    return [];
   return [
     `the Coordinator has had ${active.generation} ${active.generation === 1 ? "manifest" : "manifests"} that this ` +
       "workspace has not seen: read them below verify/ after `contrast verify`, before you trust its secrets",
   ];
 }
 
-async function isVerified({ workspace }: Context, { rootCa }: ActiveDeployment): Promise<boolean> {
-  return (await compareWithKnownRoot(join(workspace, FILES.verify), rootCa)) === "same";
+async function isVerified({ workspace }: Context, { rootCa, replacedRoots }: ActiveDeployment): Promise<boolean> {
+  const knowledge = await compareWithKnownRoot(join(workspace, FILES.verify), rootCa, replacedRoots);
+  return knowledge === "same" || knowledge === "replaced";
 }
 
 function lowered(active: Manifest, next: Manifest): string[] {
@@ -70,5 +74,16 @@ function raised(active: Manifest, next: Manifest): string[] {
   return [
     "the manifest raises $.CertificateLifetime: clients accept a removed pod for that much longer if they " +
       `trust ${FILES.rootCa}`,
+  ];
+}
+
+function reshared(active: Manifest, next: Manifest): string[] {
+  const owners = ({ seedshareOwnerPubKeys: keys }: Manifest): string[] => keys.map((key) => key.toString("hex")).sort();
+  const [before, after] = [owners(active), owners(next)];
+  if (before.join() === after.join() && active.seedshareThreshold === next.seedshareThreshold) return [];
+  return [
+    "the manifest has other seed share owners or another threshold. The seed stays: " +
+      `whoever had ${active.seedshareThreshold} of the shares before keeps it for ever; \`contrast rekey\` makes a new one`,
+    ...(after.length === 0 ? ["the manifest names no seed share owner: nobody can recover the Coordinator"] : []),
   ];
 }

@@ -11,11 +11,11 @@ import { callDeadline, connect } from "../coordinator.ts";
 import { printableLines } from "../print.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { compareWithKnownRoot, requireKnownRoot } from "../workspace/known-root.ts";
-import { encodePin, pinPath, readPin, requireSameDeployment } from "../workspace/pin.ts";
+import { encodePin, readPin, replacedRoots, requireSameDeployment } from "../workspace/pin.ts";
 import { type AuditFacts, auditFacts } from "./report/facts.ts";
 import { reportPage } from "./report/page.ts";
 import { encodeSeedSharesFile } from "../workspace/seed-shares-file.ts";
-import { FILES, writeOutputs } from "../workspace/workspace.ts";
+import { FILES, readIfPresent, writeOutputs } from "../workspace/workspace.ts";
 
 export interface VerifyOptions {
   readonly coordinator: string;
@@ -46,20 +46,28 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
         hint: "ask the workload owner for the manifest that is in force, and read it before you trust it",
       });
     }
-    await requireKnownRoot(context, response.rootCaCert);
+    const replaced = replacedRoots(pin, history);
+    const knownRoot = await requireKnownRoot(context, response.rootCaCert, replaced);
     const directory = join(context.workspace, FILES.verify);
-    if ((await compareWithKnownRoot(directory, response.rootCaCert)) === "another") {
+    const verifiedRoot = await compareWithKnownRoot(directory, response.rootCaCert, replaced);
+    if (verifiedRoot === "another") {
       context.warn("warning: the Coordinator has another root CA than at the last verify: its secrets are new");
+    }
+    if (replaced.size > 0) {
+      context.warn(
+        "warning: owners rekeyed the deployment: root CA and secrets are new since this workspace's last pin",
+      );
     }
     const facts = auditFacts({
       version: VERSION,
       at: context.now(),
       address: options.coordinator,
       coordinator: verified,
-      history: history.steps.map(({ manifest, transition: { digest, signatures } }) => ({
+      history: history.steps.map(({ manifest, transition: { digest, signatures, rootKey } }) => ({
         manifest,
         transition: digest,
         signedBy: signatures.map(({ publicKey }) => sha256Hex(publicKey)),
+        rootKey,
       })),
       policies: response.policies,
       rootCa: response.rootCaCert,
@@ -69,9 +77,18 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
     await writeOutputs(directory, files);
     await removeOthers(directory, new Set(Object.keys(files)));
     const { latest: transition, rootKey, meshKey } = history;
-    await writeOutputs(context.workspace, { [FILES.pin]: encodePin({ transition, rootKey, meshKey }) });
+    const known = {
+      ...(await newSeedShares(context, response)),
+      ...(knownRoot === "replaced" ? { [FILES.rootCa]: response.rootCaCert } : {}),
+      // The last: what it names is there then.
+      [FILES.pin]: encodePin({ transition, rootKey, meshKey }),
+    };
+    await writeOutputs(context.workspace, known);
     const report = join(directory, FILES.report);
-    const written = [...Object.keys(files).map((name) => join(directory, name)), pinPath(context)];
+    const written = [
+      ...Object.keys(files).map((name) => join(directory, name)),
+      ...Object.keys(known).map((name) => join(context.workspace, name)),
+    ];
     if (context.format === "json") {
       context.out(`${printableLines(JSON.stringify({ ...facts, report, written }, undefined, 2))}\n`);
       return;
@@ -108,6 +125,20 @@ function warningsOf({ timeline }: AuditFacts): string[] {
   const shown = warnings.slice(-MOST_WARNINGS).map(({ generation, text }) => `manifest ${generation}: ${text}`);
   const others = warnings.length - shown.length;
   return [...(others > 0 ? [`${others} more for earlier manifests, in the report`] : []), ...shown];
+}
+
+/**
+ * The shares that a `set` of this workspace wrote are what it recovers with, so they are replaced by those that the pin
+ * names from now on. Who has none there recovers with those of the last `verify`.
+ */
+async function newSeedShares(
+  context: Context,
+  { seedShares }: GetManifestsResponse,
+): Promise<Readonly<Record<string, string>>> {
+  const before = await readIfPresent(join(context.workspace, FILES.seedShares), "the seed shares");
+  if (seedShares === undefined || before === undefined) return {};
+  const shares = encodeSeedSharesFile(seedShares);
+  return before.equals(Buffer.from(shares)) ? {} : { [FILES.seedShares]: shares };
 }
 
 /** What an auditor wants to read, each byte of it from the attested Coordinator. */

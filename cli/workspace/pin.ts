@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { CliError, type Context } from "../context.ts";
+import type { AttestedHistory } from "./attested-history.ts";
 import { FILES, readIfPresent } from "./workspace.ts";
 
 /**
@@ -9,7 +10,7 @@ import { FILES, readIfPresent } from "./workspace.ts";
  * but what the host gave it, so what a recovery brings back is compared with the pin and never becomes one.
  *
  * The transition names all manifests before it, the seed shares and the root CA key: a history that contains it is the
- * deployment's, as recent as the pin.
+ * deployment's, as recent as the pin. Both move on together, and to another root CA key over a rekey alone.
  */
 export interface Pin {
   /** SHA-256 of the latest transition, hex. */
@@ -60,33 +61,47 @@ export async function requirePin(context: Context, what: string): Promise<Pin> {
   });
 }
 
-/** What an attested, active Coordinator has: its transitions, oldest first, and the root CA key. */
-interface Deployment {
-  readonly transitions: readonly string[];
-  readonly rootKey: string;
-}
+/** What an attested, active Coordinator has, checked by what its owners signed. */
+type Deployment = Pick<AttestedHistory, "steps">;
 
 /**
+ * The deployment is the one that is pinned, or what its owners made of it: a rekey gives it another root CA key, and
+ * stands in the history, from the pinned transition on, with signatures over that key.
+ *
  * @param found undefined: the Coordinator has no manifest
  * @throws CliError another_deployment, pin_mismatch
  */
 export function requireSameDeployment(context: Context, pin: Pin, found: Deployment | undefined): void {
-  const isSame = found?.rootKey === pin.rootKey;
-  if (isSame && found.transitions.includes(pin.transition)) return;
+  const transitions = found?.steps.map(({ transition }) => transition) ?? [];
+  const pinned = transitions.find(({ digest }) => digest === pin.transition);
+  if (pinned?.rootKey === pin.rootKey) return;
   const where = pinPath(context);
   const toAccept = `if it is meant, remove that file and ${FILES.rootCa}`;
-  if (!isSame) {
+  if (transitions.every(({ rootKey }) => rootKey !== pin.rootKey)) {
     throw new CliError("another_deployment", "the Coordinator is not of the deployment that this workspace knows", {
       where: `${where}, $.RootCaKey`,
-      got: found === undefined ? "no manifest" : found.rootKey,
+      got: transitions.at(-1)?.rootKey ?? "no manifest",
       want: pin.rootKey,
       hint: `its state was lost or replaced, and so were all secrets: use a new workspace for another deployment; ${toAccept}`,
     });
   }
   throw new CliError("pin_mismatch", "the Coordinator's history lacks the transition that this workspace knows", {
     where: `${where}, $.Transition`,
-    got: `${found.transitions.length} others, the latest ${found.transitions.at(-1)}`,
+    got: `${transitions.length} others, the latest ${transitions.at(-1)?.digest}`,
     want: pin.transition,
     hint: `it is an older state, or a history that somebody with the seed made up: find out who; ${toAccept}`,
   });
+}
+
+/**
+ * The root CA keys that rekeys replaced since the pinned transition. Without a pin there are none: anybody can write a
+ * history that begins with a root CA key that is known, and goes on with one of his own, signed by owners of his own.
+ *
+ * @returns SHA-256 of the SubjectPublicKeyInfo, hex
+ */
+export function replacedRoots(pin: Pin | undefined, { steps }: Deployment): ReadonlySet<string> {
+  const keys = steps.map(({ transition }) => transition.rootKey);
+  const from = steps.findIndex(({ transition }) => transition.digest === pin?.transition);
+  const since = from < 0 ? [] : keys.slice(from);
+  return new Set(since.filter((key) => key !== keys.at(-1)));
 }

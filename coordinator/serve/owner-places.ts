@@ -1,4 +1,4 @@
-import { Refusal } from "../../api/refusal.ts";
+import { notSeedshareOwner } from "../state/authorize.ts";
 import type { User } from "./user.ts";
 
 /** What is asked of the state. */
@@ -27,10 +27,5 @@ export function ownerAccount({ ownersInsecure }: OwnersKnown, { key }: User): st
 export function requireAnyOwner({ ownersInsecure }: OwnersKnown, { key }: User): void {
   // Nobody is known where the state is empty, or was damaged then: what is wrong is said by the recovery itself.
   if (ownersInsecure.size === 0 || ownersInsecure.has(key)) return;
-  throw new Refusal("not_seedshare_owner", "the caller's key is not a seed share owner's", {
-    where: "$.SeedshareOwnerPubKeys of the stored manifest",
-    got: key,
-    want: "a connection made with an owner's key",
-    hint: "use --seedshare-owner-key with the key of an owner of this deployment",
-  });
+  throw notSeedshareOwner(key);
 }

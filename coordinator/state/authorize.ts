@@ -95,9 +95,14 @@ export function requireOwnerKey(active: Manifest, key: string, whose: "caller's"
 export function requireSeedshareOwner(stored: Manifest, callerSpki: Buffer): void {
   // The whole key is compared: the manifest names it whole.
   if (stored.seedshareOwnerPubKeys.some((owner) => owner.equals(callerSpki))) return;
-  throw new Refusal("not_seedshare_owner", "the caller's key is not a seed share owner's", {
+  throw notSeedshareOwner(sha256Hex(callerSpki));
+}
+
+/** @param key SHA-256 of the caller's SubjectPublicKeyInfo, hex */
+export function notSeedshareOwner(key: string): Refusal {
+  return new Refusal("not_seedshare_owner", "the caller's key is not a seed share owner's", {
     where: "$.SeedshareOwnerPubKeys of the stored manifest",
-    got: sha256Hex(callerSpki),
+    got: key,
     want: "a connection made with an owner's key",
     hint:
       "use --seedshare-owner-key with the key of an owner of this deployment; " +

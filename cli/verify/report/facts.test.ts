@@ -115,7 +115,8 @@ describe("certificates of earlier generations", () => {
 
   test("live a year where this version can't read their manifest", () => {
     const input = audit.input([{ certificateLifetime: "1h" }, { certificateLifetime: "1h" }]);
-    const [first = { manifest: Buffer.of(), transition: "", signedBy: [] }, second = first] = input.history;
+    const [first = { manifest: Buffer.of(), transition: "", signedBy: [], rootKey: "" }, second = first] =
+      input.history;
     const unreadable = { ...first, manifest: Buffer.from('{"Future": 1}') };
     const { earlierCertificatesUntil } = auditFacts({ ...input, history: [unreadable, second] });
     expect(earlierCertificatesUntil).toBe(new Date(NOW.getTime() + 365 * DAY).toISOString());
@@ -240,11 +241,29 @@ describe("the timeline", () => {
   test("seed share owners that changed", () => {
     const [owner, other] = [rsa(), rsa()];
     const shared = (threshold: number, ...seedshareOwners: string[]): Draft => ({ seedshareOwners, threshold });
-    for (const after of [shared(1, other, owner), shared(2, owner, other), shared(1, owner)]) {
+    for (const after of [shared(2, owner, other), shared(1, owner)]) {
       expect(timeline(shared(1, owner, other), after)).toEqual([
-        "2 warning changed_seed_share_owner: the seed share owners or their threshold changed",
+        "2 warning changed_seed_share_owner: the seed share owners or their threshold changed: " +
+          "the seed did not, so any 1 of the 2 owners before keep it for ever",
       ]);
     }
+    expect(timeline(shared(1, owner, other), shared(1, other, owner))).toEqual([]);
+  });
+
+  test("a rekey, and who allowed it", () => {
+    const [owner, other] = [rsa(), rsa()];
+    const input = audit.input([{ seedshareOwners: [owner] }, { seedshareOwners: [other] }]);
+    const [first, second] = input.history;
+    if (first === undefined || second === undefined) throw new Error("no history");
+    const history = [first, { ...second, rootKey: "d".repeat(64) }];
+    const facts = auditFacts({ ...input, history });
+    expect(facts.history.map(({ rekey }) => rekey)).toEqual([false, true]);
+    const told = facts.timeline.filter(({ code }) => code === "rekeyed" || code === "changed_seed_share_owner");
+    expect(told.map(({ generation, text }) => `${generation} ${text}`)).toEqual([
+      `2 a rekey: a new seed, a new root CA (key ${"d".repeat(64)}) and new workload secrets, ` +
+        `which the workload owner ${OWNER} allowed`,
+      "2 the seed share owners or their threshold changed: the seed did, too, with the rekey",
+    ]);
   });
 
   test("owners that changed, and that nobody is left", () => {
@@ -363,7 +382,8 @@ describe("the timeline", () => {
 
   test("a manifest that this version can't read", () => {
     const input = audit.input([{}, {}]);
-    const [first = { manifest: Buffer.of(), transition: "", signedBy: [] }, second = first] = input.history;
+    const [first = { manifest: Buffer.of(), transition: "", signedBy: [], rootKey: "" }, second = first] =
+      input.history;
     const unreadable = { ...first, manifest: Buffer.from('{"Future": 1}') };
     const facts = auditFacts({ ...input, history: [unreadable, second] });
     expect(facts.timeline[0]).toMatchObject({ generation: 1, level: "warning", code: "unreadable_manifest" });

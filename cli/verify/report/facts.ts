@@ -1,6 +1,7 @@
 import { createPublicKey, X509Certificate } from "node:crypto";
 import { sha256Hex } from "../../../bytes/sha256.ts";
 import type { VerifiedClaimant } from "../../../manifest/appraise.ts";
+import { isRekey } from "../../../manifest/history.ts";
 import { INSECURE } from "../../context.ts";
 import {
   type CertificateFacts,
@@ -69,6 +70,10 @@ export interface HistoryFacts {
   readonly transition: string;
   /** SHA-256 of the keys of the workload owners who signed it, hex; nobody signs the first. */
   readonly signedBy: readonly string[];
+  /** SHA-256 of the root CA's key, hex. */
+  readonly rootKey: string;
+  /** Whether it came with a new seed and so another root CA, which those who signed it allowed (`contrast rekey`). */
+  readonly rekey: boolean;
   /** How many policies it lists; null where this version can't read it. */
   readonly policies: number | null;
   /** Since the manifest before; null where one of the two can't be read, or there is none before. */
@@ -153,7 +158,7 @@ function verdictOf(
 
 function historyFacts(
   before: Generation | undefined,
-  { number, sha256, transition, signedBy, content }: Generation,
+  { number, sha256, transition, signedBy, rootKey, content }: Generation,
 ): HistoryFacts {
   const comparable = before?.content !== undefined && content !== undefined;
   return {
@@ -161,6 +166,8 @@ function historyFacts(
     sha256,
     transition,
     signedBy,
+    rootKey,
+    rekey: before !== undefined && isRekey(before, { rootKey }),
     policies: content?.pods.length ?? null,
     changes: comparable ? manifestChanges(before.content, content) : null,
   };

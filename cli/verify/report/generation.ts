@@ -10,6 +10,8 @@ export interface HistoryRecord {
   readonly transition: string;
   /** SHA-256 of the keys of the workload owners who signed it, hex. */
   readonly signedBy: readonly string[];
+  /** SHA-256 of the root CA's SubjectPublicKeyInfo, hex: another one than before is a rekey that they signed. */
+  readonly rootKey: string;
 }
 
 /** One manifest of the history, with the policies that it lists. */
@@ -57,10 +59,10 @@ export interface Pod extends PolicyEntry {
 /** @param policies by their hash */
 export function readGeneration(
   number: number,
-  { manifest: bytes, transition, signedBy }: HistoryRecord,
+  { manifest: bytes, transition, signedBy, rootKey }: HistoryRecord,
   policies: ReadonlyMap<string, ParsedPolicy>,
 ): Generation {
-  const names = { number, sha256: sha256Hex(bytes), transition, signedBy };
+  const names = { number, sha256: sha256Hex(bytes), transition, signedBy, rootKey };
   try {
     return { ...names, problem: undefined, content: readContent(bytes, policies) };
   } catch (error) {

@@ -20,7 +20,7 @@ export function historySection({ history, timeline }: AuditFacts): Html {
 }
 
 function historyEntry(entry: HistoryFacts, warnings: number | undefined, isActive: boolean): Html {
-  const { generation, sha256, transition, signedBy, policies, changes } = entry;
+  const { generation, sha256, transition, signedBy, rootKey, rekey, policies, changes } = entry;
   const badge = warnings && html`<span class="badge warning">${plural(warnings, "warning")}</span>`;
   return fold(
     html`<h3>Manifest ${generation}</h3>
@@ -32,6 +32,7 @@ function historyEntry(entry: HistoryFacts, warnings: number | undefined, isActiv
         ["SHA-256", code(sha256)],
         ["Transition", code(transition)],
         ["Signed by the workload owner", signedBy.length === 0 ? "nobody: it is the first" : signedBy.map(code)],
+        ["Root CA key", rekey ? html`${code(rootKey)}, with a new seed: a rekey` : code(rootKey)],
         ["Policies", policies === null ? "this version can't read the manifest" : policies],
       ]),
       differences(changes ?? []),

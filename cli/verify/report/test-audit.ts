@@ -106,6 +106,7 @@ export async function createTestAudit(report: Partial<SnpReportFields> = {}): Pr
         manifest: manifestOf({ referenceValues: { insecure: [insecure] }, ...draft }),
         transition: Buffer.alloc(32, index + 1).toString("hex"),
         signedBy: index === 0 ? [] : [OWNER],
+        rootKey: "c".repeat(64),
       })),
       policies: [...new Set([COORDINATOR, ...drafts.flatMap(({ pods = [] }) => pods.map(([rego]) => rego))])].map(
         (rego) => documentOf(rego).bytes,

@@ -28,6 +28,7 @@ export const TIMELINE_CODES = [
   "no_recovery",
   "old_manifest",
   "privileged_container",
+  "rekeyed",
   "removed_pod",
   "secret_handed_over",
   "tcb_status_accepted",

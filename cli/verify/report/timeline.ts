@@ -1,4 +1,5 @@
 import { loweredMinimums } from "../../../manifest/lowered-minimums.ts";
+import { isRekey } from "../../../manifest/history.ts";
 import type { Manifest } from "../../../manifest/manifest.ts";
 import { conditionsOf, type Condition } from "./conditions.ts";
 import type { Content, Generation, Pod } from "./generation.ts";
@@ -28,8 +29,10 @@ function began(before: Generation | undefined, { content }: Generation): Conditi
   return [...now.values()].filter(({ text }) => !known.has(text));
 }
 
-function changed(history: readonly Generation[], { sha256, content: now }: Generation): Entry[] {
+function changed(history: readonly Generation[], generation: Generation): Entry[] {
+  const { sha256, content: now } = generation;
   const before = history.at(-1);
+  const rekey = before !== undefined && isRekey(before, generation);
   const entry = (code: TimelineCode, text: string): Entry => ({ level: "warning", code, text });
   const same = history.find((earlier) => earlier.sha256 === sha256);
   const again = same === undefined || before?.sha256 === sha256 ? [] : [same.number];
@@ -40,18 +43,32 @@ function changed(history: readonly Generation[], { sha256, content: now }: Gener
       entry("old_manifest", `manifest ${number} is in force again, which reverts every later change`),
     ),
     ...(byNobody ? [entry("changed_though_immutable", "the previous manifest allowed no changes")] : []),
-    ...(old === undefined || now === undefined ? [] : changedContent(old, now, entry)),
+    ...(rekey ? [entry("rekeyed", rekeyText(generation))] : []),
+    ...(old === undefined || now === undefined ? [] : changedContent({ old, now, rekey }, entry)),
   ];
 }
 
+function rekeyText({ signedBy, rootKey }: Generation): string {
+  return (
+    `a rekey: a new seed, a new root CA (key ${rootKey}) and new workload secrets, ` +
+    `which the workload ${signedBy.length === 1 ? "owner" : "owners"} ${signedBy.join(" and ")} allowed`
+  );
+}
+
+function seedOf({ seedshareThreshold: threshold, seedshareOwnerPubKeys: owners }: Manifest, rekey: boolean): string {
+  if (rekey) return "the seed did, too, with the rekey";
+  return owners.length === 0
+    ? "before, nobody had a share of the seed"
+    : `the seed did not, so any ${threshold} of the ${owners.length} owners before keep it for ever`;
+}
+
 function changedContent(
-  old: Content,
-  now: Content,
+  { old, now, rekey }: { readonly old: Content; readonly now: Content; readonly rekey: boolean },
   entry: (code: TimelineCode, text: string) => Entry,
 ): readonly Entry[] {
   const [before, after] = [old.manifest, now.manifest];
   const seedShares = ({ seedshareOwnerPubKeys: owners, seedshareThreshold: threshold }: Manifest): string =>
-    JSON.stringify([owners.map((owner) => owner.toString("hex")), threshold]);
+    JSON.stringify([owners.map((owner) => owner.toString("hex")).sort(), threshold]);
   const isSame = JSON.stringify(before.referenceValues) === JSON.stringify(after.referenceValues);
   const setsChanged = {
     level: "note",
@@ -72,7 +89,12 @@ function changedContent(
     ),
     ...(seedShares(before) === seedShares(after)
       ? []
-      : [entry("changed_seed_share_owner", "the seed share owners or their threshold changed")]),
+      : [
+          entry(
+            "changed_seed_share_owner",
+            `the seed share owners or their threshold changed: ${seedOf(before, rekey)}`,
+          ),
+        ]),
     ...coordinatorChanges(old.pods, now.pods).map((text) => entry("changed_coordinator", text)),
     ...handedOver(old.pods, now.pods).map((text) => entry("secret_handed_over", text)),
     ...(isSame ? [] : [setsChanged]),
