@@ -12,8 +12,9 @@ import {
   requireSeedshareOwner,
   requireSharesOf,
 } from "./authorize.ts";
-import { type LatestInsecure, readLatestInsecure, readSeedShares, readTransitions, verifyLatest } from "./history.ts";
+import { movePointer, readLatestInsecure, readSeedShares, readTransitions } from "./history.ts";
 import { parseUsable } from "./parse-manifest.ts";
+import { type Latest, type LatestInsecure, verifyLatest } from "./pointer.ts";
 import { type GivenShare, isShareOf, openSeed, requireShareOf, type SeedShares } from "./seed-shares.ts";
 import type { SeedEngine } from "./seed.ts";
 import { authorityOf, type Snapshot } from "./snapshot.ts";
@@ -111,20 +112,41 @@ export async function takeShare(
  * Each share is the one of its owner, by the records of this history. If they come to another seed than its own, then the
  * history is made up, and shares that were given to it are good for nothing.
  *
+ * The new mesh CA is in force once the pointer names it: of two Coordinators that are recovered at once, one is told
+ * `conflict`, and there are never two mesh CAs.
+ *
  * @param taken with as many shares as it takes
- * @throws Refusal `wrong_seed`, `pin_mismatch`
+ * @throws Refusal `wrong_seed`, `pin_mismatch`, `conflict`, `state_not_written`
  */
-export async function openHistory({ pending, history, transition, ...stored }: Taken): Promise<Recovered> {
+export async function openHistory(
+  { pending, history, transition, ...stored }: Taken,
+  { store }: Pick<StateOptions, "store">,
+): Promise<Recovered> {
   const { manifest, manifestBytes, seedShares, at } = stored;
   const seed = await openSeed(seedShares, [...pending.shares.values()]);
-  const latest = verifyLatest(pending.pointer, seed.historyKey.publicKey);
+  const before = verifyLatest(pending.pointer, seed.historyKey.publicKey);
   requireRootKey(seed, transition.rootKey);
   const meshKey = await generateEcKey("P-256");
+  const target = { transition: transition.digest, meshKey: spkiDigest(meshKey.publicKey).toString("hex") };
+  const latest = await moved(() => movePointer(store, before, target, seed.historyKey.privateKey), before, store);
   const generation = history.length;
   const manifestDigest = transition.manifest;
   const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, at);
   const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
   return { snapshot, manifest: manifestBytes };
+}
+
+/**
+ * On a full disk there is no set, but what is there can be recovered: nobody else has this store, so that nobody needs to
+ * find there which mesh CA is in force.
+ */
+async function moved(move: () => Promise<Latest>, before: Latest, { shared }: Store): Promise<Latest> {
+  try {
+    return await move();
+  } catch (error) {
+    if (!shared && error instanceof Refusal && error.code === "state_not_written") return before;
+    throw error;
+  }
 }
 
 /**

@@ -8,8 +8,9 @@ import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
 import { SEED_LENGTH } from "../../pki/seed-share.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { requireWorkloadOwner } from "./authorize.ts";
-import { advance, type Latest, storeSeedShares } from "./history.ts";
+import { advance, storeSeedShares } from "./history.ts";
 import { parseUsable } from "./parse-manifest.ts";
+import type { Latest } from "./pointer.ts";
 import { makeSeedShares } from "./seed-shares.ts";
 import { SALT_LENGTH, SeedEngine } from "./seed.ts";
 import { authorityOf, type Snapshot } from "./snapshot.ts";
@@ -68,7 +69,10 @@ export async function makeChange(
     // Nobody was asked for leave by the first set, so nobody's is stored.
     signatures: before === undefined || request.signature === undefined ? [] : [request.signature],
   };
-  const { latest, record } = await advance(store, before?.latest, step, seed.historyKey.privateKey);
+  const { latest, record } = await advance(store, before?.latest, step, {
+    meshKey: spkiDigest(meshKey.publicKey).toString("hex"),
+    historyKey: seed.historyKey.privateKey,
+  });
 
   const generation = (before?.generation ?? 0) + 1;
   // Not earlier, and nothing is waited for from here on: the generation before issues nothing after this one began.

@@ -219,7 +219,7 @@ test("no secret is in any file of the state", async () => {
   const files = (await readdir(state.directory, { recursive: true, withFileTypes: true })).filter((entry) =>
     entry.isFile(),
   );
-  expect(files).toHaveLength(6);
+  expect(files).toHaveLength(7);
   for (const file of files) {
     const bytes = await readFile(join(file.parentPath, file.name));
     for (const needle of [seed, secret]) {
