@@ -61,7 +61,9 @@ const OUTCOMES = {
   certificate_too_long: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
   /** The policies that came along are not those that the manifest lists: run `generate` again. */
   policy_mismatch: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
-  /** Seed share owners and their threshold can't change: keep those of the first manifest. */
+  /** The new root CA key is not the one that this Coordinator prepared: prepare the rekey anew, there, and sign that. */
+  rekey_not_prepared: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
+  /** Only a Coordinator of version 0.2 says so: seed share owners can't change there. Upgrade it. */
   seedshare_owners_changed: { status: status.INVALID_ARGUMENT, exit: EXIT.failed, transient: false },
   /** The manifest trusts a software TEE and this Coordinator was not told to: CONTRAST_ALLOW_INSECURE=1. */
   insecure_not_allowed: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },

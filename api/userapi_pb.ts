@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file userapi.proto.
  */
 export const file_userapi: GenFile = /*@__PURE__*/
-  fileDesc("Cg11c2VyYXBpLnByb3RvEgd1c2VyYXBpIvkBChJTZXRNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwSEAoIcG9saWNpZXMYAiADKAwSHgoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAxIAIgBARIyCglzaWduYXR1cmUYBCABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlSAGIAQESFwoPc2lnbmVkX21lc2hfa2V5GAUgASgMEi4KCnNpZ25hdHVyZXMYBiADKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlQhQKEl9sYXRlc3RfdHJhbnNpdGlvbkIMCgpfc2lnbmF0dXJlIjoKEU1hbmlmZXN0U2lnbmF0dXJlEhIKCnB1YmxpY19rZXkYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMIqQBChFTZXRNYW5pZmVzdFBlcm1pdBIXCg9tYW5pZmVzdF9kaWdlc3QYASABKAwSLQoJc2lnbmF0dXJlGAIgASgLMhoudXNlcmFwaS5NYW5pZmVzdFNpZ25hdHVyZRIXCg9zaWduZWRfbWVzaF9rZXkYAyABKAwSLgoKc2lnbmF0dXJlcxgEIAMoCzIaLnVzZXJhcGkuTWFuaWZlc3RTaWduYXR1cmUioQEKE1NldE1hbmlmZXN0UmVzcG9uc2USFAoMcm9vdF9jYV9jZXJ0GAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIZChFsYXRlc3RfdHJhbnNpdGlvbhgDIAEoDBIoCgtzZWVkX3NoYXJlcxgEIAEoCzITLnVzZXJhcGkuU2VlZFNoYXJlcxIZChF0cmFuc2l0aW9uX3JlY29yZBgFIAEoDCJRCgpTZWVkU2hhcmVzEgwKBHNhbHQYASABKAwSIgoGc2hhcmVzGAIgAygLMhIudXNlcmFwaS5TZWVkU2hhcmUSEQoJdGhyZXNob2xkGAMgASgNIjcKCVNlZWRTaGFyZRISCgpwdWJsaWNfa2V5GAEgASgMEhYKDmVuY3J5cHRlZF9zZWVkGAIgASgMIhUKE0dldE1hbmlmZXN0c1JlcXVlc3QiqAEKFEdldE1hbmlmZXN0c1Jlc3BvbnNlEigKB2hpc3RvcnkYASADKAsyFy51c2VyYXBpLk1hbmlmZXN0UmVjb3JkEhAKCHBvbGljaWVzGAIgAygMEhQKDHJvb3RfY2FfY2VydBgDIAEoCRIUCgxtZXNoX2NhX2NlcnQYBCABKAkSKAoLc2VlZF9zaGFyZXMYBSABKAsyEy51c2VyYXBpLlNlZWRTaGFyZXMiUQoOTWFuaWZlc3RSZWNvcmQSEAoIbWFuaWZlc3QYASABKAwSEgoKdHJhbnNpdGlvbhgCIAEoDBIZChF0cmFuc2l0aW9uX3JlY29yZBgDIAEoDCJ1Cg5SZWNvdmVyUmVxdWVzdBIMCgRzZWVkGAQgASgMEgwKBHNhbHQYAiABKAwSDQoFZm9yY2UYAyABKAgSGQoRcGlubmVkX3RyYW5zaXRpb24YBSABKAwSFwoPcGlubmVkX3Jvb3Rfa2V5GAYgASgMSgQIARACImcKD1JlY292ZXJSZXNwb25zZRIWCg5taXNzaW5nX3NoYXJlcxgDIAEoDRIUCgxyb290X2NhX2NlcnQYASABKAkSFAoMbWVzaF9jYV9jZXJ0GAIgASgJEhAKCG1hbmlmZXN0GAQgASgMMt4BCgdVc2VyQVBJEkgKC1NldE1hbmlmZXN0EhsudXNlcmFwaS5TZXRNYW5pZmVzdFJlcXVlc3QaHC51c2VyYXBpLlNldE1hbmlmZXN0UmVzcG9uc2USSwoMR2V0TWFuaWZlc3RzEhwudXNlcmFwaS5HZXRNYW5pZmVzdHNSZXF1ZXN0Gh0udXNlcmFwaS5HZXRNYW5pZmVzdHNSZXNwb25zZRI8CgdSZWNvdmVyEhcudXNlcmFwaS5SZWNvdmVyUmVxdWVzdBoYLnVzZXJhcGkuUmVjb3ZlclJlc3BvbnNlYgZwcm90bzM");
+  fileDesc("Cg11c2VyYXBpLnByb3RvEgd1c2VyYXBpIqUCChJTZXRNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwSEAoIcG9saWNpZXMYAiADKAwSHgoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAxIAIgBARIyCglzaWduYXR1cmUYBCABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlSAGIAQESFwoPc2lnbmVkX21lc2hfa2V5GAUgASgMEi4KCnNpZ25hdHVyZXMYBiADKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEhkKDG5ld19yb290X2tleRgYIAEoDEgCiAEBQhQKEl9sYXRlc3RfdHJhbnNpdGlvbkIMCgpfc2lnbmF0dXJlQg8KDV9uZXdfcm9vdF9rZXkiOgoRTWFuaWZlc3RTaWduYXR1cmUSEgoKcHVibGljX2tleRgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwi0AEKEVNldE1hbmlmZXN0UGVybWl0EhcKD21hbmlmZXN0X2RpZ2VzdBgBIAEoDBItCglzaWduYXR1cmUYAiABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEhcKD3NpZ25lZF9tZXNoX2tleRgDIAEoDBIuCgpzaWduYXR1cmVzGAQgAygLMhoudXNlcmFwaS5NYW5pZmVzdFNpZ25hdHVyZRIZCgxuZXdfcm9vdF9rZXkYGCABKAxIAIgBAUIPCg1fbmV3X3Jvb3Rfa2V5IqEBChNTZXRNYW5pZmVzdFJlc3BvbnNlEhQKDHJvb3RfY2FfY2VydBgBIAEoCRIUCgxtZXNoX2NhX2NlcnQYAiABKAkSGQoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAwSKAoLc2VlZF9zaGFyZXMYBCABKAsyEy51c2VyYXBpLlNlZWRTaGFyZXMSGQoRdHJhbnNpdGlvbl9yZWNvcmQYBSABKAwiUQoKU2VlZFNoYXJlcxIMCgRzYWx0GAEgASgMEiIKBnNoYXJlcxgCIAMoCzISLnVzZXJhcGkuU2VlZFNoYXJlEhEKCXRocmVzaG9sZBgDIAEoDSI3CglTZWVkU2hhcmUSEgoKcHVibGljX2tleRgBIAEoDBIWCg5lbmNyeXB0ZWRfc2VlZBgCIAEoDCIVChNQcmVwYXJlUmVrZXlSZXF1ZXN0ImQKFFByZXBhcmVSZWtleVJlc3BvbnNlEhAKCHJvb3Rfa2V5GAEgASgMEhkKEWxhdGVzdF90cmFuc2l0aW9uGAIgASgMEhAKCG1lc2hfa2V5GAMgASgMEg0KBXVudGlsGAQgASgEIhUKE0dldE1hbmlmZXN0c1JlcXVlc3QiqAEKFEdldE1hbmlmZXN0c1Jlc3BvbnNlEigKB2hpc3RvcnkYASADKAsyFy51c2VyYXBpLk1hbmlmZXN0UmVjb3JkEhAKCHBvbGljaWVzGAIgAygMEhQKDHJvb3RfY2FfY2VydBgDIAEoCRIUCgxtZXNoX2NhX2NlcnQYBCABKAkSKAoLc2VlZF9zaGFyZXMYBSABKAsyEy51c2VyYXBpLlNlZWRTaGFyZXMiUQoOTWFuaWZlc3RSZWNvcmQSEAoIbWFuaWZlc3QYASABKAwSEgoKdHJhbnNpdGlvbhgCIAEoDBIZChF0cmFuc2l0aW9uX3JlY29yZBgDIAEoDCJ1Cg5SZWNvdmVyUmVxdWVzdBIMCgRzZWVkGAQgASgMEgwKBHNhbHQYAiABKAwSDQoFZm9yY2UYAyABKAgSGQoRcGlubmVkX3RyYW5zaXRpb24YBSABKAwSFwoPcGlubmVkX3Jvb3Rfa2V5GAYgASgMSgQIARACImcKD1JlY292ZXJSZXNwb25zZRIWCg5taXNzaW5nX3NoYXJlcxgDIAEoDRIUCgxyb290X2NhX2NlcnQYASABKAkSFAoMbWVzaF9jYV9jZXJ0GAIgASgJEhAKCG1hbmlmZXN0GAQgASgMMqsCCgdVc2VyQVBJEkgKC1NldE1hbmlmZXN0EhsudXNlcmFwaS5TZXRNYW5pZmVzdFJlcXVlc3QaHC51c2VyYXBpLlNldE1hbmlmZXN0UmVzcG9uc2USSwoMUHJlcGFyZVJla2V5EhwudXNlcmFwaS5QcmVwYXJlUmVrZXlSZXF1ZXN0Gh0udXNlcmFwaS5QcmVwYXJlUmVrZXlSZXNwb25zZRJLCgxHZXRNYW5pZmVzdHMSHC51c2VyYXBpLkdldE1hbmlmZXN0c1JlcXVlc3QaHS51c2VyYXBpLkdldE1hbmlmZXN0c1Jlc3BvbnNlEjwKB1JlY292ZXISFy51c2VyYXBpLlJlY292ZXJSZXF1ZXN0GhgudXNlcmFwaS5SZWNvdmVyUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message userapi.SetManifestRequest
@@ -59,6 +59,13 @@ export type SetManifestRequest = Message<"userapi.SetManifestRequest"> & {
    * @generated from field: repeated userapi.ManifestSignature signatures = 6;
    */
   signatures: ManifestSignature[];
+
+  /**
+   * A rekey: SHA-256 of the SubjectPublicKeyInfo of the root CA that PrepareRekey told. The signatures are over it, too.
+   *
+   * @generated from field: optional bytes new_root_key = 24;
+   */
+  newRootKey?: Uint8Array | undefined;
 };
 
 /**
@@ -81,7 +88,8 @@ export type ManifestSignature = Message<"userapi.ManifestSignature"> & {
 
   /**
    * ECDSA with SHA-256, DER, over "contrast-transition-v2" ‖ 0x00 ‖ SHA-256 of the manifest ‖ latest transition
-   * ‖ SHA-256 of the mesh CA's SubjectPublicKeyInfo.
+   * ‖ SHA-256 of the mesh CA's SubjectPublicKeyInfo. Of a rekey: over "contrast-rekey-v1" ‖ 0x00 ‖ the same three
+   * ‖ SHA-256 of the new root CA's SubjectPublicKeyInfo.
    *
    * @generated from field: bytes signature = 2;
    */
@@ -125,6 +133,11 @@ export type SetManifestPermit = Message<"userapi.SetManifestPermit"> & {
    * @generated from field: repeated userapi.ManifestSignature signatures = 4;
    */
   signatures: ManifestSignature[];
+
+  /**
+   * @generated from field: optional bytes new_root_key = 24;
+   */
+  newRootKey?: Uint8Array | undefined;
 };
 
 /**
@@ -174,8 +187,8 @@ export const SetManifestResponseSchema: GenMessage<SetManifestResponse> = /*@__P
   messageDesc(file_userapi, 3);
 
 /**
- * Who can recover the Coordinator. Every share is encrypted, so anybody may see them. They are made once, by the first
- * set, and stay.
+ * Who can recover the Coordinator. Every share is encrypted, so anybody may see them. They are made by the first set, and
+ * anew by one that names other owners or another threshold, and by a rekey.
  *
  * @generated from message userapi.SeedShares
  */
@@ -234,6 +247,57 @@ export const SeedShareSchema: GenMessage<SeedShare> = /*@__PURE__*/
   messageDesc(file_userapi, 5);
 
 /**
+ * @generated from message userapi.PrepareRekeyRequest
+ */
+export type PrepareRekeyRequest = Message<"userapi.PrepareRekeyRequest"> & {
+};
+
+/**
+ * Describes the message userapi.PrepareRekeyRequest.
+ * Use `create(PrepareRekeyRequestSchema)` to create a new message.
+ */
+export const PrepareRekeyRequestSchema: GenMessage<PrepareRekeyRequest> = /*@__PURE__*/
+  messageDesc(file_userapi, 6);
+
+/**
+ * @generated from message userapi.PrepareRekeyResponse
+ */
+export type PrepareRekeyResponse = Message<"userapi.PrepareRekeyResponse"> & {
+  /**
+   * DER SubjectPublicKeyInfo of the root CA that the prepared seed gives: what owners sign.
+   *
+   * @generated from field: bytes root_key = 1;
+   */
+  rootKey: Uint8Array;
+
+  /**
+   * What the rekey has to follow: SHA-256 of the latest transition, and of the mesh CA's SubjectPublicKeyInfo.
+   *
+   * @generated from field: bytes latest_transition = 2;
+   */
+  latestTransition: Uint8Array;
+
+  /**
+   * @generated from field: bytes mesh_key = 3;
+   */
+  meshKey: Uint8Array;
+
+  /**
+   * Until when this Coordinator keeps the seed, if nothing is set or recovered: milliseconds since 1970.
+   *
+   * @generated from field: uint64 until = 4;
+   */
+  until: bigint;
+};
+
+/**
+ * Describes the message userapi.PrepareRekeyResponse.
+ * Use `create(PrepareRekeyResponseSchema)` to create a new message.
+ */
+export const PrepareRekeyResponseSchema: GenMessage<PrepareRekeyResponse> = /*@__PURE__*/
+  messageDesc(file_userapi, 7);
+
+/**
  * @generated from message userapi.GetManifestsRequest
  */
 export type GetManifestsRequest = Message<"userapi.GetManifestsRequest"> & {
@@ -244,7 +308,7 @@ export type GetManifestsRequest = Message<"userapi.GetManifestsRequest"> & {
  * Use `create(GetManifestsRequestSchema)` to create a new message.
  */
 export const GetManifestsRequestSchema: GenMessage<GetManifestsRequest> = /*@__PURE__*/
-  messageDesc(file_userapi, 6);
+  messageDesc(file_userapi, 8);
 
 /**
  * @generated from message userapi.GetManifestsResponse
@@ -285,7 +349,7 @@ export type GetManifestsResponse = Message<"userapi.GetManifestsResponse"> & {
  * Use `create(GetManifestsResponseSchema)` to create a new message.
  */
 export const GetManifestsResponseSchema: GenMessage<GetManifestsResponse> = /*@__PURE__*/
-  messageDesc(file_userapi, 7);
+  messageDesc(file_userapi, 9);
 
 /**
  * @generated from message userapi.ManifestRecord
@@ -316,7 +380,7 @@ export type ManifestRecord = Message<"userapi.ManifestRecord"> & {
  * Use `create(ManifestRecordSchema)` to create a new message.
  */
 export const ManifestRecordSchema: GenMessage<ManifestRecord> = /*@__PURE__*/
-  messageDesc(file_userapi, 8);
+  messageDesc(file_userapi, 10);
 
 /**
  * Only for a seed share owner: the connection must be made with the owner's key.
@@ -366,7 +430,7 @@ export type RecoverRequest = Message<"userapi.RecoverRequest"> & {
  * Use `create(RecoverRequestSchema)` to create a new message.
  */
 export const RecoverRequestSchema: GenMessage<RecoverRequest> = /*@__PURE__*/
-  messageDesc(file_userapi, 9);
+  messageDesc(file_userapi, 11);
 
 /**
  * @generated from message userapi.RecoverResponse
@@ -402,7 +466,7 @@ export type RecoverResponse = Message<"userapi.RecoverResponse"> & {
  * Use `create(RecoverResponseSchema)` to create a new message.
  */
 export const RecoverResponseSchema: GenMessage<RecoverResponse> = /*@__PURE__*/
-  messageDesc(file_userapi, 10);
+  messageDesc(file_userapi, 12);
 
 /**
  * @generated from service userapi.UserAPI
@@ -415,6 +479,16 @@ export const UserAPI: GenService<{
     methodKind: "unary";
     input: typeof SetManifestRequestSchema;
     output: typeof SetManifestResponseSchema;
+  },
+  /**
+   * Makes the seed that a rekey would bring into force, and keeps it in memory. Only for an owner's connection.
+   *
+   * @generated from rpc userapi.UserAPI.PrepareRekey
+   */
+  prepareRekey: {
+    methodKind: "unary";
+    input: typeof PrepareRekeyRequestSchema;
+    output: typeof PrepareRekeyResponseSchema;
   },
   /**
    * @generated from rpc userapi.UserAPI.GetManifests
