@@ -1,6 +1,6 @@
 import { sha256Hex } from "../bytes/sha256.ts";
 import { CodedError } from "../runtime/errors.ts";
-import { faultOfChange } from "./change-signature.ts";
+import { type ChangeFault, faultOfChange, type WorkloadOwners } from "./change-signature.ts";
 import { ManifestError } from "./error.ts";
 import { parseJson } from "./json.ts";
 import type { Transition } from "./transition.ts";
@@ -17,7 +17,7 @@ export interface Step {
 
 /**
  * - `broken_history`: the records are not one chain of one deployment: restore the state, or find out who made it up
- * - `unauthorized_history`: a change lacks the leave of an owner of the manifest before: somebody has the seed
+ * - `unauthorized_history`: a change lacks the leave of enough owners of the manifest before: somebody has the seed
  */
 export class HistoryError extends CodedError<"broken_history" | "unauthorized_history"> {}
 
@@ -86,23 +86,39 @@ function requireLeave(index: number, before: Step, { transition, manifest }: Ste
   const owners = ownersOf(before.manifest, index);
   const fault = faultOfChange(owners, change, signatures);
   if (fault === undefined) return;
-  throw new HistoryError("unauthorized_history", "a change of the manifest lacks the leave of a workload owner", {
+  throw new HistoryError("unauthorized_history", "a change of the manifest lacks the leave of its workload owners", {
     where: `manifest ${index + 1}, transition ${transition.digest}`,
-    got: "key" in fault ? `${fault.code}, by the key ${fault.key}` : fault.code,
-    want: owners.length === 0 ? `nothing after manifest ${index}, which names no owner` : owners.join(" or "),
+    got: textOf(fault),
+    want: wantOf(owners, index),
     hint: "whoever made this history has the seed and no owner's key: trust nothing that comes from it",
   });
 }
 
+function textOf(fault: ChangeFault): string {
+  if ("key" in fault) return `${fault.code}, by the key ${fault.key}`;
+  return "signed" in fault ? `${fault.code}, signed by ${fault.signed}` : fault.code;
+}
+
+function wantOf({ keys, threshold }: WorkloadOwners, number: number): string {
+  if (keys.length === 0) return `nothing after manifest ${number}, which names no owner`;
+  return threshold === 1 ? keys.join(" or ") : `${threshold} of ${keys.join(", ")}`;
+}
+
 /**
- * Who may change a manifest of the history. Its other keys are not judged: it was parsed when it was set, and a later
- * version may know others.
+ * Who may change a manifest of the history, and how many of them it takes. Its other keys are not judged: it was parsed
+ * when it was set, and a later version may know others.
  */
-function ownersOf(manifest: Uint8Array, number: number): string[] {
-  const { WorkloadOwnerKeyDigests: owners } = documentOf(manifest, number);
-  if (isTexts(owners)) return owners;
-  throw new HistoryError("broken_history", "a manifest of the history does not name its owners", {
-    where: `manifest ${number}, $.WorkloadOwnerKeyDigests`,
+function ownersOf(manifest: Uint8Array, number: number): WorkloadOwners {
+  const { WorkloadOwnerKeyDigests: keys, WorkloadOwnerThreshold: threshold = 1 } = documentOf(manifest, number);
+  if (!isTexts(keys)) {
+    throw new HistoryError("broken_history", "a manifest of the history does not name its owners", {
+      where: `manifest ${number}, $.WorkloadOwnerKeyDigests`,
+    });
+  }
+  // Manifests of before there were thresholds have none.
+  if (typeof threshold === "number" && Number.isInteger(threshold) && threshold >= 1) return { keys, threshold };
+  throw new HistoryError("broken_history", "a manifest of the history does not say how many owners a change needs", {
+    where: `manifest ${number}, $.WorkloadOwnerThreshold`,
   });
 }
 

@@ -1,7 +1,7 @@
 import { Cursor, MalformedBytes } from "../bytes/cursor.ts";
 import { u32be } from "../bytes/numbers.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
-import type { ChangeSignature } from "./change-signature.ts";
+import { type ChangeSignature, MOST_SIGNATURES } from "./change-signature.ts";
 
 /**
  * One step of a deployment's history, and the owners' leave for it. It names everything that later steps must not
@@ -40,7 +40,6 @@ export type TransitionVersion = 2 | 3;
 const DIGEST = 32;
 const NONE = "0".repeat(2 * DIGEST);
 
-const MOST_SIGNATURES = 16;
 /** A P-521 key has 158 bytes, a signature with it 139. */
 const MOST_BYTES = 256;
 

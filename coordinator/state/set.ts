@@ -1,13 +1,13 @@
 import { timingSafeEqual } from "node:crypto";
 import { Refusal } from "../../api/refusal.ts";
 import { longChains } from "../../manifest/certificate-size.ts";
-import type { ChangeSignature } from "../../manifest/change-signature.ts";
+import { type ChangeSignature, onePerKey } from "../../manifest/change-signature.ts";
 import { policyHash } from "../../manifest/initdata.ts";
 import type { Manifest } from "../../manifest/manifest.ts";
 import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
 import { SEED_LENGTH } from "../../pki/seed-share.ts";
 import { Secret } from "../../runtime/secret.ts";
-import { requireWorkloadOwner } from "./authorize.ts";
+import { requireWorkloadOwners } from "./authorize.ts";
 import { advance, storeSeedShares } from "./history.ts";
 import { parseUsable } from "./parse-manifest.ts";
 import type { Latest } from "./pointer.ts";
@@ -23,9 +23,9 @@ export interface SetRequest {
   readonly latestTransition: Uint8Array | undefined;
   /** SHA-256 of the caller's SubjectPublicKeyInfo, hex. */
   readonly callerKey: string;
-  /** Undefined: nobody's, which is enough for the first set. */
-  readonly signature: ChangeSignature | undefined;
-  /** The mesh CA key that the signature is said to be over; undefined: nobody says. */
+  /** Of workload owners. None is enough for the first set. */
+  readonly signatures: readonly ChangeSignature[];
+  /** The mesh CA key that the signatures are said to be over; undefined: nobody says. */
   readonly signedMeshKey: Uint8Array | undefined;
 }
 
@@ -33,8 +33,8 @@ export interface SetResult {
   readonly snapshot: Snapshot;
   /** The transition that was made, as it is stored. */
   readonly record: Buffer;
-  /** SHA-256 of the key of the workload owner who allowed it, hex; undefined: the first set needs nobody's leave. */
-  readonly owner: string | undefined;
+  /** SHA-256 of the keys of the workload owners who allowed it, hex; nobody's leave is needed for the first set. */
+  readonly owners: readonly string[];
 }
 
 /**
@@ -50,7 +50,7 @@ export async function makeChange(
   { store, allowInsecure, now, random }: StateOptions,
 ): Promise<SetResult> {
   requireLatest(before?.latest, request.latestTransition);
-  const owner = before === undefined ? undefined : requireLeave(before, request);
+  const owners = before === undefined ? [] : requireLeave(before, request);
   const manifest = parseUsable(request.manifest, allowInsecure);
   requireSamePolicies(manifest, request.policies);
   requireShortChains(manifest);
@@ -67,7 +67,7 @@ export async function makeChange(
     rootKey: spkiDigest(seed.rootKey.publicKey).toString("hex"),
     meshKey: before && spkiDigest(before.authority.meshKey.publicKey).toString("hex"),
     // Nobody was asked for leave by the first set, so nobody's is stored.
-    signatures: before === undefined || request.signature === undefined ? [] : [request.signature],
+    signatures: before === undefined ? [] : onePerKey(request.signatures),
   };
   const { latest, record } = await advance(store, before?.latest, step, {
     meshKey: spkiDigest(meshKey.publicKey).toString("hex"),
@@ -79,7 +79,7 @@ export async function makeChange(
   const began = unlessRefused(() => now(manifest), at);
   const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, began);
   const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
-  return { snapshot, record, owner };
+  return { snapshot, record, owners };
 }
 
 /** The clock, or the time before, where the clock was set back in between: what is stored can't be refused any more. */
@@ -104,11 +104,12 @@ async function seedFor(
   return { seed, seedShares };
 }
 
-/** @throws what `requireWorkloadOwner` throws */
-function requireLeave(active: Snapshot, { manifest, callerKey, signature, signedMeshKey }: SetRequest): string {
+/** @throws what `requireWorkloadOwners` throws */
+function requireLeave(active: Snapshot, request: SetRequest): readonly string[] {
+  const { manifest, callerKey, signatures, signedMeshKey } = request;
   const previous = Buffer.from(active.latest.transition, "hex");
   const change = { manifest, previous, meshKey: spkiDigest(active.authority.meshKey.publicKey) };
-  return requireWorkloadOwner(active.manifest, callerKey, { change, signature, signedMeshKey });
+  return requireWorkloadOwners(active.manifest, callerKey, { change, signatures, signedMeshKey });
 }
 
 function requireLatest(latest: Latest | undefined, expected: Uint8Array | undefined): void {

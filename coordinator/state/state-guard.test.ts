@@ -100,8 +100,8 @@ test("the certificate lifetime is that of the manifest in force", async () => {
 });
 
 test.each([
-  ["the key of a connection that is no owner's", { callerKey: "b".repeat(64), signature: undefined }, "not_owner"],
-  ["the key of an owner's connection alone", { signature: undefined }, "signature_missing"],
+  ["the key of a connection that is no owner's", { callerKey: "b".repeat(64), signatures: [] }, "not_owner"],
+  ["the key of an owner's connection alone", { signatures: [] }, "signature_missing"],
   ["another latest transition", { latestTransition: Buffer.alloc(32) }, "conflict"],
   ["a transition of the wrong length", { latestTransition: Buffer.alloc(31) }, "conflict"],
   ["a policy too few", { policies: [] }, "policy_mismatch"],

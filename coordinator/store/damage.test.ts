@@ -62,7 +62,7 @@ async function set(name: string): Promise<RecoverRequest> {
     policies: [policy],
     callerKey: owner,
     latestTransition: undefined,
-    signature: change && signedBy(ownerKeys, change),
+    signatures: change === undefined ? [] : [signedBy(ownerKeys, change)],
     signedMeshKey: undefined,
   });
   const { salt, shares } = snapshot.seedShares;
