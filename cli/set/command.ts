@@ -15,6 +15,7 @@ export function addSetCommand(program: Command, context: () => Context): void {
     .option("--signature <file>", "this owner's signature, made by `sign`; the key may then be the public one")
     .option("--atomic", "fail unless the history is still the one that the last `verify` saw")
     .option("--latest-transition <hex>", "fail unless this is still the latest transition; all zero: there is none")
+    .option("--revoke", "trust no certificate of before any more, whatever MeshCAOverlap says")
     .addHelpText(
       "after",
       examples(

@@ -38,7 +38,7 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
   const { guard, history, metrics, audit, log } = options;
   const who = { peer: user.address, key: user.key };
   const handlers = metrics.instrument(UserAPI, {
-    async setManifest({ manifest, policies, latestTransition, signature, signedMeshKey }, { signal }) {
+    async setManifest({ manifest, policies, latestTransition, signature, signedMeshKey, revoke }, { signal }) {
       await history.requireRoomFor([manifest, ...policies]);
       const request = {
         manifest,
@@ -47,10 +47,13 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
         signature,
         signedMeshKey: signedMeshKey.length === 0 ? undefined : signedMeshKey,
         callerKey: user.key,
+        revoke,
       };
-      const { snapshot, record, owner } = await guard.set(request, signal);
+      const { snapshot, record, owner, overlapRefused } = await guard.set(request, signal);
       const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
-      log.info({ manifest: manifestDigest, generation, by: owner ?? user.key }, "manifest set");
+      const [previous] = snapshot.previousMeshes;
+      const trust = { previousMeshCaUntil: previous?.until.toISOString(), overlapRefused };
+      log.info({ manifest: manifestDigest, generation, by: owner ?? user.key, ...trust }, "manifest set");
       const set = { manifest: manifestDigest, generation, transition: latest.transition };
       audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner }), ...set });
       return {
@@ -59,6 +62,8 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
         latestTransition: Buffer.from(latest.transition, "hex"),
         seedShares: toMessage(seedShares),
         transitionRecord: record,
+        ...(previous && { previousMeshCaUntil: BigInt(Math.floor(previous.until.getTime() / 1000)) }),
+        ...(overlapRefused !== undefined && { overlapRefused }),
       };
     },
     getManifests: () => history.read(),

@@ -9,6 +9,7 @@ import { SEED_LENGTH } from "../../pki/seed-share.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { requireWorkloadOwner } from "./authorize.ts";
 import { advance, type Latest, storeSeedShares } from "./history.ts";
+import { overlap } from "./overlap.ts";
 import { parseUsable } from "./parse-manifest.ts";
 import { makeSeedShares } from "./seed-shares.ts";
 import { SALT_LENGTH, SeedEngine } from "./seed.ts";
@@ -26,6 +27,8 @@ export interface SetRequest {
   readonly signature: ChangeSignature | undefined;
   /** The mesh CA key that the signature is said to be over; undefined: nobody says. */
   readonly signedMeshKey: Uint8Array | undefined;
+  /** No mesh CA of before stays trusted. Nobody signs that, for it only takes trust away. */
+  readonly revoke: boolean;
 }
 
 export interface SetResult {
@@ -34,6 +37,8 @@ export interface SetResult {
   readonly record: Buffer;
   /** SHA-256 of the key of the workload owner who allowed it, hex; undefined: the first set needs nobody's leave. */
   readonly owner: string | undefined;
+  /** Why no mesh CA of before stays trusted, although the manifest says that it may; undefined: one does, or it says none. */
+  readonly overlapRefused: string | undefined;
 }
 
 /**
@@ -74,8 +79,10 @@ export async function makeChange(
   // Not earlier, and nothing is waited for from here on: the generation before issues nothing after this one began.
   const began = unlessRefused(() => now(manifest), at);
   const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, began);
-  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
-  return { snapshot, record, owner };
+  const { previousMeshes, refused } = overlap(before, manifest, request.revoke, began);
+  const trust = { previousMeshes, began };
+  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
+  return { snapshot, record, owner, overlapRefused: refused };
 }
 
 /** The clock, or the time before, where the clock was set back in between: what is stored can't be refused any more. */
