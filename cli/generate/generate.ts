@@ -74,6 +74,7 @@ export interface GenerateOptions extends GuestPullOptions {
   readonly seedshareOwnerKeys?: readonly string[] | undefined;
   /** How many of the seed share owners it takes to recover; undefined: as the manifest has it, or 1. */
   readonly seedshareThreshold?: number | undefined;
+  readonly workloadOwnerThreshold?: number | undefined;
   /** Nobody may change the manifest later. */
   readonly disableUpdates?: boolean | undefined;
   readonly imageReplacementsPath?: string | undefined;
@@ -313,7 +314,10 @@ async function ownerChanges(
   options: GenerateOptions,
   before: ManifestFile | undefined,
 ): Promise<{
-  readonly names: Pick<ManifestFile, "WorkloadOwnerKeyDigests" | "SeedshareOwnerPubKeys" | "SeedshareThreshold">;
+  readonly names: Pick<
+    ManifestFile,
+    "WorkloadOwnerKeyDigests" | "WorkloadOwnerThreshold" | "SeedshareOwnerPubKeys" | "SeedshareThreshold"
+  >;
   readonly keys: readonly FileChange[];
 }> {
   const { workspaceDir, workloadOwnerKeys = [], seedshareOwnerKeys = [], disableUpdates = false } = options;
@@ -323,10 +327,14 @@ async function ownerChanges(
     : await workloadOwners(workloadOwnerKeys, ownPaths[0], before?.WorkloadOwnerKeyDigests);
   const seedshare = await seedshareOwners(seedshareOwnerKeys, ownPaths[1], before?.SeedshareOwnerPubKeys);
   const threshold = options.seedshareThreshold ?? before?.SeedshareThreshold ?? 1;
-  requireEnoughOwners(threshold, seedshare.names.length);
+  requireEnoughOwners("seedshare", threshold, seedshare.names.length);
+  const kept = disableUpdates ? undefined : before?.WorkloadOwnerThreshold;
+  const leave = options.workloadOwnerThreshold ?? kept ?? 1;
+  if (leave > 1) requireEnoughOwners("workload", leave, new Set(workload?.names).size);
   return {
     names: {
       WorkloadOwnerKeyDigests: workload?.names ?? [],
+      ...(leave > 1 && { WorkloadOwnerThreshold: leave }),
       SeedshareOwnerPubKeys: seedshare.names,
       ...(threshold > 1 && { SeedshareThreshold: threshold }),
     },

@@ -26,6 +26,7 @@ export interface GenerateFlags {
   readonly guestNoProxy?: string;
   readonly ipv4Only?: boolean;
   readonly workloadOwnerKey?: readonly string[];
+  readonly workloadOwnerThreshold?: number;
   readonly addSeedshareOwnerKey?: readonly string[];
   readonly seedshareThreshold?: number;
   readonly disableUpdates?: boolean;
@@ -72,6 +73,7 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
         pinSecrets: flags.pinSecrets,
         strict: flags.strict,
         workloadOwnerKeys: flags.workloadOwnerKey ?? [],
+        workloadOwnerThreshold: flags.workloadOwnerThreshold,
         seedshareOwnerKeys: flags.addSeedshareOwnerKey ?? [],
         seedshareThreshold: flags.seedshareThreshold,
         disableUpdates: flags.disableUpdates,

@@ -12,7 +12,7 @@ import { inForce, reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { type EncodedHistory, toMessage } from "../state/encoded-history.ts";
 import type { Metrics } from "../observe/metrics.ts";
-import { requireMaySetManifest } from "./set-permit.ts";
+import { requireMaySetManifest, signaturesOf } from "./set-permit.ts";
 import { requireAnyOwner } from "./owner-places.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 import type { User } from "./user.ts";
@@ -38,21 +38,23 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
   const { guard, history, metrics, audit, log } = options;
   const who = { peer: user.address, key: user.key };
   const handlers = metrics.instrument(UserAPI, {
-    async setManifest({ manifest, policies, latestTransition, signature, signedMeshKey }, { signal }) {
+    async setManifest(message, { signal }) {
+      const { manifest, policies, latestTransition, signedMeshKey } = message;
       await history.requireRoomFor([manifest, ...policies]);
       const request = {
         manifest,
         policies,
         latestTransition,
-        signature,
+        signatures: signaturesOf(message),
         signedMeshKey: signedMeshKey.length === 0 ? undefined : signedMeshKey,
         callerKey: user.key,
       };
-      const { snapshot, record, owner } = await guard.set(request, signal);
+      const { snapshot, record, owners } = await guard.set(request, signal);
       const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
-      log.info({ manifest: manifestDigest, generation, by: owner ?? user.key }, "manifest set");
+      log.info({ manifest: manifestDigest, generation, by: owners.length > 0 ? owners : user.key }, "manifest set");
       const set = { manifest: manifestDigest, generation, transition: latest.transition };
-      audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner }), ...set });
+      const [owner] = owners;
+      audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner, owners }), ...set });
       return {
         rootCaCert: authority.rootCa,
         meshCaCert: authority.meshCa,

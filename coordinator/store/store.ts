@@ -1,5 +1,7 @@
 /** What the history is made of: immutable records by content, and one pointer that moves. */
 export interface Store {
+  /** Whether several Coordinators have it at once. */
+  readonly shared: boolean;
   /**
    * @param digest SHA-256 of the record, hex
    * @throws Refusal `damaged_state` where the record is missing or is not what its name says, `unknown_state_version`
