@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshapi.proto.
  */
 export const file_meshapi: GenFile = /*@__PURE__*/
-  fileDesc("Cg1tZXNoYXBpLnByb3RvEgdtZXNoYXBpIhQKEk5ld01lc2hDZXJ0UmVxdWVzdCKRAQoTTmV3TWVzaENlcnRSZXNwb25zZRISCgpjZXJ0X2NoYWluGAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIUCgxyb290X2NhX2NlcnQYAyABKAkSIQoUd29ya2xvYWRfc2VjcmV0X3NlZWQYBCABKAxIAIgBAUIXChVfd29ya2xvYWRfc2VjcmV0X3NlZWQyUwoHTWVzaEFQSRJICgtOZXdNZXNoQ2VydBIbLm1lc2hhcGkuTmV3TWVzaENlcnRSZXF1ZXN0GhwubWVzaGFwaS5OZXdNZXNoQ2VydFJlc3BvbnNlYgZwcm90bzM");
+  fileDesc("Cg1tZXNoYXBpLnByb3RvEgdtZXNoYXBpIhQKEk5ld01lc2hDZXJ0UmVxdWVzdCKnAgoTTmV3TWVzaENlcnRSZXNwb25zZRISCgpjZXJ0X2NoYWluGAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIUCgxyb290X2NhX2NlcnQYAyABKAkSIQoUd29ya2xvYWRfc2VjcmV0X3NlZWQYBCABKAxIAIgBARIeChZwcmV2aW91c19tZXNoX2NhX2NlcnRzGAggAygJEhEKCXNldHRsZV9tcxgJIAEoDRIfChd3b3JrbG9hZF9zZWNyZXRfdmVyc2lvbhgQIAEoDRJAChhlYXJsaWVyX3dvcmtsb2FkX3NlY3JldHMYESADKAsyHi5tZXNoYXBpLkVhcmxpZXJXb3JrbG9hZFNlY3JldEIXChVfd29ya2xvYWRfc2VjcmV0X3NlZWQiRQoVRWFybGllcldvcmtsb2FkU2VjcmV0Eg8KB3ZlcnNpb24YASABKA0SDAoEc2VlZBgCIAEoDBINCgV1bnRpbBgDIAEoBDJTCgdNZXNoQVBJEkgKC05ld01lc2hDZXJ0EhsubWVzaGFwaS5OZXdNZXNoQ2VydFJlcXVlc3QaHC5tZXNoYXBpLk5ld01lc2hDZXJ0UmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message meshapi.NewMeshCertRequest
@@ -58,6 +58,36 @@ export type NewMeshCertResponse = Message<"meshapi.NewMeshCertResponse"> & {
    * @generated from field: optional bytes workload_secret_seed = 4;
    */
   workloadSecretSeed?: Uint8Array | undefined;
+
+  /**
+   * PEM: the mesh CAs of before that are still trusted, the latest first. Each is self-signed anew and valid until it is
+   * trusted no more. Only for who drops it then.
+   *
+   * @generated from field: repeated string previous_mesh_ca_certs = 8;
+   */
+  previousMeshCaCerts: string[];
+
+  /**
+   * How long, from now, until everybody who asks has learned of mesh_ca_cert, in milliseconds: before, peers that still
+   * trust a previous one alone may refuse cert_chain. 0: no such peers are expected.
+   *
+   * @generated from field: uint32 settle_ms = 9;
+   */
+  settleMs: number;
+
+  /**
+   * Of workload_secret_seed: 1, and one more for each rekey. 0: the Coordinator does not know versions.
+   *
+   * @generated from field: uint32 workload_secret_version = 16;
+   */
+  workloadSecretVersion: number;
+
+  /**
+   * What workload_secret_seed was before rekeys, while the window of the manifest is open; the oldest first.
+   *
+   * @generated from field: repeated meshapi.EarlierWorkloadSecret earlier_workload_secrets = 17;
+   */
+  earlierWorkloadSecrets: EarlierWorkloadSecret[];
 };
 
 /**
@@ -66,6 +96,37 @@ export type NewMeshCertResponse = Message<"meshapi.NewMeshCertResponse"> & {
  */
 export const NewMeshCertResponseSchema: GenMessage<NewMeshCertResponse> = /*@__PURE__*/
   messageDesc(file_meshapi, 1);
+
+/**
+ * @generated from message meshapi.EarlierWorkloadSecret
+ */
+export type EarlierWorkloadSecret = Message<"meshapi.EarlierWorkloadSecret"> & {
+  /**
+   * @generated from field: uint32 version = 1;
+   */
+  version: number;
+
+  /**
+   * 32 bytes.
+   *
+   * @generated from field: bytes seed = 2;
+   */
+  seed: Uint8Array;
+
+  /**
+   * Until when the Coordinator hands it out: milliseconds since 1970.
+   *
+   * @generated from field: uint64 until = 3;
+   */
+  until: bigint;
+};
+
+/**
+ * Describes the message meshapi.EarlierWorkloadSecret.
+ * Use `create(EarlierWorkloadSecretSchema)` to create a new message.
+ */
+export const EarlierWorkloadSecretSchema: GenMessage<EarlierWorkloadSecret> = /*@__PURE__*/
+  messageDesc(file_meshapi, 2);
 
 /**
  * @generated from service meshapi.MeshAPI

@@ -39,8 +39,18 @@ export function filesOf(response: NewMeshCertResponse, keys: KeyPair, keyMode: n
     { name: "coordinator-root-ca.pem", content: response.rootCaCert, mode: open },
   ];
   if (response.workloadSecretSeed !== undefined) {
-    const seed = Buffer.from(response.workloadSecretSeed).toString("hex");
-    files.push({ name: "workload-secret-seed", content: seed, mode: keyMode });
+    files.push(...secretFiles(response, response.workloadSecretSeed, keyMode));
   }
   return files;
+}
+
+/** The secret in force, and under its version; and those of before rekeys that can still be read. */
+function secretFiles(response: NewMeshCertResponse, seed: Uint8Array, mode: number): PublishedFile[] {
+  const { workloadSecretVersion: version, earlierWorkloadSecrets: earlier } = response;
+  const file = (suffix: string, secret: Uint8Array): PublishedFile => {
+    return { name: `workload-secret-seed${suffix}`, content: Buffer.from(secret).toString("hex"), mode };
+  };
+  // A Coordinator of before there were versions says none.
+  const versions = version === 0 ? [] : [{ version, seed }, ...earlier.filter((one) => one.version !== version)];
+  return [file("", seed), ...versions.map((one) => file(`.${one.version}`, one.seed))];
 }

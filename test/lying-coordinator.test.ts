@@ -88,6 +88,7 @@ async function lie({ manifests = honest, set = {}, recovery = {} }: Lies): Promi
             sets++;
             return set;
           },
+          prepareRekey: async () => ({}),
           recover: async () => recovery,
         };
         addMethods(methods, UserAPI, handlers, toStatus, () => undefined);

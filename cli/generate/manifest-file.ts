@@ -153,12 +153,15 @@ export function withNotBefore(file: ManifestFile, before: ManifestFile | undefin
 export function encodeManifestFile(file: ManifestFile): Buffer {
   const { Policies, ReferenceValues, WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys, ...others } = file;
   const { WorkloadOwnerThreshold, SeedshareThreshold, CertificateLifetime, NotBefore } = others;
+  const { MeshCAOverlap, WorkloadSecretOverlap } = others;
   const owners = { WorkloadOwnerKeyDigests, WorkloadOwnerThreshold, SeedshareOwnerPubKeys, SeedshareThreshold };
   const ordered = {
     Policies,
     ReferenceValues,
     ...owners,
     CertificateLifetime,
+    MeshCAOverlap,
+    WorkloadSecretOverlap,
     NotBefore,
   } satisfies Required<ManifestFile>;
   return Buffer.from(`${JSON.stringify(ordered, undefined, 2)}\n`);

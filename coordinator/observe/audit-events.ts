@@ -15,6 +15,9 @@ export type AuditEvent =
   | RequestRefused
   | RefusalsSuppressed
   | ManifestSet
+  | SeedSharesMade
+  | RekeyPrepared
+  | Rekeyed
   | ShareAccepted
   | Recovered;
 
@@ -76,6 +79,35 @@ interface ManifestSet extends Peer, InForce {
   readonly owners?: readonly string[];
   /** Of the transition that brought it into force. */
   readonly transition: string;
+}
+
+/** Seed shares were made anew: by the first set, for other owners or another threshold, or by a rekey. */
+interface SeedSharesMade extends Peer, InForce {
+  readonly event: "seed_shares_made";
+  /** Digests of the keys of the seed share owners. */
+  readonly owners: readonly string[];
+  readonly threshold: number;
+}
+
+/** A seed was made that nothing uses before workload owners sign the root CA key that it gives. */
+interface RekeyPrepared extends Peer, InForce {
+  readonly event: "rekey_prepared";
+  /** Digest of the key of the new root CA. */
+  readonly rootKey: string;
+  /** Until when it is kept, ISO 8601. */
+  readonly until: string;
+}
+
+/** A prepared seed is in force. */
+interface Rekeyed extends Peer, InForce {
+  readonly event: "rekeyed";
+  /** Digests of the keys of the workload owners who signed it. */
+  readonly owners: readonly string[];
+  /** Of the transition that brought it into force. */
+  readonly transition: string;
+  readonly rootKey: string;
+  /** Of the workload secrets. */
+  readonly secretVersion: number;
 }
 
 /** A seed share that is not enough yet. */

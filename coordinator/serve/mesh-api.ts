@@ -16,6 +16,9 @@ import type { Logger } from "../../runtime/log.ts";
 import { fingerprint, inForce, reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { issueChain } from "../state/authority.ts";
+import { earlierSecrets } from "../state/earlier-seeds.ts";
+import type { Snapshot } from "../state/snapshot.ts";
+import { settleMs, trustedAt } from "../state/overlap.ts";
 
 import type { Metrics } from "../observe/metrics.ts";
 import type { StateGuard } from "../state/state-guard.ts";
@@ -106,7 +109,8 @@ async function newMeshCert({ address, publicKey, verified }: Workload, { guard, 
   const policy = admit(verified, snapshot.manifest);
   const { claims } = verified;
   const leaf = { publicKey, names: policy.sans, extensions: claimExtensions(claims) };
-  const certChain = issueChain(snapshot.authority, leaf, clock.now(snapshot.manifest));
+  const time = clock.now(snapshot.manifest);
+  const certChain = issueChain(snapshot.authority, leaf, time);
   const issued = {
     policy: verified.policyHash,
     names: policy.sans.map((name) => name.value),
@@ -123,12 +127,24 @@ async function newMeshCert({ address, publicKey, verified }: Workload, { guard, 
     chip: chipOf(claims),
     ...issued,
   });
-  const secret =
-    policy.workloadSecretId === undefined ? undefined : snapshot.seed.workloadSecret(policy.workloadSecretId);
   return {
     certChain,
     meshCaCert: snapshot.authority.meshCa,
     rootCaCert: snapshot.authority.rootCa,
-    ...(secret === undefined ? {} : { workloadSecretSeed: secret.reveal() }),
+    previousMeshCaCerts: trustedAt(snapshot.previousMeshes, time).map(({ ca }) => ca),
+    settleMs: settleMs(snapshot, time),
+    ...(policy.workloadSecretId === undefined ? {} : secretsOf(snapshot, policy.workloadSecretId, time)),
+  };
+}
+
+function secretsOf(snapshot: Snapshot, id: string, time: Date) {
+  const { seed, seedShares, manifest } = snapshot;
+  const earlier = earlierSecrets(snapshot, id, manifest.workloadSecretOverlapMs, time);
+  return {
+    workloadSecretSeed: seed.workloadSecret(id).reveal(),
+    workloadSecretVersion: seedShares.secretVersion,
+    earlierWorkloadSecrets: earlier.map(({ version, secret, until }) => {
+      return { version, seed: secret.reveal(), until: BigInt(until) };
+    }),
   };
 }

@@ -25,13 +25,14 @@ export function requireMaySetManifest(
   const { manifest, latest, authority } = guard.active();
   const permit = permitOf(headers);
   const { manifestDigest, signedMeshKey } = permit ?? {};
+  const newRootKey = newRootKeyOf(permit ?? {});
   const signatures = signaturesOf(permit ?? {});
   if (signatures.length === 0 || manifestDigest?.length !== 32) {
     requireOwnerKey(manifest, callerKey, "caller's");
     return;
   }
   const previous = Buffer.from(latest.transition, "hex");
-  const change = { manifestDigest, previous, meshKey: spkiDigest(authority.meshKey.publicKey) };
+  const change = { manifestDigest, previous, meshKey: spkiDigest(authority.meshKey.publicKey), newRootKey };
   const signedFor = signedMeshKey === undefined || signedMeshKey.length === 0 ? undefined : signedMeshKey;
   requireOwnersLeave(manifest, callerKey, { change, signatures, signedMeshKey: signedFor });
 }
@@ -45,8 +46,8 @@ function permitOf({ [PERMIT_HEADER]: text }: IncomingHttpHeaders): SetManifestPe
   }
 }
 
-/** A permit has three, and as many signatures as a transition. */
-const MAX_FIELDS = 3 + 3 * (1 + MOST_SIGNATURES);
+/** A permit has four, and as many signatures as a transition. */
+const MAX_FIELDS = 4 + 3 * (1 + MOST_SIGNATURES);
 
 /**
  * All signatures of a request: the field that earlier versions know has one.
@@ -66,5 +67,20 @@ export function signaturesOf({
     where: "signatures",
     got: String(all.length),
     want: `at most ${MOST_SIGNATURES}`,
+  });
+}
+
+/**
+ * What a rekey would make the root CA key.
+ *
+ * @returns SHA-256 of its SubjectPublicKeyInfo; undefined: it is no rekey
+ * @throws Refusal `malformed_request`
+ */
+export function newRootKeyOf({ newRootKey }: { readonly newRootKey?: Uint8Array | undefined }): Uint8Array | undefined {
+  if (newRootKey === undefined || newRootKey.length === 32) return newRootKey;
+  throw new Refusal("malformed_request", "the new root CA key is named by its SHA-256", {
+    where: "new_root_key",
+    got: `${newRootKey.length} bytes`,
+    want: "32 bytes",
   });
 }

@@ -4,6 +4,7 @@ import type { Status } from "../../api/status.ts";
 import { UserAPI } from "../../api/userapi_pb.ts";
 import type { Appraiser } from "../../channel/exchange.ts";
 import { toStatus } from "../../channel/rejection.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import { spki, spkiDigest } from "../../pki/keys.ts";
 import { describeError } from "../../runtime/errors.ts";
 import type { Logger } from "../../runtime/log.ts";
@@ -12,8 +13,10 @@ import { inForce, reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { type EncodedHistory, toMessage } from "../state/encoded-history.ts";
 import type { Metrics } from "../observe/metrics.ts";
-import { requireMaySetManifest, signaturesOf } from "./set-permit.ts";
+import { newRootKeyOf, requireMaySetManifest, signaturesOf } from "./set-permit.ts";
 import { requireAnyOwner } from "./owner-places.ts";
+import { requireRekeyOwner } from "../state/authorize.ts";
+import type { Snapshot } from "../state/snapshot.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 import type { User } from "./user.ts";
 
@@ -39,7 +42,8 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
   const who = { peer: user.address, key: user.key };
   const handlers = metrics.instrument(UserAPI, {
     async setManifest(message, { signal }) {
-      const { manifest, policies, latestTransition, signedMeshKey } = message;
+      const { manifest, policies, latestTransition, signedMeshKey, revoke } = message;
+      const newRootKey = newRootKeyOf(message);
       await history.requireRoomFor([manifest, ...policies]);
       const request = {
         manifest,
@@ -48,19 +52,46 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
         signatures: signaturesOf(message),
         signedMeshKey: signedMeshKey.length === 0 ? undefined : signedMeshKey,
         callerKey: user.key,
+        newRootKey,
+        revoke,
       };
-      const { snapshot, record, owners } = await guard.set(request, signal);
+      const { snapshot, record, owners, overlapRefused, hasNewShares } = await guard.set(request, signal);
       const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
-      log.info({ manifest: manifestDigest, generation, by: owners.length > 0 ? owners : user.key }, "manifest set");
+      const [previous] = snapshot.previousMeshes;
+      const trust = { previousMeshCaUntil: previous?.until.toISOString(), overlapRefused };
+      const by = owners.length > 0 ? owners : user.key;
+      log.info({ manifest: manifestDigest, generation, by, ...trust }, "manifest set");
       const set = { manifest: manifestDigest, generation, transition: latest.transition };
       const [owner] = owners;
       audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner, owners }), ...set });
+      if (hasNewShares) audit.record({ event: "seed_shares_made", ...who, ...sharedAmong(snapshot) });
+      if (newRootKey !== undefined) {
+        const rootKey = Buffer.from(newRootKey).toString("hex");
+        audit.record({ event: "rekeyed", ...who, owners, ...set, rootKey, secretVersion: seedShares.secretVersion });
+      }
       return {
         rootCaCert: authority.rootCa,
         meshCaCert: authority.meshCa,
         latestTransition: Buffer.from(latest.transition, "hex"),
         seedShares: toMessage(seedShares),
         transitionRecord: record,
+        ...(previous && { previousMeshCaUntil: BigInt(Math.floor(previous.until.getTime() / 1000)) }),
+        ...(overlapRefused !== undefined && { overlapRefused }),
+      };
+    },
+    async prepareRekey() {
+      const { manifest, manifestDigest, generation } = guard.active();
+      requireRekeyOwner(manifest, user.key);
+      const { engine, after, until } = guard.prepareRekey();
+      const rootKey = spki(engine.rootKey.publicKey);
+      const prepared = { rootKey: sha256Hex(rootKey), until: until.toISOString() };
+      log.info({ ...prepared, by: user.key }, "a rekey is prepared");
+      audit.record({ event: "rekey_prepared", ...who, manifest: manifestDigest, generation, ...prepared });
+      return {
+        rootKey,
+        latestTransition: Buffer.from(after.latest.transition, "hex"),
+        meshKey: spkiDigest(after.authority.meshKey.publicKey),
+        until: BigInt(until.getTime()),
       };
     },
     getManifests: () => history.read(),
@@ -90,4 +121,8 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
     if (method === UserAPI.method.setManifest.name) requireMaySetManifest(guard, user.key, headers);
     else requireSmall(method);
   });
+}
+
+function sharedAmong({ manifestDigest: manifest, generation, seedShares: { shares, threshold } }: Snapshot) {
+  return { manifest, generation, owners: shares.map(({ publicKey }) => sha256Hex(publicKey)), threshold };
 }

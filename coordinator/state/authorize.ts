@@ -69,6 +69,7 @@ export function requireOwnersLeave(
   if ("signed" in fault) return { owners, missing: active.workloadOwnerThreshold - fault.signed };
   const key = "key" in fault ? fault.key : "";
   const meshKey = hex(change.meshKey);
+  const rekey = change.newRootKey === undefined ? "" : `, as a rekey to the root CA key ${hex(change.newRootKey)}`;
   if (signedMeshKey !== undefined && hex(signedMeshKey) !== meshKey) {
     throw new Refusal("signature_outdated", "the signature is for another generation of the mesh CA", {
       where: `the signature of the workload owner ${key}`,
@@ -81,7 +82,7 @@ export function requireOwnersLeave(
     where: `the signature of the workload owner ${key}`,
     want:
       `ECDSA with SHA-256 over this manifest, after the transition ${hex(change.previous)}, ` +
-      `with the mesh CA key ${meshKey}`,
+      `with the mesh CA key ${meshKey}${rekey}`,
     hint:
       "a signature is good until the next set or recovery: run `contrast verify`, look at what changed, " +
       "then `contrast sign` again",
@@ -107,6 +108,18 @@ export function requireOwnerKey(active: Manifest, key: string, whose: "caller's"
     want: owners.join(" or "),
     hint: "use --workload-owner-key with an owner's key; the workspace's own is workload-owner.pem",
   });
+}
+
+/**
+ * Any owner may have a rekey prepared: it changes nothing, and a workload owner whose key is in a module can make no
+ * connection with it. To carry it out takes the workload owners' signatures.
+ *
+ * @param key SHA-256 of the caller's SubjectPublicKeyInfo, hex
+ * @throws Refusal `immutable`, `not_owner`
+ */
+export function requireRekeyOwner(active: Manifest, key: string): void {
+  const isSeedshareOwner = active.seedshareOwnerPubKeys.some((owner) => sha256Hex(owner) === key);
+  if (active.workloadOwnerKeyDigests.length === 0 || !isSeedshareOwner) requireOwnerKey(active, key, "caller's");
 }
 
 /**

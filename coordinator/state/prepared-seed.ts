@@ -33,13 +33,14 @@ export function prepareSeed(
 }
 
 /**
+ * @param after what is in force; undefined: nothing was ever set
  * @param rootKey SHA-256 of the SubjectPublicKeyInfo that owners have signed
  * @throws Refusal `rekey_not_prepared`
  */
 export function requirePrepared(
   prepared: PreparedSeed | undefined,
   rootKey: Uint8Array,
-  after: Snapshot,
+  after: Snapshot | undefined,
   now: Date,
 ): SeedEngine {
   const isThere = isGood(prepared, after, now);
@@ -55,6 +56,11 @@ export function requirePrepared(
   });
 }
 
-function isGood(prepared: PreparedSeed | undefined, after: Snapshot, now: Date): prepared is PreparedSeed {
-  return prepared !== undefined && prepared.after === after && now < prepared.until;
+function isGood(
+  prepared: PreparedSeed | undefined,
+  after: Snapshot | undefined,
+  now: Date,
+): prepared is PreparedSeed {
+  if (prepared === undefined || after === undefined) return false;
+  return now < prepared.until && prepared.after.latest.raw.equals(after.latest.raw);
 }

@@ -19,8 +19,17 @@ function share(byte: number, digest: boolean): SeedShares["shares"][number] {
   };
 }
 
-const SIMPLE: SeedShares = { threshold: 1, salt, shares: [share(0x30, false), share(0x40, false)] };
-const TWO_OF_TWO: SeedShares = { threshold: 2, salt, shares: [share(0x30, true), share(0x40, true)] };
+const NEVER = { secretVersion: 1, earlier: [] };
+const SIMPLE: SeedShares = { threshold: 1, salt, shares: [share(0x30, false), share(0x40, false)], ...NEVER };
+const TWO_OF_TWO: SeedShares = { threshold: 2, salt, shares: [share(0x30, true), share(0x40, true)], ...NEVER };
+const sealed = (version: number) => ({
+  version,
+  replaced: 0x0102,
+  until: 0x0304,
+  sealed: Buffer.alloc(92, 0x50 + version),
+});
+const REKEYED: SeedShares = { ...TWO_OF_TWO, secretVersion: 4, earlier: [sealed(1), sealed(3)] };
+const CLOSED: SeedShares = { ...SIMPLE, secretVersion: 2 };
 
 /** Deployments depend on this for years. */
 test("the record is encoded as it always was", () => {
@@ -33,12 +42,22 @@ test("the record is encoded as it always was", () => {
       00000003 303030 00000004 31313131 ${"32".repeat(32)}
       00000003 404040 00000004 41414141 ${"42".repeat(32)}`),
   );
+  expect(encodeSeedShares(REKEYED).toString("hex")).toBe(
+    hex(`02 02 ${"22".repeat(32)}
+      00000004 02
+      00000001 0000000000000102 0000000000000304 ${"51".repeat(92)}
+      00000003 0000000000000102 0000000000000304 ${"53".repeat(92)}
+      00000003 303030 00000004 31313131 ${"32".repeat(32)}
+      00000003 404040 00000004 41414141 ${"42".repeat(32)}`),
+  );
 });
 
 test.each([
   ["a threshold of 1", SIMPLE],
   ["a higher threshold", TWO_OF_TWO],
-  ["no owner", { threshold: 1, salt, shares: [] }],
+  ["no owner", { threshold: 1, salt, shares: [], ...NEVER }],
+  ["rekeys and earlier seeds", REKEYED],
+  ["a rekey and no earlier seed", CLOSED],
 ])("what is encoded with %s is parsed to the same", (_name, shares) => {
   expect(parseSeedShares(encodeSeedShares(shares))).toEqual(shares);
 });
@@ -55,7 +74,7 @@ test("a record that is cut, longer, of another version or with an impossible thr
   expect(() => parseSeedShares(Buffer.concat([bytes, Buffer.of(0)]))).toThrow(MalformedBytes);
   for (const [at, value, field] of [
     [0, 0, "version"],
-    [0, 2, "version"],
+    [0, 3, "version"],
     [1, 0, "threshold"],
     [1, 3, "threshold"],
   ] as const) {
@@ -65,8 +84,18 @@ test("a record that is cut, longer, of another version or with an impossible thr
   }
 });
 
+test.each<[string, Partial<SeedShares>, string]>([
+  ["no rekey", { secretVersion: 0 }, "version of the workload secrets"],
+  ["an earlier seed of the version in force", { secretVersion: 3 }, "earlier seed 1, version"],
+  ["earlier seeds out of order", { earlier: [sealed(3), sealed(1)] }, "earlier seed 1, version"],
+  ["one of version 0", { earlier: [sealed(0)] }, "earlier seed 0, version"],
+  ["a time that no clock has", { earlier: [{ ...sealed(1), until: 2 ** 62 }] }, "earlier seed 0, until"],
+])("a record of version 2 with %s is refused", (_name, changes, field) => {
+  expect(() => parseSeedShares(encodeSeedShares({ ...REKEYED, ...changes }))).toThrow(field);
+});
+
 test("whatever parses is encoded to the same bytes", () => {
-  const bytes = [SIMPLE, TWO_OF_TWO].map(encodeSeedShares);
+  const bytes = [SIMPLE, TWO_OF_TWO, REKEYED, CLOSED].map(encodeSeedShares);
   fc.assert(
     fc.property(fc.constantFrom(...bytes), fc.nat(100), fc.nat(255), (original, at, value) => {
       const changed = Buffer.from(original);

@@ -1,9 +1,10 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { Refusal } from "../../api/refusal.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
-import { u32be } from "../../bytes/numbers.ts";
+import { u32be, u64be } from "../../bytes/numbers.ts";
 import { combineShares, encryptShare, MalformedShares, requireShareForm, splitSeed } from "../../pki/seed-share.ts";
 import type { Secret } from "../../runtime/secret.ts";
+import { type EarlierSeed, SEALED_LENGTH } from "./earlier-seeds.ts";
 import { SALT_LENGTH, SeedEngine } from "./seed.ts";
 
 /**
@@ -11,8 +12,12 @@ import { SALT_LENGTH, SeedEngine } from "./seed.ts";
  * that names other owners or another threshold. Then they are of the same seed: whoever could open the ones before still
  * can, and has the seed for ever.
  *
- * version u8 (1) ‖ threshold u8 ‖ salt (32) ‖ for each owner, in the order of the manifest:
+ * version u8 (1 or 2) ‖ threshold u8 ‖ salt (32) ‖ rekeys (version 2 only) ‖ for each owner, in the order of the manifest:
  *   length u32be ‖ SubjectPublicKeyInfo ‖ length u32be ‖ encrypted share ‖ SHA-256 of the share (threshold above 1 only)
+ * rekeys: version of the workload secrets u32be, from 2 ‖ number of earlier seeds u8 ‖ for each, by ascending version:
+ *   version u32be ‖ replaced u64be ‖ until u64be ‖ sealed (92) (earlier-seeds.ts)
+ *
+ * Version 2 is that of a deployment that was rekeyed.
  *
  * A share has 256 bits of entropy, so its digest tells nobody the share. It tells a wrong share from a right one before
  * all are there; with a threshold of 1 the signature of the history does that.
@@ -23,6 +28,10 @@ export interface SeedShares {
   /** 32 bytes, not secret. */
   readonly salt: Buffer;
   readonly shares: readonly SeedShare[];
+  /** Of the workload secrets: 1, and one more for each rekey. */
+  readonly secretVersion: number;
+  /** By ascending version. */
+  readonly earlier: readonly EarlierSeed[];
 }
 
 export interface SeedShare {
@@ -34,7 +43,6 @@ export interface SeedShare {
   readonly digest: Buffer | undefined;
 }
 
-const VERSION = 1;
 const DIGEST = 32;
 
 /** @param owners DER SubjectPublicKeyInfo of RSA keys; at most 255 where the threshold is above 1 */
@@ -51,23 +59,29 @@ export async function makeSeedShares(
     const digest = threshold === 1 ? undefined : sha256(secret.reveal());
     return [{ publicKey, encryptedSeed: encryptShare(secret, publicKey), digest }];
   });
-  return { threshold, salt, shares };
+  return { threshold, salt, shares, secretVersion: 1, earlier: [] };
 }
 
-export function encodeSeedShares({ threshold, salt, shares }: SeedShares): Buffer {
+export function encodeSeedShares({ threshold, salt, shares, secretVersion, earlier }: SeedShares): Buffer {
   const owners = shares.flatMap(({ publicKey, encryptedSeed, digest = Buffer.alloc(0) }) => {
     return [u32be(publicKey.length), publicKey, u32be(encryptedSeed.length), encryptedSeed, digest];
   });
-  return Buffer.concat([Buffer.of(VERSION, threshold), salt, ...owners]);
+  if (secretVersion === 1) return Buffer.concat([Buffer.of(1, threshold), salt, ...owners]);
+  const seeds = earlier.flatMap(({ version, replaced, until, sealed }) => {
+    return [u32be(version), u64be(BigInt(replaced)), u64be(BigInt(until)), sealed];
+  });
+  const rekeys = [u32be(secretVersion), Buffer.of(earlier.length), ...seeds];
+  return Buffer.concat([Buffer.of(2, threshold), salt, ...rekeys, ...owners]);
 }
 
 /** @throws MalformedBytes */
 export function parseSeedShares(bytes: Uint8Array): SeedShares {
   const cursor = new Cursor(bytes);
   const version = cursor.u8("version");
-  if (version !== VERSION) throw new MalformedBytes("version", 0, String(version), String(VERSION));
+  if (version !== 1 && version !== 2) throw new MalformedBytes("version", 0, String(version), "1 or 2");
   const threshold = cursor.u8("threshold");
   const salt = cursor.bytes(SALT_LENGTH, "salt");
+  const rekeys = version === 1 ? { secretVersion: 1, earlier: [] } : parseRekeys(cursor);
   const shares: SeedShare[] = [];
   while (cursor.next !== undefined) {
     const field = `owner ${shares.length}`;
@@ -81,8 +95,38 @@ export function parseSeedShares(bytes: Uint8Array): SeedShares {
   if (threshold === 0 || threshold > Math.max(shares.length, 1)) {
     throw new MalformedBytes("threshold", 1, String(threshold), `1 to the number of owners, ${shares.length}`);
   }
-  return { threshold, salt, shares };
+  return { threshold, salt, shares, ...rekeys };
 }
+
+function parseRekeys(cursor: Cursor): Pick<SeedShares, "secretVersion" | "earlier"> {
+  const start = cursor.offset;
+  const secretVersion = cursor.u32be("version of the workload secrets");
+  if (secretVersion < 2) {
+    throw new MalformedBytes("version of the workload secrets", start, String(secretVersion), "2 or more");
+  }
+  const earlier: EarlierSeed[] = [];
+  for (let count = cursor.u8("number of earlier seeds"); count > 0; count--) {
+    const field = `earlier seed ${earlier.length}`;
+    const at = cursor.offset;
+    const version = cursor.u32be(`${field}, version`);
+    if (version <= (earlier.at(-1)?.version ?? 0) || version >= secretVersion) {
+      throw new MalformedBytes(`${field}, version`, at, String(version), `ascending, below ${secretVersion}`);
+    }
+    const [replaced, until] = [timeOf(cursor, `${field}, replaced`), timeOf(cursor, `${field}, until`)];
+    earlier.push({ version, replaced, until, sealed: cursor.bytes(SEALED_LENGTH, `${field}, sealed`) });
+  }
+  return { secretVersion, earlier };
+}
+
+function timeOf(cursor: Cursor, field: string): number {
+  const start = cursor.offset;
+  const time = cursor.u64be(field);
+  if (time <= BigInt(LATEST)) return Number(time);
+  throw new MalformedBytes(field, start, String(time), `at most ${LATEST}`);
+}
+
+/** The last millisecond that a Date knows. */
+const LATEST = 8.64e15;
 
 /** What an owner gives. */
 export interface GivenShare {

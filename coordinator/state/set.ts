@@ -8,9 +8,12 @@ import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
 import { SEED_LENGTH } from "../../pki/seed-share.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { requireWorkloadOwners } from "./authorize.ts";
+import { earlierAfterRekey } from "./earlier-seeds.ts";
 import { advance, storeSeedShares } from "./history.ts";
+import { overlap } from "./overlap.ts";
 import { parseUsable } from "./parse-manifest.ts";
 import type { Latest } from "./pointer.ts";
+import { type PreparedSeed, requirePrepared } from "./prepared-seed.ts";
 import { makeSeedShares } from "./seed-shares.ts";
 import { SALT_LENGTH, SeedEngine } from "./seed.ts";
 import { authorityOf, type Snapshot } from "./snapshot.ts";
@@ -27,6 +30,13 @@ export interface SetRequest {
   readonly signatures: readonly ChangeSignature[];
   /** The mesh CA key that the signatures are said to be over; undefined: nobody says. */
   readonly signedMeshKey: Uint8Array | undefined;
+  /**
+   * SHA-256 of the SubjectPublicKeyInfo of the root CA that comes with a prepared seed, which the signatures cover as well;
+   * undefined: the seed stays.
+   */
+  readonly newRootKey?: Uint8Array | undefined;
+  /** No mesh CA of before stays trusted. Nobody signs that, for it only takes trust away. */
+  readonly revoke: boolean;
 }
 
 export interface SetResult {
@@ -35,6 +45,10 @@ export interface SetResult {
   readonly record: Buffer;
   /** SHA-256 of the keys of the workload owners who allowed it, hex; nobody's leave is needed for the first set. */
   readonly owners: readonly string[];
+  /** Why no mesh CA of before stays trusted, although the manifest says that it may; undefined: one does, or it says none. */
+  readonly overlapRefused: string | undefined;
+  /** Whether seed shares were made. */
+  readonly hasNewShares: boolean;
 }
 
 /**
@@ -42,12 +56,14 @@ export interface SetResult {
  * once, without waiting for anything.
  *
  * @param before what is in force; undefined: the state is empty
+ * @param prepared the seed that was prepared for a rekey; undefined: none
  * @throws Refusal of many codes; nothing has changed then
  */
 export async function makeChange(
   before: Snapshot | undefined,
   request: SetRequest,
   { store, allowInsecure, now, random }: StateOptions,
+  prepared?: PreparedSeed,
 ): Promise<SetResult> {
   requireLatest(before?.latest, request.latestTransition);
   const owners = before === undefined ? [] : requireLeave(before, request);
@@ -56,12 +72,14 @@ export async function makeChange(
   requireShortChains(manifest);
   const at = now(manifest);
 
-  const { seed, seedShares } = await seedFor(before, manifest, random);
+  const newSeed = request.newRootKey && requirePrepared(prepared, request.newRootKey, before, at);
+  const { seed, seedShares } = await seedFor(before, manifest, { newSeed, now: at, random });
   const meshKey = await generateEcKey("P-256");
   for (const policy of request.policies) await store.put("policies", policy);
   const manifestDigest = await store.put("manifests", request.manifest);
+  const hasNewShares = before?.seedShares !== seedShares;
   const step = {
-    version: before === undefined || before.seedShares === seedShares ? (2 as const) : (3 as const),
+    version: before !== undefined && hasNewShares ? (3 as const) : (2 as const),
     manifest: manifestDigest,
     seedShares: await storeSeedShares(store, seedShares),
     rootKey: spkiDigest(seed.rootKey.publicKey).toString("hex"),
@@ -78,8 +96,10 @@ export async function makeChange(
   // Not earlier, and nothing is waited for from here on: the generation before issues nothing after this one began.
   const began = unlessRefused(() => now(manifest), at);
   const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, began);
-  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
-  return { snapshot, record, owners };
+  const { previousMeshes, refused } = overlap(before, manifest, request.revoke, began);
+  const trust = { previousMeshes, began };
+  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
+  return { snapshot, record, owners, overlapRefused: refused, hasNewShares };
 }
 
 /** The clock, or the time before, where the clock was set back in between: what is stored can't be refused any more. */
@@ -91,24 +111,40 @@ function unlessRefused(now: () => Date, before: Date): Date {
   }
 }
 
-/** The seed stays. Its shares do where owners and threshold do; else they are made anew, and the old ones open it still. */
+interface SeedChange {
+  /** Of a rekey. */
+  readonly newSeed: SeedEngine | undefined;
+  readonly now: Date;
+  readonly random: StateOptions["random"];
+}
+
+/**
+ * The seed stays, but for a rekey. Its shares stay where owners and threshold do; else they are made anew, and the old ones
+ * open it still.
+ */
 async function seedFor(
   before: Snapshot | undefined,
   manifest: Manifest,
-  random: StateOptions["random"],
+  { newSeed, now, random }: SeedChange,
 ): Promise<Pick<Snapshot, "seed" | "seedShares">> {
-  if (before !== undefined && hasSameSeedshareOwners(before.manifest, manifest)) return before;
-  const seed = before?.seed ?? new SeedEngine(new Secret(random(SEED_LENGTH)), random(SALT_LENGTH));
-  const { seedshareOwnerPubKeys, seedshareThreshold } = manifest;
-  const seedShares = await makeSeedShares(seed.seed, seed.salt, seedshareOwnerPubKeys, seedshareThreshold);
-  return { seed, seedShares };
+  if (before !== undefined && newSeed === undefined && hasSameSeedshareOwners(before.manifest, manifest)) return before;
+  const seed = newSeed ?? before?.seed ?? new SeedEngine(new Secret(random(SEED_LENGTH)), random(SALT_LENGTH));
+  const { seedshareOwnerPubKeys, seedshareThreshold, workloadSecretOverlapMs: overlapMs } = manifest;
+  const made = await makeSeedShares(seed.seed, seed.salt, seedshareOwnerPubKeys, seedshareThreshold);
+  if (before === undefined) return { seed, seedShares: made };
+  const { secretVersion, earlier } = before.seedShares;
+  const rekeys =
+    newSeed === undefined
+      ? { secretVersion, earlier }
+      : { secretVersion: secretVersion + 1, earlier: earlierAfterRekey(before, newSeed, { overlapMs, now, random }) };
+  return { seed, seedShares: { ...made, ...rekeys } };
 }
 
 /** @throws what `requireWorkloadOwners` throws */
 function requireLeave(active: Snapshot, request: SetRequest): readonly string[] {
-  const { manifest, callerKey, signatures, signedMeshKey } = request;
+  const { manifest, callerKey, signatures, signedMeshKey, newRootKey } = request;
   const previous = Buffer.from(active.latest.transition, "hex");
-  const change = { manifest, previous, meshKey: spkiDigest(active.authority.meshKey.publicKey) };
+  const change = { manifest, previous, meshKey: spkiDigest(active.authority.meshKey.publicKey), newRootKey };
   return requireWorkloadOwners(active.manifest, callerKey, { change, signatures, signedMeshKey });
 }
 

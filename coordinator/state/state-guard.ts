@@ -4,6 +4,7 @@ import { parseManifest } from "../../manifest/manifest.ts";
 import { SerialQueue } from "../../runtime/serial-queue.ts";
 import type { Authority } from "./authority.ts";
 import { readLatestInsecure, readSteps, readTransition } from "./history.ts";
+import { type PreparedSeed, prepareSeed } from "./prepared-seed.ts";
 import { openHistory, type Pending, type RecoverRequest, type RecoverResult, takeShare } from "./recover.ts";
 import type { SeedShares } from "./seed-shares.ts";
 import { makeChange, type SetRequest, type SetResult } from "./set.ts";
@@ -39,6 +40,7 @@ export class StateGuard {
   #state: State;
   #owners: ReadonlySet<string>;
   #pending: Pending | undefined;
+  #prepared: PreparedSeed | undefined;
   readonly #queue = new SerialQueue();
 
   private constructor(options: StateOptions, state: State, owners: ReadonlySet<string>) {
@@ -98,6 +100,18 @@ export class StateGuard {
   }
 
   /**
+   * Makes a seed for a rekey, which nothing uses before owners have signed the root CA key that it gives.
+   *
+   * @throws Refusal `no_manifest`, `needs_recovery`
+   */
+  prepareRekey(): PreparedSeed {
+    const { now, random } = this.#options;
+    const active = this.active();
+    this.#prepared = prepareSeed(this.#prepared, active, now(active.manifest), random);
+    return this.#prepared;
+  }
+
+  /**
    * @throws Refusal `not_seedshare_owner`, `pin_mismatch`, `wrong_seed` and others; the state is then as before, and so
    *   are the shares that were given, unless they turned out together to be of another history
    */
@@ -116,7 +130,7 @@ export class StateGuard {
 
   async #set(request: SetRequest): Promise<SetResult> {
     const before = this.#state.phase === "empty" ? undefined : this.active();
-    const result = await makeChange(before, request, this.#options);
+    const result = await makeChange(before, request, this.#options, this.#prepared);
     this.#enter(result.snapshot);
     return result;
   }
@@ -136,6 +150,7 @@ export class StateGuard {
     this.#state = { phase: "active", snapshot };
     this.#owners = ownersOf(snapshot.manifest);
     this.#pending = undefined;
+    this.#prepared = undefined;
     for (const listener of this.#listeners) listener();
   }
 

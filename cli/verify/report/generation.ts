@@ -37,6 +37,7 @@ export interface ManifestDocument {
   readonly Policies: Readonly<Record<string, Grant>>;
   readonly ReferenceValues: Readonly<Record<string, readonly ReferenceValueSet[]>>;
   readonly CertificateLifetime?: string;
+  readonly WorkloadSecretOverlap?: string;
 }
 
 export interface Grant {

@@ -32,7 +32,12 @@ export function manifestChanges(before: Content, after: Content): Change[] {
     ...changesOf("changed", "seed share threshold", old.seedshareThreshold, now.seedshareThreshold),
     ...changesOf("changed", "NotBefore", time(old), time(now)),
     ...changesOf("changed", "certificate lifetime", lifetimeOf(before), lifetimeOf(after)),
+    ...changesOf("changed", "workload secret overlap", secretOverlapOf(before), secretOverlapOf(after)),
   ];
+}
+
+function secretOverlapOf({ document }: Content): string | null {
+  return document.WorkloadSecretOverlap ?? null;
 }
 
 export function lifetimeOf({ document }: Content): string {
