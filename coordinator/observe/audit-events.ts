@@ -85,7 +85,7 @@ interface ManifestSet extends Peer, InForce {
 interface SeedSharesMade extends Peer, InForce {
   readonly event: "seed_shares_made";
   /** Digests of the keys of the seed share owners. */
-  readonly owners: readonly string[];
+  readonly seedshareOwners: readonly string[];
   readonly threshold: number;
 }
 

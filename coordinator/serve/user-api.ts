@@ -124,5 +124,5 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
 }
 
 function sharedAmong({ manifestDigest: manifest, generation, seedShares: { shares, threshold } }: Snapshot) {
-  return { manifest, generation, owners: shares.map(({ publicKey }) => sha256Hex(publicKey)), threshold };
+  return { manifest, generation, seedshareOwners: shares.map(({ publicKey }) => sha256Hex(publicKey)), threshold };
 }
