@@ -9,6 +9,7 @@ import { addHelpCommand } from "./help.ts";
 import { addManifestCommand } from "./manifest/command.ts";
 import { addMeasureCommand } from "./measure/command.ts";
 import { addRecoverCommand } from "./recover/command.ts";
+import { addRekeyCommand } from "./rekey/command.ts";
 import { addSetCommand } from "./set/command.ts";
 import { addSignCommand } from "./sign/command.ts";
 import { addVerifyCommand } from "./verify/command.ts";
@@ -90,6 +91,7 @@ export function commandTree(
     .configureHelp({ showGlobalOptions: true });
   addGenerateCommand(program, context);
   addSetCommand(program, context);
+  addRekeyCommand(program, context);
   addSignCommand(program, context);
   addVerifyCommand(program, context);
   addRecoverCommand(program, context);

@@ -20,7 +20,7 @@ export interface CliDeployment {
   readonly read: (name: string) => string;
   /** `generate` for the deployment's files, with further arguments. */
   readonly generate: (...args: readonly string[]) => Promise<Ended>;
-  /** A command that talks to the Coordinator; `set` gets the deployment's files. */
+  /** A command that talks to the Coordinator; `set` and `rekey` get the deployment's files. */
   readonly contrast: (command: string, ...args: readonly string[]) => Promise<Ended>;
   /** The same, whose result is JSON; it must end well. */
   readonly result: (command: string, ...args: readonly string[]) => Promise<Readonly<Record<string, unknown>>>;
@@ -52,7 +52,7 @@ export function createCliDeployment(address: string): CliDeployment {
     command,
     ...(command === "sign" ? [] : ["-c", address]),
     ...args,
-    ...(command === "set" ? [files] : []),
+    ...(command === "set" || (command === "rekey" && !args.includes("--prepare")) ? [files] : []),
   ];
   const tee = (vm: string): Record<string, string> => ({
     CONTRAST_TEE: "simulated",

@@ -12,23 +12,31 @@ import { signChange } from "../workspace/sign-change.ts";
 /** What workload owners allowed of a change, as `set` sends it: for the Coordinator that has proven itself just now. */
 export type Leave = Pick<
   MessageInitShape<typeof SetManifestRequestSchema>,
-  "signature" | "signatures" | "signedMeshKey"
+  "signature" | "signatures" | "signedMeshKey" | "newRootKey"
 >;
 
+/** What a change is beside its manifest. */
+export interface Followed {
+  /** Undefined: there is no manifest yet, and the first set needs nobody's leave. */
+  readonly active: AttestedHistory | undefined;
+  /** Of a rekey: SHA-256 of the SubjectPublicKeyInfo of the root CA that it brings. */
+  readonly newRootKey: Buffer | undefined;
+}
+
 /**
- * @param active undefined: the first set needs nobody's leave
  * @param keys undefined: there is no owner's key to sign with, and the Coordinator will say so
  * @param where the key comes from
  */
 export function ownLeave(
-  active: AttestedHistory | undefined,
+  { active, newRootKey }: Followed,
   manifest: Uint8Array,
   keys: KeyPair | undefined,
   where: string,
 ): Leave {
   if (active === undefined || keys === undefined) return {};
-  const change = changeAfter(active, manifest, active.meshKey);
+  const change = changeAfter(active, manifest, { meshKey: active.meshKey, newRootKey });
   return {
+    ...rekeyOf(newRootKey),
     signature: { publicKey: spki(keys.publicKey), signature: signChange(keys, where, change) },
     signedMeshKey: change.meshKey,
   };
@@ -42,7 +50,7 @@ export function ownLeave(
  * @throws CliError another_deployment
  */
 export function carriedLeave(
-  active: AttestedHistory | undefined,
+  { active, newRootKey }: Followed,
   manifest: Uint8Array,
   signatures: readonly ChangeSignature[],
   { pin, where }: { readonly pin: Pin | undefined; readonly where: string | undefined },
@@ -54,10 +62,13 @@ export function carriedLeave(
     });
   }
   const meshKey = [active.meshKey, pin?.meshKey].find(
-    (key) => key !== undefined && signatures.some((one) => signs(one, changeAfter(active, manifest, key))),
+    (key) =>
+      key !== undefined &&
+      signatures.some((one) => signs(one, changeAfter(active, manifest, { meshKey: key, newRootKey }))),
   );
   const [signature, ...others] = signatures;
   return {
+    ...rekeyOf(newRootKey),
     ...(signature === undefined ? {} : { signature }),
     signatures: others,
     ...(meshKey === undefined ? {} : { signedMeshKey: Buffer.from(meshKey, "hex") }),
@@ -69,6 +80,14 @@ function signs(signature: ChangeSignature, change: Change): boolean {
   return faultOfChange(owner, change, [signature]) === undefined;
 }
 
-function changeAfter({ latest }: AttestedHistory, manifest: Uint8Array, meshKey: string): Change {
-  return { manifest, previous: Buffer.from(latest, "hex"), meshKey: Buffer.from(meshKey, "hex") };
+function changeAfter(
+  { latest }: AttestedHistory,
+  manifest: Uint8Array,
+  { meshKey, newRootKey }: { readonly meshKey: string; readonly newRootKey: Buffer | undefined },
+): Change & { readonly meshKey: Buffer } {
+  return { manifest, previous: Buffer.from(latest, "hex"), meshKey: Buffer.from(meshKey, "hex"), newRootKey };
+}
+
+function rekeyOf(newRootKey: Buffer | undefined): Pick<Leave, "newRootKey"> {
+  return newRootKey === undefined ? {} : { newRootKey };
 }

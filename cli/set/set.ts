@@ -32,11 +32,26 @@ export interface SetOptions {
   readonly revoke?: boolean;
 }
 
-/**
- * `contrast set`: makes a manifest the active one, after the Coordinator has proven itself against it. Every change but
- * the first goes with an owner's signature over it, which stays in the history.
- */
+/** `contrast set` */
 export async function set(context: Context, paths: readonly string[], options: SetOptions): Promise<void> {
+  await makeActive(context, paths, options);
+}
+
+/** Of the root CA that a rekey brings: SHA-256 of its SubjectPublicKeyInfo. */
+export type NewRootKey = (coordinator: Coordinator) => Promise<Buffer>;
+
+/**
+ * Makes a manifest the active one, after the Coordinator has proven itself against it. Every change but the first goes with
+ * an owner's signature over it, which stays in the history.
+ *
+ * @param rekey undefined: the seed stays
+ */
+export async function makeActive(
+  context: Context,
+  paths: readonly string[],
+  options: SetOptions,
+  rekey?: NewRootKey,
+): Promise<void> {
   const atHand = await readManifest(context, options.manifest);
   const { bytes, manifest } = atHand;
   const policies = await collectPolicies(paths);
@@ -52,13 +67,16 @@ export async function set(context: Context, paths: readonly string[], options: S
   try {
     const active = await activeHistory(context, coordinator);
     if (pin !== undefined) requireSameDeployment(context, pin, active);
-    const warnings = await warningsOf(context, active && deploymentOf(active, pin), manifest);
+    const newRootKey = await rekey?.(coordinator);
+    const deployment = active && deploymentOf(active, pin);
+    const warnings = await warningsOf(context, deployment, manifest, newRootKey !== undefined);
     for (const warning of warnings) context.warn(`warning: ${warning}`);
     const where = ownKey ?? join(context.workspace, FILES.workloadOwnerKey);
+    const followed = { active, newRootKey };
     const leave =
       detached === undefined
-        ? ownLeave(active, bytes, keys, where)
-        : carriedLeave(active, bytes, detached, { pin, where: options.signature?.join(", ") });
+        ? ownLeave(followed, bytes, keys, where)
+        : carriedLeave(followed, bytes, detached, { pin, where: options.signature?.join(", ") });
     const previous = active && Buffer.from(active.latest, "hex");
     const latestTransition = expected ?? previous;
     const response = await coordinator.call(
@@ -83,12 +101,13 @@ export async function set(context: Context, paths: readonly string[], options: S
     };
     await writeOutputs(context.workspace, files);
     printResult(context, coordinator.server?.claims.insecure === true, {
-      result: "manifest set",
+      result: newRootKey === undefined ? "manifest set" : "rekeyed",
       coordinator: options.coordinator,
       transition: Buffer.from(response.latestTransition).toString("hex"),
       written: Object.keys(files).map((name) => join(context.workspace, name)),
       ...overlapOf(response),
-      ...(active === undefined ? {} : followUp(restartsOf(policies, deploymentOf(active, pin).manifest, manifest))),
+      ...(newRootKey === undefined ? {} : { "root CA key": newRootKey.toString("hex") }),
+      ...(deployment === undefined ? {} : followUp(restartsOf(policies, deployment.manifest, manifest), newRootKey)),
       ...(context.format === "json" ? { warnings } : {}),
     });
   } finally {
@@ -103,11 +122,16 @@ function overlapOf({ previousMeshCaUntil: until, overlapRefused }: SetManifestRe
 }
 
 /** What is to be done after every `set` but the first. */
-function followUp({ restart, changed }: Restarts): Record<string, readonly string[] | string> {
+function followUp(
+  { restart, changed }: Restarts,
+  newRootKey: Buffer | undefined,
+): Record<string, readonly string[] | string> {
   return {
     ...(restart.length === 0 ? {} : { restart }),
     ...(changed.length === 0 ? {} : { changed }),
-    next: `${changed.length === 0 ? "restart the workloads" : "apply what changed, restart the other workloads"}: the mesh has a new CA`,
+    next: `${changed.length === 0 ? "restart the workloads" : "apply what changed, restart the other workloads"}: ${
+      newRootKey === undefined ? "the mesh has a new CA" : "root CA, mesh CA and workload secrets are new"
+    }`,
   };
 }
 

@@ -17,13 +17,14 @@ export interface ActiveDeployment {
   readonly replacedRoots: ReadonlySet<string>;
 }
 
-/** @param active undefined: no manifest is set yet */
+/** @param active undefined: no manifest is set yet @param rekey whether it comes with a new seed */
 export async function warningsOf(
   context: Context,
   active: ActiveDeployment | undefined,
   next: Manifest,
+  rekey = false,
 ): Promise<string[]> {
-  const changes = [lowered, raised, earlier, reshared].flatMap((kind) =>
+  const changes = [lowered, raised, earlier, rekey ? renewed : reshared].flatMap((kind) =>
     active === undefined ? [] : kind(active.manifest, next),
   );
   return [...(await strangeness(context, active)), ...changes];
@@ -77,6 +78,8 @@ function raised(active: Manifest, next: Manifest): string[] {
   ];
 }
 
+const NOBODY = "the manifest names no seed share owner: nobody can recover the Coordinator";
+
 function reshared(active: Manifest, next: Manifest): string[] {
   const owners = ({ seedshareOwnerPubKeys: keys }: Manifest): string[] => keys.map((key) => key.toString("hex")).sort();
   const [before, after] = [owners(active), owners(next)];
@@ -84,6 +87,17 @@ function reshared(active: Manifest, next: Manifest): string[] {
   return [
     "the manifest has other seed share owners or another threshold. The seed stays: " +
       `whoever had ${active.seedshareThreshold} of the shares before keeps it for ever; \`contrast rekey\` makes a new one`,
-    ...(after.length === 0 ? ["the manifest names no seed share owner: nobody can recover the Coordinator"] : []),
+    ...(after.length === 0 ? [NOBODY] : []),
+  ];
+}
+
+function renewed(_active: Manifest, { workloadSecretOverlapMs, seedshareOwnerPubKeys }: Manifest): string[] {
+  const readable =
+    workloadSecretOverlapMs === 0
+      ? "the earlier ones can't be read any more, because the manifest has no $.WorkloadSecretOverlap"
+      : `the earlier ones can be read for ${workloadSecretOverlapMs / 60_000} minutes more`;
+  return [
+    `a rekey makes all workload secrets new; ${readable}`,
+    ...(seedshareOwnerPubKeys.length === 0 ? [NOBODY] : []),
   ];
 }

@@ -14,6 +14,7 @@ export function addSignCommand(program: Command, context: () => Context): void {
       "-o, --output-file <file>",
       "where it goes (default: transition.sig of the workspace; with --prepare transition.tbs)",
     )
+    .option("--rekey", "sign it as a rekey, with the root CA key that `rekey --prepare` wrote to rekey.json")
     .option("--prepare", "write the bytes to sign with a key that is not in a file (ECDSA with SHA-256, DER)")
     .addHelpText(
       "after",

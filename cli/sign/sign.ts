@@ -5,7 +5,8 @@ import { spkiDigest } from "../../pki/keys.ts";
 import { CliError, type Context, printResult, type Result } from "../context.ts";
 import { requireInsecureFlag } from "../coordinator.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
-import { requirePin } from "../workspace/pin.ts";
+import { type Pin, requirePin } from "../workspace/pin.ts";
+import { readPreparedRekey } from "../workspace/prepared-rekey.ts";
 import { signChange } from "../workspace/sign-change.ts";
 import { transitionOf } from "../workspace/transition.ts";
 import { FILES, ownerKey, writeOutputs } from "../workspace/workspace.ts";
@@ -16,6 +17,7 @@ export interface SignOptions {
   readonly workloadOwnerKey?: string;
   readonly outputFile?: string;
   readonly prepare?: boolean;
+  readonly rekey?: boolean;
 }
 
 /**
@@ -29,7 +31,8 @@ export async function sign(context: Context, options: SignOptions): Promise<void
   const { latestTransition: hex } = options;
   const pin = await requirePin(context, "a signature");
   const previous = hex === undefined ? Buffer.from(pin.transition, "hex") : transitionOf(hex);
-  const change = { manifest: bytes, previous, meshKey: Buffer.from(pin.meshKey, "hex") };
+  const newRootKey = options.rekey === true ? await preparedRootKey(context, previous, pin) : undefined;
+  const change = { manifest: bytes, previous, meshKey: Buffer.from(pin.meshKey, "hex"), newRootKey };
 
   const prepare = options.prepare === true;
   const output = options.outputFile ?? join(context.workspace, prepare ? FILES.change : FILES.signature);
@@ -40,7 +43,22 @@ export async function sign(context: Context, options: SignOptions): Promise<void
     manifest: sha256Hex(bytes),
     "latest transition": previous.toString("hex"),
     "mesh CA key": pin.meshKey,
+    ...(newRootKey === undefined ? {} : { "new root CA key": newRootKey.toString("hex") }),
     written: [output],
+  });
+}
+
+/** A rekey is for the very generation that this workspace has verified. @throws CliError malformed_file */
+async function preparedRootKey(context: Context, previous: Buffer, pin: Pin): Promise<Buffer> {
+  const prepared = await readPreparedRekey(context);
+  if (prepared.transition === previous.toString("hex") && prepared.meshKey === pin.meshKey) {
+    return Buffer.from(prepared.newRootKey, "hex");
+  }
+  throw new CliError("malformed_file", "the prepared rekey follows another generation than the one that is pinned", {
+    where: join(context.workspace, FILES.rekey),
+    got: `transition ${prepared.transition}, mesh CA key ${prepared.meshKey}`,
+    want: `transition ${previous.toString("hex")}, mesh CA key ${pin.meshKey}`,
+    hint: "run `contrast verify`, look at what changed, then `contrast rekey --prepare` again",
   });
 }
 
@@ -70,7 +88,7 @@ async function signed(context: Context, options: SignOptions, change: Change, ou
     facts: {
       result: "signed",
       key: spkiDigest(keys.publicKey).toString("hex"),
-      next: `contrast set --signature ${output}`,
+      next: `contrast ${change.newRootKey === undefined ? "set" : "rekey"} --signature ${output}`,
     },
   };
 }

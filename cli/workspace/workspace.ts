@@ -16,6 +16,8 @@ export const FILES = {
   /** A signature over a change of the manifest, and the bytes that it is over. */
   signature: "transition.sig",
   change: "transition.tbs",
+  /** What a Coordinator has prepared for a rekey. */
+  rekey: "rekey.json",
   rootCa: "coordinator-root-ca.pem",
   meshCa: "mesh-ca.pem",
   verify: "verify",

@@ -85,7 +85,7 @@ interface ManifestSet extends Peer, InForce {
 interface SeedSharesMade extends Peer, InForce {
   readonly event: "seed_shares_made";
   /** Digests of the keys of the seed share owners. */
-  readonly seedshareOwners: readonly string[];
+  readonly holders: readonly string[];
   readonly threshold: number;
 }
 
@@ -93,7 +93,7 @@ interface SeedSharesMade extends Peer, InForce {
 interface RekeyPrepared extends Peer, InForce {
   readonly event: "rekey_prepared";
   /** Digest of the key of the new root CA. */
-  readonly rootKey: string;
+  readonly root: string;
   /** Until when it is kept, ISO 8601. */
   readonly until: string;
 }
@@ -105,9 +105,9 @@ interface Rekeyed extends Peer, InForce {
   readonly owners: readonly string[];
   /** Of the transition that brought it into force. */
   readonly transition: string;
-  readonly rootKey: string;
+  readonly root: string;
   /** Of the workload secrets. */
-  readonly secretVersion: number;
+  readonly secrets: number;
 }
 
 /** A seed share that is not enough yet. */

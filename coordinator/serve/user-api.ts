@@ -66,8 +66,8 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
       audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner, owners }), ...set });
       if (hasNewShares) audit.record({ event: "seed_shares_made", ...who, ...sharedAmong(snapshot) });
       if (newRootKey !== undefined) {
-        const rootKey = Buffer.from(newRootKey).toString("hex");
-        audit.record({ event: "rekeyed", ...who, owners, ...set, rootKey, secretVersion: seedShares.secretVersion });
+        const root = Buffer.from(newRootKey).toString("hex");
+        audit.record({ event: "rekeyed", ...who, owners, ...set, root, secrets: seedShares.secretVersion });
       }
       return {
         rootCaCert: authority.rootCa,
@@ -84,7 +84,7 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
       requireRekeyOwner(manifest, user.key);
       const { engine, after, until } = guard.prepareRekey();
       const rootKey = spki(engine.rootKey.publicKey);
-      const prepared = { rootKey: sha256Hex(rootKey), until: until.toISOString() };
+      const prepared = { root: sha256Hex(rootKey), until: until.toISOString() };
       log.info({ ...prepared, by: user.key }, "a rekey is prepared");
       audit.record({ event: "rekey_prepared", ...who, manifest: manifestDigest, generation, ...prepared });
       return {
@@ -124,5 +124,5 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
 }
 
 function sharedAmong({ manifestDigest: manifest, generation, seedShares: { shares, threshold } }: Snapshot) {
-  return { manifest, generation, seedshareOwners: shares.map(({ publicKey }) => sha256Hex(publicKey)), threshold };
+  return { manifest, generation, holders: shares.map(({ publicKey }) => sha256Hex(publicKey)), threshold };
 }

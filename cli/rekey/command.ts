@@ -1,0 +1,40 @@
+import type { Command } from "commander";
+import type { Context } from "../context.ts";
+import { collateralProxyOption, collect, coordinatorOption, examples, manifestOption } from "../options.ts";
+import type { RekeyOptions } from "./rekey.ts";
+
+export function addRekeyCommand(program: Command, context: () => Context): void {
+  program
+    .command("rekey")
+    .description("make a new seed, root CA and workload secrets, and put the manifest in force with them")
+    .argument("[path...]", "the files that `generate` prepared; none with --prepare")
+    .addOption(coordinatorOption())
+    .addOption(manifestOption())
+    .addOption(collateralProxyOption())
+    .option(
+      "--workload-owner-key <file>",
+      "sign as this owner, by default with workload-owner.pem of the workspace; with --prepare any owner's key (repeatable)",
+      collect,
+    )
+    .option("--prepare", "only have the new seed made, and write what is to be signed to rekey.json of the workspace")
+    .option(
+      "--signature <file>",
+      "an owner's signature, made by `sign --rekey`; with the owner's key, which may then be the public one (repeatable)",
+      collect,
+    )
+    .option("--atomic", "fail unless the history is still the one that the last `verify` saw")
+    .option("--revoke", "trust no certificate of before any more, whatever MeshCAOverlap says")
+    .addHelpText(
+      "after",
+      examples(
+        "contrast rekey -c coordinator.example.com:1313 deployment/",
+        "contrast rekey -c 203.0.113.34:1313 --prepare    # then every owner: contrast sign --rekey",
+        "contrast rekey -c 203.0.113.34:1313 --signature ada.sig --workload-owner-key ada.pub \\",
+        "    --signature ben.sig --workload-owner-key ben.pub deployment/",
+      ),
+    )
+    .action(async (paths: string[], options: RekeyOptions) => {
+      const { rekey } = await import("./rekey.ts");
+      await rekey(context(), paths, options);
+    });
+}
