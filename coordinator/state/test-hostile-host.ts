@@ -13,6 +13,7 @@ import { RECORD_KINDS, type RecordKind, type Store } from "../store/store.ts";
 
 /** For tests: a host that writes into a state directory what it likes, without asking for the lock. */
 export class HostileStore implements Store {
+  readonly shared = false;
   readonly #directory: string;
 
   constructor(directory: string) {
