@@ -41,6 +41,8 @@ const OUTCOMES = {
   bad_signature: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The change has no owner's signature: use the CLI of this version. */
   signature_missing: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The change has fewer owners' signatures than the manifest asks for: have other owners sign it, too. */
+  too_few_signatures: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The signature is for another generation of the mesh CA: verify, then sign again. */
   signature_outdated: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The active manifest names no owner, so nobody may change it: make a new deployment. */
