@@ -28,9 +28,9 @@ export function addRekeyCommand(program: Command, context: () => Context): void 
       "after",
       examples(
         "contrast rekey -c coordinator.example.com:1313 deployment/",
-        "contrast rekey -c 203.0.113.34:1313 --prepare    # then every owner: contrast sign --rekey",
-        "contrast rekey -c 203.0.113.34:1313 --signature ada.sig --workload-owner-key ada.pub \\",
-        "    --signature ben.sig --workload-owner-key ben.pub deployment/",
+        "contrast rekey -c 203.0.113.34:1313 --prepare    # then: contrast sign --rekey",
+        "contrast rekey -c 203.0.113.34:1313 --signature transition.sig \\",
+        "    --workload-owner-key owner-public.pem deployment/",
       ),
     )
     .action(async (paths: string[], options: RekeyOptions) => {

@@ -3,6 +3,11 @@ import type { Context } from "../context.ts";
 import type { SetOptions } from "./set.ts";
 import { collateralProxyOption, collect, coordinatorOption, examples, manifestOption } from "../options.ts";
 
+const SEED = `
+If the manifest names other seed share owners or another threshold, they get new
+shares of the same seed: whoever had enough of the old shares keeps the seed for
+ever. \`contrast rekey\` makes a new seed.`;
+
 export function addSetCommand(program: Command, context: () => Context): void {
   program
     .command("set")
@@ -24,6 +29,7 @@ export function addSetCommand(program: Command, context: () => Context): void {
     .option("--atomic", "fail unless the history is still the one that the last `verify` saw")
     .option("--latest-transition <hex>", "fail unless this is still the latest transition; all zero: there is none")
     .option("--revoke", "trust no certificate of before any more, whatever MeshCAOverlap says")
+    .addHelpText("after", SEED)
     .addHelpText(
       "after",
       examples(
