@@ -7,6 +7,8 @@ import { addMethods } from "../api/grpc.ts";
 import {
   type GetManifestsResponse,
   type GetManifestsResponseSchema,
+  type GetPendingResponseSchema,
+  type ListPendingResponseSchema,
   type RecoverResponseSchema,
   type SetManifestResponseSchema,
   UserAPI,
@@ -67,9 +69,13 @@ interface Lies {
   readonly manifests?: MessageInitShape<typeof GetManifestsResponseSchema>;
   readonly set?: MessageInitShape<typeof SetManifestResponseSchema>;
   readonly recovery?: MessageInitShape<typeof RecoverResponseSchema>;
+  readonly pending?: {
+    readonly list?: MessageInitShape<typeof ListPendingResponseSchema>;
+    readonly get?: MessageInitShape<typeof GetPendingResponseSchema>;
+  };
 }
 
-async function lie({ manifests = honest, set = {}, recovery = {} }: Lies): Promise<void> {
+async function lie({ manifests = honest, set = {}, recovery = {}, pending = {} }: Lies): Promise<void> {
   sets = 0;
   const limits = coordinatorLimits(2 ** 30);
   lying = await listen(
@@ -89,6 +95,14 @@ async function lie({ manifests = honest, set = {}, recovery = {} }: Lies): Promi
             return set;
           },
           recover: async () => recovery,
+          listPending: async () => pending.list ?? {},
+          getPending: async () => pending.get ?? {},
+          signPending: async () => {
+            sets++;
+            return set;
+          },
+          dropPending: async () => ({}),
+          getStatus: async () => ({ state: "active" }),
         };
         addMethods(methods, UserAPI, handlers, toStatus, () => undefined);
       },
