@@ -228,7 +228,7 @@ test("a consent for another deployment, or one whose name was changed, adds noth
     const [theirs = ""] = await other.store().list("consents");
     const consent = parseConsent(await other.store().get("consents", theirs));
     const here = changeAfter(guard.active(), next);
-    const place = { previous: here.previous.toString("hex"), meshKey: here.meshKey.toString("hex") };
+    const place = { previous: Buffer.from(here.previous).toString("hex"), meshKey: here.meshKey.toString("hex") };
     // As it is, and with the place in this history that the signature is not over.
     for (const made of [consent, { ...consent, ...place }, { ...consent, ...place, meshKey: consent.meshKey }]) {
       await state.store().put("consents", encodeConsent(made));
