@@ -81,13 +81,13 @@ export class PendingChanges {
   }
 
   /** @throws Refusal `not_owner`, `immutable`, `not_pending`, and what `active` throws */
-  drop(callerKey: string, manifest: string): Promise<PendingChange> {
+  async drop(callerKey: string, manifest: string): Promise<PendingChange> {
     return withdrawConsent(this.#store, this.#guard.active(), manifest, callerKey);
   }
 
   /** Removes what a set has ended. */
-  tidy(): Promise<void> {
-    return removeOutdatedConsents(this.#store, this.#guard.active());
+  async tidy(): Promise<void> {
+    await removeOutdatedConsents(this.#store, this.#guard.active());
   }
 }
 
