@@ -22,12 +22,13 @@ export async function rekey(context: Context, paths: readonly string[], options:
   requireWords(paths, options);
   if (options.prepare === true) return prepare(context, options);
   if (options.signature === undefined) {
-    return makeActive(context, paths, options, async (coordinator) => {
+    await makeActive(context, paths, options, async (coordinator) => {
       return Buffer.from((await askPrepared(context, coordinator)).newRootKey, "hex");
     });
+    return;
   }
   const { newRootKey } = await readPreparedRekey(context);
-  return makeActive(context, paths, options, async () => Buffer.from(newRootKey, "hex"));
+  await makeActive(context, paths, options, async () => Buffer.from(newRootKey, "hex"));
 }
 
 /** @throws CliError usage */

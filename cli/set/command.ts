@@ -8,7 +8,8 @@ If the manifest names other seed share owners or another threshold, they get new
 shares of the same seed: whoever had enough of the old shares keeps the seed for
 ever. \`contrast rekey\` makes a new seed.`;
 
-export function addSetCommand(program: Command, context: () => Context): void {
+/** @param exit is told the exit code of what is not done yet */
+export function addSetCommand(program: Command, context: () => Context, exit: (code: number) => void): void {
   program
     .command("set")
     .description("put the manifest in force")
@@ -41,6 +42,6 @@ export function addSetCommand(program: Command, context: () => Context): void {
     )
     .action(async (paths: string[], options: SetOptions) => {
       const { set } = await import("./set.ts");
-      await set(context(), paths, options);
+      exit(await set(context(), paths, options));
     });
 }

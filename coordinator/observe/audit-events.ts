@@ -18,6 +18,8 @@ export type AuditEvent =
   | SeedSharesMade
   | RekeyPrepared
   | Rekeyed
+  | ChangePending
+  | ChangeDropped
   | ShareAccepted
   | Recovered;
 
@@ -108,6 +110,25 @@ interface Rekeyed extends Peer, InForce {
   readonly root: string;
   /** Of the workload secrets. */
   readonly secrets: number;
+}
+
+interface Pending extends Peer, Partial<InForce> {
+  /** Digest of the manifest that would be set. */
+  readonly pending: string;
+  /** Digests of the keys of all owners who have signed it now. */
+  readonly owners: readonly string[];
+  /** How many more it takes. */
+  readonly missing: number;
+}
+
+/** An owner signed a change that takes more owners. */
+interface ChangePending extends Pending {
+  readonly event: "change_pending";
+}
+
+/** An owner took a signature below such a change back. */
+interface ChangeDropped extends Pending {
+  readonly event: "change_dropped";
 }
 
 /** A seed share that is not enough yet. */

@@ -56,11 +56,7 @@ export function requirePrepared(
   });
 }
 
-function isGood(
-  prepared: PreparedSeed | undefined,
-  after: Snapshot | undefined,
-  now: Date,
-): prepared is PreparedSeed {
+function isGood(prepared: PreparedSeed | undefined, after: Snapshot | undefined, now: Date): prepared is PreparedSeed {
   if (prepared === undefined || after === undefined) return false;
   return now < prepared.until && prepared.after.latest.raw.equals(after.latest.raw);
 }

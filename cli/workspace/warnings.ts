@@ -2,8 +2,8 @@ import { join } from "node:path";
 import { loweredMinimums } from "../../manifest/lowered-minimums.ts";
 import { encodeTime, type Manifest } from "../../manifest/manifest.ts";
 import type { Context } from "../context.ts";
-import { compareWithKnownRoot } from "../workspace/known-root.ts";
-import { FILES } from "../workspace/workspace.ts";
+import { compareWithKnownRoot } from "./known-root.ts";
+import { FILES } from "./workspace.ts";
 
 /** What a workload owner should know before a manifest is set, though it may be meant. */
 
@@ -24,7 +24,7 @@ export async function warningsOf(
   next: Manifest,
   rekey = false,
 ): Promise<string[]> {
-  const changes = [lowered, raised, earlier, rekey ? renewed : reshared].flatMap((kind) =>
+  const changes = [lowered, fewerOwners, raised, earlier, rekey ? renewed : reshared].flatMap((kind) =>
     active === undefined ? [] : kind(active.manifest, next),
   );
   return [...(await strangeness(context, active)), ...changes];
@@ -59,6 +59,10 @@ function lowered(active: Manifest, next: Manifest): string[] {
   return loweredMinimums(active, next).map(
     ({ where, from, to }) => `the manifest lowers ${where} from ${from} to ${to}`,
   );
+}
+
+function fewerOwners({ workloadOwnerThreshold: from }: Manifest, { workloadOwnerThreshold: to }: Manifest): string[] {
+  return to < from ? [`the manifest lowers $.WorkloadOwnerThreshold from ${from} to ${to}`] : [];
 }
 
 /** A clock that the manifest before refused would be right by this one. */
