@@ -133,7 +133,10 @@ export class Keeper {
       this.#silence = undefined;
       this.#wasAsked = count === undefined;
       if (count === undefined) this.#renewal = now();
-      else this.#still = count;
+      else {
+        this.#still = count;
+        this.#vain = Math.max(this.#vain - 1, 0);
+      }
     } catch (error) {
       wait += requestedWait(error);
       const code = codeOf(error);
