@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { collectWorkloads } from "../../../kubernetes/collect-workloads.ts";
+import { ANNOTATION } from "../annotations.ts";
 import { preparePods } from "../edit-pods.ts";
 import { readResourceFiles } from "../../../kubernetes/resource-file.ts";
 import type { Sidecar } from "../sidecars.ts";
@@ -15,13 +16,28 @@ export function demoPods(sidecar: Sidecar = "native"): Promise<Record<string, Te
   return podsOf(DEMO, "demo", sidecar);
 }
 
+/** The demo's pods that renew their certificates. */
+export async function renewingPods(): Promise<Record<string, TestPod>> {
+  return podsOf(DEMO, "renewing", "native", { [ANNOTATION.renew]: "true" });
+}
+
 /** Those of many other people. */
 export function corpusPods(): Promise<Record<string, TestPod>> {
   return podsOf(CORPUS, "corpus", "native");
 }
 
-async function podsOf(folder: string, what: string, sidecar: Sidecar): Promise<Record<string, TestPod>> {
-  const workloads = collectWorkloads(await readResourceFiles([folder]));
+/** @param annotations more of all pods but Coordinators */
+async function podsOf(
+  folder: string,
+  what: string,
+  sidecar: Sidecar,
+  annotations: Readonly<Record<string, string>> = {},
+): Promise<Record<string, TestPod>> {
+  const workloads = collectWorkloads(await readResourceFiles([folder])).map((workload) =>
+    workload.name === "coordinator"
+      ? workload
+      : { ...workload, annotations: { ...workload.annotations, ...annotations } },
+  );
   const pods = preparePods(workloads, {
     platforms: ["metal-qemu-snp"],
     skipInitializer: false,
@@ -34,7 +50,7 @@ async function podsOf(folder: string, what: string, sidecar: Sidecar): Promise<R
   return Object.fromEntries(
     pods.map(({ workload, spec }) => {
       const { kind, namespace, name } = workload;
-      const key = what === "demo" ? `demo ${name}` : `${what} ${kind} ${namespace ?? "default"}/${name}`;
+      const key = what !== "corpus" ? `${what} ${name}` : `${what} ${kind} ${namespace ?? "default"}/${name}`;
       return [key, { subject: workload, spec }];
     }),
   );
