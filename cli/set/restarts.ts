@@ -5,6 +5,8 @@ import type { CollectedPolicy } from "../../policy/collected-policies.ts";
 export interface Restarts {
   /** One line for each workload whose running pods have certificates of the mesh CA before. */
   readonly restart: readonly string[];
+  /** Workloads whose pods renew their certificates by themselves. */
+  readonly renewed: readonly string[];
   /** Workloads that the manifest before does not list as they are now: `kubectl apply` starts their pods anew. */
   readonly changed: readonly string[];
 }
@@ -28,14 +30,23 @@ const BY_HAND: Readonly<Record<string, (file: string) => string>> = {
  * @param policies of the files that were given to `set`
  * @param before the manifest that was in force
  * @param manifest the one that is in force now
+ * @param isRekey pods that renew keep to the root CA that they began with, so a new one needs them restarted, too
  */
-export function restartsOf(policies: readonly CollectedPolicy[], before: Manifest, manifest: Manifest): Restarts {
+export function restartsOf(
+  policies: readonly CollectedPolicy[],
+  before: Manifest,
+  manifest: Manifest,
+  isRekey = false,
+): Restarts {
   const certified = policies.filter(
     ({ hash, initContainers }) =>
       manifest.policies.get(hash)?.role !== "coordinator" && initContainers.includes(INITIALIZER),
   );
+  const running = certified.filter(({ hash }) => before.policies.has(hash));
+  const renews = ({ sidecars }: CollectedPolicy): boolean => !isRekey && sidecars.includes(INITIALIZER);
   return {
-    restart: certified.filter(({ hash }) => before.policies.has(hash)).map(restartLine),
+    restart: running.filter((one) => !renews(one)).map(restartLine),
+    renewed: running.filter(renews).map((one) => nameOf(one) + inNamespace(one)),
     changed: certified.filter(({ hash }) => !before.policies.has(hash)).map((one) => nameOf(one) + inNamespace(one)),
   };
 }

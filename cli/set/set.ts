@@ -74,8 +74,9 @@ export async function makeActive(
     const active = await activeHistory(context, coordinator);
     if (pin !== undefined) requireSameDeployment(context, pin, active);
     const newRootKey = await rekey?.(coordinator);
+    const isRekey = newRootKey !== undefined;
     const deployment = active && deploymentOf(active, pin);
-    const warnings = await warningsOf(context, deployment, manifest, newRootKey !== undefined);
+    const warnings = await warningsOf(context, deployment, manifest, isRekey);
     for (const warning of warnings) context.warn(`warning: ${warning}`);
     const where = ownKey ?? join(context.workspace, FILES.workloadOwnerKey);
     const followed = { active, newRootKey };
@@ -93,7 +94,7 @@ export async function makeActive(
         ...(latestTransition === undefined ? {} : { latestTransition }),
         ...leave,
         revoke: options.revoke === true,
-        leavePending: newRootKey === undefined,
+        leavePending: !isRekey,
       },
       callDeadline(context),
       // An owner's own connection may send so much anyway.
@@ -114,13 +115,15 @@ export async function makeActive(
     }
     const written = await writeNewManifest(context, response, bytes, active);
     printResult(context, insecure, {
-      result: newRootKey === undefined ? "manifest set" : "rekeyed",
+      result: isRekey ? "rekeyed" : "manifest set",
       coordinator: options.coordinator,
       transition: Buffer.from(response.latestTransition).toString("hex"),
       written,
       ...overlapOf(response),
       ...(newRootKey === undefined ? {} : { "root CA key": newRootKey.toString("hex") }),
-      ...(deployment === undefined ? {} : followUp(restartsOf(policies, deployment.manifest, manifest), newRootKey)),
+      ...(deployment === undefined
+        ? {}
+        : followUp(restartsOf(policies, deployment.manifest, manifest, isRekey), isRekey)),
       ...(context.format === "json" ? { warnings } : {}),
     });
     return EXIT.done;
@@ -131,15 +134,22 @@ export async function makeActive(
 
 /** What is to be done after every `set` but the first. */
 function followUp(
-  { restart, changed }: Restarts,
-  newRootKey: Buffer | undefined,
+  { restart, renewed, changed }: Restarts,
+  isRekey: boolean,
 ): Record<string, readonly string[] | string> {
+  const steps = [
+    ...(changed.length === 0 ? [] : ["apply what changed"]),
+    // Where nothing runs, too, as far as these files say.
+    ...(restart.length === 0 && (changed.length > 0 || renewed.length > 0)
+      ? []
+      : [changed.length === 0 && renewed.length === 0 ? "restart the workloads" : "restart the other workloads"]),
+  ];
+  const why = isRekey ? "root CA, mesh CA and workload secrets are new" : "the mesh has a new CA";
   return {
     ...(restart.length === 0 ? {} : { restart }),
+    ...(renewed.length === 0 ? {} : { renewed }),
     ...(changed.length === 0 ? {} : { changed }),
-    next: `${changed.length === 0 ? "restart the workloads" : "apply what changed, restart the other workloads"}: ${
-      newRootKey === undefined ? "the mesh has a new CA" : "root CA, mesh CA and workload secrets are new"
-    }`,
+    next: `${steps.length === 0 ? "nothing: all pods renew their certificates" : steps.join(", ")}: ${why}`,
   };
 }
 

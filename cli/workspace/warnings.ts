@@ -24,7 +24,7 @@ export async function warningsOf(
   next: Manifest,
   rekey = false,
 ): Promise<string[]> {
-  const changes = [lowered, fewerOwners, raised, earlier, rekey ? renewed : reshared].flatMap((kind) =>
+  const changes = [lowered, fewerOwners, raised, overlapping, earlier, rekey ? renewed : reshared].flatMap((kind) =>
     active === undefined ? [] : kind(active.manifest, next),
   );
   return [...(await strangeness(context, active)), ...changes];
@@ -103,5 +103,14 @@ function renewed(_active: Manifest, { workloadSecretOverlapMs, seedshareOwnerPub
   return [
     `a rekey makes all workload secrets new; ${readable}`,
     ...(seedshareOwnerPubKeys.length === 0 ? [NOBODY] : []),
+  ];
+}
+
+/** The window is open for who has a key of the generation before, too. */
+function overlapping(active: Manifest, next: Manifest): string[] {
+  if (next.meshCaOverlapMs <= active.meshCaOverlapMs) return [];
+  return [
+    "the manifest raises $.MeshCAOverlap: pods that renew accept the certificates of before for that much longer; " +
+      "--revoke ends them",
   ];
 }

@@ -38,6 +38,7 @@ export interface ManifestDocument {
   readonly ReferenceValues: Readonly<Record<string, readonly ReferenceValueSet[]>>;
   readonly CertificateLifetime?: string;
   readonly WorkloadSecretOverlap?: string;
+  readonly MeshCAOverlap?: string;
 }
 
 export interface Grant {
