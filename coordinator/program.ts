@@ -34,6 +34,7 @@ import { Metrics } from "./observe/metrics.ts";
 import { ownerAccount } from "./serve/owner-places.ts";
 import { listenForProbes } from "./serve/probe-port.ts";
 import { createProbes } from "./serve/probes.ts";
+import type { Phase } from "./state/phase.ts";
 import { StateGuard } from "./state/state-guard.ts";
 import { appraiseUser, serveUserApi } from "./serve/user-api.ts";
 
@@ -118,7 +119,8 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     // Whoever verifies this Coordinator can ask for it himself.
     log.warn({ code: error.code }, `the certificate of this chip is not available: ${describeError(error)}`);
   });
-  const mesh = { guard, allowInsecure, vendors, cache: new EvidenceCache(), metrics, audit, clock, log };
+  const insecure = attester.insecure !== undefined;
+  const mesh = { guard, allowInsecure, vendors, cache: new EvidenceCache(), metrics, audit, clock, log, insecure };
   audit.record({ event: "coordinator_started", version: VERSION, phase: guard.phase });
   const memory = configuration.CONTRAST_MEMORY_LIMIT ?? memoryLimit(system);
   if (memory < LEAST_BYTES) {
@@ -164,7 +166,8 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const ports = { userApi: USER_API_PORT, meshApi: MESH_API_PORT, probes: PROBE_PORT };
   if (built === undefined)
     log.warn("the build time of this program is unknown: it can't detect a clock before the build");
-  const hint = { empty: "run contrast set", recovery: "run contrast recover", active: undefined }[guard.phase];
+  const hints: Partial<Record<Phase, string>> = { empty: "run contrast set", recovery: "run contrast recover" };
+  const hint = hints[guard.phase];
   log.info({ state: guard.phase, hint, built: built?.toISOString(), ...ports, memory }, "ready");
 
   if (!stop.aborted) await once(stop, "abort");

@@ -16,7 +16,7 @@ import type { Logger } from "../../runtime/log.ts";
 import { fingerprint, inForce, reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { issueChain } from "../state/authority.ts";
-
+import { exchangeLatest, giveSecrets } from "./peer-api.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 
@@ -38,6 +38,8 @@ export interface MeshApiOptions {
   readonly audit: Audit;
   readonly log: Logger;
   readonly clock: Clock;
+  /** Whether this Coordinator's own evidence proves nothing. */
+  readonly insecure: boolean;
 }
 
 export function appraiseWorkload({
@@ -50,7 +52,8 @@ export function appraiseWorkload({
   clock,
 }: MeshApiOptions): Appraiser<Workload> {
   return async ({ address, evidence, reportData, publicKey }, abandoned) => {
-    const { manifest, manifestDigest, generation } = guard.active();
+    // Where nothing may be served, Coordinators are still let in, by the manifest that was in force.
+    const { manifest, manifestDigest, generation } = guard.known ?? guard.active();
     try {
       if (evidence === undefined) {
         throw new Refusal(
@@ -62,9 +65,11 @@ export function appraiseWorkload({
       const verified = await metrics.timeVerification(() =>
         verifyClaimant({ evidence, reportData }, manifest, options),
       );
-      admit(verified, manifest);
+      if (admit(verified, manifest).role !== "coordinator") guard.active();
       return { address, publicKey, verified };
     } catch (error) {
+      // It was replaced: what it says about anybody else than a Coordinator is worth nothing.
+      guard.active();
       // Who does not wait for the answer was not refused.
       if (abandoned?.aborted === true) throw error;
       audit.record({
@@ -83,9 +88,13 @@ export function appraiseWorkload({
 export function serveMeshApi(methods: Methods, workload: Workload, options: MeshApiOptions): void {
   const { guard, log, metrics, audit } = options;
   const { policyHash } = workload.verified;
-  const handlers = metrics.instrument(MeshAPI, { newMeshCert: () => newMeshCert(workload, options) });
+  const handlers = metrics.instrument(MeshAPI, {
+    newMeshCert: () => newMeshCert(workload, options),
+    recover: () => giveSecrets(workload, options),
+    latest: (request) => exchangeLatest(request, workload, options),
+  });
   addMethods(methods, MeshAPI, handlers, (error, method) => {
-    log.warn({ policy: policyHash }, `no certificate: ${describeError(error)}`);
+    log.warn({ policy: policyHash, method }, `${REFUSED[method] ?? "refused"}: ${describeError(error)}`);
     audit.record({
       event: "request_refused",
       api: "mesh",
@@ -98,6 +107,17 @@ export function serveMeshApi(methods: Methods, workload: Workload, options: Mesh
     });
     return toStatus(error);
   });
+}
+
+const REFUSED: Readonly<Record<string, string>> = {
+  [MeshAPI.method.newMeshCert.name]: "no certificate",
+  [MeshAPI.method.recover.name]: "no secrets for this peer",
+};
+
+/** The account of Coordinators that call: the places of those can't be taken by workloads. */
+export function peerAccount({ known }: StateGuard, { verified }: Workload): string | undefined {
+  const isPeer = known?.manifest.policies.get(verified.policyHash)?.role === "coordinator";
+  return isPeer ? `coordinator ${chipOf(verified.claims)}` : undefined;
 }
 
 async function newMeshCert({ address, publicKey, verified }: Workload, { guard, audit, log, clock }: MeshApiOptions) {
