@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshapi.proto.
  */
 export const file_meshapi: GenFile = /*@__PURE__*/
-  fileDesc("Cg1tZXNoYXBpLnByb3RvEgdtZXNoYXBpIhQKEk5ld01lc2hDZXJ0UmVxdWVzdCKRAQoTTmV3TWVzaENlcnRSZXNwb25zZRISCgpjZXJ0X2NoYWluGAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIUCgxyb290X2NhX2NlcnQYAyABKAkSIQoUd29ya2xvYWRfc2VjcmV0X3NlZWQYBCABKAxIAIgBAUIXChVfd29ya2xvYWRfc2VjcmV0X3NlZWQiEAoOUmVjb3ZlclJlcXVlc3QifAoPUmVjb3ZlclJlc3BvbnNlEgwKBHNlZWQYASABKAwSDAoEc2FsdBgCIAEoDBIQCghtZXNoX2tleRgDIAEoDBIUCgxyb290X2NhX2NlcnQYBCABKAkSFAoMbWVzaF9jYV9jZXJ0GAUgASgJEg8KB3BvaW50ZXIYBiABKAwiPgoNTGF0ZXN0UmVxdWVzdBIPCgdwb2ludGVyGAEgASgMEhIKBXJpdmFsGAIgASgMSACIAQFCCAoGX3JpdmFsIj8KDkxhdGVzdFJlc3BvbnNlEg8KB3BvaW50ZXIYASABKAwSEgoFcml2YWwYAiABKAxIAIgBAUIICgZfcml2YWwyzAEKB01lc2hBUEkSSAoLTmV3TWVzaENlcnQSGy5tZXNoYXBpLk5ld01lc2hDZXJ0UmVxdWVzdBocLm1lc2hhcGkuTmV3TWVzaENlcnRSZXNwb25zZRI8CgdSZWNvdmVyEhcubWVzaGFwaS5SZWNvdmVyUmVxdWVzdBoYLm1lc2hhcGkuUmVjb3ZlclJlc3BvbnNlEjkKBkxhdGVzdBIWLm1lc2hhcGkuTGF0ZXN0UmVxdWVzdBoXLm1lc2hhcGkuTGF0ZXN0UmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("Cg1tZXNoYXBpLnByb3RvEgdtZXNoYXBpIhQKEk5ld01lc2hDZXJ0UmVxdWVzdCLEAQoTTmV3TWVzaENlcnRSZXNwb25zZRISCgpjZXJ0X2NoYWluGAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIUCgxyb290X2NhX2NlcnQYAyABKAkSIQoUd29ya2xvYWRfc2VjcmV0X3NlZWQYBCABKAxIAIgBARIeChZwcmV2aW91c19tZXNoX2NhX2NlcnRzGAggAygJEhEKCXNldHRsZV9tcxgJIAEoDUIXChVfd29ya2xvYWRfc2VjcmV0X3NlZWQiEAoOUmVjb3ZlclJlcXVlc3QirgEKD1JlY292ZXJSZXNwb25zZRIMCgRzZWVkGAEgASgMEgwKBHNhbHQYAiABKAwSEAoIbWVzaF9rZXkYAyABKAwSFAoMcm9vdF9jYV9jZXJ0GAQgASgJEhQKDG1lc2hfY2FfY2VydBgFIAEoCRIPCgdwb2ludGVyGAYgASgMEh4KFnByZXZpb3VzX21lc2hfY2FfY2VydHMYByADKAkSEAoIYmVnYW5fbXMYCCABKAQiLgoNTGF0ZXN0UmVxdWVzdBIPCgdwb2ludGVyGAEgASgMEgwKBGZvcmsYAiADKAwiLwoOTGF0ZXN0UmVzcG9uc2USDwoHcG9pbnRlchgBIAEoDBIMCgRmb3JrGAIgAygMMswBCgdNZXNoQVBJEkgKC05ld01lc2hDZXJ0EhsubWVzaGFwaS5OZXdNZXNoQ2VydFJlcXVlc3QaHC5tZXNoYXBpLk5ld01lc2hDZXJ0UmVzcG9uc2USPAoHUmVjb3ZlchIXLm1lc2hhcGkuUmVjb3ZlclJlcXVlc3QaGC5tZXNoYXBpLlJlY292ZXJSZXNwb25zZRI5CgZMYXRlc3QSFi5tZXNoYXBpLkxhdGVzdFJlcXVlc3QaFy5tZXNoYXBpLkxhdGVzdFJlc3BvbnNlYgZwcm90bzM");
 
 /**
  * @generated from message meshapi.NewMeshCertRequest
@@ -58,6 +58,22 @@ export type NewMeshCertResponse = Message<"meshapi.NewMeshCertResponse"> & {
    * @generated from field: optional bytes workload_secret_seed = 4;
    */
   workloadSecretSeed?: Uint8Array | undefined;
+
+  /**
+   * PEM: the mesh CAs of before that are still trusted, the latest first. Each is self-signed anew and valid until it is
+   * trusted no more. Only for who drops it then.
+   *
+   * @generated from field: repeated string previous_mesh_ca_certs = 8;
+   */
+  previousMeshCaCerts: string[];
+
+  /**
+   * How long, from now, until everybody who asks has learned of mesh_ca_cert, in milliseconds: before, peers that still
+   * trust a previous one alone may refuse cert_chain. 0: no such peers are expected.
+   *
+   * @generated from field: uint32 settle_ms = 9;
+   */
+  settleMs: number;
 };
 
 /**
@@ -123,6 +139,20 @@ export type RecoverResponse = Message<"meshapi.RecoverResponse"> & {
    * @generated from field: bytes pointer = 6;
    */
   pointer: Uint8Array;
+
+  /**
+   * As NewMeshCertResponse has them.
+   *
+   * @generated from field: repeated string previous_mesh_ca_certs = 7;
+   */
+  previousMeshCaCerts: string[];
+
+  /**
+   * When this generation began to issue certificates, in milliseconds since 1970.
+   *
+   * @generated from field: uint64 began_ms = 8;
+   */
+  beganMs: bigint;
 };
 
 /**
@@ -144,11 +174,11 @@ export type LatestRequest = Message<"meshapi.LatestRequest"> & {
   pointer: Uint8Array;
 
   /**
-   * A pointer of the caller's chain with the number of the callee's, where it is another one: the proof of two histories.
+   * Where the caller has found two histories: two pointers with one number. Whoever has the seed sees that both are signed.
    *
-   * @generated from field: optional bytes rival = 2;
+   * @generated from field: repeated bytes fork = 2;
    */
-  rival?: Uint8Array | undefined;
+  fork: Uint8Array[];
 };
 
 /**
@@ -170,9 +200,9 @@ export type LatestResponse = Message<"meshapi.LatestResponse"> & {
   pointer: Uint8Array;
 
   /**
-   * @generated from field: optional bytes rival = 2;
+   * @generated from field: repeated bytes fork = 2;
    */
-  rival?: Uint8Array | undefined;
+  fork: Uint8Array[];
 };
 
 /**

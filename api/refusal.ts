@@ -53,6 +53,8 @@ const OUTCOMES = {
   bad_signature: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The change has no owner's signature: use the CLI of this version. */
   signature_missing: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The change has fewer owners' signatures than the manifest asks for: have other owners sign it, too. */
+  too_few_signatures: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The signature is for another generation of the mesh CA: verify, then sign again. */
   signature_outdated: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The active manifest names no owner, so nobody may change it: make a new deployment. */
@@ -101,6 +103,10 @@ const OUTCOMES = {
   vendor_unreachable: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
   /** The state could not be written; the old one is still in force. */
   state_not_written: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** The Kubernetes API, which has the state, gives no answer: look at the API server and at network policies. */
+  state_unavailable: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** The Coordinator's service account lacks a right on the Kubernetes API: apply coordinator-rbac.yml. */
+  state_forbidden: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
 } as const satisfies Record<string, Outcome>;
 
 export type RefusalCode = keyof typeof OUTCOMES;

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file userapi.proto.
  */
 export const file_userapi: GenFile = /*@__PURE__*/
-  fileDesc("Cg11c2VyYXBpLnByb3RvEgd1c2VyYXBpIskBChJTZXRNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwSEAoIcG9saWNpZXMYAiADKAwSHgoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAxIAIgBARIyCglzaWduYXR1cmUYBCABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlSAGIAQESFwoPc2lnbmVkX21lc2hfa2V5GAUgASgMQhQKEl9sYXRlc3RfdHJhbnNpdGlvbkIMCgpfc2lnbmF0dXJlIjoKEU1hbmlmZXN0U2lnbmF0dXJlEhIKCnB1YmxpY19rZXkYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMInQKEVNldE1hbmlmZXN0UGVybWl0EhcKD21hbmlmZXN0X2RpZ2VzdBgBIAEoDBItCglzaWduYXR1cmUYAiABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEhcKD3NpZ25lZF9tZXNoX2tleRgDIAEoDCKhAQoTU2V0TWFuaWZlc3RSZXNwb25zZRIUCgxyb290X2NhX2NlcnQYASABKAkSFAoMbWVzaF9jYV9jZXJ0GAIgASgJEhkKEWxhdGVzdF90cmFuc2l0aW9uGAMgASgMEigKC3NlZWRfc2hhcmVzGAQgASgLMhMudXNlcmFwaS5TZWVkU2hhcmVzEhkKEXRyYW5zaXRpb25fcmVjb3JkGAUgASgMIlEKClNlZWRTaGFyZXMSDAoEc2FsdBgBIAEoDBIiCgZzaGFyZXMYAiADKAsyEi51c2VyYXBpLlNlZWRTaGFyZRIRCgl0aHJlc2hvbGQYAyABKA0iNwoJU2VlZFNoYXJlEhIKCnB1YmxpY19rZXkYASABKAwSFgoOZW5jcnlwdGVkX3NlZWQYAiABKAwiFQoTR2V0TWFuaWZlc3RzUmVxdWVzdCKoAQoUR2V0TWFuaWZlc3RzUmVzcG9uc2USKAoHaGlzdG9yeRgBIAMoCzIXLnVzZXJhcGkuTWFuaWZlc3RSZWNvcmQSEAoIcG9saWNpZXMYAiADKAwSFAoMcm9vdF9jYV9jZXJ0GAMgASgJEhQKDG1lc2hfY2FfY2VydBgEIAEoCRIoCgtzZWVkX3NoYXJlcxgFIAEoCzITLnVzZXJhcGkuU2VlZFNoYXJlcyJRCg5NYW5pZmVzdFJlY29yZBIQCghtYW5pZmVzdBgBIAEoDBISCgp0cmFuc2l0aW9uGAIgASgMEhkKEXRyYW5zaXRpb25fcmVjb3JkGAMgASgMInUKDlJlY292ZXJSZXF1ZXN0EgwKBHNlZWQYBCABKAwSDAoEc2FsdBgCIAEoDBINCgVmb3JjZRgDIAEoCBIZChFwaW5uZWRfdHJhbnNpdGlvbhgFIAEoDBIXCg9waW5uZWRfcm9vdF9rZXkYBiABKAxKBAgBEAIiZwoPUmVjb3ZlclJlc3BvbnNlEhYKDm1pc3Npbmdfc2hhcmVzGAMgASgNEhQKDHJvb3RfY2FfY2VydBgBIAEoCRIUCgxtZXNoX2NhX2NlcnQYAiABKAkSEAoIbWFuaWZlc3QYBCABKAwy3gEKB1VzZXJBUEkSSAoLU2V0TWFuaWZlc3QSGy51c2VyYXBpLlNldE1hbmlmZXN0UmVxdWVzdBocLnVzZXJhcGkuU2V0TWFuaWZlc3RSZXNwb25zZRJLCgxHZXRNYW5pZmVzdHMSHC51c2VyYXBpLkdldE1hbmlmZXN0c1JlcXVlc3QaHS51c2VyYXBpLkdldE1hbmlmZXN0c1Jlc3BvbnNlEjwKB1JlY292ZXISFy51c2VyYXBpLlJlY292ZXJSZXF1ZXN0GhgudXNlcmFwaS5SZWNvdmVyUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("Cg11c2VyYXBpLnByb3RvEgd1c2VyYXBpIokCChJTZXRNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwSEAoIcG9saWNpZXMYAiADKAwSHgoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAxIAIgBARIyCglzaWduYXR1cmUYBCABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlSAGIAQESFwoPc2lnbmVkX21lc2hfa2V5GAUgASgMEi4KCnNpZ25hdHVyZXMYBiADKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEg4KBnJldm9rZRgQIAEoCEIUChJfbGF0ZXN0X3RyYW5zaXRpb25CDAoKX3NpZ25hdHVyZSI6ChFNYW5pZmVzdFNpZ25hdHVyZRISCgpwdWJsaWNfa2V5GAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDCKkAQoRU2V0TWFuaWZlc3RQZXJtaXQSFwoPbWFuaWZlc3RfZGlnZXN0GAEgASgMEi0KCXNpZ25hdHVyZRgCIAEoCzIaLnVzZXJhcGkuTWFuaWZlc3RTaWduYXR1cmUSFwoPc2lnbmVkX21lc2hfa2V5GAMgASgMEi4KCnNpZ25hdHVyZXMYBCADKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlItoBChNTZXRNYW5pZmVzdFJlc3BvbnNlEhQKDHJvb3RfY2FfY2VydBgBIAEoCRIUCgxtZXNoX2NhX2NlcnQYAiABKAkSGQoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAwSKAoLc2VlZF9zaGFyZXMYBCABKAsyEy51c2VyYXBpLlNlZWRTaGFyZXMSGQoRdHJhbnNpdGlvbl9yZWNvcmQYBSABKAwSHgoWcHJldmlvdXNfbWVzaF9jYV91bnRpbBgQIAEoBBIXCg9vdmVybGFwX3JlZnVzZWQYESABKAkiUQoKU2VlZFNoYXJlcxIMCgRzYWx0GAEgASgMEiIKBnNoYXJlcxgCIAMoCzISLnVzZXJhcGkuU2VlZFNoYXJlEhEKCXRocmVzaG9sZBgDIAEoDSI3CglTZWVkU2hhcmUSEgoKcHVibGljX2tleRgBIAEoDBIWCg5lbmNyeXB0ZWRfc2VlZBgCIAEoDCIVChNHZXRNYW5pZmVzdHNSZXF1ZXN0IqgBChRHZXRNYW5pZmVzdHNSZXNwb25zZRIoCgdoaXN0b3J5GAEgAygLMhcudXNlcmFwaS5NYW5pZmVzdFJlY29yZBIQCghwb2xpY2llcxgCIAMoDBIUCgxyb290X2NhX2NlcnQYAyABKAkSFAoMbWVzaF9jYV9jZXJ0GAQgASgJEigKC3NlZWRfc2hhcmVzGAUgASgLMhMudXNlcmFwaS5TZWVkU2hhcmVzIlEKDk1hbmlmZXN0UmVjb3JkEhAKCG1hbmlmZXN0GAEgASgMEhIKCnRyYW5zaXRpb24YAiABKAwSGQoRdHJhbnNpdGlvbl9yZWNvcmQYAyABKAwidQoOUmVjb3ZlclJlcXVlc3QSDAoEc2VlZBgEIAEoDBIMCgRzYWx0GAIgASgMEg0KBWZvcmNlGAMgASgIEhkKEXBpbm5lZF90cmFuc2l0aW9uGAUgASgMEhcKD3Bpbm5lZF9yb290X2tleRgGIAEoDEoECAEQAiJnCg9SZWNvdmVyUmVzcG9uc2USFgoObWlzc2luZ19zaGFyZXMYAyABKA0SFAoMcm9vdF9jYV9jZXJ0GAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIQCghtYW5pZmVzdBgEIAEoDDLeAQoHVXNlckFQSRJICgtTZXRNYW5pZmVzdBIbLnVzZXJhcGkuU2V0TWFuaWZlc3RSZXF1ZXN0GhwudXNlcmFwaS5TZXRNYW5pZmVzdFJlc3BvbnNlEksKDEdldE1hbmlmZXN0cxIcLnVzZXJhcGkuR2V0TWFuaWZlc3RzUmVxdWVzdBodLnVzZXJhcGkuR2V0TWFuaWZlc3RzUmVzcG9uc2USPAoHUmVjb3ZlchIXLnVzZXJhcGkuUmVjb3ZlclJlcXVlc3QaGC51c2VyYXBpLlJlY292ZXJSZXNwb25zZWIGcHJvdG8z");
 
 /**
  * @generated from message userapi.SetManifestRequest
@@ -47,11 +47,25 @@ export type SetManifestRequest = Message<"userapi.SetManifestRequest"> & {
   signature?: ManifestSignature | undefined;
 
   /**
-   * The mesh CA that the signature names: SHA-256 of its SubjectPublicKeyInfo. Empty: the carrier does not know.
+   * The mesh CA that the signatures name: SHA-256 of its SubjectPublicKeyInfo. Empty: the carrier does not know.
    *
    * @generated from field: bytes signed_mesh_key = 5;
    */
   signedMeshKey: Uint8Array;
+
+  /**
+   * More signatures over the same change: a manifest may ask for those of several owners. With `signature` at most 16.
+   *
+   * @generated from field: repeated userapi.ManifestSignature signatures = 6;
+   */
+  signatures: ManifestSignature[];
+
+  /**
+   * No mesh CA of before stays trusted, whatever the manifest says. It is not signed, for it only takes trust away.
+   *
+   * @generated from field: bool revoke = 16;
+   */
+  revoke: boolean;
 };
 
 /**
@@ -113,6 +127,11 @@ export type SetManifestPermit = Message<"userapi.SetManifestPermit"> & {
    * @generated from field: bytes signed_mesh_key = 3;
    */
   signedMeshKey: Uint8Array;
+
+  /**
+   * @generated from field: repeated userapi.ManifestSignature signatures = 4;
+   */
+  signatures: ManifestSignature[];
 };
 
 /**
@@ -152,6 +171,20 @@ export type SetManifestResponse = Message<"userapi.SetManifestResponse"> & {
    * @generated from field: bytes transition_record = 5;
    */
   transitionRecord: Uint8Array;
+
+  /**
+   * Until when mesh CAs of before stay trusted: seconds since 1970. 0: they are trusted no more.
+   *
+   * @generated from field: uint64 previous_mesh_ca_until = 16;
+   */
+  previousMeshCaUntil: bigint;
+
+  /**
+   * Why none is, although the manifest has a MeshCAOverlap; for people. Empty: one is, or the manifest has none.
+   *
+   * @generated from field: string overlap_refused = 17;
+   */
+  overlapRefused: string;
 };
 
 /**

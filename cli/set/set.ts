@@ -5,7 +5,7 @@ import { encodePermit } from "../../api/permit.ts";
 import { RemoteError } from "../../channel/error.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
 import { HistoryError, requireHistory } from "../../manifest/history.ts";
-import { parseManifest } from "../../manifest/manifest.ts";
+import { encodeTime, parseManifest } from "../../manifest/manifest.ts";
 import { spki } from "../../pki/keys.ts";
 import { type AttestedHistory, attestedHistory, keyOf, readTransition } from "../workspace/attested-history.ts";
 import { callDeadline, connect, type Coordinator } from "../coordinator.ts";
@@ -24,11 +24,12 @@ import { FILES, ownerKey, readIfPresent, readInput, writeOutputs } from "../work
 export interface SetOptions {
   readonly coordinator: string;
   readonly manifest?: string;
-  /** With `signature` it may be a public key. */
-  readonly workloadOwnerKey?: string;
-  readonly signature?: string;
+  /** With `signature` they may be public keys, one for each. */
+  readonly workloadOwnerKey?: readonly string[];
+  readonly signature?: readonly string[];
   readonly atomic?: boolean;
   readonly latestTransition?: string;
+  readonly revoke?: boolean;
 }
 
 /**
@@ -42,10 +43,10 @@ export async function set(context: Context, paths: readonly string[], options: S
   requireSamePolicies(policies, atHand);
   const expected = await expectedTransition(context, options);
   const pin = await readPin(context);
-  const detached = await detachedSignature(context, options);
+  const detached = await detachedSignatures(context, options);
+  const ownKey = onlyKey(options);
   // Who carries a signature need not be an owner: the connection is then made with a throw-away key.
-  const keys =
-    detached === undefined ? await ownerKey(context, options.workloadOwnerKey, FILES.workloadOwnerKey) : undefined;
+  const keys = detached === undefined ? await ownerKey(context, ownKey, FILES.workloadOwnerKey) : undefined;
 
   const coordinator = await connect(context, options.coordinator, manifest, keys);
   try {
@@ -53,11 +54,11 @@ export async function set(context: Context, paths: readonly string[], options: S
     if (pin !== undefined) requireSameDeployment(context, pin, active);
     const warnings = await warningsOf(context, active && deploymentOf(active), manifest);
     for (const warning of warnings) context.warn(`warning: ${warning}`);
-    const where = options.workloadOwnerKey ?? join(context.workspace, FILES.workloadOwnerKey);
+    const where = ownKey ?? join(context.workspace, FILES.workloadOwnerKey);
     const leave =
       detached === undefined
         ? ownLeave(active, bytes, keys, where)
-        : carriedLeave(active, bytes, detached, { pin, where: options.signature });
+        : carriedLeave(active, bytes, detached, { pin, where: options.signature?.join(", ") });
     const previous = active && Buffer.from(active.latest, "hex");
     const latestTransition = expected ?? previous;
     const response = await coordinator.call(
@@ -67,6 +68,7 @@ export async function set(context: Context, paths: readonly string[], options: S
         policies: [...new Map(policies.map(({ hash, document }) => [hash, document])).values()],
         ...(latestTransition === undefined ? {} : { latestTransition }),
         ...leave,
+        revoke: options.revoke === true,
       },
       callDeadline(context),
       // An owner's own connection may send so much anyway.
@@ -85,12 +87,19 @@ export async function set(context: Context, paths: readonly string[], options: S
       coordinator: options.coordinator,
       transition: Buffer.from(response.latestTransition).toString("hex"),
       written: Object.keys(files).map((name) => join(context.workspace, name)),
+      ...overlapOf(response),
       ...(active === undefined ? {} : followUp(restartsOf(policies, deploymentOf(active).manifest, manifest))),
       ...(context.format === "json" ? { warnings } : {}),
     });
   } finally {
     coordinator.close();
   }
+}
+
+/** Whether certificates of before are still trusted. */
+function overlapOf({ previousMeshCaUntil: until, overlapRefused }: SetManifestResponse): Record<string, string> {
+  if (until > 0n) return { earlierCertificatesUntil: encodeTime(new Date(Number(until) * 1000)) };
+  return overlapRefused === "" ? {} : { earlierCertificatesEnded: overlapRefused };
 }
 
 /** What is to be done after every `set` but the first. */
@@ -125,11 +134,29 @@ async function expectedTransition(
   return atomic === true ? verifiedTransition(context) : undefined;
 }
 
-/** What `contrast sign` or a key store made, and whose key it is said to be by. */
-async function detachedSignature(context: Context, options: SetOptions): Promise<ChangeSignature | undefined> {
-  if (options.signature === undefined) return undefined;
-  const signature = await readInput(options.signature, "the signature");
-  const path = options.workloadOwnerKey ?? join(context.workspace, FILES.workloadOwnerKey);
+/**
+ * What `contrast sign` or key stores made, and whose keys they are said to be by.
+ *
+ * @throws CliError usage, unreadable_file, malformed_file
+ */
+async function detachedSignatures(
+  context: Context,
+  { signature: files = [], workloadOwnerKey: given = [] }: SetOptions,
+): Promise<readonly ChangeSignature[] | undefined> {
+  if (files.length === 0) return undefined;
+  const keys = given.length === 0 ? [join(context.workspace, FILES.workloadOwnerKey)] : given;
+  if (keys.length !== files.length) {
+    throw new CliError("usage", "each signature needs the key that it was made with", {
+      where: "--workload-owner-key",
+      got: `${files.length} of --signature, ${given.length} of --workload-owner-key`,
+      want: "as many of one as of the other, in the same order",
+    });
+  }
+  return Promise.all(files.map((file, index) => detachedSignature(file, keys[index] ?? "")));
+}
+
+async function detachedSignature(file: string, path: string): Promise<ChangeSignature> {
+  const signature = await readInput(file, "the signature");
   const pem = await readInput(path, "the key of the signature");
   try {
     return { publicKey: spki(createPublicKey(pem)), signature };
@@ -137,6 +164,17 @@ async function detachedSignature(context: Context, options: SetOptions): Promise
     // The parser's error may quote the file, and the file may be a private key.
     throw new CliError("malformed_file", "the file is no key", { where: path, want: "a public or private key, PEM" });
   }
+}
+
+/** @throws CliError usage */
+function onlyKey({ signature, workloadOwnerKey: keys = [] }: SetOptions): string | undefined {
+  if (signature !== undefined || keys.length < 2) return keys[0];
+  throw new CliError("usage", "without --signature one owner signs: the one who sets", {
+    where: "--workload-owner-key",
+    got: `${keys.length} keys`,
+    want: "one",
+    hint: "the other owners sign by `contrast pending sign`, or by `contrast sign`",
+  });
 }
 
 /** @returns undefined where there is none yet @throws HistoryError */

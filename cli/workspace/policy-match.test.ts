@@ -25,10 +25,12 @@ function manifestWith(policies: Readonly<Record<string, PolicyEntry>>): Manifest
     policies: new Map(Object.entries(policies)),
     referenceValues: { snp: [], tdx: [], insecure: [] },
     workloadOwnerKeyDigests: [],
+  workloadOwnerThreshold: 1,
     seedshareOwnerPubKeys: [],
     seedshareThreshold: 1,
     notBefore: undefined,
     certificateLifetimeMs: 3_600_000,
+    meshCaOverlapMs: 0,
   };
   return { path: "manifest.json", bytes: Buffer.alloc(0), manifest };
 }

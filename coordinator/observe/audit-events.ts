@@ -76,8 +76,10 @@ interface RefusalsSuppressed {
 
 interface ManifestSet extends Peer, InForce {
   readonly event: "manifest_set";
-  /** Digest of the key of the workload owner who signed it. Not of the first set. */
+  /** Digest of the key of a workload owner who signed it. Not of the first set. */
   readonly owner?: string;
+  /** All who signed it. Not of the first set. */
+  readonly owners?: readonly string[];
   /** Of the transition that brought it into force. */
   readonly transition: string;
 }

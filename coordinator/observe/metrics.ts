@@ -21,6 +21,8 @@ type Api = "user" | "mesh";
 /** The part of StateGuard that is looked at, at every scrape. */
 export interface ObservedState {
   readonly phase: Phase;
+  /** How what is in force stands to the store; undefined: nothing is in force. */
+  readonly standing?: { readonly unconfirmedMs: number; readonly isRolledBack: boolean } | undefined;
   active(): Pick<Snapshot, "generation"> & {
     readonly authority: Pick<Authority, "validity" | "certificateLifetimeMs">;
   };
@@ -92,6 +94,18 @@ export class Metrics implements Audit {
       (gauge) => {
         for (const phase of PHASES) gauge.set({ phase }, Number(phase === state.phase));
       },
+    );
+    this.#gauge(
+      "contrast_coordinator_unconfirmed_seconds",
+      "How long the shared store has not confirmed what is in force; 0: nothing is in force, or the store is not shared.",
+      [],
+      (gauge) => gauge.set((state.standing?.unconfirmedMs ?? 0) / 1000),
+    );
+    this.#gauge(
+      "contrast_coordinator_rolled_back",
+      "1 where the shared store shows an older state than the one in force.",
+      [],
+      (gauge) => gauge.set(Number(state.standing?.isRolledBack === true)),
     );
     this.#gauge(
       "contrast_coordinator_manifest_generation",

@@ -63,17 +63,19 @@ export class PeerClient {
         rootCa: answer.rootCaCert,
         meshCa: answer.meshCaCert,
         pointer: Buffer.from(answer.pointer),
+        previousMeshCas: answer.previousMeshCaCerts,
+        began: new Date(Number(answer.beganMs)),
       };
       return { handover, giver };
     });
   }
 
   /** @throws RemoteError, ChannelError, and what `accept` throws */
-  latest({ pointer, rival }: Told): Promise<Told> {
+  latest({ pointer, fork }: Told): Promise<Told> {
     return this.#call(async (client) => {
-      const request = { pointer, ...(rival === undefined ? {} : { rival }) };
+      const request = { pointer, fork: [...fork] };
       const answer = await client.call(MeshAPI.method.latest, request, this.#deadline());
-      return { pointer: Buffer.from(answer.pointer), rival: answer.rival && Buffer.from(answer.rival) };
+      return { pointer: answer.pointer, fork: answer.fork };
     });
   }
 

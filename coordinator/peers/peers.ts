@@ -44,8 +44,6 @@ interface Peer {
   again: boolean;
   /** What it has in force, and when it said so. */
   heard: { readonly latest: LatestInsecure; readonly at: number } | undefined;
-  /** The proof of two histories that it has to be told. */
-  rival: Buffer | undefined;
   /** Code of the last failure; undefined: it answered. */
   fault: string | undefined;
   /** What was told last about a refusal of its secrets. */
@@ -147,7 +145,7 @@ export class Peers {
         for (const target of wanted) {
           if (this.#isStopped || this.#peers.has(target)) continue;
           const client = this.#options.connect(target);
-          const nothing = { heard: undefined, rival: undefined, fault: undefined, refusal: undefined };
+          const nothing = { heard: undefined, fault: undefined, refusal: undefined };
           this.#peers.set(target, { client, isBusy: false, again: false, ...nothing });
         }
       })
@@ -179,21 +177,15 @@ export class Peers {
 
   async #tellAndHear(peer: Peer): Promise<void> {
     const { guard, log, monotonic, lookAtStore } = this.#options;
-    const { known } = guard;
+    const { known, standing } = guard;
     if (known === undefined) return;
     const at = monotonic();
-    const theirs = await peer.client.latest({ pointer: known.latest.raw, rival: peer.rival });
-    peer.rival = undefined;
-    const latest = parseLatestInsecure(theirs.pointer, "the peer's pointer");
+    const theirs = await peer.client.latest({ pointer: known.latest.raw, fork: standing?.forkProof ?? [] });
+    const latest = parseLatestInsecure(Buffer.from(theirs.pointer), "the peer's pointer");
     if (peer.fault !== undefined) log.info({ peer: peer.client.target }, "the peer answers again");
     peer.fault = undefined;
-    const wasForked = guard.phase === "forked";
-    const told = await guard.hear(theirs);
+    await guard.hear(theirs);
     peer.heard = { latest, at };
-    if (told.rival !== undefined && !wasForked) {
-      peer.rival = told.rival;
-      peer.again = true;
-    }
     if (guard.lacks) lookAtStore();
   }
 

@@ -1,7 +1,9 @@
 import { describeError } from "../../runtime/errors.ts";
 import type { Logger } from "../../runtime/log.ts";
+import { reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { CONFIRM_MS } from "../state/bounds.ts";
+import type { Fork } from "../state/standing.ts";
 import type { Sighting, StateGuard } from "../state/state-guard.ts";
 import { forkedHistory, ROLLED_BACK_HINT } from "../state/take-over.ts";
 import type { Store } from "../store/store.ts";
@@ -22,6 +24,7 @@ export interface PointerMonitorOptions {
 export class PointerMonitor {
   readonly #options: PointerMonitorOptions;
   #last: Sighting | "unreadable" | undefined;
+  #fork: Fork | undefined;
   #isLooking = false;
   #again = false;
 
@@ -37,11 +40,11 @@ export class PointerMonitor {
       guard.look();
       this.poke();
     }, CONFIRM_MS);
-    const unwatch = store.watch(() => this.poke());
+    const ends = [store.watch(() => this.poke()), guard.onChange(() => this.#tellOfFork())];
     this.poke();
     return () => {
       clearInterval(timer);
-      unwatch();
+      for (const end of ends) end();
     };
   }
 
@@ -70,6 +73,18 @@ export class PointerMonitor {
     }
   }
 
+  /** Once for what is in force; by the store or by a peer. */
+  #tellOfFork(): void {
+    const { guard, log, audit } = this.#options;
+    const { known, standing } = guard;
+    if (known === undefined || standing?.fork === undefined || standing.fork === this.#fork) return;
+    this.#fork = standing.fork;
+    const error = forkedHistory(standing.fork.one, standing.fork.other);
+    log.error({ code: error.code }, `nothing is served any more: ${describeError(error)}`);
+    const { manifestDigest: manifest, generation } = known;
+    audit.record({ event: "history_forked", manifest, generation, ...reasonOf(error) });
+  }
+
   /** Once for each change. */
   #tell(found: Sighting | "unreadable", error: unknown): void {
     const { guard, log, audit } = this.#options;
@@ -86,10 +101,6 @@ export class PointerMonitor {
     if (found === "rolled_back") {
       log.error({ hint: ROLLED_BACK_HINT }, "the store shows an older pointer than the one in force: set is refused");
       audit.record({ event: "state_rolled_back", ...inForce });
-    }
-    if (found === "forked") {
-      const { code, message } = forkedHistory(known.latest, standing.rival ?? known.latest);
-      audit.record({ event: "history_forked", ...inForce, code, message });
     }
   }
 }

@@ -201,8 +201,9 @@ export function setRequest(deployment: TestDeployment, guard: StateGuard, wanted
     policies,
     latestTransition: undefined,
     callerKey: spkiDigest(ownerKeys.publicKey).toString("hex"),
-    signature: change && signedBy(ownerKeys, change),
+    signatures: change === undefined ? [] : [signedBy(ownerKeys, change)],
     signedMeshKey: change?.meshKey,
+    revoke: false,
   };
 }
 

@@ -29,7 +29,7 @@ export async function giveSecrets(
   peer: Workload,
   { guard, insecure, audit, log }: PeerApiOptions,
 ): Promise<MessageInitShape<typeof RecoverResponseSchema>> {
-  const { seed, salt, meshKey, rootCa, meshCa, pointer } = guard.handOver();
+  const { seed, salt, meshKey, rootCa, meshCa, pointer, previousMeshCas, began } = guard.handOver();
   const { manifestDigest, generation } = requirePeer(guard, peer);
   requireUnexposed(peer, insecure);
   const { claims, policyHash } = peer.verified;
@@ -44,18 +44,27 @@ export async function giveSecrets(
     chip: chipOf(claims),
     ...given,
   });
-  return { seed: seed.reveal(), salt, meshKey: meshKey.reveal(), rootCaCert: rootCa, meshCaCert: meshCa, pointer };
+  return {
+    seed: seed.reveal(),
+    salt,
+    meshKey: meshKey.reveal(),
+    rootCaCert: rootCa,
+    meshCaCert: meshCa,
+    pointer,
+    previousMeshCaCerts: [...previousMeshCas],
+    beganMs: BigInt(began.getTime()),
+  };
 }
 
 /** Tells what is in force here, and is told what is in force there. @throws Refusal `not_coordinator`, `wrong_seed` */
 export async function exchangeLatest(
-  { pointer, rival }: LatestRequest,
+  { pointer, fork }: LatestRequest,
   peer: Workload,
   { guard }: PeerApiOptions,
 ): Promise<MessageInitShape<typeof LatestResponseSchema>> {
   requirePeer(guard, peer);
-  const told = await guard.hear({ pointer, rival });
-  return { pointer: told.pointer, ...(told.rival === undefined ? {} : { rival: told.rival }) };
+  const told = await guard.hear({ pointer, fork });
+  return { pointer: told.pointer, fork: [...told.fork] };
 }
 
 /** Also where nothing may be served: those that are behind, or found two histories, have to find out about each other. */

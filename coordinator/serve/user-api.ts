@@ -12,7 +12,7 @@ import { inForce, reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { type EncodedHistory, toMessage } from "../state/encoded-history.ts";
 import type { Metrics } from "../observe/metrics.ts";
-import { requireMaySetManifest } from "./set-permit.ts";
+import { requireMaySetManifest, signaturesOf } from "./set-permit.ts";
 import { requireAnyOwner } from "./owner-places.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 import type { User } from "./user.ts";
@@ -38,27 +38,35 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
   const { guard, history, metrics, audit, log } = options;
   const who = { peer: user.address, key: user.key };
   const handlers = metrics.instrument(UserAPI, {
-    async setManifest({ manifest, policies, latestTransition, signature, signedMeshKey }, { signal }) {
+    async setManifest(message, { signal }) {
+      const { manifest, policies, latestTransition, signedMeshKey, revoke } = message;
       await history.requireRoomFor([manifest, ...policies]);
       const request = {
         manifest,
         policies,
         latestTransition,
-        signature,
+        signatures: signaturesOf(message),
         signedMeshKey: signedMeshKey.length === 0 ? undefined : signedMeshKey,
         callerKey: user.key,
+        revoke,
       };
-      const { snapshot, record, owner } = await guard.set(request, signal);
+      const { snapshot, record, owners, overlapRefused } = await guard.set(request, signal);
       const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
-      log.info({ manifest: manifestDigest, generation, by: owner ?? user.key }, "manifest set");
+      const [previous] = snapshot.previousMeshes;
+      const trust = { previousMeshCaUntil: previous?.until.toISOString(), overlapRefused };
+      const by = owners.length > 0 ? owners : user.key;
+      log.info({ manifest: manifestDigest, generation, by, ...trust }, "manifest set");
       const set = { manifest: manifestDigest, generation, transition: latest.transition };
-      audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner }), ...set });
+      const [owner] = owners;
+      audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner, owners }), ...set });
       return {
         rootCaCert: authority.rootCa,
         meshCaCert: authority.meshCa,
         latestTransition: Buffer.from(latest.transition, "hex"),
         seedShares: toMessage(seedShares),
         transitionRecord: record,
+        ...(previous && { previousMeshCaUntil: BigInt(Math.floor(previous.until.getTime() / 1000)) }),
+        ...(overlapRefused !== undefined && { overlapRefused }),
       };
     },
     getManifests: () => history.read(),

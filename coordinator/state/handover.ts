@@ -7,6 +7,7 @@ import { Secret } from "../../runtime/secret.ts";
 import type { Authority } from "./authority.ts";
 import { requireContinuation, requireCoordinator } from "./authorize.ts";
 import { readLatestInsecure } from "./history.ts";
+import { type PreviousMesh, previousMeshOf } from "./overlap.ts";
 import { type LatestInsecure, parseLatestInsecure, verifyLatest } from "./pointer.ts";
 import { SeedEngine } from "./seed.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -26,12 +27,25 @@ export interface Handover {
   readonly meshCa: string;
   /** The pointer to what is in force. */
   readonly pointer: Buffer;
+  /** PEM: those that are still trusted, the latest first. */
+  readonly previousMeshCas: readonly string[];
+  readonly began: Date;
 }
 
-export function handoverOf({ seed, authority, latest }: Snapshot): Handover {
+export function handoverOf({ seed, authority, latest, previousMeshes, began }: Snapshot): Handover {
   const { rootCa, meshCa, meshKey } = authority;
   const key = new Secret(meshKey.privateKey.export({ type: "pkcs8", format: "der" }));
-  return { seed: seed.seed, salt: seed.salt, meshKey: key, rootCa, meshCa, pointer: latest.raw };
+  const previousMeshCas = previousMeshes.map(({ ca }) => ca);
+  return {
+    seed: seed.seed,
+    salt: seed.salt,
+    meshKey: key,
+    rootCa,
+    meshCa,
+    pointer: latest.raw,
+    previousMeshCas,
+    began,
+  };
 }
 
 /**
@@ -66,7 +80,16 @@ export async function openHandover(
     generation: { number: generation, manifest: manifestDigest },
     certificateLifetimeMs: manifest.certificateLifetimeMs,
   });
-  return { ...opened, latest, seed, authority };
+  const previousMeshes = handover.previousMeshCas.map(openPreviousMesh);
+  return { ...opened, latest, seed, authority, previousMeshes, began: handover.began };
+}
+
+function openPreviousMesh(pem: string): PreviousMesh {
+  try {
+    return previousMeshOf(pem);
+  } catch {
+    throw bad("previous mesh CA", "no certificate", "a certificate, PEM");
+  }
 }
 
 function openSeed({ seed, salt }: Handover): SeedEngine {

@@ -59,7 +59,7 @@ test("what was written is read and verified", async () => {
   verifyLatest(latest, historyKey.publicKey);
   const record = Buffer.from(RECORD, "hex");
   expect(await readTransitions(store, latest.transition)).toEqual([
-    { ...FIRST, record, digest: latest.transition, previous: undefined },
+    { ...FIRST, version: 2, record, digest: latest.transition, previous: undefined },
   ]);
 });
 
@@ -67,14 +67,14 @@ test("what was written is read and verified", async () => {
 test.each([
   ["0", `00${RECORD.slice(2)}`],
   ["1", `01${"aa".repeat(32)}${"00".repeat(32)}${"bb".repeat(32)}`],
-  ["3", `03${RECORD.slice(2)}`],
+  ["4", `04${RECORD.slice(2)}`],
 ])("a transition of version %s is refused by its name and its version", async (version, record) => {
   const digest = await store.put("transitions", Buffer.from(record, "hex"));
   await expect(readTransitions(store, digest)).rejects.toMatchObject({
     code: "unknown_state_version",
     where: `transitions/${digest}`,
     got: `version ${version}`,
-    want: "version 2",
+    want: "version 2 or 3",
   });
 });
 

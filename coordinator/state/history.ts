@@ -1,6 +1,11 @@
 import type { KeyObject } from "node:crypto";
 import type { Step } from "../../manifest/history.ts";
-import { encodeTransition, parseTransition, type Transition } from "../../manifest/transition.ts";
+import {
+  encodeTransition,
+  parseTransition,
+  type Transition,
+  type TransitionFields,
+} from "../../manifest/transition.ts";
 import { parseRecord } from "./parse-record.ts";
 import { type Latest, type LatestInsecure, parseLatestInsecure, signLatest, type Target } from "./pointer.ts";
 import { encodeSeedShares, parseSeedShares, type SeedShares } from "./seed-shares.ts";
@@ -29,7 +34,7 @@ export async function readLatestInsecure(store: Store): Promise<LatestInsecure |
 export async function advance(
   store: Store,
   expected: Latest | undefined,
-  step: Omit<Transition, "record" | "digest" | "previous">,
+  step: Omit<TransitionFields, "previous">,
   { meshKey, historyKey }: { readonly meshKey: string; readonly historyKey: KeyObject },
 ): Promise<{ readonly latest: Latest; readonly record: Buffer }> {
   const record = encodeTransition({ ...step, previous: expected?.transition });

@@ -9,6 +9,12 @@ export interface Sharing {
   readonly hold: boolean;
 }
 
+/** Pointers of two histories: of two that have one number, and are not one. */
+export interface Fork {
+  readonly one: LatestInsecure;
+  readonly other: LatestInsecure;
+}
+
 /**
  * How what is in force here stands to what the store and peers say. Everything that it is told was verified before: the
  * signatures of all pointers are by the key of the seed.
@@ -23,7 +29,7 @@ export class Standing {
   #heldUntil: number;
   #highest: LatestInsecure;
   #unknown = false;
-  #rival: LatestInsecure | undefined;
+  #fork: Fork | undefined;
   #rolledBack = false;
   #movedAt: number | undefined;
   #onRelease: () => void = () => undefined;
@@ -55,7 +61,7 @@ export class Standing {
   /** Why nothing may be served. It is looked at anew at each use: time passes. */
   get obstacle(): Obstacle | undefined {
     const facts = {
-      forked: this.#rival !== undefined,
+      forked: this.#fork !== undefined,
       moved: this.isMoved,
       confirmedAt: this.#confirmedAt,
       heldUntil: this.#heldUntil,
@@ -67,7 +73,7 @@ export class Standing {
     return this.#unknown || this.#highest.sequence > this.#latest.sequence;
   }
 
-  /** Since when it is known that the pointer is elsewhere. */
+  /** Since when it is known that the pointer is where it is now. */
   get movedAt(): number | undefined {
     return this.#movedAt;
   }
@@ -81,9 +87,15 @@ export class Standing {
     return this.#highest;
   }
 
-  /** The other history's. */
-  get rival(): LatestInsecure | undefined {
-    return this.#rival;
+  /** Two histories were found. */
+  get fork(): Fork | undefined {
+    return this.#fork;
+  }
+
+  /** What others have to be told of that: two pointers with one number. */
+  get forkProof(): readonly Buffer[] {
+    const { one, other } = this.#fork ?? {};
+    return one === undefined || other?.sequence !== one.sequence ? [] : [one.raw, other.raw];
   }
 
   /** How long the store has not confirmed what is in force, in milliseconds. */
@@ -108,12 +120,18 @@ export class Standing {
   /** There is a later pointer. @param latest undefined: one that this seed has not signed */
   move(latest: LatestInsecure | undefined): void {
     if (latest === undefined) this.#unknown = true;
-    else if (latest.sequence > this.#highest.sequence) this.#highest = latest;
+    else if (latest.sequence === this.#highest.sequence && latest.digest !== this.#highest.digest) {
+      this.split(this.#highest, latest);
+    } else if (latest.sequence > this.#highest.sequence) {
+      this.#highest = latest;
+      this.#movedAt = undefined;
+    }
     this.#look();
   }
 
-  fork(rival: LatestInsecure): void {
-    this.#rival ??= rival;
+  /** There are two histories. */
+  split(one: LatestInsecure, other: LatestInsecure): void {
+    this.#fork ??= { one, other };
     this.#look();
   }
 
@@ -126,7 +144,7 @@ export class Standing {
   /** Resolves when nothing is held any more. */
   async released(): Promise<void> {
     const ms = this.#heldUntil - this.#monotonic();
-    if (!(ms > 0) || this.#rival !== undefined || this.isMoved) return;
+    if (!(ms > 0) || this.#fork !== undefined || this.isMoved) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms);
       this.#onRelease = () => {
@@ -142,6 +160,6 @@ export class Standing {
     if (!this.isMoved) this.#movedAt = undefined;
     else this.#movedAt ??= this.#monotonic();
     // Whoever waits for a peer waits for nothing.
-    if (this.isMoved || this.#rival !== undefined) this.#onRelease();
+    if (this.isMoved || this.#fork !== undefined) this.#onRelease();
   }
 }

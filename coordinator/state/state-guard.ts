@@ -50,9 +50,9 @@ export type Sighting = "confirmed" | "moved" | "rolled_back" | "forked" | "nothi
 /** What a Coordinator tells a peer. */
 export interface Told {
   /** To what is in force here. */
-  readonly pointer: Buffer;
-  /** Of the chain here, with the number of the peer's: the proof that there are two histories. */
-  readonly rival: Buffer | undefined;
+  readonly pointer: Uint8Array;
+  /** Where two histories were found: two pointers with one number. Else none. */
+  readonly fork: readonly Uint8Array[];
 }
 
 export class StateGuard {
@@ -63,7 +63,10 @@ export class StateGuard {
   #pending: Pending | undefined;
   #announced: Phase;
   /** The outcome of comparisons that a peer asks for every second. */
-  readonly #compared = new Map<string, { readonly relation: Relation; readonly rival: LatestInsecure | undefined }>();
+  readonly #compared = new Map<
+    string,
+    { readonly relation: Relation; readonly atTheirs: LatestInsecure | undefined }
+  >();
   readonly #queue = new SerialQueue();
 
   private constructor(options: StateOptions, state: State, owners: ReadonlySet<string>) {
@@ -232,25 +235,18 @@ export class StateGuard {
    * @returns what to tell it
    * @throws Refusal `needs_recovery` where nothing is known here, `wrong_seed` where another seed signed it, `damaged_state`
    */
-  async hear({
-    pointer,
-    rival,
-  }: {
-    readonly pointer: Uint8Array;
-    readonly rival?: Uint8Array | undefined;
-  }): Promise<Told> {
-    const known = this.#known();
-    const theirs = this.#signed(pointer, known.snapshot);
-    const { relation, rival: ours } = await this.#compare(known.snapshot, theirs);
-    if (relation === "later") known.standing.move(theirs);
-    if (relation === "forked") known.standing.fork(theirs);
-    if (relation === "same") known.standing.release();
-    const proof = rival && this.#signed(rival, known.snapshot);
-    if (proof !== undefined && (await this.#compare(known.snapshot, proof)).relation === "forked") {
-      known.standing.fork(proof);
-    }
+  async hear({ pointer, fork }: Told): Promise<Told> {
+    const { snapshot, standing } = this.#known();
+    const theirs = this.#signed(pointer, snapshot);
+    const [one, other] = fork.map((raw) => this.#signed(raw, snapshot));
+    if (one !== undefined && one.sequence === other?.sequence && one.digest !== other.digest)
+      standing.split(one, other);
+    const { relation, atTheirs } = await this.#compare(snapshot, theirs);
+    if (relation === "later") standing.move(theirs);
+    if (relation === "forked") standing.split(atTheirs ?? snapshot.latest, theirs);
+    if (relation === "same") standing.release();
     this.#announce();
-    return { pointer: known.snapshot.latest.raw, rival: relation === "forked" ? ours?.raw : undefined };
+    return { pointer: snapshot.latest.raw, fork: standing.forkProof };
   }
 
   /** Time passes: tells those who listen where that has changed something. */
@@ -283,7 +279,7 @@ export class StateGuard {
     this.#announce();
     const rival = await readPointerAt(this.#options.store, verified, latest.sequence);
     if (rival?.digest === latest.digest) return "moved";
-    standing.fork(rival ?? verified);
+    standing.split(latest, rival ?? verified);
     return "forked";
   }
 
@@ -299,7 +295,7 @@ export class StateGuard {
       theirs.sequence <= latest.sequence
         ? await readPointerAt(this.#options.store, latest, theirs.sequence)
         : undefined;
-    const outcome = { relation: comparePointers(latest, theirs, atTheirs), rival: atTheirs };
+    const outcome = { relation: comparePointers(latest, theirs, atTheirs), atTheirs };
     if (this.#compared.size >= MOST_COMPARED) this.#compared.clear();
     this.#compared.set(key, outcome);
     return outcome;
@@ -312,7 +308,7 @@ export class StateGuard {
       return await work();
     } catch (error) {
       if (error instanceof Refusal && error.code === "history_forked" && known !== undefined) {
-        standing?.fork(standing.highest);
+        standing?.split(known.latest, standing.highest);
         this.#announce();
       }
       this.#options.store.settle();
@@ -413,8 +409,8 @@ function signedOrUndefined(found: LatestInsecure, historyKey: KeyObject): Latest
   }
 }
 
-function refusalOf(obstacle: Obstacle, { latest }: Snapshot, { rival }: Standing): Refusal {
-  if (obstacle === "forked") return forkedHistory(latest, rival ?? latest);
+function refusalOf(obstacle: Obstacle, { latest }: Snapshot, { fork }: Standing): Refusal {
+  if (obstacle === "forked") return forkedHistory(fork?.one ?? latest, fork?.other ?? latest);
   const stale = (message: string): Refusal => {
     const hint = "it goes on by itself: try again; if it does not, look at its log";
     return new Refusal("stale_state", message, { hint, retryAfterMs: SOON_MS });

@@ -35,6 +35,8 @@ export async function takeOver(
       hint: ROLLED_BACK_HINT,
     });
   }
+  // It is its turn to be waited for.
+  if (before.digest !== highest.digest) throw new Refusal("stale_state", "the pointer has moved on meanwhile");
   await requireContinued(store, known.latest, before);
   const { history, ...opened } = await readStoredHistory(before, seed, options);
   requireContinuation(history, known.latest.transition);
@@ -45,7 +47,8 @@ export async function takeOver(
   const target = { transition: before.transition, meshKey: spkiDigest(meshKey.publicKey).toString("hex") };
   const latest = await movePointer(store, before, target, seed.historyKey.privateKey);
   const authority = authorityOf({ ...opened, seed }, meshKey, at);
-  return { ...opened, latest, seed, authority };
+  // Whether whoever set it wanted those of before to be trusted is not known any more.
+  return { ...opened, latest, seed, authority, previousMeshes: [], began: at };
 }
 
 export const ROLLED_BACK_HINT = "restore the latest state of the store; what is in force stays";

@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
-import { encodeTransition } from "../../manifest/transition.ts";
+import { encodeTransition, type TransitionVersion } from "../../manifest/transition.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { movePointer, readLatestInsecure, readSeedShares, readTransition, storeSeedShares } from "./history.ts";
 import type { LatestInsecure } from "./pointer.ts";
@@ -68,6 +68,7 @@ export interface MadeUpStep {
   readonly signatures?: readonly ChangeSignature[];
   /** In place of the seed's own, hex. */
   readonly rootKey?: string;
+  readonly version?: TransitionVersion;
 }
 
 /** A step that is correct in every other way, signed with the seed that the host has. @param before what it follows */
@@ -79,6 +80,7 @@ export async function makeUp(
 ): Promise<LatestInsecure> {
   for (const policy of step.policies) await store.put("policies", policy);
   const record = encodeTransition({
+    version: step.version ?? 2,
     manifest: await store.put("manifests", step.manifest),
     previous: before?.transition,
     seedShares: await storeSeedShares(store, step.seedShares),

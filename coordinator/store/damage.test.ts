@@ -62,8 +62,9 @@ async function set(name: string): Promise<RecoverRequest> {
     policies: [policy],
     callerKey: owner,
     latestTransition: undefined,
-    signature: change && signedBy(ownerKeys, change),
+    signatures: change === undefined ? [] : [signedBy(ownerKeys, change)],
     signedMeshKey: undefined,
+    revoke: false,
   });
   const { salt, shares } = snapshot.seedShares;
   const pins = {

@@ -4,7 +4,8 @@ export interface Store {
   readonly shared: boolean;
   /**
    * @param digest SHA-256 of the record, hex
-   * @throws Refusal `damaged_state` where the record is missing or is not what its name says, `unknown_state_version`
+   * @throws Refusal `damaged_state` where the record is missing or is not what its name says, `unknown_state_version`; a
+   *   shared store's methods all throw `state_unavailable` and `state_forbidden`, too
    */
   get(kind: RecordKind, digest: string): Promise<Buffer>;
   /**

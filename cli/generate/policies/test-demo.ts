@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { collectWorkloads } from "../../../kubernetes/collect-workloads.ts";
 import { preparePods } from "../edit-pods.ts";
 import { readResourceFiles } from "../../../kubernetes/resource-file.ts";
+import { findServices } from "../../../kubernetes/services.ts";
 import type { Sidecar } from "../sidecars.ts";
 import { allContainers } from "../../../kubernetes/pod-spec.ts";
 import type { ResolvedImages } from "../../../registry/resolved-image.ts";
@@ -21,12 +22,14 @@ export function corpusPods(): Promise<Record<string, TestPod>> {
 }
 
 async function podsOf(folder: string, what: string, sidecar: Sidecar): Promise<Record<string, TestPod>> {
-  const workloads = collectWorkloads(await readResourceFiles([folder]));
+  const files = await readResourceFiles([folder]);
+  const workloads = collectWorkloads(files);
   const pods = preparePods(workloads, {
     platforms: ["metal-qemu-snp"],
     skipInitializer: false,
     skipServiceMesh: false,
     sidecar,
+    services: findServices(files),
     imageReplacements: new Map(),
   });
   const containers = pods.flatMap(({ spec }) => [...(spec.initContainers ?? []), ...spec.containers]);
