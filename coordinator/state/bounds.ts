@@ -6,6 +6,9 @@ export const CONFIRM_MS = 1000;
 /** How long what the store said counts: after that nothing is issued until it has said it again. */
 export const CONFIRM_BOUND_MS = 15_000;
 
+/** After so long without a look at the clock the process was paused: what the store said before counts no more. */
+export const PAUSE_MS = 3000;
+
 /**
  * How long a new mesh CA waits for a peer that has it, too, before anything is issued by it. A Coordinator that is killed
  * right after its set takes no certificate with it then.

@@ -1,4 +1,4 @@
-import { CONFIRM_BOUND_MS, HOLD_MS } from "./bounds.ts";
+import { CONFIRM_BOUND_MS, HOLD_MS, PAUSE_MS } from "./bounds.ts";
 import { type Obstacle, obstacleTo } from "./may-serve.ts";
 import type { Latest, LatestInsecure } from "./pointer.ts";
 
@@ -26,6 +26,9 @@ export class Standing {
   /** A look at the store that began before that says nothing about it. */
   readonly enteredAt: number;
   #confirmedAt: number;
+  /** Nothing that the store was asked before counts. */
+  #validFrom = -Infinity;
+  #awakeAt: number;
   #heldUntil: number;
   #highest: LatestInsecure;
   #unknown = false;
@@ -53,6 +56,7 @@ export class Standing {
     this.#latest = latest;
     this.#highest = latest;
     this.enteredAt = monotonic();
+    this.#awakeAt = this.enteredAt;
     this.#confirmedAt = shared ? confirmedAt : this.enteredAt;
     this.#boundMs = shared ? CONFIRM_BOUND_MS : Infinity;
     this.#heldUntil = hold && shared ? this.enteredAt + HOLD_MS : -Infinity;
@@ -60,13 +64,14 @@ export class Standing {
 
   /** Why nothing may be served. It is looked at anew at each use: time passes. */
   get obstacle(): Obstacle | undefined {
+    const now = this.wake();
     const facts = {
       forked: this.#fork !== undefined,
       moved: this.isMoved,
       confirmedAt: this.#confirmedAt,
       heldUntil: this.#heldUntil,
     };
-    return obstacleTo(facts, this.#monotonic(), this.#boundMs);
+    return obstacleTo(facts, now, this.#boundMs);
   }
 
   get isMoved(): boolean {
@@ -103,8 +108,26 @@ export class Standing {
     return this.#boundMs === Infinity ? 0 : this.#monotonic() - this.#confirmedAt;
   }
 
+  /**
+   * Notices that the process was paused: whoever looks at the time every second can't miss that. What was on its way from
+   * the store meanwhile is as old as the pause.
+   *
+   * @returns the time
+   */
+  wake(): number {
+    const now = this.#monotonic();
+    if (now - this.#awakeAt > PAUSE_MS && this.#boundMs !== Infinity) {
+      this.#validFrom = now;
+      this.#confirmedAt = -Infinity;
+    }
+    this.#awakeAt = now;
+    return now;
+  }
+
   /** The store has the pointer where it was. @param at when it was asked */
   confirm(at: number): void {
+    this.wake();
+    if (at < this.#validFrom) return;
     this.#confirmedAt = Math.max(this.#confirmedAt, at);
     this.#rolledBack = false;
     this.#unknown = false;
@@ -113,6 +136,8 @@ export class Standing {
 
   /** The store shows an earlier pointer, or none: what is in force stays. @param at when it was asked */
   rollBack(at: number): void {
+    this.wake();
+    if (at < this.#validFrom) return;
     this.#confirmedAt = Math.max(this.#confirmedAt, at);
     this.#rolledBack = true;
   }
