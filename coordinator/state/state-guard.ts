@@ -118,6 +118,20 @@ export class StateGuard {
     throw refusalOf(standing.obstacle, snapshot, standing);
   }
 
+  /**
+   * What a change follows. Where something else is in force already, whoever asks for the change has not seen that.
+   *
+   * @throws as `active`, and Refusal `conflict`
+   */
+  changeable(): Snapshot {
+    const { snapshot, standing } = this.#known();
+    if (standing.obstacle !== "moved") return this.active();
+    throw new Refusal("conflict", "another Coordinator has put something else in force", {
+      got: snapshot.latest.transition,
+      hint: "run `contrast verify`, look at what changed, then set again",
+    });
+  }
+
   /** What was in force when this was last known, to decide about peers by; undefined: there are no secrets. */
   get known(): Snapshot | undefined {
     return this.#state.phase === "known" ? this.#state.snapshot : undefined;
@@ -317,7 +331,7 @@ export class StateGuard {
   }
 
   async #set(request: SetRequest): Promise<SetResult> {
-    const before = this.#state.phase === "empty" ? undefined : this.active();
+    const before = this.#state.phase === "empty" ? undefined : this.changeable();
     if (this.standing?.isRolledBack === true) {
       throw new Refusal("state_rolled_back", "the store shows an older pointer than the one in force", {
         where: "latest",
