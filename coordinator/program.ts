@@ -31,7 +31,7 @@ import { auditVariables, openAuditSink } from "./observe/audit-sink.ts";
 import { EncodedHistory } from "./state/encoded-history.ts";
 import { openStore, stateName } from "./store/open.ts";
 import { ownOf } from "./peers/acceptance.ts";
-import { startPeers } from "./peers/start.ts";
+import { type RunningPeers, startPeers } from "./peers/start.ts";
 import { peerVariables } from "./peers/variables.ts";
 import { healthMethods } from "./serve/health.ts";
 import { coordinatorLimits, LEAST_BYTES } from "./serve/limits.ts";
@@ -40,6 +40,8 @@ import { Metrics } from "./observe/metrics.ts";
 import { ownerAccount } from "./serve/owner-places.ts";
 import { listenForProbes } from "./serve/probe-port.ts";
 import { createProbes } from "./serve/probes.ts";
+import { CoordinatorStatus } from "./serve/status.ts";
+import { PendingChanges } from "./state/pending-changes.ts";
 import type { Phase } from "./state/phase.ts";
 import { StateGuard } from "./state/state-guard.ts";
 import { appraiseUser, serveUserApi } from "./serve/user-api.ts";
@@ -153,6 +155,9 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   }
   const limits = coordinatorLimits(memory);
   const history = new EncodedHistory(guard, limits.historyBytes);
+  const pending = new PendingChanges(guard, store, history);
+  let peers: RunningPeers | undefined;
+  const status = new CoordinatorStatus({ guard, store, pending, peers: () => peers?.status() ?? [] });
   const shared = {
     identity,
     attester,
@@ -167,7 +172,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
         limits: limits.user,
         observer: metrics.connections("user"),
         appraise: appraiseUser,
-        serve: (methods, user) => serveUserApi(methods, user, { guard, history, metrics, audit, log }),
+        serve: (methods, user) => serveUserApi(methods, user, { guard, history, pending, status, metrics, audit, log }),
         accountOf: (user) => ownerAccount(guard, user),
       },
       USER_API_PORT,
@@ -196,7 +201,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const hint = hints[guard.phase];
   log.info({ state: guard.phase, hint, built: built?.toISOString(), ...ports, memory }, "ready");
 
-  const peers = store.shared
+  peers = store.shared
     ? startPeers({
         ...{ guard, store, hosts, keys, attester, allowInsecure, clock, vendors, now, monotonic, audit, log },
         own: ownOf(

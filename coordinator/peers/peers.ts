@@ -6,6 +6,7 @@ import type { Audit } from "../observe/audit-events.ts";
 import { CONFIRM_MS, TAKEOVER_MS } from "../state/bounds.ts";
 import type { LatestInsecure } from "../state/pointer.ts";
 import { parseLatestInsecure } from "../state/pointer.ts";
+import { type Phase, PHASES } from "../state/phase.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 import { IsSelf } from "./acceptance.ts";
 import type { PeerClient } from "./peer-client.ts";
@@ -43,7 +44,7 @@ interface Peer {
   isBusy: boolean;
   again: boolean;
   /** What it has in force, and when it said so. */
-  heard: { readonly latest: LatestInsecure; readonly at: number } | undefined;
+  heard: { readonly latest: LatestInsecure; readonly at: number; readonly state: string } | undefined;
   /** Code of the last failure; undefined: it answered. */
   fault: string | undefined;
   /** What was told last about a refusal of its secrets. */
@@ -53,10 +54,10 @@ interface Peer {
 /** What is known of a peer, for people. */
 export interface PeerStatus {
   readonly address: string;
-  /** Code of why it can't be talked to; undefined: it answers. */
-  readonly fault: string | undefined;
-  /** Number of the pointer that it has in force; undefined: it has not said. */
-  readonly sequence: number | undefined;
+  /** A phase, or `unreachable`. */
+  readonly state: Phase | "unreachable";
+  /** Number of the pointer that it has in force; 0: it has not said. */
+  readonly sequence: bigint;
 }
 
 /**
@@ -93,10 +94,10 @@ export class Peers {
   }
 
   get status(): readonly PeerStatus[] {
-    return [...this.#peers].map(([address, { fault, heard }]) => ({
+    return [...this.#peers].map(([address, peer]) => ({
       address,
-      fault,
-      sequence: heard?.latest.sequence,
+      state: stateOf(peer),
+      sequence: BigInt(peer.heard?.latest.sequence ?? 0),
     }));
   }
 
@@ -185,7 +186,7 @@ export class Peers {
     if (peer.fault !== undefined) log.info({ peer: peer.client.target }, "the peer answers again");
     peer.fault = undefined;
     await guard.hear(theirs);
-    peer.heard = { latest, at };
+    peer.heard = { latest, at, state: theirs.state };
     if (guard.lacks) lookAtStore();
   }
 
@@ -285,6 +286,13 @@ export class Peers {
       log.warn({ code }, `what is in force can't be taken over: ${describeError(error)}`);
     }
   }
+}
+
+function stateOf({ fault, heard }: Peer): PeerStatus["state"] {
+  if (fault === "needs_recovery") return "recovery";
+  if (fault === "no_manifest") return "empty";
+  // What it says is a text of another program.
+  return PHASES.find((phase) => fault === undefined && phase === heard?.state) ?? "unreachable";
 }
 
 function codeOf(error: unknown): string {

@@ -64,7 +64,7 @@ export async function exchangeLatest(
 ): Promise<MessageInitShape<typeof LatestResponseSchema>> {
   requirePeer(guard, peer);
   const told = await guard.hear({ pointer, fork });
-  return { pointer: told.pointer, fork: [...told.fork] };
+  return { pointer: told.pointer, fork: [...told.fork], state: guard.phase };
 }
 
 /** Also where nothing may be served: those that are behind, or found two histories, have to find out about each other. */
