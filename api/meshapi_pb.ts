@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshapi.proto.
  */
 export const file_meshapi: GenFile = /*@__PURE__*/
-  fileDesc("Cg1tZXNoYXBpLnByb3RvEgdtZXNoYXBpIhQKEk5ld01lc2hDZXJ0UmVxdWVzdCKRAQoTTmV3TWVzaENlcnRSZXNwb25zZRISCgpjZXJ0X2NoYWluGAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIUCgxyb290X2NhX2NlcnQYAyABKAkSIQoUd29ya2xvYWRfc2VjcmV0X3NlZWQYBCABKAxIAIgBAUIXChVfd29ya2xvYWRfc2VjcmV0X3NlZWQyUwoHTWVzaEFQSRJICgtOZXdNZXNoQ2VydBIbLm1lc2hhcGkuTmV3TWVzaENlcnRSZXF1ZXN0GhwubWVzaGFwaS5OZXdNZXNoQ2VydFJlc3BvbnNlYgZwcm90bzM");
+  fileDesc("Cg1tZXNoYXBpLnByb3RvEgdtZXNoYXBpIhQKEk5ld01lc2hDZXJ0UmVxdWVzdCLEAQoTTmV3TWVzaENlcnRSZXNwb25zZRISCgpjZXJ0X2NoYWluGAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIUCgxyb290X2NhX2NlcnQYAyABKAkSIQoUd29ya2xvYWRfc2VjcmV0X3NlZWQYBCABKAxIAIgBARIeChZwcmV2aW91c19tZXNoX2NhX2NlcnRzGAggAygJEhEKCXNldHRsZV9tcxgJIAEoDUIXChVfd29ya2xvYWRfc2VjcmV0X3NlZWQyUwoHTWVzaEFQSRJICgtOZXdNZXNoQ2VydBIbLm1lc2hhcGkuTmV3TWVzaENlcnRSZXF1ZXN0GhwubWVzaGFwaS5OZXdNZXNoQ2VydFJlc3BvbnNlYgZwcm90bzM");
 
 /**
  * @generated from message meshapi.NewMeshCertRequest
@@ -58,6 +58,22 @@ export type NewMeshCertResponse = Message<"meshapi.NewMeshCertResponse"> & {
    * @generated from field: optional bytes workload_secret_seed = 4;
    */
   workloadSecretSeed?: Uint8Array | undefined;
+
+  /**
+   * PEM: the mesh CAs of before that are still trusted, the latest first. Each is self-signed anew and valid until it is
+   * trusted no more. Only for who drops it then.
+   *
+   * @generated from field: repeated string previous_mesh_ca_certs = 8;
+   */
+  previousMeshCaCerts: string[];
+
+  /**
+   * How long, from now, until everybody who asks has learned of mesh_ca_cert, in milliseconds: before, peers that still
+   * trust a previous one alone may refuse cert_chain. 0: no such peers are expected.
+   *
+   * @generated from field: uint32 settle_ms = 9;
+   */
+  settleMs: number;
 };
 
 /**

@@ -195,6 +195,7 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
     ReferenceValues: fill(withReferenceValues(before?.ReferenceValues ?? {}, sets)),
     ...owners.names,
     CertificateLifetime: before?.CertificateLifetime ?? DEFAULT_CERTIFICATE_LIFETIME,
+    ...(before?.MeshCAOverlap !== undefined && { MeshCAOverlap: before.MeshCAOverlap }),
   };
   const manifest = withNotBefore(made, before, io.now());
   const bytes = encodeManifestFile(manifest);

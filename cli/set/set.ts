@@ -5,7 +5,7 @@ import { encodePermit } from "../../api/permit.ts";
 import { RemoteError } from "../../channel/error.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
 import { HistoryError, requireHistory } from "../../manifest/history.ts";
-import { parseManifest } from "../../manifest/manifest.ts";
+import { encodeTime, parseManifest } from "../../manifest/manifest.ts";
 import { spki } from "../../pki/keys.ts";
 import { type AttestedHistory, attestedHistory, keyOf, readTransition } from "../workspace/attested-history.ts";
 import { callDeadline, connect, type Coordinator } from "../coordinator.ts";
@@ -29,6 +29,7 @@ export interface SetOptions {
   readonly signature?: readonly string[];
   readonly atomic?: boolean;
   readonly latestTransition?: string;
+  readonly revoke?: boolean;
 }
 
 /**
@@ -67,6 +68,7 @@ export async function set(context: Context, paths: readonly string[], options: S
         policies: [...new Map(policies.map(({ hash, document }) => [hash, document])).values()],
         ...(latestTransition === undefined ? {} : { latestTransition }),
         ...leave,
+        revoke: options.revoke === true,
       },
       callDeadline(context),
       // An owner's own connection may send so much anyway.
@@ -85,12 +87,19 @@ export async function set(context: Context, paths: readonly string[], options: S
       coordinator: options.coordinator,
       transition: Buffer.from(response.latestTransition).toString("hex"),
       written: Object.keys(files).map((name) => join(context.workspace, name)),
+      ...overlapOf(response),
       ...(active === undefined ? {} : followUp(restartsOf(policies, deploymentOf(active).manifest, manifest))),
       ...(context.format === "json" ? { warnings } : {}),
     });
   } finally {
     coordinator.close();
   }
+}
+
+/** Whether certificates of before are still trusted. */
+function overlapOf({ previousMeshCaUntil: until, overlapRefused }: SetManifestResponse): Record<string, string> {
+  if (until > 0n) return { earlierCertificatesUntil: encodeTime(new Date(Number(until) * 1000)) };
+  return overlapRefused === "" ? {} : { earlierCertificatesEnded: overlapRefused };
 }
 
 /** What is to be done after every `set` but the first. */

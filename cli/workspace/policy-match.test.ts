@@ -30,6 +30,7 @@ function manifestWith(policies: Readonly<Record<string, PolicyEntry>>): Manifest
     seedshareThreshold: 1,
     notBefore: undefined,
     certificateLifetimeMs: 3_600_000,
+    meshCaOverlapMs: 0,
   };
   return { path: "manifest.json", bytes: Buffer.alloc(0), manifest };
 }

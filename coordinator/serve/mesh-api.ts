@@ -16,6 +16,7 @@ import type { Logger } from "../../runtime/log.ts";
 import { fingerprint, inForce, reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { issueChain } from "../state/authority.ts";
+import { settleMs, trustedAt } from "../state/overlap.ts";
 
 import type { Metrics } from "../observe/metrics.ts";
 import type { StateGuard } from "../state/state-guard.ts";
@@ -106,7 +107,8 @@ async function newMeshCert({ address, publicKey, verified }: Workload, { guard, 
   const policy = admit(verified, snapshot.manifest);
   const { claims } = verified;
   const leaf = { publicKey, names: policy.sans, extensions: claimExtensions(claims) };
-  const certChain = issueChain(snapshot.authority, leaf, clock.now(snapshot.manifest));
+  const time = clock.now(snapshot.manifest);
+  const certChain = issueChain(snapshot.authority, leaf, time);
   const issued = {
     policy: verified.policyHash,
     names: policy.sans.map((name) => name.value),
@@ -129,6 +131,8 @@ async function newMeshCert({ address, publicKey, verified }: Workload, { guard, 
     certChain,
     meshCaCert: snapshot.authority.meshCa,
     rootCaCert: snapshot.authority.rootCa,
+    previousMeshCaCerts: trustedAt(snapshot.previousMeshes, time).map(({ ca }) => ca),
+    settleMs: settleMs(snapshot, time),
     ...(secret === undefined ? {} : { workloadSecretSeed: secret.reveal() }),
   };
 }

@@ -39,7 +39,7 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
   const who = { peer: user.address, key: user.key };
   const handlers = metrics.instrument(UserAPI, {
     async setManifest(message, { signal }) {
-      const { manifest, policies, latestTransition, signedMeshKey } = message;
+      const { manifest, policies, latestTransition, signedMeshKey, revoke } = message;
       await history.requireRoomFor([manifest, ...policies]);
       const request = {
         manifest,
@@ -48,10 +48,14 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
         signatures: signaturesOf(message),
         signedMeshKey: signedMeshKey.length === 0 ? undefined : signedMeshKey,
         callerKey: user.key,
+        revoke,
       };
-      const { snapshot, record, owners } = await guard.set(request, signal);
+      const { snapshot, record, owners, overlapRefused } = await guard.set(request, signal);
       const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
-      log.info({ manifest: manifestDigest, generation, by: owners.length > 0 ? owners : user.key }, "manifest set");
+      const [previous] = snapshot.previousMeshes;
+      const trust = { previousMeshCaUntil: previous?.until.toISOString(), overlapRefused };
+      const by = owners.length > 0 ? owners : user.key;
+      log.info({ manifest: manifestDigest, generation, by, ...trust }, "manifest set");
       const set = { manifest: manifestDigest, generation, transition: latest.transition };
       const [owner] = owners;
       audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner, owners }), ...set });
@@ -61,6 +65,8 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
         latestTransition: Buffer.from(latest.transition, "hex"),
         seedShares: toMessage(seedShares),
         transitionRecord: record,
+        ...(previous && { previousMeshCaUntil: BigInt(Math.floor(previous.until.getTime() / 1000)) }),
+        ...(overlapRefused !== undefined && { overlapRefused }),
       };
     },
     getManifests: () => history.read(),

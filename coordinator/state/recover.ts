@@ -132,7 +132,9 @@ export async function openHistory(
   const generation = history.length;
   const manifestDigest = transition.manifest;
   const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, at);
-  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
+  // Who needs to recover does not know the mesh CA of before, and nothing that is stored may say which it was.
+  const trust = { previousMeshes: [], began: at };
+  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
   return { snapshot, manifest: manifestBytes };
 }
 

@@ -9,6 +9,7 @@ import { SEED_LENGTH } from "../../pki/seed-share.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { requireWorkloadOwners } from "./authorize.ts";
 import { advance, storeSeedShares } from "./history.ts";
+import { overlap } from "./overlap.ts";
 import { parseUsable } from "./parse-manifest.ts";
 import type { Latest } from "./pointer.ts";
 import { makeSeedShares } from "./seed-shares.ts";
@@ -27,6 +28,8 @@ export interface SetRequest {
   readonly signatures: readonly ChangeSignature[];
   /** The mesh CA key that the signatures are said to be over; undefined: nobody says. */
   readonly signedMeshKey: Uint8Array | undefined;
+  /** No mesh CA of before stays trusted. Nobody signs that, for it only takes trust away. */
+  readonly revoke: boolean;
 }
 
 export interface SetResult {
@@ -35,6 +38,8 @@ export interface SetResult {
   readonly record: Buffer;
   /** SHA-256 of the keys of the workload owners who allowed it, hex; nobody's leave is needed for the first set. */
   readonly owners: readonly string[];
+  /** Why no mesh CA of before stays trusted, although the manifest says that it may; undefined: one does, or it says none. */
+  readonly overlapRefused: string | undefined;
 }
 
 /**
@@ -78,8 +83,10 @@ export async function makeChange(
   // Not earlier, and nothing is waited for from here on: the generation before issues nothing after this one began.
   const began = unlessRefused(() => now(manifest), at);
   const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, began);
-  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
-  return { snapshot, record, owners };
+  const { previousMeshes, refused } = overlap(before, manifest, request.revoke, began);
+  const trust = { previousMeshes, began };
+  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
+  return { snapshot, record, owners, overlapRefused: refused };
 }
 
 /** The clock, or the time before, where the clock was set back in between: what is stored can't be refused any more. */

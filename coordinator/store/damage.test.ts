@@ -64,6 +64,7 @@ async function set(name: string): Promise<RecoverRequest> {
     latestTransition: undefined,
     signatures: change === undefined ? [] : [signedBy(ownerKeys, change)],
     signedMeshKey: undefined,
+    revoke: false,
   });
   const { salt, shares } = snapshot.seedShares;
   const pins = {

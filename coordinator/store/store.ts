@@ -1,6 +1,6 @@
 /** What the history is made of: immutable records by content, and one pointer that moves. */
 export interface Store {
-  /** Whether several Coordinators have it at a time. */
+  /** Whether several Coordinators have it at once. */
   readonly shared: boolean;
   /**
    * @param digest SHA-256 of the record, hex

@@ -37,6 +37,8 @@ export interface KubernetesApiOptions {
   readonly address: string;
   /** Further API servers on the same etcd. */
   readonly others?: readonly string[];
+  /** Further addresses in the certificate of the API servers: of relays (relay.ts). */
+  readonly names?: readonly string[];
 }
 
 export interface Answer {
@@ -109,9 +111,9 @@ export interface KubernetesApi {
 }
 
 export async function startKubernetesApi(options: KubernetesApiOptions): Promise<KubernetesApi> {
-  const { folder, address, others = [] } = options;
+  const { folder, address, others = [], names = [] } = options;
   const pki = join(folder, "pki");
-  makeCertificates(pki, [address, ...others]);
+  makeCertificates(pki, [address, ...others, ...names]);
   const etcd = etcdOn(folder, address);
   const ca = readFileSync(join(pki, "ca.crt"), "utf8");
   const token = readFileSync(join(pki, "tokens.csv"), "utf8").split(",")[0] ?? "";

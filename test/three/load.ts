@@ -1,7 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { UserAPI } from "../../api/userapi_pb.ts";
-import { RemoteError } from "../../channel/error.ts";
 import type { Chance } from "../../fuzz/mutate.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import type { Owners } from "./deployment.ts";
@@ -26,8 +25,10 @@ export interface Set {
 
 export interface Outcome {
   readonly sets: readonly Set[];
-  /** Sets that ended without an answer: they may have happened. */
-  readonly unanswered: readonly string[];
+  /** Sets that failed, with the code. They may have happened, but those that somebody else won. */
+  readonly failed: ReadonlyMap<string, string>;
+  /** What no Coordinator may ever do. */
+  readonly violations: readonly string[];
   readonly issued: readonly Issued[];
   /** How often each code refused something. */
   readonly refusals: Readonly<Record<string, number>>;
@@ -44,7 +45,8 @@ export class Load {
   readonly #addresses: readonly string[];
   readonly #chance: Chance;
   readonly #sets: Set[] = [];
-  readonly #unanswered: string[] = [];
+  readonly #failed = new Map<string, string>();
+  readonly #violations: string[] = [];
   readonly #issued: Issued[] = [];
   readonly #refusals: Record<string, number> = {};
   readonly #stop = new AbortController();
@@ -65,7 +67,8 @@ export class Load {
   get outcome(): Outcome {
     return {
       sets: this.#sets,
-      unanswered: this.#unanswered,
+      failed: this.#failed,
+      violations: this.#violations,
       issued: this.#issued,
       refusals: this.#refusals,
     };
@@ -92,7 +95,7 @@ export class Load {
       const answer = await client
         .call(UserAPI.method.setManifest, change, new Date(Date.now() + SET_MS))
         .catch((error: unknown) => {
-          if (!(error instanceof RemoteError) || error.code === "state_unavailable") this.#unanswered.push(name);
+          this.#failed.set(name, codeOf(error));
           throw error;
         });
       this.#sets.push({
@@ -119,16 +122,20 @@ export class Load {
     // As a pod of the mesh checks it.
     const issuer = new X509Certificate(intermediate);
     if (!new X509Certificate(leaf).verify(meshCa.publicKey) || !spkiDigest(issuer.publicKey).equals(spkiDigest(meshCa.publicKey))) {
-      throw new Error("a certificate that its own mesh CA has not signed");
+      this.#violations.push(`${address} issued a certificate that its mesh CA has not signed`);
     }
     this.#issued.push({ meshKey: keyOf(answer.meshCaCert), began, at: performance.now() });
   }
 
   #count(error: unknown): void {
-    const code = (error as { code?: unknown }).code;
-    const name = typeof code === "string" ? code : String(error);
+    const name = codeOf(error);
     this.#refusals[name] = (this.#refusals[name] ?? 0) + 1;
   }
+}
+
+function codeOf(error: unknown): string {
+  const { code } = error as { code?: unknown };
+  return typeof code === "string" ? code : String(error);
 }
 
 export function keyOf(certificate: string): string {

@@ -100,8 +100,6 @@ export function hosts(): string {
   return `127.0.0.1 localhost\n${all.join("")}`;
 }
 
-function run(file: string, ...args: readonly string[]): void;
-function run(...command: readonly string[]): void {
-  const [file = "", ...args] = command;
+function run(...[file = "", ...args]: readonly string[]): void {
   execFileSync(file, args, { stdio: ["ignore", "pipe", "pipe"] });
 }

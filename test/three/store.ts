@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,6 @@ import { parseLatestInsecure } from "../../coordinator/state/pointer.ts";
 import { KubernetesStore, type KubernetesStoreOptions } from "../../coordinator/store/kubernetes/kubernetes-store.ts";
 import { makeAccount, programOptions } from "../kubernetes-api/accounts.ts";
 import { NO_KUBERNETES_API, startKubernetesApi } from "../kubernetes-api/server.ts";
-import { execFileSync } from "node:child_process";
 import { mountSmall } from "./coordinator.ts";
 import { STORE } from "./network.ts";
 import { prepareSmallStore } from "./small-store.ts";

@@ -140,7 +140,7 @@ export class ConfigMaps {
     });
     let expired = false;
     // A connection can be gone without a word; the server ends every watch, so silence beyond its time is such a case.
-    const limit = AbortSignal.any([signal, AbortSignal.timeout((WATCH_SECONDS + 10) * 1000)]);
+    const limit = AbortSignal.any([signal, AbortSignal.timeout((WATCH_SECONDS + 5) * 1000)]);
     const answer = await this.#answer("watch", name, () =>
       this.#options.client.stream(`${this.#base}?${query.toString()}`, limit, async (line) => {
         const { type, object } = (line ?? {}) as { type?: unknown; object?: { code?: unknown; metadata?: unknown } };
@@ -219,7 +219,7 @@ export class ConfigMaps {
 }
 
 /** How long the API server is asked to keep a watch, in seconds. */
-const WATCH_SECONDS = 60;
+const WATCH_SECONDS = 30;
 
 /** @throws Refusal where the answer is not a success, or is not what was asked for */
 function understand<T>(verb: Verb, name: string | undefined, answer: ApiAnswer, parse: (body: unknown) => T): T {

@@ -20,8 +20,8 @@ export interface KubernetesStoreOptions {
 /** For a whole call, in milliseconds. */
 const TIMEOUT_MS = 5000;
 
-/** How often the pointer is read to find out what became of a move. */
-const LOOKS = 8;
+/** How long it is tried to find out what became of a move, in milliseconds. */
+const SETTLE_MS = 30_000;
 const LOOK_PAUSE_MS = 500;
 
 const ATTEMPTS = 5;
@@ -225,7 +225,7 @@ export class KubernetesStore implements Store {
    * @param failure what is thrown where the pointer was not moved, or nobody can say
    */
   async #settle(expected: Buffer | undefined, next: Buffer, failure: Refusal): Promise<void> {
-    for (let look = 0; look < LOOKS; look++) {
+    for (const end = AbortSignal.timeout(SETTLE_MS); !end.aborted;) {
       try {
         const { pointer, resourceVersion } = await this.#readLatest();
         if (textOf(pointer) === textOf(next)) return;
