@@ -36,7 +36,9 @@ const HANDSHAKE_MS = 5000;
 
 /** @param coordinators how many */
 export async function makeOwners(directory: string, coordinators: number): Promise<Owners> {
-  const [policy, workloadPolicy] = ["the Coordinator's policy", "the workload's policy"].map((text) => Buffer.from(text));
+  const [policy, workloadPolicy] = ["the Coordinator's policy", "the workload's policy"].map((text) =>
+    Buffer.from(text),
+  );
   if (policy === undefined || workloadPolicy === undefined) throw new Error("there are two");
   const hash = (bytes: Buffer): Buffer => createHash("sha256").update(bytes).digest();
   const vendor = await openOrCreateVendor(join(directory, "vendor"), new Date());

@@ -121,7 +121,10 @@ export class Load {
     const meshCa = new X509Certificate(answer.meshCaCert);
     // As a pod of the mesh checks it.
     const issuer = new X509Certificate(intermediate);
-    if (!new X509Certificate(leaf).verify(meshCa.publicKey) || !spkiDigest(issuer.publicKey).equals(spkiDigest(meshCa.publicKey))) {
+    if (
+      !new X509Certificate(leaf).verify(meshCa.publicKey) ||
+      !spkiDigest(issuer.publicKey).equals(spkiDigest(meshCa.publicKey))
+    ) {
       this.#violations.push(`${address} issued a certificate that its mesh CA has not signed`);
     }
     this.#issued.push({ meshKey: keyOf(answer.meshCaCert), began, at: performance.now() });

@@ -108,7 +108,13 @@ class Failure extends Error {
   }
 }
 
-function answer(objects: Objects, method: string, name: string | undefined, query: URLSearchParams, body: Given): object {
+function answer(
+  objects: Objects,
+  method: string,
+  name: string | undefined,
+  query: URLSearchParams,
+  body: Given,
+): object {
   const before = name === undefined ? undefined : objects.get(name);
   if (method === "GET" && name === undefined) {
     const wanted = (query.get("labelSelector") ?? "").split(",").map((pair) => pair.split("="));
