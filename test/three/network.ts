@@ -13,8 +13,8 @@ export const STORE = `${NETWORK}.2`;
 export const PEERS_NAME = "coordinator-peers";
 const BRIDGE = "bridge";
 
-/** How this process has to be started, so that it is in namespaces of its own. */
-export const NAMESPACES = ["unshare", "--net", "--mount"] as const;
+/** How this process has to be started, so that it is in namespaces of its own. All processes there end with it. */
+export const NAMESPACES = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"] as const;
 
 export function makeBridge(): void {
   run("ip", "link", "set", "lo", "up");

@@ -17,6 +17,10 @@ const { values } = parseArgs({
   },
 });
 
+// Who started it is gone.
+process.stdin.resume().once("end", () => process.exit(1));
+process.once("SIGTERM", () => process.exit(1));
+
 const print = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 const seed = Number(values.seed);
 const rounds = await Rounds.start({ seed, small: values.small, longestMs: Number(values.longest) });

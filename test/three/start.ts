@@ -18,10 +18,10 @@ function whyNot(): string | undefined {
   }
 }
 
-/** The rounds as a process in namespaces of its own. @param args of program.ts */
+/** The rounds as a process in namespaces of its own, which ends with this one. @param args of program.ts */
 export function startRounds(args: readonly string[]): ChildProcess {
   const [file, ...namespaces] = NAMESPACES;
   return spawn(file, [...namespaces, process.execPath, join(import.meta.dirname, "program.ts"), ...args], {
-    stdio: ["ignore", "pipe", "inherit"],
+    stdio: ["pipe", "pipe", "inherit"],
   });
 }
