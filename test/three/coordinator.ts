@@ -1,5 +1,4 @@
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -157,14 +156,4 @@ globalThis.Date = class extends Real {
   constructor(...args) { if (args.length === 0) super(now()); else super(...args); }
   static now() { return now(); }
 };`;
-}
-
-export function removeFolder(folder: string): void {
-  if (existsSync(folder)) rmSync(folder, { recursive: true });
-}
-
-/** A file system of its own in this process's mount namespace. */
-export function mountSmall(folder: string, size: string): void {
-  mkdirSync(folder, { recursive: true });
-  execFileSync("mount", ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", folder]);
 }

@@ -40,6 +40,7 @@ export interface Round {
 /** Until it is a fault that it does not serve again. */
 const SERVES_MS = 90_000;
 const LOAD_MS = 1500;
+const FIRST = "first";
 
 export class Rounds {
   readonly what: string;
@@ -153,11 +154,15 @@ export class Rounds {
     if (first === undefined) throw new Error("there is no Coordinator");
     await this.#until("the first Coordinator runs", async () => (await first.phase()) === "empty");
     const client = this.#owners.workloadOwner(first.address);
-    const change = await this.#owners.allowed(client, "first");
+    const change = await this.#owners.allowed(client, FIRST);
     const answer = await client.call(UserAPI.method.setManifest, change, new Date(Date.now() + 20_000));
     client.close();
     this.#share = this.#owners.openSeedShare(answer);
     await this.#settle();
+    const { coordinators, store } = this.#scene;
+    const outcome = { sets: [], failed: new Map([[FIRST, "none"]]), violations: [], issued: [], refusals: {} };
+    this.#found = await check(coordinators, this.#owners, store, outcome, undefined);
+    if (this.#found.faults.length > 0) throw new Error(this.#found.faults.join("\n"));
   }
 
   /**

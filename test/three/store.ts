@@ -8,7 +8,7 @@ import { parseLatestInsecure } from "../../coordinator/state/pointer.ts";
 import { KubernetesStore, type KubernetesStoreOptions } from "../../coordinator/store/kubernetes/kubernetes-store.ts";
 import { makeAccount, programOptions } from "../kubernetes-api/accounts.ts";
 import { NO_KUBERNETES_API, startKubernetesApi } from "../kubernetes-api/server.ts";
-import { mountSmall } from "./coordinator.ts";
+import { mountSmall, unmount } from "./small-disk.ts";
 import { STORE } from "./network.ts";
 import { prepareSmallStore } from "./small-store.ts";
 
@@ -49,6 +49,10 @@ export interface Move {
 const PORT = 6443;
 const NAMESPACE = "contrast";
 
+/** How often, and how long, the API server is asked whether it is well, before its programs begin again. */
+const LOOKS = 3;
+const LOOK_MS = 2000;
+
 /** @param small even where the real one can be had */
 export async function openSharedStore(directory: string, small: boolean): Promise<SharedStore> {
   return small || NO_KUBERNETES_API !== undefined ? openSmall(directory) : openKubernetes(directory);
@@ -79,17 +83,19 @@ async function openKubernetes(directory: string): Promise<SharedStore> {
     ...diskOf(disk),
     heal: async () => {
       for (const part of parts) part.resume();
-      const isWell = async (): Promise<boolean> =>
-        (await api.admin("GET", `/api/v1/namespaces/${NAMESPACE}/configmaps/coordinator-latest`).catch(() => undefined))
-          ?.status === 200;
-      for (let look = 0; look < 20; look++) {
-        if (await isWell()) return;
-        await sleep(250);
+      const path = `/api/v1/namespaces/${NAMESPACE}/configmaps/coordinator-latest`;
+      for (let look = 0; look < LOOKS; look++) {
+        const answer = api.admin("GET", path).catch(() => undefined);
+        const found = await Promise.race([answer, sleep(LOOK_MS, undefined)]);
+        if (found?.status === 200) return;
       }
       for (const part of parts) await part.stop();
       for (const part of parts) await part.start();
     },
-    close: () => api.close(),
+    close: async () => {
+      await api.close();
+      unmount(disk);
+    },
   };
 }
 
@@ -132,7 +138,10 @@ async function openSmall(directory: string): Promise<SharedStore> {
       if (child?.exitCode === null && child.signalCode === null) return;
       await part.start();
     },
-    close: () => part.stop(),
+    close: async () => {
+      await part.stop();
+      unmount(join(folder, "data"));
+    },
   };
 }
 
