@@ -162,6 +162,9 @@ export class Metrics implements Audit {
       case "coordinator_started":
       case "coordinator_stopped":
       case "share_accepted":
+      case "seed_shares_made":
+      case "rekey_prepared":
+      case "rekeyed":
       case "change_pending":
       case "change_dropped":
       case "refusals_suppressed":
