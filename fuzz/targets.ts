@@ -183,7 +183,9 @@ export async function parserTargets(): Promise<readonly Target[]> {
     },
     {
       name: "transition",
-      seeds: [encodeTransition(TRANSITION), encodeTransition({ ...TRANSITION, ...LATER })],
+      seeds: [{}, LATER, { ...LATER, version: 3 as const }].map((changes) =>
+        encodeTransition({ ...TRANSITION, ...changes }),
+      ),
       refusals: [MalformedBytes],
       run: (input) => requireEqual("encodes to other bytes", encodeTransition(parseTransition(input)), input),
     },
