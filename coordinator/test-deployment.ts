@@ -28,6 +28,8 @@ export interface TestState {
   readonly directory: string;
   /** A Coordinator that was just started; the one before it is gone. */
   readonly load: (allowInsecure?: boolean) => Promise<StateGuard>;
+  /** Lets another store have the directory. */
+  readonly close: () => Promise<void>;
   readonly remove: () => Promise<void>;
 }
 
@@ -40,6 +42,10 @@ export async function makeState(): Promise<TestState> {
       store?.close();
       store = await FileStore.open(directory, { pid: process.pid, host: "test", since: now() });
       return StateGuard.load({ store, allowInsecure, now, random: randomBytes });
+    },
+    close: async () => {
+      store?.close();
+      store = undefined;
     },
     remove: async () => {
       store?.close();

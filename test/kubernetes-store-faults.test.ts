@@ -55,7 +55,7 @@ describe.runIf(NO_KUBERNETES_API === undefined)("when the API of Kubernetes has 
   });
 
   async function open(host: string): Promise<KubernetesStore> {
-    const options = storeOptions(api, account, { random: randomBytes, sleep });
+    const options = storeOptions(api, account, { random: randomBytes, sleep, monotonic: () => performance.now() });
     const store = await KubernetesStore.open({ ...options, place: { host, port: api.port, account: account.folder } });
     opened.push(store);
     return store;

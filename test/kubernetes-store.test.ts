@@ -43,7 +43,9 @@ describe.runIf(NO_KUBERNETES_API === undefined)("on the API of Kubernetes", () =
   });
 
   async function open(name = "coordinator", of = account): Promise<KubernetesStore> {
-    const store = await KubernetesStore.open(storeOptions(api, of, { random: randomBytes, sleep }, name));
+    const store = await KubernetesStore.open(
+      storeOptions(api, of, { random: randomBytes, sleep, monotonic: () => performance.now() }, name),
+    );
     opened.push(store);
     return store;
   }

@@ -19,6 +19,8 @@ export interface StoreConfiguration {
 export interface StoreSurroundings {
   readonly holder: Holder;
   readonly random: (length: number) => Buffer;
+  /** Milliseconds of a clock that only goes forward. */
+  readonly monotonic: () => number;
   /** For what Kubernetes sets in every pod: KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT. */
   readonly environment: Environment;
   readonly log: Logger;
@@ -50,12 +52,13 @@ export async function openStore(configuration: StoreConfiguration, around: Store
   if (configuration.CONTRAST_STATE_STORE === "file") {
     return FileStore.open(configuration.CONTRAST_STATE_DIR, around.holder);
   }
-  const { random, environment, log, stop } = around;
+  const { random, monotonic, environment, log, stop } = around;
   const options = {
     place: { ...serverIn(environment), account: ACCOUNT },
     namespace: await namespaceOf(ACCOUNT),
     name: configuration.CONTRAST_STATE_NAME,
     random,
+    monotonic,
     sleep: (ms: number) => delay(ms),
   };
   for (let wait = LEAST_WAIT_MS; ; wait = Math.min(2 * wait, MOST_WAIT_MS)) {

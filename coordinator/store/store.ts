@@ -30,6 +30,13 @@ export interface Store {
   /** @throws Refusal `conflict` where the pointer is not `expected`, and what `latest` and `put` throw */
   compareAndSwapLatest(expected: Buffer | undefined, next: Buffer): Promise<void>;
   /**
+   * Removes what nothing names and nobody has put for a while; undefined where the store leaves it.
+   *
+   * @param latest the pointer by which `named` was found out: where it is another by now, nothing is removed
+   * @returns how many objects were removed
+   */
+  sweep?(latest: Buffer, named: Named): Promise<number>;
+  /**
    * Tells each time the pointer is found to be another than this store last read or wrote: somebody else moved, damaged
    * or removed it.
    *
@@ -44,3 +51,6 @@ export interface Store {
  */
 export const RECORD_KINDS = ["manifests", "policies", "transitions", "seedshares", "pointers", "consents"] as const;
 export type RecordKind = (typeof RECORD_KINDS)[number];
+
+/** Digests of the records that have to stay. */
+export type Named = Readonly<Record<RecordKind, ReadonlySet<string>>>;

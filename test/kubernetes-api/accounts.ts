@@ -70,7 +70,7 @@ export async function applyRights(
 export function storeOptions(
   api: KubernetesApi,
   { namespace, folder }: Account,
-  around: Pick<KubernetesStoreOptions, "random" | "sleep">,
+  around: Pick<KubernetesStoreOptions, "random" | "sleep" | "monotonic" | "sweepAgeMs">,
   name = "coordinator",
 ): KubernetesStoreOptions {
   return { place: { host: api.address, port: api.port, account: folder }, namespace, name, ...around };
