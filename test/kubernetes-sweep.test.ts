@@ -195,10 +195,10 @@ describe.runIf(NO_KUBERNETES_API === undefined)("garbage collection", { timeout:
 
   test("sets and sweeps on three Coordinators at once: whatever the pointer names is there", async () => {
     const [setter, ...sweepers] = [await open(), await open(0), await open(0)];
-    let isOver = false;
+    const over = new AbortController();
     let swept = 0;
     const sweeping = sweepers.map(async (store) => {
-      while (!isOver) {
+      while (!over.signal.aborted) {
         const latest = await store.latest();
         if (latest === undefined) continue;
         swept += await store.sweep(latest, namedIn(latest));
@@ -227,7 +227,7 @@ describe.runIf(NO_KUBERNETES_API === undefined)("garbage collection", { timeout:
       if (before === undefined) continue;
       for (const digest of JSON.parse(before.toString()) as string[]) await setter?.get("policies", digest);
     }
-    isOver = true;
+    over.abort();
     await Promise.all(sweeping);
     expect(outcomes.moved).toBeGreaterThan(1);
     expect(swept).toBeGreaterThan(0);
