@@ -167,7 +167,7 @@ describe.runIf(NO_KUBERNETES_API === undefined)("an API of Kubernetes that lies"
     ],
     ["an empty record", (it) => ({ ...it, binaryData: { record: "" } }), { code: "damaged_state" }],
     ["no record", (it) => ({ ...it, binaryData: { other: "" } }), { code: "damaged_state", want: "binaryData.record" }],
-    ["no data", ({ binaryData: _, ...it }) => it, { code: "damaged_state" }],
+    ["no data", ({ kind, metadata }) => ({ kind, metadata }), { code: "damaged_state" }],
     ["what is no Base64", (it) => ({ ...it, binaryData: { record: "!!!" } }), { code: "state_unavailable" }],
     [
       "another object",
