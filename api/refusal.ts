@@ -43,6 +43,10 @@ const OUTCOMES = {
   signature_missing: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The change has fewer owners' signatures than the manifest asks for: have other owners sign it, too. */
   too_few_signatures: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** As many changes wait for signatures as may: take one back, or set one. */
+  too_many_pending: { status: status.RESOURCE_EXHAUSTED, exit: EXIT.failed, transient: false },
+  /** No owner, or not this one, signed such a change: look at those that there are. */
+  not_pending: { status: status.NOT_FOUND, exit: EXIT.failed, transient: false },
   /** The signature is for another generation of the mesh CA: verify, then sign again. */
   signature_outdated: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The active manifest names no owner, so nobody may change it: make a new deployment. */

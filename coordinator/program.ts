@@ -35,6 +35,8 @@ import { ownerAccount } from "./serve/owner-places.ts";
 import { listenForProbes } from "./serve/probe-port.ts";
 import { createProbes } from "./serve/probes.ts";
 import { Roots } from "./state/roots.ts";
+import { CoordinatorStatus } from "./serve/status.ts";
+import { PendingChanges } from "./state/pending-changes.ts";
 import { StateGuard } from "./state/state-guard.ts";
 import { keepTidy } from "./state/tidy.ts";
 import { appraiseUser, serveUserApi } from "./serve/user-api.ts";
@@ -142,6 +144,8 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   }
   const limits = coordinatorLimits(memory);
   const history = new EncodedHistory(guard, limits.historyBytes);
+  const pending = new PendingChanges(guard, store, history);
+  const status = new CoordinatorStatus({ guard, store, pending, peers: () => [] });
   const shared = {
     identity,
     attester,
@@ -156,7 +160,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
         limits: limits.user,
         observer: metrics.connections("user"),
         appraise: appraiseUser,
-        serve: (methods, user) => serveUserApi(methods, user, { guard, history, metrics, audit, log }),
+        serve: (methods, user) => serveUserApi(methods, user, { guard, history, pending, status, metrics, audit, log }),
         accountOf: (user) => ownerAccount(guard, user),
       },
       USER_API_PORT,

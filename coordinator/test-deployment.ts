@@ -28,8 +28,8 @@ export interface TestState {
   readonly directory: string;
   /** A Coordinator that was just started; the one before it is gone. */
   readonly load: (allowInsecure?: boolean) => Promise<StateGuard>;
-  /** Lets another store have the directory. */
-  readonly close: () => Promise<void>;
+  /** Of the Coordinator that was started last. */
+  readonly store: () => FileStore;
   readonly remove: () => Promise<void>;
 }
 
@@ -43,9 +43,9 @@ export async function makeState(): Promise<TestState> {
       store = await FileStore.open(directory, { pid: process.pid, host: "test", since: now() });
       return StateGuard.load({ store, allowInsecure, now, random: randomBytes });
     },
-    close: async () => {
-      store?.close();
-      store = undefined;
+    store: () => {
+      if (store === undefined) throw new Error("no Coordinator was started");
+      return store;
     },
     remove: async () => {
       store?.close();

@@ -3,7 +3,8 @@ import type { Context } from "../context.ts";
 import type { SetOptions } from "./set.ts";
 import { collateralProxyOption, collect, coordinatorOption, examples, manifestOption } from "../options.ts";
 
-export function addSetCommand(program: Command, context: () => Context): void {
+/** @param exit is told the exit code of what is not done yet */
+export function addSetCommand(program: Command, context: () => Context, exit: (code: number) => void): void {
   program
     .command("set")
     .description("put the manifest in force")
@@ -35,6 +36,6 @@ export function addSetCommand(program: Command, context: () => Context): void {
     )
     .action(async (paths: string[], options: SetOptions) => {
       const { set } = await import("./set.ts");
-      await set(context(), paths, options);
+      exit(await set(context(), paths, options));
     });
 }

@@ -15,6 +15,8 @@ export type AuditEvent =
   | RequestRefused
   | RefusalsSuppressed
   | ManifestSet
+  | ChangePending
+  | ChangeDropped
   | ShareAccepted
   | Recovered;
 
@@ -76,6 +78,25 @@ interface ManifestSet extends Peer, InForce {
   readonly owners?: readonly string[];
   /** Of the transition that brought it into force. */
   readonly transition: string;
+}
+
+interface Pending extends Peer, Partial<InForce> {
+  /** Digest of the manifest that would be set. */
+  readonly pending: string;
+  /** Digests of the keys of all owners who have signed it now. */
+  readonly owners: readonly string[];
+  /** How many more it takes. */
+  readonly missing: number;
+}
+
+/** An owner signed a change that takes more owners. */
+interface ChangePending extends Pending {
+  readonly event: "change_pending";
+}
+
+/** An owner took a signature below such a change back. */
+interface ChangeDropped extends Pending {
+  readonly event: "change_dropped";
 }
 
 /** A seed share that is not enough yet. */

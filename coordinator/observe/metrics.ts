@@ -127,6 +127,8 @@ export class Metrics implements Audit {
       case "coordinator_started":
       case "coordinator_stopped":
       case "share_accepted":
+      case "change_pending":
+      case "change_dropped":
       case "refusals_suppressed":
         break;
     }

@@ -4,7 +4,7 @@ import type { Change } from "../../manifest/change.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
 import { type Manifest, parseManifest } from "../../manifest/manifest.ts";
 import { type KeyPair, spki, spkiDigest } from "../../pki/keys.ts";
-import { requireOwnersLeave, requireSeedshareOwner, requireWorkloadOwners } from "./authorize.ts";
+import { requireOwnersLeave, requireSeedshareOwner } from "./authorize.ts";
 import { manifestOf, seedshareOwners, signedBy } from "../test-deployment.ts";
 
 const ec = (namedCurve: string): KeyPair => generateKeyPairSync("ec", { namedCurve });
@@ -39,7 +39,7 @@ function requireOwner(
   signedMeshKey?: Uint8Array,
 ): string | undefined {
   const signatures = signature === undefined ? [] : [signature];
-  return requireWorkloadOwners(manifest, caller, { change: asked, signatures, signedMeshKey })[0];
+  return requireOwnersLeave(manifest, caller, { change: asked, signatures, signedMeshKey }).owners[0];
 }
 
 function codeOf(action: () => unknown): unknown {
@@ -149,14 +149,15 @@ function severalOwners(threshold: number): { manifest: Manifest; three: readonly
 test("a change needs as many owners as the manifest says, and each counts once", () => {
   const { manifest, three, digests } = severalOwners(2);
   const require = (signatures: readonly ChangeSignature[]): unknown =>
-    codeOf(() => requireWorkloadOwners(manifest, stranger, { change, signatures, signedMeshKey: undefined }));
+    codeOf(() => requireOwnersLeave(manifest, stranger, { change, signatures, signedMeshKey: undefined }));
   const [one, two, all] = [three.slice(0, 1), three.slice(1), three].map((pairs) => pairs.map(signed));
   if (one === undefined || two === undefined || all === undefined) throw new Error("no signatures");
-  expect(require(two)).toEqual(digests.slice(1));
-  expect(require(all)).toEqual(digests);
-  expect(require(one)).toBe("too_few_signatures");
+  expect(require(two)).toEqual({ owners: digests.slice(1), missing: 0 });
+  expect(require(all)).toEqual({ owners: digests, missing: 0 });
+  expect(require(one)).toEqual({ owners: digests.slice(0, 1), missing: 1 });
   // ECDSA makes another signature each time, and all of them are good.
-  expect(require([...one, ...three.slice(0, 1).map(signed)])).toBe("too_few_signatures");
+  const twice = [...one, ...three.slice(0, 1).map(signed)];
+  expect(require(twice)).toEqual({ owners: digests.slice(0, 1), missing: 1 });
   expect(require([])).toBe("not_owner");
   // Enough good ones don't carry a bad one, or one of somebody else, into the history.
   expect(require([...all, signed(ec("P-256"))])).toBe("not_owner");

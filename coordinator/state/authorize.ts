@@ -23,20 +23,13 @@ export interface Leave {
   readonly missing: number;
 }
 
-/**
- * As many owners as it takes signed this very change, for this generation of this Coordinator.
- *
- * @returns SHA-256 of the owners' SubjectPublicKeyInfos, hex
- * @throws Refusal `too_few_signatures`, and what `requireOwnersLeave` throws
- */
-export function requireWorkloadOwners(active: Manifest, callerKey: string, signed: SignedChange): readonly string[] {
-  const { owners, missing } = requireOwnersLeave(active, callerKey, signed);
-  if (missing === 0) return owners;
-  throw new Refusal("too_few_signatures", "the change needs the signatures of more workload owners", {
+/** @param leave with somebody missing */
+export function tooFewSignatures(active: Manifest, { owners, missing }: Leave): Refusal {
+  return new Refusal("too_few_signatures", "the change needs the signatures of more workload owners", {
     where: "$.WorkloadOwnerThreshold of the active manifest",
     got: `${active.workloadOwnerThreshold - missing}, by ${owners.join(", ")}`,
     want: `${active.workloadOwnerThreshold} of ${active.workloadOwnerKeyDigests.join(", ")}`,
-    hint: "other owners sign it, too: `contrast sign`, then `contrast set` with all signatures; or leave it pending",
+    hint: "other owners sign it, too: `contrast pending sign`, or `contrast sign` and `contrast set` with all signatures",
   });
 }
 

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { sha256Hex } from "../../bytes/sha256.ts";
-import { FileStore } from "../store/file-store.ts";
 import { RECORD_KINDS, type RecordKind, type Store } from "../store/store.ts";
-import { makeState, manifestOf, now, policy, setRequest, type TestState } from "../test-deployment.ts";
+import { makeState, manifestOf, policy, setRequest, type TestState } from "../test-deployment.ts";
+import { encodeConsent } from "./consent.ts";
 import { Roots } from "./roots.ts";
 
 let state: TestState;
@@ -14,7 +14,8 @@ beforeEach(async () => {
 afterEach(() => state.remove());
 
 function consent(manifest: string, previous: string): Buffer {
-  return Buffer.concat([Buffer.of(1), Buffer.from(manifest, "hex"), Buffer.from(previous, "hex"), Buffer.alloc(8)]);
+  const signature = { publicKey: Buffer.from("a key"), signature: Buffer.from("a signature") };
+  return encodeConsent({ manifest, previous, meshKey: "0".repeat(64), size: 0, ...signature });
 }
 
 async function all(store: Store): Promise<Record<RecordKind, string[]>> {
@@ -27,8 +28,7 @@ test("a history names every record that its sets have made, and nothing that lie
   await guard.set(setRequest());
   await guard.set(setRequest({ names: ["web", "www"] }, guard));
   const { latest } = guard.active();
-  await state.close();
-  const store = await FileStore.open(state.directory, { pid: 1, host: "test", since: now() });
+  const store = state.store();
   const made = await all(store);
   for (const kind of RECORD_KINDS) await store.put(kind, consent("0".repeat(64), "0".repeat(64)));
 
@@ -42,15 +42,13 @@ test("a history names every record that its sets have made, and nothing that lie
   store.get = () => Promise.reject(new Error("read again"));
   store.list = async () => [];
   expect((await roots.namedBy(latest.raw)).transitions).toEqual(named.transitions);
-  store.close();
 });
 
 test("a consent to what follows the latest transition keeps its manifest and policies; an older one does not", async () => {
   const guard = await state.load();
   await guard.set(setRequest());
   const { latest } = guard.active();
-  await state.close();
-  const store = await FileStore.open(state.directory, { pid: 1, host: "test", since: now() });
+  const store = state.store();
   const other = Buffer.from("another policy");
   const document = JSON.parse(manifestOf().toString()) as { Policies: object };
   document.Policies = { [sha256Hex(other)]: { SANs: ["other"] } };
@@ -66,7 +64,6 @@ test("a consent to what follows the latest transition keeps its manifest and pol
   expect(named.consents).not.toContain(outdated);
   expect(named.manifests).toContain(manifest);
   expect(named.policies).toEqual(new Set([sha256Hex(policy), sha256Hex(other)]));
-  store.close();
 });
 
 test("a chain that can't be read to its end names nothing: then nothing may be removed", async () => {
@@ -75,12 +72,10 @@ test("a chain that can't be read to its end names nothing: then nothing may be r
   await guard.set(setRequest({ names: ["web", "www"] }, guard));
   const { latest } = guard.active();
   const first = (await guard.history()).steps[0]?.transition.digest ?? "";
-  await state.close();
-  const store = await FileStore.open(state.directory, { pid: 1, host: "test", since: now() });
+  const store = state.store();
   const roots = new Roots(store);
   await store.remove("transitions", first);
   for (let attempt = 0; attempt < 2; attempt++) {
     await expect(roots.namedBy(latest.raw)).rejects.toMatchObject({ code: "damaged_state" });
   }
-  store.close();
 });

@@ -1,7 +1,7 @@
 import { Refusal } from "../../api/refusal.ts";
-import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
 import type { Named, RecordKind, Store } from "../store/store.ts";
+import { parseConsent } from "./consent.ts";
 import { readPointerInsecure, readTransition } from "./history.ts";
 import { type LatestInsecure, parseLatestInsecure } from "./pointer.ts";
 
@@ -81,7 +81,7 @@ export class Roots {
     latest: string,
   ): Promise<"outdated" | "unreadable" | { readonly manifest: string; readonly policies: Iterable<string> }> {
     try {
-      const { manifest, previous } = parseProposal(await this.#store.get("consents", digest));
+      const { manifest, previous } = parseConsent(await this.#store.get("consents", digest));
       return previous === latest ? { manifest, policies: await this.#policiesOf(manifest) } : "outdated";
     } catch (error) {
       if (isPassing(error)) throw error;
@@ -92,19 +92,6 @@ export class Roots {
   async #policiesOf(manifest: string): Promise<Iterable<string>> {
     return parseManifest(await this.#store.get("manifests", manifest)).policies.keys();
   }
-}
-
-/**
- * What a consent is for: version u8 (1) ‖ SHA-256 of the manifest ‖ SHA-256 of the transition that it follows ‖ …
- *
- * @throws MalformedBytes
- */
-function parseProposal(consent: Buffer): { readonly manifest: string; readonly previous: string } {
-  const cursor = new Cursor(consent);
-  const version = cursor.u8("version");
-  if (version !== 1) throw new MalformedBytes("version", 0, String(version), "1");
-  const digest = (field: string): string => cursor.bytes(32, field).toString("hex");
-  return { manifest: digest("manifest"), previous: digest("previous") };
 }
 
 /** The next time it may be there. */

@@ -1,5 +1,6 @@
 import { timingSafeEqual } from "node:crypto";
 import { Refusal } from "../../api/refusal.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import { longChains } from "../../manifest/certificate-size.ts";
 import { type ChangeSignature, onePerKey } from "../../manifest/change-signature.ts";
 import { policyHash } from "../../manifest/initdata.ts";
@@ -7,15 +8,17 @@ import type { Manifest } from "../../manifest/manifest.ts";
 import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
 import { SEED_LENGTH } from "../../pki/seed-share.ts";
 import { Secret } from "../../runtime/secret.ts";
-import { requireWorkloadOwners } from "./authorize.ts";
+import { requireOwnersLeave, tooFewSignatures } from "./authorize.ts";
 import { advance, storeSeedShares } from "./history.ts";
 import { overlap } from "./overlap.ts";
 import { parseUsable } from "./parse-manifest.ts";
+import { allConsents, keepConsents, type PendingChange } from "./pending.ts";
 import type { Latest } from "./pointer.ts";
 import { makeSeedShares } from "./seed-shares.ts";
 import { SALT_LENGTH, SeedEngine } from "./seed.ts";
 import { authorityOf, type Snapshot } from "./snapshot.ts";
 import type { StateOptions } from "./state-options.ts";
+import type { Store } from "../store/store.ts";
 
 export interface SetRequest {
   readonly manifest: Uint8Array;
@@ -55,10 +58,9 @@ export async function makeChange(
   { store, allowInsecure, now, random }: StateOptions,
 ): Promise<SetResult> {
   requireLatest(before?.latest, request.latestTransition);
-  const owners = before === undefined ? [] : requireLeave(before, request);
-  const manifest = parseUsable(request.manifest, allowInsecure);
-  requireSamePolicies(manifest, request.policies);
-  requireShortChains(manifest);
+  const leave = before === undefined ? NOBODYS : await leaveFor(before, request, store);
+  if (before !== undefined && leave.missing > 0) throw tooFewSignatures(before.manifest, leave);
+  const manifest = requireUsable(request, allowInsecure);
   const at = now(manifest);
 
   const { seed, seedShares } = await seedFor(before, manifest, random);
@@ -71,8 +73,7 @@ export async function makeChange(
     seedShares: await storeSeedShares(store, seedShares),
     rootKey: spkiDigest(seed.rootKey.publicKey).toString("hex"),
     meshKey: before && spkiDigest(before.authority.meshKey.publicKey).toString("hex"),
-    // Nobody was asked for leave by the first set, so nobody's is stored.
-    signatures: before === undefined ? [] : onePerKey(request.signatures),
+    signatures: leave.signatures,
   };
   const { latest, record } = await advance(store, before?.latest, step, {
     meshKey: spkiDigest(meshKey.publicKey).toString("hex"),
@@ -86,7 +87,38 @@ export async function makeChange(
   const { previousMeshes, refused } = overlap(before, manifest, request.revoke, began);
   const trust = { previousMeshes, began };
   const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
-  return { snapshot, record, owners, overlapRefused: refused };
+  return { snapshot, record, owners: leave.owners, overlapRefused: refused };
+}
+
+/**
+ * Keeps what owners allowed of a change, where it takes more of them. What is kept could be set: it is judged as if it were.
+ *
+ * @returns undefined where there are enough, with those who signed before
+ * @throws Refusal of many codes; nothing is kept then
+ */
+export async function leavePending(
+  before: Snapshot,
+  request: SetRequest,
+  { store, allowInsecure, now }: StateOptions,
+): Promise<PendingChange | undefined> {
+  requireLatest(before.latest, request.latestTransition);
+  const leave = await leaveFor(before, request, store);
+  if (leave.missing === 0) return undefined;
+  now(requireUsable(request, allowInsecure));
+  for (const policy of request.policies) await store.put("policies", policy);
+  await store.put("manifests", request.manifest);
+  const size = request.policies.reduce((sum, { length }) => sum + length, request.manifest.length);
+  return keepConsents(store, before, { manifest: leave.manifest, signatures: request.signatures }, size);
+}
+
+/** Nobody is asked for leave by the first set, so nobody's is stored. */
+const NOBODYS = { signatures: [], owners: [], missing: 0 } as const;
+
+function requireUsable(request: SetRequest, allowInsecure: boolean): Manifest {
+  const manifest = parseUsable(request.manifest, allowInsecure);
+  requireSamePolicies(manifest, request.policies);
+  requireShortChains(manifest);
+  return manifest;
 }
 
 /** The clock, or the time before, where the clock was set back in between: what is stored can't be refused any more. */
@@ -111,12 +143,19 @@ async function seedFor(
   return { seed, seedShares };
 }
 
-/** @throws what `requireWorkloadOwners` throws */
-function requireLeave(active: Snapshot, request: SetRequest): readonly string[] {
+/**
+ * What owners allowed of the change: those whose signatures came along, and where these are too few, others whose consent is
+ * stored.
+ *
+ * @throws what `requireOwnersLeave` throws
+ */
+async function leaveFor(active: Snapshot, request: SetRequest, store: Store): Promise<PendingChange> {
   const { manifest, callerKey, signatures, signedMeshKey } = request;
   const previous = Buffer.from(active.latest.transition, "hex");
   const change = { manifest, previous, meshKey: spkiDigest(active.authority.meshKey.publicKey) };
-  return requireWorkloadOwners(active.manifest, callerKey, { change, signatures, signedMeshKey });
+  const { owners, missing } = requireOwnersLeave(active.manifest, callerKey, { change, signatures, signedMeshKey });
+  const given = { manifest: sha256Hex(manifest), signatures: onePerKey(signatures) };
+  return missing === 0 ? { ...given, owners, missing } : allConsents(store, active, given);
 }
 
 function requireLatest(latest: Latest | undefined, expected: Uint8Array | undefined): void {

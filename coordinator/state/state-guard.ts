@@ -1,12 +1,14 @@
 import { Refusal } from "../../api/refusal.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Step } from "../../manifest/history.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
 import { SerialQueue } from "../../runtime/serial-queue.ts";
 import type { Authority } from "./authority.ts";
 import { readLatestInsecure, readSteps, readTransition } from "./history.ts";
+import type { PendingChange } from "./pending.ts";
 import { openHistory, type Pending, type RecoverRequest, type RecoverResult, takeShare } from "./recover.ts";
 import type { SeedShares } from "./seed-shares.ts";
-import { makeChange, type SetRequest, type SetResult } from "./set.ts";
+import { leavePending, makeChange, type SetRequest, type SetResult } from "./set.ts";
 import type { Snapshot } from "./snapshot.ts";
 import type { StateOptions } from "./state-options.ts";
 import { ownersOf, readOwnersInsecure } from "./stored-owners.ts";
@@ -64,6 +66,11 @@ export class StateGuard {
     return this.#pending?.missing;
   }
 
+  /** SHA-256, hex, of the keys of the seed share owners whose shares were taken, as long as they are too few. */
+  get sharesGiven(): readonly string[] {
+    return [...(this.#pending?.shares.keys() ?? [])].map((key) => sha256Hex(Buffer.from(key, "hex")));
+  }
+
   /**
    * SHA-256, hex, of the keys of all owners. In recovery they are those of the stored manifest, which nobody has verified:
    * they may say who is let in first, and nothing else.
@@ -95,6 +102,19 @@ export class StateGuard {
    */
   set(request: SetRequest, abandoned?: AbortSignal): Promise<SetResult> {
     return this.#inTurn(() => this.#set(request), abandoned);
+  }
+
+  /**
+   * As `set`; but where it takes more owners' signatures than there are, those that are there are kept.
+   *
+   * @throws as `set`, and `too_many_pending`
+   */
+  propose(request: SetRequest, abandoned?: AbortSignal): Promise<SetResult | { readonly pending: PendingChange }> {
+    return this.#inTurn(async () => {
+      const before = this.#state.phase === "empty" ? undefined : this.active();
+      const pending = before && (await leavePending(before, request, this.#options));
+      return pending === undefined ? this.#set(request) : { pending };
+    }, abandoned);
   }
 
   /**

@@ -4,10 +4,10 @@ import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Change } from "../../manifest/change.ts";
 import { type ChangeSignature, faultOfChange } from "../../manifest/change-signature.ts";
 import { type KeyPair, spki } from "../../pki/keys.ts";
-import type { AttestedHistory } from "../workspace/attested-history.ts";
+import type { AttestedHistory } from "./attested-history.ts";
 import { CliError } from "../context.ts";
-import type { Pin } from "../workspace/pin.ts";
-import { signChange } from "../workspace/sign-change.ts";
+import type { Pin } from "./pin.ts";
+import { signChange } from "./sign-change.ts";
 
 /** What workload owners allowed of a change, as `set` sends it: for the Coordinator that has proven itself just now. */
 export type Leave = Pick<
