@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { StateGuard } from "../coordinator/state/state-guard.ts";
-import { KubernetesStore } from "../coordinator/store/kubernetes/kubernetes-store.ts";
+import { KubernetesStore } from "../store/kubernetes/kubernetes-store.ts";
 import { encodeRecord } from "../coordinator/store/record.ts";
 import type { Store } from "../coordinator/store/store.ts";
 import { now, setRequest } from "../coordinator/test-deployment.ts";

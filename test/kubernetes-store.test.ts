@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { KubernetesStore } from "../coordinator/store/kubernetes/kubernetes-store.ts";
+import { KubernetesStore } from "../store/kubernetes/kubernetes-store.ts";
 import { type Account, makeAccount, storeOptions } from "./kubernetes-api/accounts.ts";
 import { type KubernetesApi, NO_KUBERNETES_API, startKubernetesApi } from "./kubernetes-api/server.ts";
 

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
-import type { KubernetesStoreOptions } from "../../coordinator/store/kubernetes/kubernetes-store.ts";
+import type { KubernetesStoreOptions } from "../../store/kubernetes/kubernetes-store.ts";
 import type { KubernetesApi } from "./server.ts";
 
 /** Who calls the API: service accounts, with tokens that the API server makes, and the rights of `deploy/`. */

@@ -1,7 +1,7 @@
-import { Refusal } from "../../../api/refusal.ts";
-import { sha256Hex } from "../../../bytes/sha256.ts";
-import { ApiClient, type ApiPlace } from "../../../kubernetes/api/client.ts";
-import { SerialQueue } from "../../../runtime/serial-queue.ts";
+import { Refusal } from "../../api/refusal.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
+import { ApiClient, type ApiPlace } from "../../kubernetes/api/client.ts";
+import { SerialQueue } from "../../runtime/serial-queue.ts";
 import { damaged, decodeRecord, encodeRecord } from "../record.ts";
 import type { Named, RecordKind, Store } from "../store.ts";
 import { ConfigMaps } from "./config-maps.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { quote } from "../../../runtime/fault.ts";
+import { quote } from "../../runtime/fault.ts";
 import { damaged } from "../record.ts";
 import { RECORD_KINDS, type RecordKind } from "../store.ts";
 

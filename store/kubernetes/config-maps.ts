@@ -1,6 +1,6 @@
-import { Refusal } from "../../../api/refusal.ts";
-import { type ApiAnswer, type ApiClient, ApiError, type ApiRequest } from "../../../kubernetes/api/client.ts";
-import { quote } from "../../../runtime/fault.ts";
+import { Refusal } from "../../api/refusal.ts";
+import { type ApiAnswer, type ApiClient, ApiError, type ApiRequest } from "../../kubernetes/api/client.ts";
+import { quote } from "../../runtime/fault.ts";
 import { type ConfigMap, type Metadata, type NewObject, parseConfigMapOf, parseList, TOUCHED } from "./objects.ts";
 
 /** The ConfigMaps of a namespace. What the API server says is turned into objects or refusals here. */
