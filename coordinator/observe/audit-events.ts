@@ -74,6 +74,8 @@ interface ManifestSet extends Peer, InForce {
   readonly owner?: string;
   /** Of the transition that brought it into force. */
   readonly transition: string;
+  /** Until when certificates of before stay trusted by pods that renew theirs; absent: they don't. */
+  readonly until?: string;
 }
 
 /** A seed share that is not enough yet. */

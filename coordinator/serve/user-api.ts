@@ -55,7 +55,8 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
       const trust = { previousMeshCaUntil: previous?.until.toISOString(), overlapRefused };
       log.info({ manifest: manifestDigest, generation, by: owner ?? user.key, ...trust }, "manifest set");
       const set = { manifest: manifestDigest, generation, transition: latest.transition };
-      audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner }), ...set });
+      const window = previous && { until: previous.until.toISOString() };
+      audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner }), ...set, ...window });
       return {
         rootCaCert: authority.rootCa,
         meshCaCert: authority.meshCa,
