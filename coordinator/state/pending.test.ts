@@ -241,7 +241,7 @@ test("a consent for another deployment, or one whose name was changed, adds noth
   await expect(guard.set(requestBy([ben]))).rejects.toMatchObject({ code: "too_few_signatures" });
 });
 
-test("a host that repeats, renames, damages and adds records makes one owner no two", async () => {
+test("a host that repeats, renames, damages and adds records makes no second owner of one", async () => {
   await propose([ada]);
   const [record = ""] = await state.store().list("consents");
   const consent = parseConsent(await state.store().get("consents", record));
