@@ -12,7 +12,39 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshapi.proto.
  */
 export const file_meshapi: GenFile = /*@__PURE__*/
-  fileDesc("Cg1tZXNoYXBpLnByb3RvEgdtZXNoYXBpIhQKEk5ld01lc2hDZXJ0UmVxdWVzdCKRAQoTTmV3TWVzaENlcnRSZXNwb25zZRISCgpjZXJ0X2NoYWluGAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIUCgxyb290X2NhX2NlcnQYAyABKAkSIQoUd29ya2xvYWRfc2VjcmV0X3NlZWQYBCABKAxIAIgBAUIXChVfd29ya2xvYWRfc2VjcmV0X3NlZWQyUwoHTWVzaEFQSRJICgtOZXdNZXNoQ2VydBIbLm1lc2hhcGkuTmV3TWVzaENlcnRSZXF1ZXN0GhwubWVzaGFwaS5OZXdNZXNoQ2VydFJlc3BvbnNlYgZwcm90bzM");
+  fileDesc("Cg1tZXNoYXBpLnByb3RvEgdtZXNoYXBpIhUKE0N1cnJlbnRUcnVzdFJlcXVlc3QiJgoUQ3VycmVudFRydXN0UmVzcG9uc2USDgoGZGlnZXN0GAEgASgMIhQKEk5ld01lc2hDZXJ0UmVxdWVzdCLEAQoTTmV3TWVzaENlcnRSZXNwb25zZRISCgpjZXJ0X2NoYWluGAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIUCgxyb290X2NhX2NlcnQYAyABKAkSIQoUd29ya2xvYWRfc2VjcmV0X3NlZWQYBCABKAxIAIgBARIeChZwcmV2aW91c19tZXNoX2NhX2NlcnRzGAggAygJEhEKCXNldHRsZV9tcxgJIAEoDUIXChVfd29ya2xvYWRfc2VjcmV0X3NlZWQyoAEKB01lc2hBUEkSSAoLTmV3TWVzaENlcnQSGy5tZXNoYXBpLk5ld01lc2hDZXJ0UmVxdWVzdBocLm1lc2hhcGkuTmV3TWVzaENlcnRSZXNwb25zZRJLCgxDdXJyZW50VHJ1c3QSHC5tZXNoYXBpLkN1cnJlbnRUcnVzdFJlcXVlc3QaHS5tZXNoYXBpLkN1cnJlbnRUcnVzdFJlc3BvbnNlYgZwcm90bzM");
+
+/**
+ * @generated from message meshapi.CurrentTrustRequest
+ */
+export type CurrentTrustRequest = Message<"meshapi.CurrentTrustRequest"> & {
+};
+
+/**
+ * Describes the message meshapi.CurrentTrustRequest.
+ * Use `create(CurrentTrustRequestSchema)` to create a new message.
+ */
+export const CurrentTrustRequestSchema: GenMessage<CurrentTrustRequest> = /*@__PURE__*/
+  messageDesc(file_meshapi, 0);
+
+/**
+ * @generated from message meshapi.CurrentTrustResponse
+ */
+export type CurrentTrustResponse = Message<"meshapi.CurrentTrustResponse"> & {
+  /**
+   * SHA-256 of mesh_ca_cert of a NewMeshCertResponse, followed by its previous_mesh_ca_certs in their order.
+   *
+   * @generated from field: bytes digest = 1;
+   */
+  digest: Uint8Array;
+};
+
+/**
+ * Describes the message meshapi.CurrentTrustResponse.
+ * Use `create(CurrentTrustResponseSchema)` to create a new message.
+ */
+export const CurrentTrustResponseSchema: GenMessage<CurrentTrustResponse> = /*@__PURE__*/
+  messageDesc(file_meshapi, 1);
 
 /**
  * @generated from message meshapi.NewMeshCertRequest
@@ -25,7 +57,7 @@ export type NewMeshCertRequest = Message<"meshapi.NewMeshCertRequest"> & {
  * Use `create(NewMeshCertRequestSchema)` to create a new message.
  */
 export const NewMeshCertRequestSchema: GenMessage<NewMeshCertRequest> = /*@__PURE__*/
-  messageDesc(file_meshapi, 0);
+  messageDesc(file_meshapi, 2);
 
 /**
  * @generated from message meshapi.NewMeshCertResponse
@@ -58,6 +90,22 @@ export type NewMeshCertResponse = Message<"meshapi.NewMeshCertResponse"> & {
    * @generated from field: optional bytes workload_secret_seed = 4;
    */
   workloadSecretSeed?: Uint8Array | undefined;
+
+  /**
+   * PEM: the mesh CAs of before that are still trusted, the latest first. Each is self-signed anew and valid until it is
+   * trusted no more. Only for who drops it then.
+   *
+   * @generated from field: repeated string previous_mesh_ca_certs = 8;
+   */
+  previousMeshCaCerts: string[];
+
+  /**
+   * How long, from now, until everybody who asks has learned of mesh_ca_cert, in milliseconds: before, peers that still
+   * trust a previous one alone may refuse cert_chain. 0: no such peers are expected.
+   *
+   * @generated from field: uint32 settle_ms = 9;
+   */
+  settleMs: number;
 };
 
 /**
@@ -65,7 +113,7 @@ export type NewMeshCertResponse = Message<"meshapi.NewMeshCertResponse"> & {
  * Use `create(NewMeshCertResponseSchema)` to create a new message.
  */
 export const NewMeshCertResponseSchema: GenMessage<NewMeshCertResponse> = /*@__PURE__*/
-  messageDesc(file_meshapi, 1);
+  messageDesc(file_meshapi, 3);
 
 /**
  * @generated from service meshapi.MeshAPI
@@ -80,6 +128,17 @@ export const MeshAPI: GenService<{
     methodKind: "unary";
     input: typeof NewMeshCertRequestSchema;
     output: typeof NewMeshCertResponseSchema;
+  },
+  /**
+   * What mesh-ca.pem is now, by its digest, so that whoever stays learns of a `set` at little cost. It is for everybody, also
+   * without evidence: what it says is only a reason to ask for a certificate anew.
+   *
+   * @generated from rpc meshapi.MeshAPI.CurrentTrust
+   */
+  currentTrust: {
+    methodKind: "unary";
+    input: typeof CurrentTrustRequestSchema;
+    output: typeof CurrentTrustResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_meshapi, 0);

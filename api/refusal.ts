@@ -95,6 +95,10 @@ const OUTCOMES = {
   vendor_unreachable: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
   /** The state could not be written; the old one is still in force. */
   state_not_written: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** The Kubernetes API, which has the state, gives no answer: look at the API server and at network policies. */
+  state_unavailable: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** The Coordinator's service account lacks a right on the Kubernetes API: apply coordinator-rbac.yml. */
+  state_forbidden: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
 } as const satisfies Record<string, Outcome>;
 
 export type RefusalCode = keyof typeof OUTCOMES;

@@ -86,7 +86,12 @@ async function start(changes: {
     attester: vm(0),
     appraise: changes.appraise ?? appraise,
     serve: (methods: Methods, peer: string) =>
-      addMethods(methods, MeshAPI, { newMeshCert: async () => ({ certChain: peer }) }, toStatus),
+      addMethods(
+        methods,
+        MeshAPI,
+        { newMeshCert: async () => ({ certChain: peer }), currentTrust: async () => ({}) },
+        toStatus,
+      ),
     requests: new Budget(budgetLimits(2 ** 20)),
     turns: new KeyedSemaphore({ total: 1, perPeer: 1, waiting: { total: 500, perPeer: 500 } }),
     log,

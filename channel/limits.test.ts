@@ -64,7 +64,10 @@ async function start({ limits, appraise, answer, accountOf = () => undefined }: 
         addMethods(
           methods,
           MeshAPI,
-          { newMeshCert: async (_, call) => ({ certChain: (await answer?.(call)) ?? peer }) },
+          {
+            newMeshCert: async (_, call) => ({ certChain: (await answer?.(call)) ?? peer }),
+            currentTrust: async () => ({}),
+          },
           toStatus,
         ),
       requests: new Budget(budgetLimits(2 ** 20)),

@@ -26,7 +26,7 @@ import { AuditLog } from "./observe/audit.ts";
 import type { Audit } from "./observe/audit-events.ts";
 import { auditVariables, openAuditSink } from "./observe/audit-sink.ts";
 import { EncodedHistory } from "./state/encoded-history.ts";
-import { FileStore } from "./store/file-store.ts";
+import { openStore, stateName } from "./store/open.ts";
 import { healthMethods } from "./serve/health.ts";
 import { coordinatorLimits, LEAST_BYTES } from "./serve/limits.ts";
 import { appraiseWorkload, serveMeshApi } from "./serve/mesh-api.ts";
@@ -51,7 +51,8 @@ const GRACE_MS = 5000;
 
 const variables = {
   CONTRAST_STATE_DIR: path("/var/lib/contrast", "the folder of the history"),
-  CONTRAST_STATE_STORE: oneOf(["file"], "file", "how the history is stored"),
+  CONTRAST_STATE_STORE: oneOf(["file", "kubernetes"], "file", "how the history is stored"),
+  CONTRAST_STATE_NAME: stateName("coordinator", "the prefix of the history's ConfigMaps, with kubernetes"),
   CONTRAST_LISTEN_ADDRESS: ipAddress(undefined, "the address of all ports (default: every address)"),
   CONTRAST_MEMORY_LIMIT: memoryLimitVariable,
   ...auditVariables,
@@ -80,7 +81,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const network = { fetch, now, random: Math.random, sleep: delay };
   const tee = await openAttester(configuration, network);
   const holder = { pid: process.pid, host: hostname(), since: now() };
-  const store = await FileStore.open(configuration.CONTRAST_STATE_DIR, holder);
+  const store = await openStore(configuration, { holder, random: randomBytes, environment: process.env, log, stop });
   const guard = await StateGuard.load({
     store,
     allowInsecure,
@@ -89,7 +90,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   });
   store.watch(() => {
     const hint = "restore backups while the Coordinator is stopped";
-    log.error({ hint }, "another process changed the history on disk: the manifest in force stays, set is refused");
+    log.error({ hint }, "another process changed the history: the manifest in force stays, set is refused");
   });
   const identity = await selfSigned(await generateEcKey("P-256"), now());
   const address = configuration.CONTRAST_LISTEN_ADDRESS;

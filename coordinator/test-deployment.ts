@@ -61,6 +61,7 @@ interface ManifestChanges {
   readonly threshold?: number;
   readonly names?: readonly string[];
   readonly certificateLifetime?: string | undefined;
+  readonly meshCaOverlap?: string | undefined;
 }
 
 export function manifestOf(changes: ManifestChanges = {}): Buffer {
@@ -75,6 +76,7 @@ export function manifestOf(changes: ManifestChanges = {}): Buffer {
     SeedshareOwnerPubKeys: shareOwners.map(({ publicKey }) => spki(publicKey).toString("hex")),
     ...(threshold === undefined ? {} : { SeedshareThreshold: threshold }),
     CertificateLifetime: changes.certificateLifetime,
+    MeshCAOverlap: changes.meshCaOverlap,
   };
   return Buffer.from(JSON.stringify(document));
 }
@@ -89,6 +91,7 @@ export function setRequest(changes: Partial<SetRequest> & ManifestChanges = {}, 
     latestTransition: changes.latestTransition,
     callerKey: changes.callerKey ?? owner,
     signatures: changes.signatures ?? (signed === undefined ? [] : [signedBy(ownerKeys, signed)]),
+    revoke: changes.revoke ?? false,
     signedMeshKey: "signedMeshKey" in changes ? changes.signedMeshKey : signed?.meshKey,
   };
 }

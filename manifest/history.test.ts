@@ -5,7 +5,7 @@ import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { type Change, changeToSign } from "./change.ts";
 import type { ChangeSignature } from "./change-signature.ts";
 import { HistoryError, requireHistory, type Step } from "./history.ts";
-import { encodeTransition, parseTransition, type Transition } from "./transition.ts";
+import { encodeTransition, parseTransition, type Transition, type TransitionFields } from "./transition.ts";
 
 /** What nobody but the owners can make, whoever has the seed and the disk. */
 
@@ -32,7 +32,7 @@ function first(manifest: Buffer): Step {
   return step(manifest, { seedShares: "bb".repeat(32), rootKey: "cc".repeat(32), ...fields });
 }
 
-function step(manifest: Buffer, fields: Omit<Transition, "record" | "digest" | "manifest">): Step {
+function step(manifest: Buffer, fields: Omit<TransitionFields, "manifest">): Step {
   const record = encodeTransition({ manifest: sha256Hex(manifest), ...fields });
   return { manifest, transition: parseTransition(record) };
 }

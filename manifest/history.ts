@@ -38,17 +38,13 @@ export class HistoryCheck {
     requireEqual(index, "previous transition", transition.previous, before?.transition.digest);
     requireEqual(index, "manifest", transition.manifest, sha256Hex(manifest));
     if (before !== undefined) {
-      for (const field of ["seedShares", "rootKey"] as const) {
-        requireEqual(index, NAMES[field], transition[field], before.transition[field]);
-      }
+      requireSeedOf(index, before, step);
       requireLeave(index, before, step);
     }
     this.#before = step;
     this.#index++;
   }
 }
-
-const NAMES = { seedShares: "seed shares", rootKey: "root CA key" } as const;
 
 function requireEqual(index: number, field: string, got = "none", want = "none"): void {
   if (got === want) return;
@@ -59,9 +55,34 @@ function requireEqual(index: number, field: string, got = "none", want = "none")
   });
 }
 
+/**
+ * The seed shares are others exactly where the manifest names other seed share owners or another threshold, or where the
+ * seed is another: nobody makes them anew on the quiet. The root CA key is another where owners signed that very key.
+ */
+function requireSeedOf(index: number, before: Step, { transition, manifest }: Step): void {
+  const isAnew =
+    isRekey(before.transition, transition) ||
+    seedshareOwnersOf(before.manifest, index) !== seedshareOwnersOf(manifest, index + 1);
+  requireEqual(index, "version of the transition", String(transition.version), isAnew ? "3" : "2");
+  if (!isAnew) requireEqual(index, "seed shares", transition.seedShares, before.transition.seedShares);
+  else if (transition.seedShares === before.transition.seedShares) {
+    requireEqual(index, "seed shares", transition.seedShares, "new ones, for other owners or another seed");
+  }
+}
+
+/** Whether a step made a new seed. It has a new root CA key then, and so its owners' signatures are over that. */
+export function isRekey(before: Pick<Transition, "rootKey">, { rootKey }: Pick<Transition, "rootKey">): boolean {
+  return rootKey !== before.rootKey;
+}
+
 function requireLeave(index: number, before: Step, { transition, manifest }: Step): void {
-  const { previous = "", meshKey = "", signatures } = transition;
-  const change = { manifest, previous: Buffer.from(previous, "hex"), meshKey: Buffer.from(meshKey, "hex") };
+  const { previous = "", meshKey = "", signatures, rootKey } = transition;
+  const change = {
+    manifest,
+    previous: Buffer.from(previous, "hex"),
+    meshKey: Buffer.from(meshKey, "hex"),
+    newRootKey: isRekey(before.transition, transition) ? Buffer.from(rootKey, "hex") : undefined,
+  };
   const owners = ownersOf(before.manifest, index);
   const fault = faultOfChange(owners, change, signatures);
   if (fault === undefined) return;
@@ -88,22 +109,44 @@ function wantOf({ keys, threshold }: WorkloadOwners, number: number): string {
  * when it was set, and a later version may know others.
  */
 function ownersOf(manifest: Uint8Array, number: number): WorkloadOwners {
-  const where = `manifest ${number}, $.WorkloadOwnerKeyDigests`;
-  let read: { readonly WorkloadOwnerKeyDigests?: unknown; readonly WorkloadOwnerThreshold?: unknown } | null;
-  try {
-    read = parseJson(manifest) as typeof read;
-  } catch (cause) {
-    if (!(cause instanceof ManifestError)) throw cause;
-    throw new HistoryError("broken_history", "a manifest of the history can't be read", { where, cause });
-  }
-  const keys: unknown = read?.WorkloadOwnerKeyDigests;
-  if (!Array.isArray(keys) || !keys.every((key) => typeof key === "string")) {
-    throw new HistoryError("broken_history", "a manifest of the history does not name its owners", { where });
+  const { WorkloadOwnerKeyDigests: keys, WorkloadOwnerThreshold: threshold = 1 } = documentOf(manifest, number);
+  if (!isTexts(keys)) {
+    throw new HistoryError("broken_history", "a manifest of the history does not name its owners", {
+      where: `manifest ${number}, $.WorkloadOwnerKeyDigests`,
+    });
   }
   // Manifests of before there were thresholds have none.
-  const { WorkloadOwnerThreshold: threshold = 1 } = read ?? {};
   if (typeof threshold === "number" && Number.isInteger(threshold) && threshold >= 1) return { keys, threshold };
   throw new HistoryError("broken_history", "a manifest of the history does not say how many owners a change needs", {
     where: `manifest ${number}, $.WorkloadOwnerThreshold`,
   });
+}
+
+/** For whom the seed shares of a manifest are, and how many of them it takes; the order does not count. */
+function seedshareOwnersOf(manifest: Uint8Array, number: number): string {
+  const { SeedshareOwnerPubKeys: owners = [], SeedshareThreshold: threshold = 1 } = documentOf(manifest, number);
+  if (isTexts(owners) && typeof threshold === "number") {
+    return JSON.stringify([threshold, ...owners.map((key) => key.toLowerCase()).toSorted()]);
+  }
+  throw new HistoryError("broken_history", "a manifest of the history does not name its seed share owners", {
+    where: `manifest ${number}, $.SeedshareOwnerPubKeys and $.SeedshareThreshold`,
+  });
+}
+
+function documentOf(manifest: Uint8Array, number: number): Readonly<Record<string, unknown>> {
+  try {
+    const document = parseJson(manifest);
+    if (typeof document === "object" && document !== null) return document as Readonly<Record<string, unknown>>;
+  } catch (cause) {
+    if (!(cause instanceof ManifestError)) throw cause;
+    throw new HistoryError("broken_history", "a manifest of the history can't be read", {
+      where: `manifest ${number}`,
+      cause,
+    });
+  }
+  throw new HistoryError("broken_history", "a manifest of the history is no object", { where: `manifest ${number}` });
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((element) => typeof element === "string");
 }

@@ -2,7 +2,7 @@ import { createPublicKey } from "node:crypto";
 import { z } from "zod";
 import { type Fault, quote } from "../runtime/fault.ts";
 import { MOST_SIGNATURES, type WorkloadOwners } from "./change-signature.ts";
-import { certificateLifetime, DEFAULT_CERTIFICATE_LIFETIME } from "./certificate-lifetime.ts";
+import { certificateLifetime, DEFAULT_CERTIFICATE_LIFETIME, meshCaOverlap } from "./certificate-lifetime.ts";
 import { ManifestError } from "./error.ts";
 import { pathText, readJson } from "./json.ts";
 import { type ReferenceValues, referenceValuesSchema } from "./reference-values.ts";
@@ -31,6 +31,8 @@ export interface Manifest {
   readonly notBefore: Date | undefined;
   /** How long a workload's certificate and the intermediate CA of its chain live: an hour to a year. */
   readonly certificateLifetimeMs: number;
+  /** How long the mesh CA before stays trusted once this manifest is set: 0, or 5 minutes to the certificate lifetime. */
+  readonly meshCaOverlapMs: number;
 }
 
 /** What a pod with this policy is granted. */
@@ -61,6 +63,8 @@ const time = z
     error: WANT_TIME,
   })
   .transform((text) => new Date(text));
+
+const DEFAULT_LIFETIME_MS = certificateLifetime.parse(DEFAULT_CERTIFICATE_LIFETIME);
 
 const hash = z.string({ error: WANT_HASH }).regex(HASH, { error: WANT_HASH });
 
@@ -102,11 +106,15 @@ export const manifestSchema = record({
   SeedshareThreshold: z.int({ error: WANT_THRESHOLD }).min(1, { error: WANT_THRESHOLD }).optional(),
   NotBefore: time.optional(),
   CertificateLifetime: certificateLifetime.optional(),
+  MeshCAOverlap: meshCaOverlap.optional(),
 }).superRefine((manifest, context) => {
   const { SeedshareOwnerPubKeys: owners, SeedshareThreshold: threshold = 1 } = manifest;
+  const { CertificateLifetime: lifetime = DEFAULT_LIFETIME_MS, MeshCAOverlap: overlap = 0 } = manifest;
   const fault = (path: (string | number)[], message: string): void => {
     context.addIssue({ code: "custom", path, message });
   };
+  // No certificate of before lives longer: the rest of the time would serve who stole the mesh CA's key, and nobody else.
+  if (overlap > lifetime) fault(["MeshCAOverlap"], "a duration not longer than $.CertificateLifetime");
   const { WorkloadOwnerKeyDigests: workloadOwners, WorkloadOwnerThreshold: needed = 1 } = manifest;
   // Without owners there is nobody whom a threshold could ask for, and one that can't be met is a typing error.
   if (needed > 1 && needed > new Set(workloadOwners).size) fault(["WorkloadOwnerThreshold"], WANT_OWNER_THRESHOLD);
@@ -141,7 +149,8 @@ export function parseManifest(bytes: Uint8Array): Manifest {
     seedshareOwnerPubKeys: data.SeedshareOwnerPubKeys,
     seedshareThreshold: data.SeedshareThreshold ?? 1,
     notBefore: data.NotBefore,
-    certificateLifetimeMs: data.CertificateLifetime ?? certificateLifetime.parse(DEFAULT_CERTIFICATE_LIFETIME),
+    certificateLifetimeMs: data.CertificateLifetime ?? DEFAULT_LIFETIME_MS,
+    meshCaOverlapMs: data.MeshCAOverlap ?? 0,
   };
 }
 

@@ -13,7 +13,8 @@ import { type Program, startProgram } from "./programs.ts";
 
 /** For tests of the state: the Coordinator as the program it is, and the owners of one deployment. */
 export interface Deployment {
-  readonly start: (stateDirectory: string) => Program;
+  /** @param around variables beside its own, and a command to run it in (`startProgram`) */
+  readonly start: (stateDirectory: string, around?: ProgramOptions) => Program;
   /** A client of the workload owner, and one of the seed share owner. */
   readonly workloadOwner: () => Promise<Client>;
   readonly seedshareOwner: () => Promise<Client>;
@@ -26,6 +27,11 @@ export interface Deployment {
   readonly openSeedShare: (answer: SetManifestResponse) => SeedShare;
   /** The same, from the disk; undefined where no manifest was set. */
   readonly storedSeedShare: (stateDirectory: string) => Promise<SeedShare | undefined>;
+}
+
+export interface ProgramOptions {
+  readonly environment: Readonly<Record<string, string>>;
+  readonly within: readonly string[];
 }
 
 export type Client = ChannelClient<unknown>;
@@ -71,14 +77,17 @@ export async function createDeployment(directory: string, address: string): Prom
     return { manifest: Buffer.from(JSON.stringify(document)), policies };
   };
   return {
-    start: (stateDirectory) =>
-      startProgram(["coordinator/main.ts"], {
+    start: (stateDirectory, around) => {
+      const environment = {
         CONTRAST_TEE: "simulated",
         CONTRAST_ALLOW_INSECURE: "1",
         CONTRAST_SIMULATED_TEE_DIR: join(directory, "coordinator"),
         CONTRAST_STATE_DIR: stateDirectory,
         CONTRAST_LISTEN_ADDRESS: address,
-      }),
+        ...around?.environment,
+      };
+      return startProgram(["coordinator/main.ts"], environment, around?.within);
+    },
     workloadOwner: () => connect(owner),
     seedshareOwner: () => connect(seedshareOwner),
     manifest,

@@ -77,6 +77,7 @@ function describe(program: Command): Command {
       "kind of a custom resource with pods, and the path of its pod template (repeatable)",
       collectKind,
     )
+    .option("--drop-predecessors", "remove the policies of Coordinators that have been replaced from the manifest")
     .option("--pin-secrets", "pin the values of Secrets in the given files; whoever reads a policy can read them")
     .option("--offline", "don't ask registries about images; use the cache")
     .option("--strict", "treat warnings as errors")

@@ -34,6 +34,7 @@ export interface GenerateFlags {
   readonly measurements?: readonly string[];
   readonly kind?: readonly string[];
   readonly offline?: boolean;
+  readonly dropPredecessors?: boolean;
   readonly pinSecrets?: boolean;
   readonly strict?: boolean;
   readonly outputFile?: string;
@@ -68,6 +69,7 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
         guestHttpsProxy: flags.guestHttpsProxy,
         guestNoProxy: flags.guestNoProxy,
         ipv4Only: flags.ipv4Only,
+        dropPredecessors: flags.dropPredecessors,
         pinSecrets: flags.pinSecrets,
         strict: flags.strict,
         workloadOwnerKeys: flags.workloadOwnerKey ?? [],

@@ -12,6 +12,7 @@ export interface PendingOptions {
   readonly manifest?: string;
   readonly workloadOwnerKey?: string;
   readonly signature?: string;
+  readonly revoke?: boolean;
 }
 
 /** A Coordinator that has proven itself against the manifest at hand, and is of the deployment that this workspace knows. */

@@ -8,6 +8,7 @@ import { deploymentOf } from "../workspace/active-history.ts";
 import { detachedSignature } from "../workspace/detached-signature.ts";
 import { carriedLeave, type Leave, ownLeave } from "../workspace/leave.ts";
 import { writeNewManifest } from "../workspace/new-manifest.ts";
+import { overlapOf } from "../workspace/overlap.ts";
 import { pendingFacts, pendingOf, requireSameManifest } from "../workspace/pending-change.ts";
 import { warningsOf } from "../workspace/warnings.ts";
 import { FILES } from "../workspace/workspace.ts";
@@ -55,6 +56,7 @@ export async function signPending(
         latestTransition: Buffer.from(active.latest, "hex"),
         ...(signature === undefined ? {} : { signature }),
         ...(signedMeshKey === undefined ? {} : { signedMeshKey }),
+        revoke: options.revoke === true,
       },
       callDeadline(context),
     );
@@ -63,7 +65,7 @@ export async function signPending(
     if (response.pending !== undefined) {
       const pending = pendingOf(response.pending, active);
       requireSameManifest(pending, digest);
-      const next = "other owners run `contrast pending sign`";
+      const next = `other owners run \`contrast pending sign${options.revoke === true ? " --revoke" : ""}\``;
       const result = "signed; the change waits for more owners' signatures";
       printResult(context, insecure, { result, ...common, ...pendingFacts(pending), next, ...told });
       return EXIT.pending;
@@ -74,6 +76,7 @@ export async function signPending(
       ...common,
       transition: Buffer.from(response.latestTransition).toString("hex"),
       written,
+      ...overlapOf(response),
       next: "apply what changed, restart the other workloads: the mesh has a new CA",
       ...told,
     });

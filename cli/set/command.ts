@@ -24,6 +24,7 @@ export function addSetCommand(program: Command, context: () => Context, exit: (c
     )
     .option("--atomic", "fail unless the history is still the one that the last `verify` saw")
     .option("--latest-transition <hex>", "fail unless this is still the latest transition; all zero: there is none")
+    .option("--revoke", "trust no certificate of before any more, whatever MeshCAOverlap says")
     .addHelpText(
       "after",
       examples(

@@ -14,6 +14,7 @@ import { carriedLeave, ownLeave } from "../workspace/leave.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { writeNewManifest } from "../workspace/new-manifest.ts";
 import { pendingFacts, pendingOf, requireSameManifest } from "../workspace/pending-change.ts";
+import { overlapOf } from "../workspace/overlap.ts";
 import { readPin, requireSameDeployment } from "../workspace/pin.ts";
 import { requireSamePolicies } from "../workspace/policy-match.ts";
 import { transitionOf, verifiedTransition } from "../workspace/transition.ts";
@@ -29,6 +30,7 @@ export interface SetOptions {
   readonly signature?: readonly string[];
   readonly atomic?: boolean;
   readonly latestTransition?: string;
+  readonly revoke?: boolean;
 }
 
 /**
@@ -69,6 +71,7 @@ export async function set(context: Context, paths: readonly string[], options: S
         policies: [...new Map(policies.map(({ hash, document }) => [hash, document])).values()],
         ...(latestTransition === undefined ? {} : { latestTransition }),
         ...leave,
+        revoke: options.revoke === true,
         leavePending: true,
       },
       callDeadline(context),
@@ -83,7 +86,7 @@ export async function set(context: Context, paths: readonly string[], options: S
         result: "not set: the change waits for more owners' signatures",
         coordinator: options.coordinator,
         ...pendingFacts(pending),
-        next: "other owners run `contrast pending sign`",
+        next: `other owners run \`contrast pending sign${options.revoke === true ? " --revoke" : ""}\``,
         ...(context.format === "json" ? { warnings } : {}),
       });
       return EXIT.pending;
@@ -94,6 +97,7 @@ export async function set(context: Context, paths: readonly string[], options: S
       coordinator: options.coordinator,
       transition: Buffer.from(response.latestTransition).toString("hex"),
       written,
+      ...overlapOf(response),
       ...(active === undefined ? {} : followUp(restartsOf(policies, deploymentOf(active).manifest, manifest))),
       ...(context.format === "json" ? { warnings } : {}),
     });
@@ -104,11 +108,19 @@ export async function set(context: Context, paths: readonly string[], options: S
 }
 
 /** What is to be done after every `set` but the first. */
-function followUp({ restart, changed }: Restarts): Record<string, readonly string[] | string> {
+function followUp({ restart, renewed, changed }: Restarts): Record<string, readonly string[] | string> {
+  const steps = [
+    ...(changed.length === 0 ? [] : ["apply what changed"]),
+    // Where nothing runs, too, as far as these files say.
+    ...(restart.length === 0 && (changed.length > 0 || renewed.length > 0)
+      ? []
+      : [changed.length === 0 && renewed.length === 0 ? "restart the workloads" : "restart the other workloads"]),
+  ];
   return {
     ...(restart.length === 0 ? {} : { restart }),
+    ...(renewed.length === 0 ? {} : { renewed }),
     ...(changed.length === 0 ? {} : { changed }),
-    next: `${changed.length === 0 ? "restart the workloads" : "apply what changed, restart the other workloads"}: the mesh has a new CA`,
+    next: `${steps.length === 0 ? "nothing: all pods renew their certificates" : steps.join(", ")}: the mesh has a new CA`,
   };
 }
 

@@ -16,6 +16,7 @@ function policy(digit: string, name: string, namespace?: string): CollectedPolic
     namespace,
     file,
     initContainers: [],
+    sidecars: [],
     where: `${file}:3:1`,
   };
 }
@@ -30,6 +31,7 @@ function manifestWith(policies: Readonly<Record<string, PolicyEntry>>): Manifest
     seedshareThreshold: 1,
     notBefore: undefined,
     certificateLifetimeMs: 3_600_000,
+    meshCaOverlapMs: 0,
   };
   return { path: "manifest.json", bytes: Buffer.alloc(0), manifest };
 }

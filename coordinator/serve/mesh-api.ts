@@ -11,22 +11,27 @@ import type { Appraiser } from "../../channel/exchange.ts";
 import { toStatus } from "../../channel/rejection.ts";
 import { admit, verifyClaimant, type VerifiedClaimant } from "../../manifest/appraise.ts";
 import { spkiDigest } from "../../pki/keys.ts";
+import { trustDigest } from "../../pki/trust-digest.ts";
 import { describeError } from "../../runtime/errors.ts";
 import type { Logger } from "../../runtime/log.ts";
 import { fingerprint, inForce, reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { issueChain } from "../state/authority.ts";
+import { settleMs, trustedAt } from "../state/overlap.ts";
 
 import type { Metrics } from "../observe/metrics.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 
 /** The API for workloads: whoever has proven to be a VM that the manifest lists gets a certificate for its key. */
 
-/** A VM whose evidence was good for this connection. What it may have is decided anew with every request. */
+/**
+ * A VM whose evidence was good for this connection. What it may have is decided anew with every request. Without evidence
+ * it is anybody, and gets nothing but `CurrentTrust`.
+ */
 export interface Workload {
   readonly address: string;
   readonly publicKey: KeyObject;
-  readonly verified: VerifiedClaimant;
+  readonly verified: VerifiedClaimant | undefined;
 }
 
 export interface MeshApiOptions {
@@ -51,13 +56,8 @@ export function appraiseWorkload({
 }: MeshApiOptions): Appraiser<Workload> {
   return async ({ address, evidence, reportData, publicKey }, abandoned) => {
     const { manifest, manifestDigest, generation } = guard.active();
+    if (evidence === undefined) return { address, publicKey, verified: undefined };
     try {
-      if (evidence === undefined) {
-        throw new Refusal(
-          "evidence_missing",
-          "the mesh API is for confidential VMs, and the client showed no evidence",
-        );
-      }
       const options = { allowInsecure, clock, vendors, cache, abandoned };
       const verified = await metrics.timeVerification(() =>
         verifyClaimant({ evidence, reportData }, manifest, options),
@@ -82,8 +82,11 @@ export function appraiseWorkload({
 
 export function serveMeshApi(methods: Methods, workload: Workload, options: MeshApiOptions): void {
   const { guard, log, metrics, audit } = options;
-  const { policyHash } = workload.verified;
-  const handlers = metrics.instrument(MeshAPI, { newMeshCert: () => newMeshCert(workload, options) });
+  const policyHash = workload.verified?.policyHash;
+  const handlers = metrics.instrument(MeshAPI, {
+    newMeshCert: () => newMeshCert(workload, options),
+    currentTrust: async () => currentTrust(options),
+  });
   addMethods(methods, MeshAPI, handlers, (error, method) => {
     log.warn({ policy: policyHash }, `no certificate: ${describeError(error)}`);
     audit.record({
@@ -92,7 +95,7 @@ export function serveMeshApi(methods: Methods, workload: Workload, options: Mesh
       method,
       peer: workload.address,
       key: spkiDigest(workload.publicKey).toString("hex"),
-      policy: policyHash,
+      ...(policyHash !== undefined && { policy: policyHash }),
       ...inForce(guard),
       ...reasonOf(error),
     });
@@ -100,13 +103,23 @@ export function serveMeshApi(methods: Methods, workload: Workload, options: Mesh
   });
 }
 
+async function currentTrust({ guard, clock }: MeshApiOptions) {
+  const { authority, previousMeshes, manifest } = guard.active();
+  const previous = trustedAt(previousMeshes, clock.now(manifest));
+  return { digest: trustDigest([authority.meshCa, ...previous.map(({ ca }) => ca)]) };
+}
+
 async function newMeshCert({ address, publicKey, verified }: Workload, { guard, audit, log, clock }: MeshApiOptions) {
+  if (verified === undefined) {
+    throw new Refusal("evidence_missing", "a certificate is for a confidential VM, and the client showed no evidence");
+  }
   // The manifest may have changed since the connection was made: the snapshot of this instant decides, alone.
   const snapshot = guard.active();
   const policy = admit(verified, snapshot.manifest);
   const { claims } = verified;
   const leaf = { publicKey, names: policy.sans, extensions: claimExtensions(claims) };
-  const certChain = issueChain(snapshot.authority, leaf, clock.now(snapshot.manifest));
+  const time = clock.now(snapshot.manifest);
+  const certChain = issueChain(snapshot.authority, leaf, time);
   const issued = {
     policy: verified.policyHash,
     names: policy.sans.map((name) => name.value),
@@ -129,6 +142,8 @@ async function newMeshCert({ address, publicKey, verified }: Workload, { guard, 
     certChain,
     meshCaCert: snapshot.authority.meshCa,
     rootCaCert: snapshot.authority.rootCa,
+    previousMeshCaCerts: trustedAt(snapshot.previousMeshes, time).map(({ ca }) => ca),
+    settleMs: settleMs(snapshot, time),
     ...(secret === undefined ? {} : { workloadSecretSeed: secret.reveal() }),
   };
 }

@@ -50,9 +50,12 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
     audit.record({ event: "change_pending", ...who, ...inForce(guard), pending: manifest, owners, missing });
     return { pending: pendingMessage(change) };
   };
-  const wasSet = ({ snapshot, record, owners }: SetResult) => {
+  const wasSet = ({ snapshot, record, owners, overlapRefused }: SetResult) => {
     const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
-    log.info({ manifest: manifestDigest, generation, by: owners.length > 0 ? owners : user.key }, "manifest set");
+    const [previous] = snapshot.previousMeshes;
+    const trust = { previousMeshCaUntil: previous?.until.toISOString(), overlapRefused };
+    const by = owners.length > 0 ? owners : user.key;
+    log.info({ manifest: manifestDigest, generation, by, ...trust }, "manifest set");
     const set = { manifest: manifestDigest, generation, transition: latest.transition };
     const [owner] = owners;
     audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner, owners }), ...set });
@@ -66,11 +69,13 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
       latestTransition: Buffer.from(latest.transition, "hex"),
       seedShares: toMessage(seedShares),
       transitionRecord: record,
+      ...(previous && { previousMeshCaUntil: BigInt(Math.floor(previous.until.getTime() / 1000)) }),
+      ...(overlapRefused !== undefined && { overlapRefused }),
     };
   };
   const handlers = metrics.instrument(UserAPI, {
     async setManifest(message, { signal }) {
-      const { manifest, policies, latestTransition, signedMeshKey } = message;
+      const { manifest, policies, latestTransition, signedMeshKey, revoke } = message;
       await history.requireRoomFor([manifest, ...policies]);
       const request = {
         manifest,
@@ -79,6 +84,7 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
         signatures: signaturesOf(message),
         signedMeshKey: signedMeshKey.length === 0 ? undefined : signedMeshKey,
         callerKey: user.key,
+        revoke,
       };
       if (!message.leavePending) return wasSet(await guard.set(request, signal));
       const result = await guard.propose(request, signal);
@@ -97,13 +103,14 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
       audit.record({ event: "change_dropped", ...who, ...inForce(guard), pending: digest, owners, missing });
       return { pending: pendingMessage(left) };
     },
-    async signPending({ manifestDigest, latestTransition, signature, signedMeshKey }, { signal }) {
+    async signPending({ manifestDigest, latestTransition, signature, signedMeshKey, revoke }, { signal }) {
       const request = {
         manifest: digestOf(manifestDigest, "manifest_digest"),
         latestTransition,
         signature,
         signedMeshKey: signedMeshKey.length === 0 ? undefined : signedMeshKey,
         callerKey: user.key,
+        revoke,
       };
       const result = await pending.sign(request, signal);
       return "pending" in result ? leftPending(result.pending) : wasSet(result);

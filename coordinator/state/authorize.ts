@@ -119,7 +119,9 @@ export function requireSeedshareOwner(stored: Manifest, callerSpki: Buffer): voi
     where: "$.SeedshareOwnerPubKeys of the stored manifest",
     got: sha256Hex(callerSpki),
     want: "a connection made with an owner's key",
-    hint: "use --seedshare-owner-key with the key of an owner of this deployment",
+    hint:
+      "use --seedshare-owner-key with the key of an owner of this deployment; " +
+      "who was one before a `set` named others is none any more",
   });
 }
 

@@ -101,6 +101,8 @@ export interface SignRequest {
   readonly signature: ChangeSignature | undefined;
   /** The mesh CA key that the signature is said to be over; undefined: nobody says. */
   readonly signedMeshKey: Uint8Array | undefined;
+  /** No mesh CA of before stays trusted, where this signature performs the change. */
+  readonly revoke: boolean;
 }
 
 /** Then no further policy follows in one answer. */

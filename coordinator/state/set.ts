@@ -9,9 +9,11 @@ import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
 import { SEED_LENGTH } from "../../pki/seed-share.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { requireOwnersLeave, tooFewSignatures } from "./authorize.ts";
-import { advance, type Latest, storeSeedShares } from "./history.ts";
+import { advance, storeSeedShares } from "./history.ts";
+import { overlap } from "./overlap.ts";
 import { parseUsable } from "./parse-manifest.ts";
 import { allConsents, keepConsents, type PendingChange } from "./pending.ts";
+import type { Latest } from "./pointer.ts";
 import { makeSeedShares } from "./seed-shares.ts";
 import { SALT_LENGTH, SeedEngine } from "./seed.ts";
 import { authorityOf, type Snapshot } from "./snapshot.ts";
@@ -29,6 +31,8 @@ export interface SetRequest {
   readonly signatures: readonly ChangeSignature[];
   /** The mesh CA key that the signatures are said to be over; undefined: nobody says. */
   readonly signedMeshKey: Uint8Array | undefined;
+  /** No mesh CA of before stays trusted. Nobody signs that, for it only takes trust away. */
+  readonly revoke: boolean;
 }
 
 export interface SetResult {
@@ -37,6 +41,8 @@ export interface SetResult {
   readonly record: Buffer;
   /** SHA-256 of the keys of the workload owners who allowed it, hex; nobody's leave is needed for the first set. */
   readonly owners: readonly string[];
+  /** Why no mesh CA of before stays trusted, although the manifest says that it may; undefined: one does, or it says none. */
+  readonly overlapRefused: string | undefined;
 }
 
 /**
@@ -54,28 +60,34 @@ export async function makeChange(
   requireLatest(before?.latest, request.latestTransition);
   const leave = before === undefined ? NOBODYS : await leaveFor(before, request, store);
   if (before !== undefined && leave.missing > 0) throw tooFewSignatures(before.manifest, leave);
-  const manifest = requireUsable(before, request, allowInsecure);
+  const manifest = requireUsable(request, allowInsecure);
   const at = now(manifest);
 
-  const { seed, seedShares } = before ?? (await createSeed(manifest, random));
+  const { seed, seedShares } = await seedFor(before, manifest, random);
   const meshKey = await generateEcKey("P-256");
   for (const policy of request.policies) await store.put("policies", policy);
   const manifestDigest = await store.put("manifests", request.manifest);
   const step = {
+    version: before === undefined || before.seedShares === seedShares ? (2 as const) : (3 as const),
     manifest: manifestDigest,
     seedShares: await storeSeedShares(store, seedShares),
     rootKey: spkiDigest(seed.rootKey.publicKey).toString("hex"),
     meshKey: before && spkiDigest(before.authority.meshKey.publicKey).toString("hex"),
     signatures: leave.signatures,
   };
-  const { latest, record } = await advance(store, before?.latest, step, seed.historyKey.privateKey);
+  const { latest, record } = await advance(store, before?.latest, step, {
+    meshKey: spkiDigest(meshKey.publicKey).toString("hex"),
+    historyKey: seed.historyKey.privateKey,
+  });
 
   const generation = (before?.generation ?? 0) + 1;
   // Not earlier, and nothing is waited for from here on: the generation before issues nothing after this one began.
   const began = unlessRefused(() => now(manifest), at);
   const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, began);
-  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, generation };
-  return { snapshot, record, owners: leave.owners };
+  const { previousMeshes, refused } = overlap(before, manifest, request.revoke, began);
+  const trust = { previousMeshes, began };
+  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
+  return { snapshot, record, owners: leave.owners, overlapRefused: refused };
 }
 
 /**
@@ -92,7 +104,7 @@ export async function leavePending(
   requireLatest(before.latest, request.latestTransition);
   const leave = await leaveFor(before, request, store);
   if (leave.missing === 0) return undefined;
-  now(requireUsable(before, request, allowInsecure));
+  now(requireUsable(request, allowInsecure));
   for (const policy of request.policies) await store.put("policies", policy);
   await store.put("manifests", request.manifest);
   const size = request.policies.reduce((sum, { length }) => sum + length, request.manifest.length);
@@ -102,11 +114,10 @@ export async function leavePending(
 /** Nobody is asked for leave by the first set, so nobody's is stored. */
 const NOBODYS = { signatures: [], owners: [], missing: 0 } as const;
 
-function requireUsable(before: Snapshot | undefined, request: SetRequest, allowInsecure: boolean): Manifest {
+function requireUsable(request: SetRequest, allowInsecure: boolean): Manifest {
   const manifest = parseUsable(request.manifest, allowInsecure);
   requireSamePolicies(manifest, request.policies);
   requireShortChains(manifest);
-  if (before !== undefined) requireSameSeedshareOwners(before.manifest, manifest);
   return manifest;
 }
 
@@ -119,13 +130,17 @@ function unlessRefused(now: () => Date, before: Date): Date {
   }
 }
 
-async function createSeed(
-  { seedshareOwnerPubKeys, seedshareThreshold }: Manifest,
+/** The seed stays. Its shares do where owners and threshold do; else they are made anew, and the old ones open it still. */
+async function seedFor(
+  before: Snapshot | undefined,
+  manifest: Manifest,
   random: StateOptions["random"],
 ): Promise<Pick<Snapshot, "seed" | "seedShares">> {
-  const [seed, salt] = [new Secret(random(SEED_LENGTH)), random(SALT_LENGTH)];
-  const seedShares = await makeSeedShares(seed, salt, seedshareOwnerPubKeys, seedshareThreshold);
-  return { seed: new SeedEngine(seed, salt), seedShares };
+  if (before !== undefined && hasSameSeedshareOwners(before.manifest, manifest)) return before;
+  const seed = before?.seed ?? new SeedEngine(new Secret(random(SEED_LENGTH)), random(SALT_LENGTH));
+  const { seedshareOwnerPubKeys, seedshareThreshold } = manifest;
+  const seedShares = await makeSeedShares(seed.seed, seed.salt, seedshareOwnerPubKeys, seedshareThreshold);
+  return { seed, seedShares };
 }
 
 /**
@@ -177,22 +192,11 @@ function requireShortChains({ policies }: Manifest): void {
   });
 }
 
-function requireSameSeedshareOwners(before: Manifest, after: Manifest): void {
+function hasSameSeedshareOwners(before: Manifest, after: Manifest): boolean {
   const keys = (manifest: Manifest): string =>
     manifest.seedshareOwnerPubKeys
       .map((key) => key.toString("hex"))
       .sort()
       .join();
-  if (keys(before) !== keys(after)) {
-    throw new Refusal("seedshare_owners_changed", "the seed share owners of a deployment can't change", {
-      where: "$.SeedshareOwnerPubKeys",
-      want: "those of the active manifest",
-    });
-  }
-  if (before.seedshareThreshold === after.seedshareThreshold) return;
-  throw new Refusal("seedshare_owners_changed", "the threshold of the seed share owners can't change", {
-    where: "$.SeedshareThreshold",
-    got: String(after.seedshareThreshold),
-    want: String(before.seedshareThreshold),
-  });
+  return keys(before) === keys(after) && before.seedshareThreshold === after.seedshareThreshold;
 }

@@ -147,7 +147,7 @@ export class StateGuard {
     const { missing: missingShares } = taken.pending;
     this.#pending = missingShares > 0 ? taken.pending : undefined;
     if (missingShares > 0) return { missingShares, recovered: undefined };
-    const recovered = await openHistory(taken);
+    const recovered = await openHistory(taken, this.#options);
     this.#enter(recovered.snapshot);
     return { missingShares, recovered };
   }
