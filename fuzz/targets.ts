@@ -214,6 +214,7 @@ const CONSENT = {
   previous: "a2".repeat(32),
   meshKey: "a5".repeat(32),
   size: 4096,
+  revoke: false,
   publicKey: Buffer.alloc(91, 0x30),
   signature: Buffer.alloc(70, 0x31),
 };

@@ -311,3 +311,21 @@ test("nothing is kept of a change that needs no more owners", async () => {
   expect(guard.active().generation).toBe(2);
   expect(await state.store().list("consents")).toEqual([]);
 });
+
+/** Nobody signs it, for it only takes trust away: who wants it says so once, and whoever completes the change need not know. */
+test("a change that one owner proposed to revoke what was before does so, whoever signs it last", async () => {
+  const windowed = (...names: readonly string[]): Buffer => {
+    const manifest = JSON.parse(quorum(["web", ...names]).toString()) as object;
+    return Buffer.from(JSON.stringify({ ...manifest, MeshCAOverlap: "1h" }));
+  };
+  await guard.set(requestBy([ada, ben], windowed("one")));
+  await propose([ada], windowed("one", "two"));
+  await sign(ben, windowed("one", "two"));
+  expect(guard.active().previousMeshes).not.toEqual([]);
+  await propose([ada], windowed("one", "two", "three"));
+  // She thinks of it later, and signs once more.
+  const again = await guard.propose({ ...requestBy([ada], windowed("one", "two", "three")), revoke: true });
+  expect(again).toMatchObject({ pending: { owners: [keyOf(ada)], missing: 1, revoke: true } });
+  await sign(ben, windowed("one", "two", "three"));
+  expect(guard.active().previousMeshes).toEqual([]);
+});
