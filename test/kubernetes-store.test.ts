@@ -4,11 +4,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { KubernetesStore } from "../coordinator/store/kubernetes/kubernetes-store.ts";
+import { KubernetesStore } from "../store/kubernetes/kubernetes-store.ts";
 import { type Account, makeAccount, storeOptions } from "./kubernetes-api/accounts.ts";
 import { type KubernetesApi, NO_KUBERNETES_API, startKubernetesApi } from "./kubernetes-api/server.ts";
 
-/** The store on a real etcd and kube-apiserver, with the rights that deploy/coordinator-rbac.yml gives. */
+/** The store on a real etcd and kube-apiserver, with the rights that deploy/coordinator.yml gives. */
 
 const pointer = Buffer.from("a pointer");
 const other = Buffer.from("another pointer");
@@ -43,7 +43,9 @@ describe.runIf(NO_KUBERNETES_API === undefined)("on the API of Kubernetes", () =
   });
 
   async function open(name = "coordinator", of = account): Promise<KubernetesStore> {
-    const store = await KubernetesStore.open(storeOptions(api, of, { random: randomBytes, sleep }, name));
+    const store = await KubernetesStore.open(
+      storeOptions(api, of, { random: randomBytes, sleep, monotonic: () => performance.now() }, name),
+    );
     opened.push(store);
     return store;
   }

@@ -18,7 +18,13 @@ export type AuditEvent =
   | ChangePending
   | ChangeDropped
   | ShareAccepted
-  | Recovered;
+  | Recovered
+  | PeerRecoveryGiven
+  | PeerRecoveryReceived
+  | PeerRecoveryRefused
+  | TakenOver
+  | HistoryForked
+  | StateRolledBack;
 
 interface Peer {
   readonly peer: string;
@@ -108,6 +114,43 @@ interface ShareAccepted extends Peer {
 
 interface Recovered extends Peer, InForce {
   readonly event: "recovered";
+}
+
+/** The secrets of the deployment were given to another Coordinator. */
+interface PeerRecoveryGiven extends Peer, InForce {
+  readonly event: "peer_recovery_given";
+  readonly policy: string;
+  readonly tee: TeeKind;
+  readonly chip: string;
+}
+
+/** They were taken from another Coordinator, and are in force. */
+interface PeerRecoveryReceived extends Peer, InForce {
+  readonly event: "peer_recovery_received";
+  readonly policy: string;
+  readonly tee: TeeKind;
+  readonly chip: string;
+}
+
+/** A peer did not give them, or what it gave was not taken. Once for each reason of each peer in a row. */
+interface PeerRecoveryRefused extends Reason {
+  readonly event: "peer_recovery_refused";
+  readonly peer: string;
+}
+
+/** What is in force had nobody who knew its mesh CA: this Coordinator made another one. */
+interface TakenOver extends InForce {
+  readonly event: "taken_over";
+  readonly transition: string;
+}
+
+interface HistoryForked extends InForce, Reason {
+  readonly event: "history_forked";
+}
+
+/** The store shows an older pointer than one that was seen. */
+interface StateRolledBack extends InForce {
+  readonly event: "state_rolled_back";
 }
 
 /** Whoever keeps count of what happens. Recording never fails and never waits. */

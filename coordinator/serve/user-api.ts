@@ -118,7 +118,7 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
     getStatus: () => options.status.read(user.key),
     getManifests: () => history.read(),
     async recover({ seed, salt, force, pinnedTransition, pinnedRootKey }, { signal }) {
-      if (force || guard.phase === "recovery") requireAnyOwner(guard, user);
+      if (force || guard.phase === "recovery" || guard.phase === "stale") requireAnyOwner(guard, user);
       const pins = { transition: pinnedTransition, rootKey: pinnedRootKey };
       const request = { share: new Secret(seed), salt, callerSpki: user.spki, pins, force };
       const { missingShares, recovered } = await guard.recover(request, signal);
