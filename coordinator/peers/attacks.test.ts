@@ -207,6 +207,22 @@ test("a stale peer's secrets are not taken, and a store that is older than a pee
   expect(coordinator.guard.phase).toBe("recovery");
 });
 
+test("an accepted peer is refused where the manifest that it brings calls it no Coordinator", async () => {
+  const genuine = await start(GENUINE);
+  await genuine.set({ role: "" });
+  const attester = await deployment.launch(COORDINATOR);
+  await hostile(attester, { recover: () => recoverResponse(genuine.guard.handOver()) });
+  expect(await refused(await victim())).toBe("not_coordinator");
+});
+
+test("an accepted peer is refused where the manifest that it brings asks for other hardware", async () => {
+  const genuine = await start(GENUINE);
+  await genuine.set({ rootDigest: "00".repeat(32) });
+  const attester = await deployment.launch(COORDINATOR);
+  await hostile(attester, { recover: () => recoverResponse(genuine.guard.handOver()) });
+  expect(await refused(await victim())).toBe("untrusted_root");
+});
+
 test("a seed of the host's under the owners' own manifest is refused by the history in the store", async () => {
   const genuine = await start(GENUINE);
   await genuine.set();

@@ -3,13 +3,15 @@ import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { Clock } from "../../attestation/clock.ts";
 import { NO_VENDORS } from "../../attestation/endorsements/test-vendors.ts";
 import { type VerifiedClaimant, verifyStranger } from "../../manifest/appraise.ts";
-import { spkiDigest } from "../../pki/keys.ts";
+import { generateEcKey, spki, spkiDigest } from "../../pki/keys.ts";
 import { Secret } from "../../runtime/secret.ts";
+import { handoverOf } from "../state/handover.ts";
 import { movePointer } from "../state/history.ts";
 import { signLatest } from "../state/pointer.ts";
 import type { RecoverRequest } from "../state/recover.ts";
+import { makeSeedShares } from "../state/seed-shares.ts";
 import { SeedEngine } from "../state/seed.ts";
-import type { Snapshot } from "../state/snapshot.ts";
+import { authorityOf, type Snapshot } from "../state/snapshot.ts";
 import { StateGuard } from "../state/state-guard.ts";
 import { makeUp } from "../state/test-hostile-host.ts";
 import { SharedBacking, type SharedStore } from "../store/test-shared-store.ts";
@@ -215,6 +217,27 @@ test("nothing is taken over that is older than what a peer has shown", async () 
   expect(await look(two)).toBe("confirmed");
   expect(two.phase).toBe("stale");
   await expect(two.takeOver(OWN_POLICY)).rejects.toMatchObject({ code: "state_rolled_back" });
+});
+
+test("a history that begins anew is not taken from an accepted peer, though its pointer says that it continues", async () => {
+  const [one, two] = await twoThatShare();
+  const known = two.active();
+  const [seed, salt] = [new Secret(randomBytes(32)), randomBytes(32)];
+  const thief = new SeedEngine(seed, salt);
+  const { manifest, policies } = manifestFor(deployment);
+  const seedShares = await makeSeedShares(seed, salt, [spki(deployment.seedshareOwner.publicKey)], 1);
+  backing.pointer = undefined;
+  const { transition } = await makeUp(backing.open(), thief, undefined, { manifest, policies, seedShares });
+  const meshKey = await generateEcKey("P-256");
+  const target = { transition, meshKey: spkiDigest(meshKey.publicKey).toString("hex") };
+  const latest = signLatest(known.latest, target, thief.historyKey.privateKey);
+  backing.pointer = latest.raw;
+  expect(await look(two)).toBe("moved");
+  const authority = authorityOf({ ...known, seed: thief, generation: 1 }, meshKey, now());
+  const handover = handoverOf({ ...known, seed: thief, seedShares, latest, authority });
+  await expect(two.adopt(handover, peer)).rejects.toMatchObject({ code: "another_history" });
+  expect(two.phase).toBe("stale");
+  expect(one.phase).toBe("active");
 });
 
 test("another pointer with the own number in the store is a fork", async () => {

@@ -71,16 +71,18 @@ export interface ManifestChanges {
   readonly coordinators?: readonly Buffer[];
   readonly rootDigest?: string;
   readonly owners?: readonly KeyPair[];
+  /** Where left out, `coordinator`. */
+  readonly role?: "";
 }
 
 /** A manifest with its policies, the Coordinators' and one workload's. */
 export function manifestFor(deployment: TestDeployment, changes: ManifestChanges = {}) {
   const { name = "web", coordinators = [COORDINATOR], rootDigest = deployment.vendor.rootDigest } = changes;
-  const { owners = [deployment.ownerKeys] } = changes;
+  const { owners = [deployment.ownerKeys], role = "coordinator" } = changes;
   const digest = (policy: Buffer): string => createHash("sha256").update(policy).digest("hex");
   const document = {
     Policies: {
-      ...Object.fromEntries(coordinators.map((policy) => [digest(policy), { SANs: [], Role: "coordinator" }])),
+      ...Object.fromEntries(coordinators.map((policy) => [digest(policy), { SANs: [], Role: role }])),
       [digest(WORKLOAD)]: { SANs: [name], WorkloadSecretID: "web" },
     },
     ReferenceValues: { insecure: [{ RootDigest: rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
