@@ -12,7 +12,39 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshapi.proto.
  */
 export const file_meshapi: GenFile = /*@__PURE__*/
-  fileDesc("Cg1tZXNoYXBpLnByb3RvEgdtZXNoYXBpIhQKEk5ld01lc2hDZXJ0UmVxdWVzdCLEAQoTTmV3TWVzaENlcnRSZXNwb25zZRISCgpjZXJ0X2NoYWluGAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIUCgxyb290X2NhX2NlcnQYAyABKAkSIQoUd29ya2xvYWRfc2VjcmV0X3NlZWQYBCABKAxIAIgBARIeChZwcmV2aW91c19tZXNoX2NhX2NlcnRzGAggAygJEhEKCXNldHRsZV9tcxgJIAEoDUIXChVfd29ya2xvYWRfc2VjcmV0X3NlZWQiEAoOUmVjb3ZlclJlcXVlc3QirgEKD1JlY292ZXJSZXNwb25zZRIMCgRzZWVkGAEgASgMEgwKBHNhbHQYAiABKAwSEAoIbWVzaF9rZXkYAyABKAwSFAoMcm9vdF9jYV9jZXJ0GAQgASgJEhQKDG1lc2hfY2FfY2VydBgFIAEoCRIPCgdwb2ludGVyGAYgASgMEh4KFnByZXZpb3VzX21lc2hfY2FfY2VydHMYByADKAkSEAoIYmVnYW5fbXMYCCABKAQiLgoNTGF0ZXN0UmVxdWVzdBIPCgdwb2ludGVyGAEgASgMEgwKBGZvcmsYAiADKAwiPgoOTGF0ZXN0UmVzcG9uc2USDwoHcG9pbnRlchgBIAEoDBIMCgRmb3JrGAIgAygMEg0KBXN0YXRlGAMgASgJMswBCgdNZXNoQVBJEkgKC05ld01lc2hDZXJ0EhsubWVzaGFwaS5OZXdNZXNoQ2VydFJlcXVlc3QaHC5tZXNoYXBpLk5ld01lc2hDZXJ0UmVzcG9uc2USPAoHUmVjb3ZlchIXLm1lc2hhcGkuUmVjb3ZlclJlcXVlc3QaGC5tZXNoYXBpLlJlY292ZXJSZXNwb25zZRI5CgZMYXRlc3QSFi5tZXNoYXBpLkxhdGVzdFJlcXVlc3QaFy5tZXNoYXBpLkxhdGVzdFJlc3BvbnNlYgZwcm90bzM");
+  fileDesc("Cg1tZXNoYXBpLnByb3RvEgdtZXNoYXBpIhUKE0N1cnJlbnRUcnVzdFJlcXVlc3QiJgoUQ3VycmVudFRydXN0UmVzcG9uc2USDgoGZGlnZXN0GAEgASgMIhQKEk5ld01lc2hDZXJ0UmVxdWVzdCLEAQoTTmV3TWVzaENlcnRSZXNwb25zZRISCgpjZXJ0X2NoYWluGAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIUCgxyb290X2NhX2NlcnQYAyABKAkSIQoUd29ya2xvYWRfc2VjcmV0X3NlZWQYBCABKAxIAIgBARIeChZwcmV2aW91c19tZXNoX2NhX2NlcnRzGAggAygJEhEKCXNldHRsZV9tcxgJIAEoDUIXChVfd29ya2xvYWRfc2VjcmV0X3NlZWQiEAoOUmVjb3ZlclJlcXVlc3QirgEKD1JlY292ZXJSZXNwb25zZRIMCgRzZWVkGAEgASgMEgwKBHNhbHQYAiABKAwSEAoIbWVzaF9rZXkYAyABKAwSFAoMcm9vdF9jYV9jZXJ0GAQgASgJEhQKDG1lc2hfY2FfY2VydBgFIAEoCRIPCgdwb2ludGVyGAYgASgMEh4KFnByZXZpb3VzX21lc2hfY2FfY2VydHMYByADKAkSEAoIYmVnYW5fbXMYCCABKAQiLgoNTGF0ZXN0UmVxdWVzdBIPCgdwb2ludGVyGAEgASgMEgwKBGZvcmsYAiADKAwiPgoOTGF0ZXN0UmVzcG9uc2USDwoHcG9pbnRlchgBIAEoDBIMCgRmb3JrGAIgAygMEg0KBXN0YXRlGAMgASgJMpkCCgdNZXNoQVBJEkgKC05ld01lc2hDZXJ0EhsubWVzaGFwaS5OZXdNZXNoQ2VydFJlcXVlc3QaHC5tZXNoYXBpLk5ld01lc2hDZXJ0UmVzcG9uc2USSwoMQ3VycmVudFRydXN0EhwubWVzaGFwaS5DdXJyZW50VHJ1c3RSZXF1ZXN0Gh0ubWVzaGFwaS5DdXJyZW50VHJ1c3RSZXNwb25zZRI8CgdSZWNvdmVyEhcubWVzaGFwaS5SZWNvdmVyUmVxdWVzdBoYLm1lc2hhcGkuUmVjb3ZlclJlc3BvbnNlEjkKBkxhdGVzdBIWLm1lc2hhcGkuTGF0ZXN0UmVxdWVzdBoXLm1lc2hhcGkuTGF0ZXN0UmVzcG9uc2ViBnByb3RvMw");
+
+/**
+ * @generated from message meshapi.CurrentTrustRequest
+ */
+export type CurrentTrustRequest = Message<"meshapi.CurrentTrustRequest"> & {
+};
+
+/**
+ * Describes the message meshapi.CurrentTrustRequest.
+ * Use `create(CurrentTrustRequestSchema)` to create a new message.
+ */
+export const CurrentTrustRequestSchema: GenMessage<CurrentTrustRequest> = /*@__PURE__*/
+  messageDesc(file_meshapi, 0);
+
+/**
+ * @generated from message meshapi.CurrentTrustResponse
+ */
+export type CurrentTrustResponse = Message<"meshapi.CurrentTrustResponse"> & {
+  /**
+   * SHA-256 of mesh_ca_cert of a NewMeshCertResponse, followed by its previous_mesh_ca_certs in their order.
+   *
+   * @generated from field: bytes digest = 1;
+   */
+  digest: Uint8Array;
+};
+
+/**
+ * Describes the message meshapi.CurrentTrustResponse.
+ * Use `create(CurrentTrustResponseSchema)` to create a new message.
+ */
+export const CurrentTrustResponseSchema: GenMessage<CurrentTrustResponse> = /*@__PURE__*/
+  messageDesc(file_meshapi, 1);
 
 /**
  * @generated from message meshapi.NewMeshCertRequest
@@ -25,7 +57,7 @@ export type NewMeshCertRequest = Message<"meshapi.NewMeshCertRequest"> & {
  * Use `create(NewMeshCertRequestSchema)` to create a new message.
  */
 export const NewMeshCertRequestSchema: GenMessage<NewMeshCertRequest> = /*@__PURE__*/
-  messageDesc(file_meshapi, 0);
+  messageDesc(file_meshapi, 2);
 
 /**
  * @generated from message meshapi.NewMeshCertResponse
@@ -81,7 +113,7 @@ export type NewMeshCertResponse = Message<"meshapi.NewMeshCertResponse"> & {
  * Use `create(NewMeshCertResponseSchema)` to create a new message.
  */
 export const NewMeshCertResponseSchema: GenMessage<NewMeshCertResponse> = /*@__PURE__*/
-  messageDesc(file_meshapi, 1);
+  messageDesc(file_meshapi, 3);
 
 /**
  * @generated from message meshapi.RecoverRequest
@@ -94,7 +126,7 @@ export type RecoverRequest = Message<"meshapi.RecoverRequest"> & {
  * Use `create(RecoverRequestSchema)` to create a new message.
  */
 export const RecoverRequestSchema: GenMessage<RecoverRequest> = /*@__PURE__*/
-  messageDesc(file_meshapi, 2);
+  messageDesc(file_meshapi, 4);
 
 /**
  * @generated from message meshapi.RecoverResponse
@@ -160,7 +192,7 @@ export type RecoverResponse = Message<"meshapi.RecoverResponse"> & {
  * Use `create(RecoverResponseSchema)` to create a new message.
  */
 export const RecoverResponseSchema: GenMessage<RecoverResponse> = /*@__PURE__*/
-  messageDesc(file_meshapi, 3);
+  messageDesc(file_meshapi, 5);
 
 /**
  * @generated from message meshapi.LatestRequest
@@ -186,7 +218,7 @@ export type LatestRequest = Message<"meshapi.LatestRequest"> & {
  * Use `create(LatestRequestSchema)` to create a new message.
  */
 export const LatestRequestSchema: GenMessage<LatestRequest> = /*@__PURE__*/
-  messageDesc(file_meshapi, 4);
+  messageDesc(file_meshapi, 6);
 
 /**
  * @generated from message meshapi.LatestResponse
@@ -217,7 +249,7 @@ export type LatestResponse = Message<"meshapi.LatestResponse"> & {
  * Use `create(LatestResponseSchema)` to create a new message.
  */
 export const LatestResponseSchema: GenMessage<LatestResponse> = /*@__PURE__*/
-  messageDesc(file_meshapi, 5);
+  messageDesc(file_meshapi, 7);
 
 /**
  * @generated from service meshapi.MeshAPI
@@ -232,6 +264,17 @@ export const MeshAPI: GenService<{
     methodKind: "unary";
     input: typeof NewMeshCertRequestSchema;
     output: typeof NewMeshCertResponseSchema;
+  },
+  /**
+   * What mesh-ca.pem is now, by its digest, so that whoever stays learns of a `set` at little cost. It is for everybody, also
+   * without evidence: what it says is only a reason to ask for a certificate anew.
+   *
+   * @generated from rpc meshapi.MeshAPI.CurrentTrust
+   */
+  currentTrust: {
+    methodKind: "unary";
+    input: typeof CurrentTrustRequestSchema;
+    output: typeof CurrentTrustResponseSchema;
   },
   /**
    * The secrets of the deployment, for another Coordinator that lacks them. Only what the manifest in force calls a

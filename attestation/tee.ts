@@ -4,7 +4,7 @@ import type { ChipVendors, Vendors } from "./endorsements/vendors.ts";
 import type { Evidence, SnpEvidence, TdxEvidence, TeeKind } from "./evidence.ts";
 import type { EvidenceCache } from "./evidence-cache.ts";
 import type { HighWaterMark } from "./high-water.ts";
-import type { Launch } from "./identity.ts";
+import type { Launch } from "./launch.ts";
 import type { SnpClaims } from "./snp/claims.ts";
 import type { TrustAnchors } from "./snp/roots.ts";
 import type { VerifiedSnpReport } from "./snp/verify.ts";

@@ -1,4 +1,4 @@
-import type { Launch } from "../identity.ts";
+import type { Launch } from "../launch.ts";
 import { GUEST_POLICY, isSet } from "./flags.ts";
 import type { SnpReport } from "./report.ts";
 

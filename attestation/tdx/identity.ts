@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Launch } from "../identity.ts";
+import type { Launch } from "../launch.ts";
 import { MIGRATABLE, TUD } from "./attributes.ts";
 import type { TdFields } from "./body.ts";
 

@@ -1,7 +1,7 @@
 import type { Fault } from "../../runtime/fault.ts";
 import { encodeInitdata, policyHash } from "../../manifest/initdata.ts";
 import type { ResolvedImages } from "../../registry/resolved-image.ts";
-import { type Annotated, type PodAnnotations, readAnnotations } from "./annotations.ts";
+import { type Annotated, ANNOTATION, type PodAnnotations, readAnnotations } from "./annotations.ts";
 import { hostOfCoordinator, READY } from "./coordinator-host.ts";
 import { beyondEngine } from "../../policy/engine-limits.ts";
 import { GenerateError } from "./error.ts";
@@ -61,7 +61,12 @@ export interface PrepareOptions extends Omit<InjectOptions, "platform"> {
  */
 export function preparePods(workloads: readonly Workload[], options: PrepareOptions): PreparedPod[] {
   const faults: Fault[] = [];
-  const annotations = workloads.map((workload) => readAnnotations(annotatedPlaces(workload), faults));
+  const annotations = workloads.map((workload) => {
+    const sources = annotatedPlaces(workload);
+    const read = readAnnotations(sources, faults);
+    if (read.renew && options.sidecar === "container") faults.push(noSidecar(sources));
+    return read;
+  });
   if (faults.length > 0) throw new ResourceError("invalid_annotation", "an annotation is wrong", faults);
   const platforms = workloads.map((workload) => platformOf(workload, options.platforms, faults));
   if (faults.length > 0)
@@ -100,6 +105,13 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
     );
     return [{ workload, platform, annotations: own, spec, permissions, places, volumesBefore }];
   });
+}
+
+/** Who stays beside the application, and comes before it, is a native sidecar. */
+function noSidecar(sources: readonly Annotated[]): Fault {
+  const source = sources.findLast(({ annotations }) => Object.hasOwn(annotations, ANNOTATION.renew));
+  const where = [source?.place(ANNOTATION.renew), ANNOTATION.renew].filter(Boolean).join(", ");
+  return { where, got: '"true" with --sidecar container', want: "--sidecar native, on Kubernetes 1.29 or later" };
 }
 
 function collateralProxyOf(coordinators: readonly Workload[]): string | undefined {

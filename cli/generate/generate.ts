@@ -2,7 +2,7 @@ import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openOrCreateVendor } from "../../attestation/simulated/vendor.ts";
 import { unpinnedMachines } from "../../manifest/unpinned-machines.ts";
-import { DEFAULT_CERTIFICATE_LIFETIME } from "../../manifest/certificate-lifetime.ts";
+import { lifetimeAdvice, lifetimeOf } from "./lifetime.ts";
 import type { Resolution } from "../../registry/resolve.ts";
 import { earlierPolicies } from "./earlier-policies.ts";
 import { configValues } from "../../kubernetes/config-values.ts";
@@ -194,7 +194,10 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
     Policies: policies,
     ReferenceValues: fill(withReferenceValues(before?.ReferenceValues ?? {}, sets)),
     ...owners.names,
-    CertificateLifetime: before?.CertificateLifetime ?? DEFAULT_CERTIFICATE_LIFETIME,
+    CertificateLifetime: lifetimeOf(
+      before?.CertificateLifetime,
+      pods.map(({ annotations }) => annotations),
+    ),
     ...(before?.MeshCAOverlap !== undefined && { MeshCAOverlap: before.MeshCAOverlap }),
   };
   const manifest = withNotBefore(made, before, io.now());
@@ -230,6 +233,10 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
     const names = before?.Policies[hash]?.SANs.join(", ") ?? "";
     io.warn(`warning: ${manifestPath}: removed policy ${hash} (${names}), which no given pod has`);
   }
+  const named = pods.map(({ workload: { kind, name }, annotations }) => ({ name: `${kind}/${name}`, annotations }));
+  const { warning, hint } = lifetimeAdvice(made.CertificateLifetime ?? "", named);
+  if (warning !== undefined) io.warn(`warning: ${manifestPath}: ${warning}`);
+  if (hint !== undefined) io.talk(`${manifestPath}: ${hint}`);
   for (const { where, machines } of unpinnedMachines(manifest.ReferenceValues)) {
     io.warn(
       `warning: ${manifestPath}: ${where}: ${machines} is trusted: anybody with physical access to one can impersonate a VM`,

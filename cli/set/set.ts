@@ -108,11 +108,19 @@ export async function set(context: Context, paths: readonly string[], options: S
 }
 
 /** What is to be done after every `set` but the first. */
-function followUp({ restart, changed }: Restarts): Record<string, readonly string[] | string> {
+function followUp({ restart, renewed, changed }: Restarts): Record<string, readonly string[] | string> {
+  const steps = [
+    ...(changed.length === 0 ? [] : ["apply what changed"]),
+    // Where nothing runs, too, as far as these files say.
+    ...(restart.length === 0 && (changed.length > 0 || renewed.length > 0)
+      ? []
+      : [changed.length === 0 && renewed.length === 0 ? "restart the workloads" : "restart the other workloads"]),
+  ];
   return {
     ...(restart.length === 0 ? {} : { restart }),
+    ...(renewed.length === 0 ? {} : { renewed }),
     ...(changed.length === 0 ? {} : { changed }),
-    next: `${changed.length === 0 ? "restart the workloads" : "apply what changed, restart the other workloads"}: the mesh has a new CA`,
+    next: `${steps.length === 0 ? "nothing: all pods renew their certificates" : steps.join(", ")}: the mesh has a new CA`,
   };
 }
 

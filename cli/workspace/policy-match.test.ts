@@ -16,6 +16,7 @@ function policy(digit: string, name: string, namespace?: string): CollectedPolic
     namespace,
     file,
     initContainers: [],
+    sidecars: [],
     where: `${file}:3:1`,
   };
 }

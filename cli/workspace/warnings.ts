@@ -21,7 +21,7 @@ export async function warningsOf(
   active: ActiveDeployment | undefined,
   next: Manifest,
 ): Promise<string[]> {
-  const changes = [lowered, fewerOwners, raised, earlier].flatMap((kind) =>
+  const changes = [lowered, fewerOwners, raised, overlapping, earlier].flatMap((kind) =>
     active === undefined ? [] : kind(active.manifest, next),
   );
   return [...(await strangeness(context, active)), ...changes];
@@ -74,5 +74,14 @@ function raised(active: Manifest, next: Manifest): string[] {
   return [
     "the manifest raises $.CertificateLifetime: clients accept a removed pod for that much longer if they " +
       `trust ${FILES.rootCa}`,
+  ];
+}
+
+/** The window is open for who has a key of the generation before, too. */
+function overlapping(active: Manifest, next: Manifest): string[] {
+  if (next.meshCaOverlapMs <= active.meshCaOverlapMs) return [];
+  return [
+    "the manifest raises $.MeshCAOverlap: pods that renew accept the certificates of before for that much longer; " +
+      "--revoke ends them",
   ];
 }

@@ -11,6 +11,7 @@ import type { Appraiser } from "../../channel/exchange.ts";
 import { toStatus } from "../../channel/rejection.ts";
 import { admit, verifyClaimant, type VerifiedClaimant } from "../../manifest/appraise.ts";
 import { spkiDigest } from "../../pki/keys.ts";
+import { trustDigest } from "../../pki/trust-digest.ts";
 import { describeError } from "../../runtime/errors.ts";
 import type { Logger } from "../../runtime/log.ts";
 import { fingerprint, inForce, reasonOf } from "../observe/audit.ts";
@@ -23,10 +24,15 @@ import type { StateGuard } from "../state/state-guard.ts";
 
 /** The API for workloads: whoever has proven to be a VM that the manifest lists gets a certificate for its key. */
 
-/** A VM whose evidence was good for this connection. What it may have is decided anew with every request. */
-export interface Workload {
+/** Who connects. Without evidence it is anybody, and gets nothing but `CurrentTrust`. */
+export interface Caller {
   readonly address: string;
   readonly publicKey: KeyObject;
+  readonly verified: VerifiedClaimant | undefined;
+}
+
+/** A VM whose evidence was good for this connection. What it may have is decided anew with every request. */
+export interface Workload extends Caller {
   readonly verified: VerifiedClaimant;
 }
 
@@ -51,17 +57,12 @@ export function appraiseWorkload({
   metrics,
   audit,
   clock,
-}: MeshApiOptions): Appraiser<Workload> {
+}: MeshApiOptions): Appraiser<Caller> {
   return async ({ address, evidence, reportData, publicKey }, abandoned) => {
     // Where nothing may be served, Coordinators are still let in, by the manifest that was in force.
     const { manifest, manifestDigest, generation } = guard.known ?? guard.active();
+    if (evidence === undefined) return { address, publicKey, verified: undefined };
     try {
-      if (evidence === undefined) {
-        throw new Refusal(
-          "evidence_missing",
-          "the mesh API is for confidential VMs, and the client showed no evidence",
-        );
-      }
       const options = { allowInsecure, clock, vendors, cache, abandoned };
       const verified = await metrics.timeVerification(() =>
         verifyClaimant({ evidence, reportData }, manifest, options),
@@ -86,13 +87,14 @@ export function appraiseWorkload({
   };
 }
 
-export function serveMeshApi(methods: Methods, workload: Workload, options: MeshApiOptions): void {
+export function serveMeshApi(methods: Methods, workload: Caller, options: MeshApiOptions): void {
   const { guard, log, metrics, audit } = options;
-  const { policyHash } = workload.verified;
+  const policyHash = workload.verified?.policyHash;
   const handlers = metrics.instrument(MeshAPI, {
-    newMeshCert: () => newMeshCert(workload, options),
-    recover: () => giveSecrets(workload, options),
-    latest: (request) => exchangeLatest(request, workload, options),
+    newMeshCert: async () => newMeshCert(withEvidence(workload), options),
+    currentTrust: async () => currentTrust(options),
+    recover: async () => giveSecrets(withEvidence(workload), options),
+    latest: async (request) => exchangeLatest(request, withEvidence(workload), options),
   });
   addMethods(methods, MeshAPI, handlers, (error, method) => {
     log.warn({ policy: policyHash, method }, `${REFUSED[method] ?? "refused"}: ${describeError(error)}`);
@@ -102,12 +104,24 @@ export function serveMeshApi(methods: Methods, workload: Workload, options: Mesh
       method,
       peer: workload.address,
       key: spkiDigest(workload.publicKey).toString("hex"),
-      policy: policyHash,
+      ...(policyHash !== undefined && { policy: policyHash }),
       ...inForce(guard),
       ...reasonOf(error),
     });
     return toStatus(error);
   });
+}
+
+/** @throws Refusal `evidence_missing` */
+function withEvidence({ verified, ...caller }: Caller): Workload {
+  if (verified !== undefined) return { ...caller, verified };
+  throw new Refusal("evidence_missing", "this is for a confidential VM, and the client showed no evidence");
+}
+
+async function currentTrust({ guard, clock }: MeshApiOptions) {
+  const { authority, previousMeshes, manifest } = guard.active();
+  const previous = trustedAt(previousMeshes, clock.now(manifest));
+  return { digest: trustDigest([authority.meshCa, ...previous.map(({ ca }) => ca)]) };
 }
 
 const REFUSED: Readonly<Record<string, string>> = {
@@ -116,7 +130,8 @@ const REFUSED: Readonly<Record<string, string>> = {
 };
 
 /** The account of Coordinators that call: the places of those can't be taken by workloads. */
-export function peerAccount({ known }: StateGuard, { verified }: Workload): string | undefined {
+export function peerAccount({ known }: StateGuard, { verified }: Caller): string | undefined {
+  if (verified === undefined) return undefined;
   const isPeer = known?.manifest.policies.get(verified.policyHash)?.role === "coordinator";
   return isPeer ? `coordinator ${chipOf(verified.claims)}` : undefined;
 }

@@ -6,7 +6,8 @@ import type { KubernetesApi } from "./server.ts";
 
 /** Who calls the API: service accounts, with tokens that the API server makes, and the rights of `deploy/`. */
 
-const RBAC = join(import.meta.dirname, "..", "..", "deploy", "coordinator-rbac.yml");
+const FILE = join(import.meta.dirname, "..", "..", "deploy", "coordinator.yml");
+const KINDS = ["ServiceAccount", "Role", "RoleBinding"];
 
 export interface Account {
   readonly namespace: string;
@@ -22,7 +23,7 @@ export async function makeNamespace(api: KubernetesApi, namespace: string): Prom
 /**
  * A service account of its own name, in a namespace that is made where it is missing.
  *
- * @param rights `coordinator`: what deploy/coordinator-rbac.yml gives; `none`
+ * @param rights `coordinator`: what deploy/coordinator.yml gives; `none`
  */
 export async function makeAccount(
   api: KubernetesApi,
@@ -50,14 +51,15 @@ export async function renewToken(api: KubernetesApi, account: Account, name = "c
   writeFileSync(join(account.folder, "token"), (body as { status: { token: string } }).status.token);
 }
 
-/** Applies deploy/coordinator-rbac.yml. @param change what is different from it */
+/** Applies the rights of deploy/coordinator.yml. @param change what is different from it */
 export async function applyRights(
   api: KubernetesApi,
   namespace: string,
   change: (text: string) => string = (text) => text,
 ): Promise<void> {
-  for (const document of parseAllDocuments(change(readFileSync(RBAC, "utf8")))) {
+  for (const document of parseAllDocuments(change(readFileSync(FILE, "utf8")))) {
     const object = document.toJS() as { apiVersion: string; kind: string; metadata: { name: string } };
+    if (!KINDS.includes(object.kind)) continue;
     const group = object.apiVersion === "v1" ? "/api/v1" : `/apis/${object.apiVersion}`;
     const path = `${group}/namespaces/${namespace}/${object.kind.toLowerCase()}s`;
     const { status } = await api.admin("POST", path, object);
@@ -81,8 +83,8 @@ export function storeOptions(
  * service account where pods have it, in a mount namespace of its own. It takes root.
  */
 export function programOptions(
-  api: KubernetesApi,
-  { folder }: Account,
+  api: Pick<KubernetesApi, "address" | "port">,
+  { folder }: Pick<Account, "folder">,
   address = api.address,
 ): { readonly environment: Record<string, string>; readonly within: readonly string[] } {
   const place = "/run/secrets/kubernetes.io/serviceaccount";

@@ -264,7 +264,7 @@ function forbidden(verb: Verb, name: string | undefined, got: string, cause?: un
     where: placeOf(verb, name),
     got,
     want: `the right to ${verb} configmaps in its namespace`,
-    hint: "kubectl apply -f coordinator-rbac.yml, and give the pod its ServiceAccount as serviceAccountName",
+    hint: "kubectl apply -f coordinator.yml, and give the pod its ServiceAccount as serviceAccountName",
     cause,
   });
 }
