@@ -41,6 +41,7 @@ export async function startHostilePeer(
       serve: (methods) => {
         const handlers = {
           newMeshCert: () => Promise.reject(new Error("it has none")),
+          currentTrust: () => Promise.reject(new Error("it has none")),
           recover: async () => {
             asked.push("recover");
             return answers.recover();
