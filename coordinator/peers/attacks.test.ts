@@ -10,6 +10,8 @@ import { openSimulatedAttester } from "../../attestation/simulated/attester.ts";
 import { openTestVendor } from "../../attestation/simulated/test-vendor.ts";
 import { ChannelClient } from "../../channel/client.ts";
 import { generateEcKey } from "../../pki/keys.ts";
+import { handoverOf } from "../state/handover.ts";
+import { authorityOf } from "../state/snapshot.ts";
 import { SharedBacking, type SharedStore } from "../store/test-shared-store.ts";
 import {
   COORDINATOR,
@@ -186,6 +188,16 @@ test.each<[string, string, (given: ReturnType<typeof recoverResponse>) => Return
   const attester = await deployment.launch(COORDINATOR);
   await hostile(attester, { recover: () => change(recoverResponse(genuine.guard.handOver())) });
   expect(await refused(await victim())).toBe(code);
+});
+
+test("a mesh CA that the pointer does not name is refused, though key and certificate fit", async () => {
+  const genuine = await start(GENUINE);
+  await genuine.set();
+  const snapshot = genuine.guard.active();
+  const authority = authorityOf(snapshot, await generateEcKey("P-256"), new Date());
+  const attester = await deployment.launch(COORDINATOR);
+  await hostile(attester, { recover: () => recoverResponse(handoverOf({ ...snapshot, authority })) });
+  expect(await refused(await victim())).toBe("bad_handover");
 });
 
 test("a stale peer's secrets are not taken, and a store that is older than a peer is told of", async () => {

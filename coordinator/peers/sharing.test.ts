@@ -219,6 +219,23 @@ test("nothing is taken over that is older than what a peer has shown", async () 
   await expect(two.takeOver(OWN_POLICY)).rejects.toMatchObject({ code: "state_rolled_back" });
 });
 
+test("nothing is taken over that lies between what is known and what a peer has shown, or after it", async () => {
+  const [one, two] = await twoThatShare();
+  await set(one, { name: "www" });
+  const between = backing.pointer;
+  const { snapshot } = await set(one, { name: "web" });
+  const latest = backing.pointer;
+  await two.hear({ pointer: snapshot.latest.raw, fork: [] });
+  backing.pointer = between;
+  expect(await look(two)).toBe("moved");
+  await expect(two.takeOver(OWN_POLICY)).rejects.toMatchObject({ code: "state_rolled_back" });
+  backing.pointer = latest;
+  await set(one, { name: "www" });
+  // It is waited for anew.
+  await expect(two.takeOver(OWN_POLICY)).rejects.toMatchObject({ code: "stale_state" });
+  expect(two.phase).toBe("stale");
+});
+
 test("a history that begins anew is not taken from an accepted peer, though its pointer says that it continues", async () => {
   const [one, two] = await twoThatShare();
   const known = two.active();
