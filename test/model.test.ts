@@ -12,16 +12,18 @@ const NO_SPIN = missing.join("");
 const history = (...defines: string[]): Search => ({ model: "history.pml", defines });
 const secrecy = (...defines: string[]): Search => ({ model: "secrecy.pml", defines });
 
-const CLOCK = ["CLOCK", "COORDINATORS=2", "POINTERS=3", "CRASHES=1", "SETS=1"];
+const CLOCK = ["CLOCK", "COORDINATORS=2", "POINTERS=3", "CRASHES=0", "SETS=1"];
+const FIRST = ["FIRST", "COORDINATORS=2", "POINTERS=3", "CRASHES=1", "SETS=2"];
+const CRASH = ["COORDINATORS=2", "POINTERS=4", "CRASHES=1", "SETS=2"];
 const THREE = ["PROMPT", "COORDINATORS=3", "POINTERS=3", "CRASHES=1", "SETS=1"];
-const FIRST = ["CLOCK", "FIRST", "COORDINATORS=2", "POINTERS=2", "CRASHES=1", "SETS=2"];
 const HOSTILE = ["HOSTILE", "COORDINATORS=2", "POINTERS=4", "CRASHES=0", "SETS=2"];
 const LIVE = ["LIVE", "PROMPT", "COORDINATORS=2", "POINTERS=6", "CRASHES=2", "SETS=1"];
 
 /** What the design promises. */
 const PROMISES: Record<string, Search> = {
-  "two Coordinators, a store that delays, a clock, a crash": history(...CLOCK),
-  "two Coordinators before the first set": history(...FIRST),
+  "two Coordinators and a clock, a store that delays": history(...CLOCK),
+  "two Coordinators before the first set, a crash": history(...FIRST),
+  "two Coordinators, a store that delays, a crash": history(...CRASH),
   "three Coordinators, a store that loses answers, a crash": history(...THREE),
   "two Coordinators, a store that lies": history(...HOSTILE),
   "somebody serves again after crashes": { ...history(...LIVE), formula: "serves" },
@@ -32,12 +34,12 @@ const PROMISES: Record<string, Search> = {
 const BUGS: Record<string, [violated: string, Search]> = {
   BUG_NO_BOUND: ["issuedTooLate", history(...CLOCK)],
   BUG_BOUND_FROM_ANSWER: ["issuedTooLate", history(...CLOCK)],
-  BUG_NO_HOLD: ["meshCaLost", history(...CLOCK)],
-  BUG_HOLD_ENDS_ON_ANSWER: ["meshCaLost", history(...CLOCK)],
-  BUG_RECOVERY_KEEPS_POINTER: ["twoMeshCas", history(...CLOCK)],
-  BUG_OLD_READ: ["falseAlarm", history(...CLOCK)],
-  BUG_SET_OVERTAKEN: ["wentBack", history(...CLOCK)],
-  BUG_TAKEOVER_WITHOUT_SWAP: ["setLost", history("PROMPT", "POINTERS=4", "CRASHES=0", "SETS=2")],
+  BUG_NO_HOLD: ["meshCaLost", history(...CRASH)],
+  BUG_HOLD_ENDS_ON_ANSWER: ["meshCaLost", history(...CRASH)],
+  BUG_RECOVERY_KEEPS_POINTER: ["twoMeshCas", history(...CRASH)],
+  BUG_OLD_READ: ["falseAlarm", history(...CRASH)],
+  BUG_SET_OVERTAKEN: ["wentBack", history(...CRASH)],
+  BUG_TAKEOVER_WITHOUT_SWAP: ["setLost", history(...CRASH)],
   BUG_NO_TAKEOVER: ["acceptance cycle", { ...history(...LIVE), formula: "serves" }],
   BUG_NO_FORK_CHECK: ["servedFork", history(...HOSTILE)],
   BUG_FORK_BY_SEQUENCE: ["servedFork", history(...HOSTILE)],
