@@ -12,7 +12,7 @@ const MODELS = join(import.meta.dirname, "../docs/model");
 
 /** Of one search. */
 const MEMORY_MIB = 1500;
-const SEARCH_MS = 120_000;
+const SEARCH_MS = 300_000;
 
 /** Steps. A search that needs more says so, and counts as not completed. */
 const DEPTH = 200_000;

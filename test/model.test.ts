@@ -54,7 +54,7 @@ const BUGS: Record<string, [violated: string, Search]> = {
 
 describe.skipIf(NO_SPIN !== "")(
   `the model of Coordinators that share a history${NO_SPIN}`,
-  { timeout: 300_000 },
+  { timeout: 900_000 },
   () => {
     // Two searches at a time: each may take much memory.
     const queues = [new SerialQueue(), new SerialQueue()] as const;
