@@ -29,13 +29,41 @@ export async function enroll(
   }
 }
 
-/** The files of the shared volume (docs/design.md §2). @param keyMode of the secret ones */
-export function filesOf(response: NewMeshCertResponse, keys: KeyPair, keyMode: number): PublishedFile[] {
+/**
+ * Asks what is trusted now, without evidence. The answer is nobody's word: whoever stands in between can make this program
+ * ask for a certificate, or not, and could do that before.
+ *
+ * @param keys anybody's
+ * @returns as `trustDigest`
+ * @throws ChannelError, RemoteError
+ */
+export async function askTrust(target: string, keys: KeyPair, now: () => Date): Promise<Buffer> {
+  const client = new ChannelClient({ target, keys, handshakeMs: HANDSHAKE_MS, answerBytes: ANSWER_BYTES });
+  try {
+    const { digest } = await client.call(MeshAPI.method.currentTrust, {}, new Date(now().getTime() + CALL_MS));
+    return Buffer.from(digest);
+  } finally {
+    client.close();
+  }
+}
+
+/**
+ * The files of the shared volume (docs/design.md §2).
+ *
+ * @param keyMode of the secret ones
+ * @param previous the mesh CAs of before to trust, PEM: whoever names some has to take them away when their time is over
+ */
+export function filesOf(
+  response: NewMeshCertResponse,
+  keys: KeyPair,
+  keyMode: number,
+  previous: readonly string[] = [],
+): PublishedFile[] {
   const open = 0o444;
   const files: PublishedFile[] = [
     { name: "certChain.pem", content: response.certChain, mode: open },
     { name: "key.pem", content: privateKeyPem(keys.privateKey), mode: keyMode },
-    { name: "mesh-ca.pem", content: response.meshCaCert, mode: open },
+    { name: "mesh-ca.pem", content: [response.meshCaCert, ...previous].join(""), mode: open },
     { name: "coordinator-root-ca.pem", content: response.rootCaCert, mode: open },
   ];
   if (response.workloadSecretSeed !== undefined) {

@@ -50,12 +50,12 @@ export async function persist<T>(attempt: () => Promise<T>, { log, stop, random,
 }
 
 /** What the Coordinator asks for, to some extent: a hostile one must not park an Initializer for ever. Milliseconds. */
-function requestedWait(obstacle: Obstacle): number {
+export function requestedWait(obstacle: unknown): number {
   return obstacle instanceof RemoteError ? Math.min(obstacle.retryAfterMs, MAX_REQUESTED_WAIT) : 0;
 }
 
 /** Nothing that this side could change would help, and time may. */
-function isTransient(error: unknown): error is Obstacle {
+export function isTransient(error: unknown): error is Obstacle {
   if (error instanceof RemoteError) return error.transient;
   if (error instanceof EvidenceError) return error.code === "tee_busy";
   if (error instanceof EndorsementError) return error.code === "vendor_unreachable";

@@ -18,19 +18,29 @@ export const DEFAULT_CERTIFICATE_LIFETIME = "8760h";
 /** No certificate of a workload lives longer, in milliseconds, whatever its manifest said. */
 export const LONGEST_CERTIFICATE_LIFETIME_MS = LONGEST;
 
-const WANT = 'a duration from 1h to 8760h, like "720h" or "1h30m"';
-
 /** Milliseconds. */
-export const certificateLifetime = z
-  .string({ error: WANT })
-  .refine((text) => isInRange(millisecondsOf(text)), { error: WANT })
-  .transform(millisecondsOf);
+export const certificateLifetime = durationOf(
+  [SHORTEST, LONGEST],
+  'a duration from 1h to 8760h, like "720h" or "1h30m"',
+);
+
+/**
+ * How long the mesh CA before stays trusted after a `set`, in milliseconds. The least is what all pods need to learn of the
+ * new one and to change to it; the most is a week, which a rollout should not need.
+ */
+export const meshCaOverlap = durationOf(
+  [5 * UNITS.m, 168 * UNITS.h],
+  'a duration from 5m to 168h, like "1h", not longer than $.CertificateLifetime',
+);
+
+function durationOf([shortest, longest]: readonly [number, number], error: string) {
+  return z
+    .string({ error })
+    .refine((text) => millisecondsOf(text) >= shortest && millisecondsOf(text) <= longest, { error })
+    .transform(millisecondsOf);
+}
 
 function millisecondsOf(text: string): number {
   const [, hours = "0", minutes = "0", seconds = "0"] = FORM.exec(text) ?? [];
   return Number(hours) * UNITS.h + Number(minutes) * UNITS.m + Number(seconds) * UNITS.s;
-}
-
-function isInRange(ms: number): boolean {
-  return ms >= SHORTEST && ms <= LONGEST;
 }

@@ -28,7 +28,8 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const engine = configuration.CONTRAST_ENGINE ?? (engineFile() === undefined ? "streams" : "native");
   // The native engine refuses by itself what it can't use.
   const tryOut = engine === "streams" ? (await import("node:tls")).createSecureContext : undefined;
-  const credentials = await LiveCredentials.open(configuration.CONTRAST_TLS_CONFIG_DIR, log, tryOut);
+  const now = (): Date => new Date();
+  const credentials = await LiveCredentials.open(configuration.CONTRAST_TLS_CONFIG_DIR, log, now, tryOut);
   const memory = configuration.CONTRAST_MEMORY_LIMIT ?? memoryLimit(system);
   const clock = (): number => performance.now();
   const options = {
@@ -39,7 +40,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     stdout: process.stdout,
     log,
     lookup: systemLookup,
-    now: (): Date => new Date(),
+    now,
     clock,
   };
   const { proxy, observation } =

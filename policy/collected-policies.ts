@@ -5,6 +5,7 @@ import { collectWorkloads, placeOf } from "../kubernetes/collect-workloads.ts";
 import { ResourceError } from "../kubernetes/error.ts";
 import { hasPolicy, policyDocument } from "./policy-annotation.ts";
 import type { NamedKind } from "../kubernetes/kinds.ts";
+import { isSidecar } from "../kubernetes/pod-limits.ts";
 import { findOtherPods } from "../kubernetes/other-pods.ts";
 import { readResourceFiles, type ResourceFile } from "../kubernetes/resource-file.ts";
 
@@ -20,8 +21,9 @@ export interface CollectedPolicy {
   /** Undefined: the namespace that it is applied to. */
   readonly namespace: string | undefined;
   readonly file: string;
-  /** The names of the pod's init containers. */
+  /** The names of the pod's init containers, and of those among them that stay. */
   readonly initContainers: readonly string[];
+  readonly sidecars: readonly string[];
   /** `file:line:column` of the workload. */
   readonly where: string;
 }
@@ -42,8 +44,11 @@ export async function collectPolicies(paths: readonly string[]): Promise<Collect
     if (damage !== undefined) faults.push({ where, got: damage, want: "a policy; run `contrast generate`" });
     if (document === undefined || damage !== undefined) return [];
     const { kind, name, namespace, file, template } = workload;
-    const initContainers = (template.spec.initContainers ?? []).map((container) => container.name);
-    return [{ hash: policyHash(document), document, kind, name, namespace, file: file.path, initContainers, where }];
+    const containers = template.spec.initContainers ?? [];
+    const initContainers = containers.map((container) => container.name);
+    const sidecars = containers.filter(isSidecar).map((container) => container.name);
+    const names = { kind, name, namespace, file: file.path };
+    return [{ hash: policyHash(document), document, ...names, initContainers, sidecars, where }];
   });
   if (faults.length > 0) throw new ResourceError("invalid_annotation", "the pods lack what `generate` writes", faults);
   return policies;

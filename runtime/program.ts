@@ -31,6 +31,8 @@ export interface Program<V extends Variables> {
 
 export interface Command<V extends Variables> {
   readonly help: string;
+  /** It does what `run` does, in another way: what the variables have to be together holds for it, too. */
+  readonly isConstrained?: boolean;
   readonly run: (running: Running<V>) => Promise<number>;
 }
 
@@ -88,8 +90,9 @@ export async function runProgram<V extends Variables>(program: Program<V>, host:
   }
   let configuration: Configuration<V & typeof logVariables>;
   try {
-    // What the variables have to be together is about what the program does, not about its commands.
-    const constraints = command === program ? program.constraints : [];
+    // What the variables have to be together is about what the program does, not about its other commands.
+    const isConstrained = command === program || commands.get(first ?? "")?.isConstrained === true;
+    const constraints = isConstrained ? program.constraints : [];
     configuration = readEnvironment({ ...program.variables, ...logVariables }, host.env, constraints);
   } catch (error) {
     logFailure(log, error);

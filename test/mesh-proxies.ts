@@ -73,7 +73,7 @@ export async function startLiveProxy(
   onTestFinished(async () => rm(folder, { recursive: true }));
   const lines: LogLine[] = [];
   const log = pino({ level: "debug" }, { write: (line: string) => void lines.push(JSON.parse(line) as LogLine) });
-  const credentials = await LiveCredentials.open(folder, log);
+  const credentials = await LiveCredentials.open(folder, log, now);
   const accessed: AccessLine[] = [];
   const stdout = new Writable({
     write(chunk: Buffer, _encoding, written) {

@@ -26,6 +26,7 @@ export const ANNOTATION = {
   allow: `${PREFIX}allow`,
   deny: `${PREFIX}deny`,
   openAttestationApi: `${PREFIX}open-attestation-api`,
+  renew: `${PREFIX}renew`,
 } as const;
 
 export interface PodAnnotations {
@@ -47,6 +48,8 @@ export interface PodAnnotations {
   readonly permissions: PermissionChanges;
   /** The Initializer does not keep the pod from CoCo's attestation API. */
   readonly openAttestationApi: boolean;
+  /** The Initializer stays, and renews the certificates. */
+  readonly renew: boolean;
 }
 
 /** One place where annotations stand. */
@@ -90,6 +93,14 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
   };
 
   faults.push(...unknown(sources));
+  const skipInitializer = checked(ANNOTATION.skipInitializer, oneOf("true", "false")) === "true";
+  const role = checked(ANNOTATION.podRole, oneOf("coordinator", "")) === "coordinator" ? "coordinator" : undefined;
+  const hasNone = skipInitializer || role === "coordinator";
+  const renew = checked(ANNOTATION.renew, (text) =>
+    text === "true" && hasNone
+      ? [{ where: "", got: quote(text), want: '"false": the pod has no Initializer, and no certificates' }]
+      : oneOf("true", "false")(text),
+  );
   const ingressMode = checked(ANNOTATION.ingressMode, oneOf(...MODES));
   return {
     ingress: checked(ANNOTATION.ingress, (text) => faultsOf(parseIngressRules, text)),
@@ -98,10 +109,10 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
     adminPort: checked(ANNOTATION.adminPort, (text) =>
       parsePort(text) === undefined ? [{ where: "", got: quote(text), want: "a port from 1 to 65535" }] : [],
     ),
-    skipInitializer: checked(ANNOTATION.skipInitializer, oneOf("true", "false")) === "true",
+    skipInitializer,
     keepDefaultDeny: checked(ANNOTATION.keepDefaultDeny, oneOf("true", "false")) === "true",
     workloadSecretId: find(ANNOTATION.workloadSecretId)?.text,
-    role: checked(ANNOTATION.podRole, oneOf("coordinator", "")) === "coordinator" ? "coordinator" : undefined,
+    role,
     permissions: { allow: permissions(ANNOTATION.allow), deny: permissions(ANNOTATION.deny) },
     keyGroup: checked(ANNOTATION.keyGroup, (text) =>
       GROUP.test(text) && Number(text) <= LARGEST_GROUP
@@ -109,6 +120,7 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
         : [{ where: "", got: quote(text), want: `the number of a group, or "" for none` }],
     ),
     openAttestationApi: checked(ANNOTATION.openAttestationApi, oneOf("true", "false")) === "true",
+    renew: renew === "true",
   };
 }
 

@@ -1,8 +1,8 @@
 import type { Fault } from "../../runtime/fault.ts";
 import { encodeInitdata, policyHash } from "../../manifest/initdata.ts";
 import type { ResolvedImages } from "../../registry/resolved-image.ts";
-import { type Annotated, type PodAnnotations, readAnnotations } from "./annotations.ts";
-import { hostOfCoordinator } from "./coordinator-host.ts";
+import { type Annotated, ANNOTATION, type PodAnnotations, readAnnotations } from "./annotations.ts";
+import { hostOfCoordinator, READY } from "./coordinator-host.ts";
 import { beyondEngine } from "../../policy/engine-limits.ts";
 import { GenerateError } from "./error.ts";
 import { ResourceError } from "../../kubernetes/error.ts";
@@ -18,6 +18,7 @@ import { type PolicyOptions, policyOf } from "../../policy/policy.ts";
 import { simulatedTeeSecret } from "./simulated-tee.ts";
 import { setPolicy } from "../../policy/policy-annotation.ts";
 import { placeIn } from "../../kubernetes/resource-file.ts";
+import type { Service } from "../../kubernetes/services.ts";
 import type { Workload } from "../../kubernetes/workloads.ts";
 
 /** A pod with all that it needs but a policy. */
@@ -47,6 +48,8 @@ export interface PrepareOptions extends Omit<InjectOptions, "platform"> {
   readonly platforms: readonly Platform[];
   /** Undefined: that of the Coordinators among the pods. */
   readonly coordinatorNamespace?: string | undefined;
+  /** Those among the files. */
+  readonly services: readonly Service[];
   /** For all pods; their annotations may say otherwise. */
   readonly permissions?: PermissionChanges | undefined;
 }
@@ -58,7 +61,12 @@ export interface PrepareOptions extends Omit<InjectOptions, "platform"> {
  */
 export function preparePods(workloads: readonly Workload[], options: PrepareOptions): PreparedPod[] {
   const faults: Fault[] = [];
-  const annotations = workloads.map((workload) => readAnnotations(annotatedPlaces(workload), faults));
+  const annotations = workloads.map((workload) => {
+    const sources = annotatedPlaces(workload);
+    const read = readAnnotations(sources, faults);
+    if (read.renew && options.sidecar === "container") faults.push(noSidecar(sources));
+    return read;
+  });
   if (faults.length > 0) throw new ResourceError("invalid_annotation", "an annotation is wrong", faults);
   const platforms = workloads.map((workload) => platformOf(workload, options.platforms, faults));
   if (faults.length > 0)
@@ -67,10 +75,14 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
   const earlierProxy = collateralProxyOf(coordinators);
   const collateralProxy = options.collateralProxy ?? earlierProxy;
   if (options.collateralProxy !== undefined) setCollateralProxy(coordinators, options.collateralProxy);
-  const namespaces =
-    options.coordinatorNamespace === undefined
-      ? coordinators.flatMap(({ namespace }) => namespace ?? [])
-      : [options.coordinatorNamespace];
+  const known = coordinators.map(({ namespace }) => {
+    return { namespace, hasReady: options.services.some((it) => it.name === READY && it.namespace === namespace) };
+  });
+  const named = options.coordinatorNamespace;
+  const meant =
+    named === undefined
+      ? known
+      : [known.find(({ namespace }) => namespace === named) ?? { namespace: named, hasReady: undefined }];
   return workloads.flatMap((workload, index): PreparedPod[] => {
     const [own, platform] = [annotations[index], platforms[index]];
     if (own === undefined || platform === undefined) return [];
@@ -78,7 +90,7 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
     const places = podPlaces(workload);
     const volumesBefore = structuredClone(spec.volumes ?? []);
     const secret = platform === "simulated" ? simulatedTeeSecret(workload) : undefined;
-    const coordinatorHost = hostOfCoordinator(workload.namespace, namespaces);
+    const coordinatorHost = hostOfCoordinator(workload.namespace, meant);
     inject(spec, own, {
       ...options,
       platform,
@@ -93,6 +105,13 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
     );
     return [{ workload, platform, annotations: own, spec, permissions, places, volumesBefore }];
   });
+}
+
+/** Who stays beside the application, and comes before it, is a native sidecar. */
+function noSidecar(sources: readonly Annotated[]): Fault {
+  const source = sources.findLast(({ annotations }) => Object.hasOwn(annotations, ANNOTATION.renew));
+  const where = [source?.place(ANNOTATION.renew), ANNOTATION.renew].filter(Boolean).join(", ");
+  return { where, got: '"true" with --sidecar container', want: "--sidecar native, on Kubernetes 1.29 or later" };
 }
 
 function collateralProxyOf(coordinators: readonly Workload[]): string | undefined {
@@ -129,9 +148,7 @@ export function setPolicies(
   images: ResolvedImages,
   { guestPull, ...options }: PolicyOptions & { readonly guestPull?: string | undefined } = {},
 ): EditedPod[] {
-  const policies = pods.map((pod) => {
-    return { pod, rego: policyOf(pod.workload, pod.spec, images, { ...options, permissions: pod.permissions }) };
-  });
+  const policies = pods.map((pod) => ({ pod, rego: regoOf(pod, images, options) }));
   const faults = policies.flatMap(({ pod, rego }): Fault[] => {
     const fault = beyondEngine(rego);
     return fault === undefined ? [] : [{ where: pod.places.workload, ...fault }];
@@ -141,6 +158,19 @@ export function setPolicies(
     const document = encodeInitdata(rego, guestPull);
     return { ...pod, hash: policyHash(document), previousHash: setPolicy(pod.workload, document) };
   });
+}
+
+/** The hash of the policy that a pod would get. */
+export function policyHashOf(
+  pod: PreparedPod,
+  images: ResolvedImages,
+  { guestPull, ...options }: PolicyOptions & { readonly guestPull?: string | undefined },
+): string {
+  return policyHash(encodeInitdata(regoOf(pod, images, options), guestPull));
+}
+
+function regoOf(pod: PreparedPod, images: ResolvedImages, options: PolicyOptions): string {
+  return policyOf(pod.workload, pod.spec, images, { ...options, permissions: pod.permissions });
 }
 
 /** The pod template's annotations go before those of the resource. For a Pod they are the same. */

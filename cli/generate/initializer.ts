@@ -1,10 +1,12 @@
+import { isDeepStrictEqual } from "node:util";
 import type { PodAnnotations } from "./annotations.ts";
-import { keptOrWantedHost } from "./coordinator-host.ts";
+import { keptOrWantedHost, type WantedHost } from "./coordinator-host.ts";
 import { INGRESS_MODE, type IngressMode } from "./ingress-mode.ts";
 import { FILTER_CAPABILITIES, ownContainer } from "./own-container.ts";
 import type { Platform } from "./platforms.ts";
 import { SIMULATED_VARIABLES } from "./simulated-tee.ts";
 import type { Container } from "../../kubernetes/pod-spec.ts";
+import { ownCommand } from "../../policy/own-images.ts";
 
 /** The container that gets a pod its certificates before anything else of it runs. */
 export const INITIALIZER = "contrast-initializer";
@@ -22,7 +24,7 @@ export interface InitializerOptions {
   readonly collateralProxy: string | undefined;
   /** What the Coordinator had before. */
   readonly earlierProxy: string | undefined;
-  readonly coordinatorHost: string | undefined;
+  readonly coordinatorHost: WantedHost | undefined;
 }
 
 /** Whether the Initializer removes a guest's default deny, which would stay where it installs no rules of its own. */
@@ -35,6 +37,25 @@ function liftsDefaultDeny(
   return (ingress === undefined || mode === "bind") && !keepDefaultDeny && platform !== "simulated";
 }
 
+/** A new object each time: YAML would make aliases of equal ones. */
+const healthcheck = (): object => ({ exec: { command: [...ownCommand("initializer"), "healthcheck"] } });
+
+/**
+ * What makes it stay: a native sidecar, on which nothing else of the pod waits once it has certificates. The Coordinator may
+ * be away for long, and a container that is killed and started again gets no certificate sooner: the probe fails for a day.
+ */
+const sidecar = (): Partial<Container> => ({
+  restartPolicy: "Always",
+  startupProbe: { ...healthcheck(), periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 86_400 },
+});
+
+/** Without what makes it a sidecar: one that is to stay gets it anew. */
+function once(before: Container): Container {
+  const { restartPolicy: _, startupProbe, ...others } = before;
+  const isOwn = isDeepStrictEqual(startupProbe?.exec, (healthcheck() as Container["startupProbe"])?.exec);
+  return startupProbe === undefined || isOwn ? others : { ...others, startupProbe };
+}
+
 /**
  * Not privileged: the agents of Contrast's guest images mount configfs, writable, into every container and show it
  * /dev/sev-guest, and root may use both.
@@ -44,7 +65,7 @@ export function initializer(
   annotations: PodAnnotations,
   { platform, mode, user, collateralProxy, earlierProxy, coordinatorHost }: InitializerOptions,
 ): Container {
-  const { ingress, adminPort, openAttestationApi } = annotations;
+  const { ingress, adminPort, openAttestationApi, renew } = annotations;
   const lifts = liftsDefaultDeny(annotations, mode, platform);
   const closes = ingress !== undefined && mode === "transparent";
   // Guests may have CoCo's attestation API, which it keeps from the pod by the packet filter. The software TEE has no guest.
@@ -53,9 +74,10 @@ export function initializer(
   const own = before?.env?.find(({ name }) => name === COLLATERAL_PROXY);
   const asksThrough = own === undefined || own.value === earlierProxy ? collateralProxy : undefined;
   const host = before?.env?.find(({ name }) => name === "COORDINATOR_HOST")?.value ?? undefined;
-  return ownContainer(before, {
+  return ownContainer(renew ? before : before && once(before), {
     name: INITIALIZER,
     program: "initializer",
+    ...(renew && { words: ["keep"] }),
     variables: {
       COORDINATOR_HOST: keptOrWantedHost(host, coordinatorHost),
       ...(platform === "simulated" && SIMULATED_VARIABLES),
@@ -80,6 +102,9 @@ export function initializer(
     ],
     user,
     capabilities: lifts || closes || guards ? FILTER_CAPABILITIES : [],
-    defaults: { resources: { requests: { cpu: "10m", memory: "128Mi" }, limits: { memory: "128Mi" } } },
+    defaults: {
+      ...(renew && sidecar()),
+      resources: { requests: { cpu: "10m", memory: "128Mi" }, limits: { memory: "128Mi" } },
+    },
   });
 }

@@ -152,13 +152,14 @@ export function withNotBefore(file: ManifestFile, before: ManifestFile | undefin
 /** The bytes of manifest.json: the keys in the order of the specification, two spaces to indent. */
 export function encodeManifestFile(file: ManifestFile): Buffer {
   const { Policies, ReferenceValues, WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys, ...others } = file;
-  const { SeedshareThreshold, CertificateLifetime, NotBefore } = others;
-  const owners = { WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys, SeedshareThreshold };
+  const { WorkloadOwnerThreshold, SeedshareThreshold, CertificateLifetime, MeshCAOverlap, NotBefore } = others;
+  const owners = { WorkloadOwnerKeyDigests, WorkloadOwnerThreshold, SeedshareOwnerPubKeys, SeedshareThreshold };
   const ordered = {
     Policies,
     ReferenceValues,
     ...owners,
     CertificateLifetime,
+    MeshCAOverlap,
     NotBefore,
   } satisfies Required<ManifestFile>;
   return Buffer.from(`${JSON.stringify(ordered, undefined, 2)}\n`);

@@ -9,6 +9,8 @@ import { KNOWN, nameableByServices } from "../../runtime/environment.ts";
 export interface OwnContainer {
   readonly name: string;
   readonly program: OwnProgram;
+  /** Behind the program's name. */
+  readonly words?: readonly string[];
   /** Text, or where the cluster takes the value from. */
   readonly variables: Readonly<Record<string, string | Omit<EnvironmentVariable, "name">>>;
   /** Variables that are taken away where they are not wanted any more. */
@@ -46,7 +48,7 @@ export function ownContainer(before: Container | undefined, wanted: OwnContainer
   const owned = {
     name: wanted.name,
     image: ownImage(wanted.program),
-    command: ownCommand(wanted.program),
+    command: [...ownCommand(wanted.program), ...(wanted.words ?? [])],
     env: environment(before?.env ?? [], wanted),
     securityContext: {
       ...security(),

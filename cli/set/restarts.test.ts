@@ -30,8 +30,8 @@ async function restarts(before: Readonly<Record<string, string>>, after: Readonl
   await second.run();
   const manifestOf = async (dir: string) => parseManifest(await openless(join(dir, "manifest.json")));
   const policies = await collectPolicies([join(second.dir, "app")]);
-  const { restart, changed } = restartsOf(policies, await manifestOf(first.dir), await manifestOf(second.dir));
-  return { restart: restart.map((line) => line.replace(second.dir, "DIR")), changed };
+  const { restart, renewed, changed } = restartsOf(policies, await manifestOf(first.dir), await manifestOf(second.dir));
+  return { restart: restart.map((line) => line.replace(second.dir, "DIR")), renewed, changed };
 }
 
 /** The manifest with reference values, which are for people to fill in. */
@@ -65,6 +65,13 @@ test("what has changed is applied, and not restarted", async () => {
   const { restart, changed } = await restarts(before, { ...after, "new.yml": resource("StatefulSet", "new") });
   expect(restart).toEqual(["kubectl rollout restart deployment/b"]);
   expect(changed).toEqual(["deployment/a", "statefulset/new"]);
+});
+
+test("a pod that renews its certificates need not restart", async () => {
+  const renews = ', annotations: {contrast.edgeless.systems/renew: "true"}';
+  const files = { "a.yml": resource("Deployment", "a", { more: renews }), "b.yml": resource("Deployment", "b") };
+  const first = await restarts(files, files);
+  expect(first).toEqual({ restart: ["kubectl rollout restart deployment/b"], renewed: ["deployment/a"], changed: [] });
 });
 
 test("a pod without certificates need not restart", async () => {

@@ -5,6 +5,8 @@ import type { CollectedPolicy } from "../../policy/collected-policies.ts";
 export interface Restarts {
   /** One line for each workload whose running pods have certificates of the mesh CA before. */
   readonly restart: readonly string[];
+  /** Workloads whose pods renew their certificates by themselves. */
+  readonly renewed: readonly string[];
   /** Workloads that the manifest before does not list as they are now: `kubectl apply` starts their pods anew. */
   readonly changed: readonly string[];
 }
@@ -34,8 +36,11 @@ export function restartsOf(policies: readonly CollectedPolicy[], before: Manifes
     ({ hash, initContainers }) =>
       manifest.policies.get(hash)?.role !== "coordinator" && initContainers.includes(INITIALIZER),
   );
+  const running = certified.filter(({ hash }) => before.policies.has(hash));
+  const renews = ({ sidecars }: CollectedPolicy): boolean => sidecars.includes(INITIALIZER);
   return {
-    restart: certified.filter(({ hash }) => before.policies.has(hash)).map(restartLine),
+    restart: running.filter((one) => !renews(one)).map(restartLine),
+    renewed: running.filter(renews).map((one) => nameOf(one) + inNamespace(one)),
     changed: certified.filter(({ hash }) => !before.policies.has(hash)).map((one) => nameOf(one) + inNamespace(one)),
   };
 }

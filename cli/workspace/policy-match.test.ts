@@ -16,6 +16,7 @@ function policy(digit: string, name: string, namespace?: string): CollectedPolic
     namespace,
     file,
     initContainers: [],
+    sidecars: [],
     where: `${file}:3:1`,
   };
 }
@@ -25,10 +26,12 @@ function manifestWith(policies: Readonly<Record<string, PolicyEntry>>): Manifest
     policies: new Map(Object.entries(policies)),
     referenceValues: { snp: [], tdx: [], insecure: [] },
     workloadOwnerKeyDigests: [],
+    workloadOwnerThreshold: 1,
     seedshareOwnerPubKeys: [],
     seedshareThreshold: 1,
     notBefore: undefined,
     certificateLifetimeMs: 3_600_000,
+    meshCaOverlapMs: 0,
   };
   return { path: "manifest.json", bytes: Buffer.alloc(0), manifest };
 }

@@ -11,21 +11,28 @@ import type { Appraiser } from "../../channel/exchange.ts";
 import { toStatus } from "../../channel/rejection.ts";
 import { admit, verifyClaimant, type VerifiedClaimant } from "../../manifest/appraise.ts";
 import { spkiDigest } from "../../pki/keys.ts";
+import { trustDigest } from "../../pki/trust-digest.ts";
 import { describeError } from "../../runtime/errors.ts";
 import type { Logger } from "../../runtime/log.ts";
 import { fingerprint, inForce, reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { issueChain } from "../state/authority.ts";
-
+import { settleMs, trustedAt } from "../state/overlap.ts";
+import { exchangeLatest, giveSecrets } from "./peer-api.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 
 /** The API for workloads: whoever has proven to be a VM that the manifest lists gets a certificate for its key. */
 
-/** A VM whose evidence was good for this connection. What it may have is decided anew with every request. */
-export interface Workload {
+/** Who connects. Without evidence it is anybody, and gets nothing but `CurrentTrust`. */
+export interface Caller {
   readonly address: string;
   readonly publicKey: KeyObject;
+  readonly verified: VerifiedClaimant | undefined;
+}
+
+/** A VM whose evidence was good for this connection. What it may have is decided anew with every request. */
+export interface Workload extends Caller {
   readonly verified: VerifiedClaimant;
 }
 
@@ -38,6 +45,8 @@ export interface MeshApiOptions {
   readonly audit: Audit;
   readonly log: Logger;
   readonly clock: Clock;
+  /** Whether this Coordinator's own evidence proves nothing. */
+  readonly insecure: boolean;
 }
 
 export function appraiseWorkload({
@@ -48,23 +57,21 @@ export function appraiseWorkload({
   metrics,
   audit,
   clock,
-}: MeshApiOptions): Appraiser<Workload> {
+}: MeshApiOptions): Appraiser<Caller> {
   return async ({ address, evidence, reportData, publicKey }, abandoned) => {
-    const { manifest, manifestDigest, generation } = guard.active();
+    // Where nothing may be served, Coordinators are still let in, by the manifest that was in force.
+    const { manifest, manifestDigest, generation } = guard.known ?? guard.active();
+    if (evidence === undefined) return { address, publicKey, verified: undefined };
     try {
-      if (evidence === undefined) {
-        throw new Refusal(
-          "evidence_missing",
-          "the mesh API is for confidential VMs, and the client showed no evidence",
-        );
-      }
       const options = { allowInsecure, clock, vendors, cache, abandoned };
       const verified = await metrics.timeVerification(() =>
         verifyClaimant({ evidence, reportData }, manifest, options),
       );
-      admit(verified, manifest);
+      if (admit(verified, manifest).role !== "coordinator") guard.active();
       return { address, publicKey, verified };
     } catch (error) {
+      // It was replaced: what it says about anybody else than a Coordinator is worth nothing.
+      guard.active();
       // Who does not wait for the answer was not refused.
       if (abandoned?.aborted === true) throw error;
       audit.record({
@@ -80,24 +87,53 @@ export function appraiseWorkload({
   };
 }
 
-export function serveMeshApi(methods: Methods, workload: Workload, options: MeshApiOptions): void {
+export function serveMeshApi(methods: Methods, workload: Caller, options: MeshApiOptions): void {
   const { guard, log, metrics, audit } = options;
-  const { policyHash } = workload.verified;
-  const handlers = metrics.instrument(MeshAPI, { newMeshCert: () => newMeshCert(workload, options) });
+  const policyHash = workload.verified?.policyHash;
+  const handlers = metrics.instrument(MeshAPI, {
+    newMeshCert: async () => newMeshCert(withEvidence(workload), options),
+    currentTrust: async () => currentTrust(options),
+    recover: async () => giveSecrets(withEvidence(workload), options),
+    latest: async (request) => exchangeLatest(request, withEvidence(workload), options),
+  });
   addMethods(methods, MeshAPI, handlers, (error, method) => {
-    log.warn({ policy: policyHash }, `no certificate: ${describeError(error)}`);
+    log.warn({ policy: policyHash, method }, `${REFUSED[method] ?? "refused"}: ${describeError(error)}`);
     audit.record({
       event: "request_refused",
       api: "mesh",
       method,
       peer: workload.address,
       key: spkiDigest(workload.publicKey).toString("hex"),
-      policy: policyHash,
+      ...(policyHash !== undefined && { policy: policyHash }),
       ...inForce(guard),
       ...reasonOf(error),
     });
     return toStatus(error);
   });
+}
+
+/** @throws Refusal `evidence_missing` */
+function withEvidence({ verified, ...caller }: Caller): Workload {
+  if (verified !== undefined) return { ...caller, verified };
+  throw new Refusal("evidence_missing", "this is for a confidential VM, and the client showed no evidence");
+}
+
+async function currentTrust({ guard, clock }: MeshApiOptions) {
+  const { authority, previousMeshes, manifest } = guard.active();
+  const previous = trustedAt(previousMeshes, clock.now(manifest));
+  return { digest: trustDigest([authority.meshCa, ...previous.map(({ ca }) => ca)]) };
+}
+
+const REFUSED: Readonly<Record<string, string>> = {
+  [MeshAPI.method.newMeshCert.name]: "no certificate",
+  [MeshAPI.method.recover.name]: "no secrets for this peer",
+};
+
+/** The account of Coordinators that call: the places of those can't be taken by workloads. */
+export function peerAccount({ known }: StateGuard, { verified }: Caller): string | undefined {
+  if (verified === undefined) return undefined;
+  const isPeer = known?.manifest.policies.get(verified.policyHash)?.role === "coordinator";
+  return isPeer ? `coordinator ${chipOf(verified.claims)}` : undefined;
 }
 
 async function newMeshCert({ address, publicKey, verified }: Workload, { guard, audit, log, clock }: MeshApiOptions) {
@@ -106,7 +142,8 @@ async function newMeshCert({ address, publicKey, verified }: Workload, { guard, 
   const policy = admit(verified, snapshot.manifest);
   const { claims } = verified;
   const leaf = { publicKey, names: policy.sans, extensions: claimExtensions(claims) };
-  const certChain = issueChain(snapshot.authority, leaf, clock.now(snapshot.manifest));
+  const time = clock.now(snapshot.manifest);
+  const certChain = issueChain(snapshot.authority, leaf, time);
   const issued = {
     policy: verified.policyHash,
     names: policy.sans.map((name) => name.value),
@@ -129,6 +166,8 @@ async function newMeshCert({ address, publicKey, verified }: Workload, { guard, 
     certChain,
     meshCaCert: snapshot.authority.meshCa,
     rootCaCert: snapshot.authority.rootCa,
+    previousMeshCaCerts: trustedAt(snapshot.previousMeshes, time).map(({ ca }) => ca),
+    settleMs: settleMs(snapshot, time),
     ...(secret === undefined ? {} : { workloadSecretSeed: secret.reveal() }),
   };
 }

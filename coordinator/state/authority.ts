@@ -62,6 +62,18 @@ export function createAuthority(request: AuthorityRequest, now: Date): Authority
 }
 
 /**
+ * The mesh CA of a generation that is over, for who still trusts it for a while: the same key and name, but it ends then.
+ * Readers of `mesh-ca.pem` that look at the dates of what they trust stop by themselves, whoever fails to tell them.
+ *
+ * @returns PEM
+ */
+export function endMeshCa(authority: Authority, now: Date, until: Date): string {
+  const { notBefore } = authority.validity;
+  const validity = { notBefore: notBefore < now ? notBefore : now, notAfter: until };
+  return issueCa({ ...validity, ...meshSubject(authority), issuer: { name: MESH_NAME, key: authority.meshKey } });
+}
+
+/**
  * A workload's certificate chain: the leaf, then the intermediate CA, PEM. Both are valid for the same time, the
  * certificate lifetime: with the tolerance for clocks and the beginning of the minute in it, and within the mesh CA's.
  *

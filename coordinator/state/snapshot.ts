@@ -1,7 +1,8 @@
 import type { Manifest } from "../../manifest/manifest.ts";
 import type { KeyPair } from "../../pki/keys.ts";
 import { type Authority, createAuthority } from "./authority.ts";
-import type { Latest } from "./history.ts";
+import type { PreviousMesh } from "./overlap.ts";
+import type { Latest } from "./pointer.ts";
 import type { SeedShares } from "./seed-shares.ts";
 import type { SeedEngine } from "./seed.ts";
 
@@ -14,13 +15,17 @@ export interface Snapshot {
   readonly seed: SeedEngine;
   readonly seedShares: SeedShares;
   readonly authority: Authority;
+  /** The mesh CAs of before that are still trusted, the latest first; those whose time is over, too. */
+  readonly previousMeshes: readonly PreviousMesh[];
+  /** When this generation began to issue certificates. */
+  readonly began: Date;
   /** How many manifests this history has. */
   readonly generation: number;
 }
 
 /** The certificate authority of a snapshot to be. */
 export function authorityOf(
-  { manifest, manifestDigest, seed, generation }: Omit<Snapshot, "latest" | "seedShares" | "authority">,
+  { manifest, manifestDigest, seed, generation }: Pick<Snapshot, "manifest" | "manifestDigest" | "seed" | "generation">,
   meshKey: KeyPair,
   now: Date,
 ): Authority {

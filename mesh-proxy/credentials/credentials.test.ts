@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { createSecureContext } from "node:tls";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
 import { createMesh, type Mesh, type Workload, writeTlsConfig } from "../../pki/test-mesh.ts";
-import { loadCredentials } from "./credentials.ts";
+import { loadCredentials, withoutEnded } from "./credentials.ts";
 import { MeshProxyError } from "../faults.ts";
 
 let mesh: Mesh;
@@ -21,7 +21,7 @@ async function folder(): Promise<string> {
 }
 
 async function refusal(path: string): Promise<MeshProxyError> {
-  const error: unknown = await loadCredentials(path, createSecureContext).then(
+  const error: unknown = await loadCredentials(path, new Date(), createSecureContext).then(
     () => undefined,
     (error: unknown) => error,
   );
@@ -30,7 +30,7 @@ async function refusal(path: string): Promise<MeshProxyError> {
 }
 
 test("what the Initializer wrote is read", async () => {
-  const credentials = await loadCredentials(await folder());
+  const credentials = await loadCredentials(await folder(), new Date());
   expect(credentials.certChain).toBe(workload.certChain);
   expect(credentials.meshCa).toBe(mesh.meshCa);
   expect(String(credentials.key.reveal())).toBe(workload.key);
@@ -79,8 +79,29 @@ test("a chain with a rest that OpenSSL can't read is refused", async () => {
   expect(await refusal(path)).toMatchObject({ code: "certificates", where: path });
 });
 
-test("a second trust anchor is refused", async () => {
+test("mesh CAs of before are trusted until they end, and the leaf may be of one of them", async () => {
   const path = await folder();
-  await writeFile(join(path, "mesh-ca.pem"), mesh.meshCa + (await createMesh()).meshCa);
-  expect(await refusal(path)).toMatchObject({ code: "certificates", got: "several certificates" });
+  const next = await createMesh();
+  const hour = 3_600_000;
+  const until = (ms: number): Date => new Date(Date.now() + ms);
+  // All of them end after two hours.
+  await writeFile(join(path, "mesh-ca.pem"), next.meshCa + mesh.meshCa);
+  const credentials = await loadCredentials(path, until(0), createSecureContext);
+  expect(credentials.meshCa).toBe(next.meshCa + mesh.meshCa);
+  expect(Number(credentials.trustEnds)).toBeGreaterThan(Date.now() + 1.9 * hour);
+  expect(withoutEnded(credentials, until(hour))).toBe(credentials);
+  expect(withoutEnded(credentials, until(3 * hour))).toMatchObject({ meshCa: next.meshCa, trustEnds: undefined });
+  await expect(loadCredentials(path, until(3 * hour))).rejects.toMatchObject({
+    where: join(path, "mesh-ca.pem"),
+    got: "a CA that did not sign the leaf of certChain.pem",
+  });
+});
+
+test("more than three mesh CAs of before are refused", async () => {
+  const path = await folder();
+  const others = await Promise.all([1, 2, 3, 4].map(async () => (await createMesh()).meshCa));
+  await writeFile(join(path, "mesh-ca.pem"), [mesh.meshCa, ...others].join(""));
+  expect(await refusal(path)).toMatchObject({ code: "certificates", got: "5 certificates" });
+  await writeFile(join(path, "mesh-ca.pem"), [mesh.meshCa, ...others.slice(1)].join(""));
+  await loadCredentials(path, new Date(), createSecureContext);
 });

@@ -5,18 +5,23 @@ import { Secret } from "../../runtime/secret.ts";
 import { MeshProxyError, reason } from "../faults.ts";
 
 /**
- * What the workload proves itself with, and the only anchor it believes others by (docs/design.md §2, shared volume).
+ * What the workload proves itself with, and the only anchors it believes others by (docs/design.md §2, shared volume).
  */
 export interface Credentials {
   /** PEM: the leaf, then the intermediate CA. */
   readonly certChain: string;
   /** PEM, PKCS#8. */
   readonly key: Secret;
-  /** PEM: the mesh CA, one certificate. */
+  /** PEM: the mesh CA, and then those of before that are still trusted. */
   readonly meshCa: string;
   /** When the leaf expires. */
   readonly notAfter: Date;
+  /** When the first of the mesh CAs of before ends, and the set has to be read again; undefined: there are none. */
+  readonly trustEnds: Date | undefined;
 }
+
+/** Each costs a signature for every chain of a stranger: they have one name. */
+const MOST_CAS = 4;
 
 const NAMES = { certChain: "certChain.pem", key: "key.pem", meshCa: "mesh-ca.pem" } as const;
 
@@ -24,11 +29,12 @@ const NAMES = { certChain: "certChain.pem", key: "key.pem", meshCa: "mesh-ca.pem
 export type TryOut = (set: { readonly cert: Buffer; readonly key: Buffer; readonly ca: Buffer }) => unknown;
 
 /**
- * Reads the files that the Initializer wrote.
+ * Reads the files that the Initializer wrote. A mesh CA of before whose time is over is left out, whether or not somebody
+ * takes it out of the file: not every TLS looks at the dates of what it trusts.
  *
  * @throws MeshProxyError `certificates` where one is missing, broken, or does not belong to the others
  */
-export async function loadCredentials(folder: string, tryOut?: TryOut): Promise<Credentials> {
+export async function loadCredentials(folder: string, now: Date, tryOut?: TryOut): Promise<Credentials> {
   const files = {
     certChain: join(folder, NAMES.certChain),
     key: join(folder, NAMES.key),
@@ -39,28 +45,53 @@ export async function loadCredentials(folder: string, tryOut?: TryOut): Promise<
   const meshCa = await read(files.meshCa);
 
   const [leaf] = certificates(files.certChain, certChain, "the leaf certificate, then the intermediate CA");
-  const [anchor, second] = certificates(files.meshCa, meshCa, "one certificate: the mesh CA");
-  if (second !== undefined) {
+  const [first, ...others] = certificates(files.meshCa, meshCa, "the mesh CA, and those of before");
+  if (others.length >= MOST_CAS) {
     // Whatever stands in this file is trusted to name every workload.
-    throw broken(files.meshCa, "several certificates", "one: the mesh CA");
+    throw broken(
+      files.meshCa,
+      `${others.length + 1} certificates`,
+      `the mesh CA, and at most ${MOST_CAS - 1} of before`,
+    );
   }
+  const before = others.filter(({ validToDate }) => validToDate > now);
+  const trusted = [first, ...before];
   if (!leaf.checkPrivateKey(privateKey(files.key, key))) {
     throw broken(files.key, "a key that the leaf of certChain.pem is not about", "the key of that certificate");
   }
-  if (!leaf.verify(anchor.publicKey)) {
+  if (!trusted.some(({ publicKey }) => leaf.verify(publicKey))) {
     throw broken(files.meshCa, "a CA that did not sign the leaf of certChain.pem", "the CA that signed it");
   }
+  const anchors = before.length === others.length ? meshCa : Buffer.from(trusted.map(String).join(""));
   try {
-    tryOut?.({ cert: certChain, key, ca: meshCa });
+    tryOut?.({ cert: certChain, key, ca: anchors });
   } catch {
     throw broken(folder, "a set that TLS refuses", "what the Initializer writes");
   }
   return {
     certChain: certChain.toString("latin1"),
     key: new Secret(key),
-    meshCa: meshCa.toString("latin1"),
+    meshCa: anchors.toString("latin1"),
     notAfter: leaf.validToDate,
+    trustEnds: firstEnd(before),
   };
+}
+
+/** The same without the mesh CAs of before whose time is over; the same object where there are none. */
+export function withoutEnded<C extends Credentials>(credentials: C, now: Date): C {
+  const [first, ...others] = blocksOf(credentials.meshCa).map((block) => new X509Certificate(block));
+  const before = others.filter(({ validToDate }) => validToDate > now);
+  if (first === undefined || before.length === others.length) return credentials;
+  return { ...credentials, meshCa: [first, ...before].map(String).join(""), trustEnds: firstEnd(before) };
+}
+
+function firstEnd(certificates: readonly X509Certificate[]): Date | undefined {
+  const ends = certificates.map(({ validToDate }) => validToDate);
+  return ends.toSorted((one, other) => one.getTime() - other.getTime())[0];
+}
+
+function blocksOf(pem: string): readonly string[] {
+  return pem.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
 }
 
 /** A text that is another one whenever one of the files is another one, or has other bytes. */
@@ -89,7 +120,7 @@ async function read(file: string): Promise<Buffer> {
 }
 
 function certificates(file: string, pem: Buffer, want: string): [X509Certificate, ...X509Certificate[]] {
-  const blocks = pem.toString("latin1").match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----/g) ?? [];
+  const blocks = blocksOf(pem.toString("latin1"));
   try {
     const [first, ...others] = blocks.map((block) => new X509Certificate(block));
     if (first !== undefined) return [first, ...others];

@@ -55,7 +55,7 @@ interface Live {
 async function open(folder: string): Promise<Live> {
   const lines: LogLine[] = [];
   const log = pino({}, { write: (line: string) => void lines.push(JSON.parse(line) as LogLine) });
-  const credentials = await LiveCredentials.open(folder, log);
+  const credentials = await LiveCredentials.open(folder, log, () => new Date());
   return { credentials, lines };
 }
 

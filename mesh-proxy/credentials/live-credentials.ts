@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Logger } from "../../runtime/log.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { SerialQueue } from "../../runtime/serial-queue.ts";
-import { type Credentials, fingerprint, loadCredentials, type TryOut } from "./credentials.ts";
+import { type Credentials, fingerprint, loadCredentials, type TryOut, withoutEnded } from "./credentials.ts";
 import type { CredentialsInUse, CurrentCredentials } from "./current-credentials.ts";
 import { MeshProxyError } from "../faults.ts";
 
@@ -35,13 +35,15 @@ export class LiveCredentials implements CurrentCredentials {
   #current: CredentialsInUse;
   #failures = 0;
 
+  readonly #now: () => Date;
   readonly #tryOut: TryOut | undefined;
 
   private constructor(
-    { folder, log, tryOut }: { folder: string; log: Logger; tryOut: TryOut | undefined },
+    { folder, log, now, tryOut }: { folder: string; log: Logger; now: () => Date; tryOut: TryOut | undefined },
     current: Credentials,
     judged: string,
   ) {
+    this.#now = now;
     this.#tryOut = tryOut;
     this.#current = withTicketSecret(current);
     this.#folder = folder;
@@ -54,10 +56,10 @@ export class LiveCredentials implements CurrentCredentials {
    * @param tryOut of a set before it is used; what users refuse by themselves needs none
    * @throws MeshProxyError `certificates`
    */
-  static async open(folder: string, log: Logger, tryOut?: TryOut): Promise<LiveCredentials> {
-    const { judged, outcome } = await consistently(folder, tryOut);
+  static async open(folder: string, log: Logger, now: () => Date, tryOut?: TryOut): Promise<LiveCredentials> {
+    const { judged, outcome } = await consistently(folder, now, tryOut);
     if (outcome instanceof MeshProxyError) throw outcome;
-    return new LiveCredentials({ folder, log, tryOut }, outcome, judged);
+    return new LiveCredentials({ folder, log, now, tryOut }, outcome, judged);
   }
 
   get current(): CredentialsInUse {
@@ -81,6 +83,8 @@ export class LiveCredentials implements CurrentCredentials {
       const now = await fingerprint(this.#folder);
       if (now !== this.#judged && now === seen) await this.reload();
       seen = now;
+      const { trustEnds } = this.#current;
+      if (trustEnds !== undefined && trustEnds <= this.#now()) await this.#endTrust();
     }
   }
 
@@ -89,8 +93,21 @@ export class LiveCredentials implements CurrentCredentials {
     return this.#queue.run(async () => this.#load());
   }
 
+  /**
+   * A mesh CA of before ends, although nobody took it out of the file; where the files can't be read any more, too. One for
+   * which only that CA stands is of no use then, but no reason to trust it for longer.
+   */
+  async #endTrust(): Promise<void> {
+    return this.#queue.run(async () => {
+      const current = withoutEnded(this.#current, this.#now());
+      if (current === this.#current) return;
+      this.#use(current);
+      this.#log.info("a mesh CA of before is trusted no more");
+    });
+  }
+
   async #load(): Promise<void> {
-    const { judged, outcome } = await consistently(this.#folder, this.#tryOut);
+    const { judged, outcome } = await consistently(this.#folder, this.#now, this.#tryOut);
     this.#judged = judged;
     if (outcome instanceof MeshProxyError) return this.#refuse(outcome);
     if (isSame(outcome, this.#current)) return;
@@ -123,11 +140,12 @@ function withTicketSecret(credentials: Credentials): CredentialsInUse {
 /** A set of which no file changed between the first and the last one that was read, or why there is none. */
 async function consistently(
   folder: string,
+  now: () => Date,
   tryOut: TryOut | undefined,
 ): Promise<{ judged: string; outcome: Credentials | MeshProxyError }> {
   for (let tries = 1; ; tries++) {
     const before = await fingerprint(folder);
-    const outcome = await loadCredentials(folder, tryOut).catch((error: unknown) => {
+    const outcome = await loadCredentials(folder, now(), tryOut).catch((error: unknown) => {
       if (error instanceof MeshProxyError) return error;
       throw error;
     });

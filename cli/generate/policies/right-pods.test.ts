@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { policyOf } from "../../../policy/policy.ts";
-import { corpusPods, demoPods, imagesOf } from "./test-demo.ts";
+import { corpusPods, demoPods, imagesOf, renewingPods } from "./test-demo.ts";
 import { type Asked, lifeOf, play } from "../../../policy/test-life.ts";
 import { NO_ENGINE, startEngine } from "../../../policy/test-engine.ts";
 import { isAllowed, NO_OPA, opa } from "../../../policy/test-opa.ts";
@@ -21,12 +21,13 @@ const FUNCTIONS: ReadonlySet<string> = new Set(
 if (NO_ENGINE !== undefined) test.skip(`pods run under their policies: ${NO_ENGINE}`);
 else
   describe.each(RUNTIMES)("under its own policy, with %s", (runtime) => {
-    const demo = ["coordinator", "emoji", "vote-bot", "voting", "web"].map((name) => `demo ${name}`);
+    const apps = ["emoji", "vote-bot", "voting", "web"];
+    const demo = ["demo coordinator", ...["demo", "renewing"].flatMap((what) => apps.map((name) => `${what} ${name}`))];
     let policies: Readonly<Record<string, string>>;
     let asked: Readonly<Record<string, readonly Asked[]>>;
 
     beforeAll(async () => {
-      const pods = { ...PODS, ...(await demoPods()), ...(await corpusPods()) };
+      const pods = { ...PODS, ...(await demoPods()), ...(await renewingPods()), ...(await corpusPods()) };
       const images = imagesOf(pods);
       policies = mapValues(pods, ({ subject, spec }) => policyOf(subject, spec, images));
       const lives = mapValues(pods, ({ subject, spec }) =>

@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { collectWorkloads } from "../../../kubernetes/collect-workloads.ts";
+import { ANNOTATION } from "../annotations.ts";
 import { preparePods } from "../edit-pods.ts";
 import { readResourceFiles } from "../../../kubernetes/resource-file.ts";
+import { findServices } from "../../../kubernetes/services.ts";
 import type { Sidecar } from "../sidecars.ts";
 import { allContainers } from "../../../kubernetes/pod-spec.ts";
 import type { ResolvedImages } from "../../../registry/resolved-image.ts";
@@ -15,18 +17,35 @@ export function demoPods(sidecar: Sidecar = "native"): Promise<Record<string, Te
   return podsOf(DEMO, "demo", sidecar);
 }
 
+/** The demo's pods that renew their certificates. */
+export async function renewingPods(): Promise<Record<string, TestPod>> {
+  return podsOf(DEMO, "renewing", "native", { [ANNOTATION.renew]: "true" });
+}
+
 /** Those of many other people. */
 export function corpusPods(): Promise<Record<string, TestPod>> {
   return podsOf(CORPUS, "corpus", "native");
 }
 
-async function podsOf(folder: string, what: string, sidecar: Sidecar): Promise<Record<string, TestPod>> {
-  const workloads = collectWorkloads(await readResourceFiles([folder]));
+/** @param annotations more of all pods but Coordinators */
+async function podsOf(
+  folder: string,
+  what: string,
+  sidecar: Sidecar,
+  annotations: Readonly<Record<string, string>> = {},
+): Promise<Record<string, TestPod>> {
+  const files = await readResourceFiles([folder]);
+  const workloads = collectWorkloads(files).map((workload) =>
+    workload.name === "coordinator"
+      ? workload
+      : { ...workload, annotations: { ...workload.annotations, ...annotations } },
+  );
   const pods = preparePods(workloads, {
     platforms: ["metal-qemu-snp"],
     skipInitializer: false,
     skipServiceMesh: false,
     sidecar,
+    services: findServices(files),
     imageReplacements: new Map(),
   });
   const containers = pods.flatMap(({ spec }) => [...(spec.initContainers ?? []), ...spec.containers]);
@@ -34,7 +53,7 @@ async function podsOf(folder: string, what: string, sidecar: Sidecar): Promise<R
   return Object.fromEntries(
     pods.map(({ workload, spec }) => {
       const { kind, namespace, name } = workload;
-      const key = what === "demo" ? `demo ${name}` : `${what} ${kind} ${namespace ?? "default"}/${name}`;
+      const key = what !== "corpus" ? `${what} ${name}` : `${what} ${kind} ${namespace ?? "default"}/${name}`;
       return [key, { subject: workload, spec }];
     }),
   );

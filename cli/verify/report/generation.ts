@@ -35,6 +35,7 @@ export interface ManifestDocument {
   readonly Policies: Readonly<Record<string, Grant>>;
   readonly ReferenceValues: Readonly<Record<string, readonly ReferenceValueSet[]>>;
   readonly CertificateLifetime?: string;
+  readonly MeshCAOverlap?: string;
 }
 
 export interface Grant {

@@ -28,15 +28,22 @@ export function manifestChanges(before: Content, after: Content): Change[] {
       setChanges(kind, before.document.ReferenceValues[kind] ?? [], after.document.ReferenceValues[kind] ?? []),
     ),
     ...changesOf("changed", "workload owners", old.workloadOwnerKeyDigests, now.workloadOwnerKeyDigests),
+    ...changesOf("changed", "workload owner threshold", old.workloadOwnerThreshold, now.workloadOwnerThreshold),
     ...changesOf("changed", "seed share owners", shares(old.seedshareOwnerPubKeys), shares(now.seedshareOwnerPubKeys)),
     ...changesOf("changed", "seed share threshold", old.seedshareThreshold, now.seedshareThreshold),
     ...changesOf("changed", "NotBefore", time(old), time(now)),
     ...changesOf("changed", "certificate lifetime", lifetimeOf(before), lifetimeOf(after)),
+    ...changesOf("changed", "mesh CA overlap", overlapOf(before), overlapOf(after)),
   ];
 }
 
 export function lifetimeOf({ document }: Content): string {
   return document.CertificateLifetime ?? DEFAULT_CERTIFICATE_LIFETIME;
+}
+
+/** How long the mesh CA of before stays trusted; null: not at all. */
+function overlapOf({ document }: Content): string | null {
+  return document.MeshCAOverlap ?? null;
 }
 
 /** A pod is the same as before by its policy; if that changed, by its name. */

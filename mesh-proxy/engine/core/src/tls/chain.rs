@@ -143,8 +143,14 @@ mod tests {
 
     /// Whether the chain leads to the mesh CA, and how many signatures were checked for that.
     fn judged(ca: &Authority, leaf: &CertificateDer<'_>, above: &[CertificateDer<'_>]) -> (bool, usize) {
+        judged_by(&[ca], leaf, above)
+    }
+
+    fn judged_by(cas: &[&Authority], leaf: &CertificateDer<'_>, above: &[CertificateDer<'_>]) -> (bool, usize) {
         let mut roots = RootCertStore::empty();
-        roots.add(ca.der.clone()).unwrap();
+        for ca in cas {
+            roots.add(ca.der.clone()).unwrap();
+        }
         let counting = Counting::default();
         let outcome = verify(leaf, above, &roots, UnixTime::now(), &[&counting], Peer::Client);
         (outcome.is_ok(), counting.0.load(Relaxed))
@@ -156,6 +162,16 @@ mod tests {
         let other = authority("mesh", None);
         assert_eq!(judged(&ca, &leaf(&ca), &[]), (true, 1));
         assert_eq!(judged(&ca, &leaf(&ca), &[other.der.clone(), ca.der.clone()]), (true, 1));
+    }
+
+    /// As after a `set` with a window: two mesh CAs of one name, and the leaf of either may be the one that comes.
+    #[test]
+    fn of_two_mesh_cas_of_one_name_each_is_followed() {
+        let (ca, before, stranger) = (authority("mesh", None), authority("mesh", None), authority("mesh", None));
+        assert_eq!(judged_by(&[&ca, &before], &leaf(&ca), &[]), (true, 1));
+        assert_eq!(judged_by(&[&ca, &before], &leaf(&before), &[before.der.clone()]), (true, 2));
+        assert_eq!(judged_by(&[&ca], &leaf(&before), &[]), (false, 1));
+        assert_eq!(judged_by(&[&ca, &before], &leaf(&stranger), &[]), (false, 2));
     }
 
     #[test]

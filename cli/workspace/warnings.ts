@@ -2,8 +2,8 @@ import { join } from "node:path";
 import { loweredMinimums } from "../../manifest/lowered-minimums.ts";
 import { encodeTime, type Manifest } from "../../manifest/manifest.ts";
 import type { Context } from "../context.ts";
-import { compareWithKnownRoot } from "../workspace/known-root.ts";
-import { FILES } from "../workspace/workspace.ts";
+import { compareWithKnownRoot } from "./known-root.ts";
+import { FILES } from "./workspace.ts";
 
 /** What a workload owner should know before a manifest is set, though it may be meant. */
 
@@ -21,7 +21,7 @@ export async function warningsOf(
   active: ActiveDeployment | undefined,
   next: Manifest,
 ): Promise<string[]> {
-  const changes = [lowered, raised, earlier].flatMap((kind) =>
+  const changes = [lowered, fewerOwners, raised, overlapping, earlier].flatMap((kind) =>
     active === undefined ? [] : kind(active.manifest, next),
   );
   return [...(await strangeness(context, active)), ...changes];
@@ -56,6 +56,10 @@ function lowered(active: Manifest, next: Manifest): string[] {
   );
 }
 
+function fewerOwners({ workloadOwnerThreshold: from }: Manifest, { workloadOwnerThreshold: to }: Manifest): string[] {
+  return to < from ? [`the manifest lowers $.WorkloadOwnerThreshold from ${from} to ${to}`] : [];
+}
+
 /** A clock that the manifest before refused would be right by this one. */
 function earlier({ notBefore: before }: Manifest, { notBefore: after }: Manifest): string[] {
   if (before === undefined || (after !== undefined && after >= before)) return [];
@@ -70,5 +74,14 @@ function raised(active: Manifest, next: Manifest): string[] {
   return [
     "the manifest raises $.CertificateLifetime: clients accept a removed pod for that much longer if they " +
       `trust ${FILES.rootCa}`,
+  ];
+}
+
+/** The window is open for who has a key of the generation before, too. */
+function overlapping(active: Manifest, next: Manifest): string[] {
+  if (next.meshCaOverlapMs <= active.meshCaOverlapMs) return [];
+  return [
+    "the manifest raises $.MeshCAOverlap: pods that renew accept the certificates of before for that much longer; " +
+      "--revoke ends them",
   ];
 }

@@ -1,0 +1,1 @@
+export { parseRecord } from "../../store/parse-record.ts";
