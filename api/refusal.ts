@@ -37,10 +37,28 @@ const OUTCOMES = {
   unauthorized_history: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The stored history does not continue the one that is in force, which stays. */
   another_history: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The Coordinator does not know what is in force, so it serves nothing: it follows by itself, ask again. */
+  stale_state: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** Two histories don't continue each other: stop all Coordinators, and decide which one is right. */
+  history_forked: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** The store shows an older pointer than one that was seen: restore its latest state. */
+  state_rolled_back: { status: status.DATA_LOSS, exit: EXIT.failed, transient: false },
+  /** The peer is no Coordinator by the manifest, so it is given no secret. */
+  not_coordinator: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The peer is not launched as this Coordinator is, nor as CONTRAST_PEER_POLICIES says: its secrets are not taken. */
+  peer_not_accepted: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** What a peer handed over does not fit to the stored history, or to itself. */
+  bad_handover: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The signature is not over this change: sign again. */
   bad_signature: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The change has no owner's signature: use the CLI of this version. */
   signature_missing: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The change has fewer owners' signatures than the manifest asks for: have other owners sign it, too. */
+  too_few_signatures: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** As many changes wait for signatures as may: take one back, or set one. */
+  too_many_pending: { status: status.RESOURCE_EXHAUSTED, exit: EXIT.failed, transient: false },
+  /** No owner, or not this one, signed such a change: look at those that there are. */
+  not_pending: { status: status.NOT_FOUND, exit: EXIT.failed, transient: false },
   /** The signature is for another generation of the mesh CA: verify, then sign again. */
   signature_outdated: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The active manifest names no owner, so nobody may change it: make a new deployment. */
@@ -89,6 +107,10 @@ const OUTCOMES = {
   vendor_unreachable: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
   /** The state could not be written; the old one is still in force. */
   state_not_written: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** The Kubernetes API, which has the state, gives no answer: look at the API server and at network policies. */
+  state_unavailable: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** The Coordinator's service account lacks a right on the Kubernetes API: apply deploy/coordinator.yml. */
+  state_forbidden: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
 } as const satisfies Record<string, Outcome>;
 
 export type RefusalCode = keyof typeof OUTCOMES;

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file userapi.proto.
  */
 export const file_userapi: GenFile = /*@__PURE__*/
-  fileDesc("Cg11c2VyYXBpLnByb3RvEgd1c2VyYXBpItkBChJTZXRNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwSEAoIcG9saWNpZXMYAiADKAwSHgoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAxIAIgBARIyCglzaWduYXR1cmUYBCABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlSAGIAQESFwoPc2lnbmVkX21lc2hfa2V5GAUgASgMEg4KBnJldm9rZRgQIAEoCEIUChJfbGF0ZXN0X3RyYW5zaXRpb25CDAoKX3NpZ25hdHVyZSI6ChFNYW5pZmVzdFNpZ25hdHVyZRISCgpwdWJsaWNfa2V5GAEgASgMEhEKCXNpZ25hdHVyZRgCIAEoDCJ0ChFTZXRNYW5pZmVzdFBlcm1pdBIXCg9tYW5pZmVzdF9kaWdlc3QYASABKAwSLQoJc2lnbmF0dXJlGAIgASgLMhoudXNlcmFwaS5NYW5pZmVzdFNpZ25hdHVyZRIXCg9zaWduZWRfbWVzaF9rZXkYAyABKAwi2gEKE1NldE1hbmlmZXN0UmVzcG9uc2USFAoMcm9vdF9jYV9jZXJ0GAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIZChFsYXRlc3RfdHJhbnNpdGlvbhgDIAEoDBIoCgtzZWVkX3NoYXJlcxgEIAEoCzITLnVzZXJhcGkuU2VlZFNoYXJlcxIZChF0cmFuc2l0aW9uX3JlY29yZBgFIAEoDBIeChZwcmV2aW91c19tZXNoX2NhX3VudGlsGBAgASgEEhcKD292ZXJsYXBfcmVmdXNlZBgRIAEoCSJRCgpTZWVkU2hhcmVzEgwKBHNhbHQYASABKAwSIgoGc2hhcmVzGAIgAygLMhIudXNlcmFwaS5TZWVkU2hhcmUSEQoJdGhyZXNob2xkGAMgASgNIjcKCVNlZWRTaGFyZRISCgpwdWJsaWNfa2V5GAEgASgMEhYKDmVuY3J5cHRlZF9zZWVkGAIgASgMIhUKE0dldE1hbmlmZXN0c1JlcXVlc3QiqAEKFEdldE1hbmlmZXN0c1Jlc3BvbnNlEigKB2hpc3RvcnkYASADKAsyFy51c2VyYXBpLk1hbmlmZXN0UmVjb3JkEhAKCHBvbGljaWVzGAIgAygMEhQKDHJvb3RfY2FfY2VydBgDIAEoCRIUCgxtZXNoX2NhX2NlcnQYBCABKAkSKAoLc2VlZF9zaGFyZXMYBSABKAsyEy51c2VyYXBpLlNlZWRTaGFyZXMiUQoOTWFuaWZlc3RSZWNvcmQSEAoIbWFuaWZlc3QYASABKAwSEgoKdHJhbnNpdGlvbhgCIAEoDBIZChF0cmFuc2l0aW9uX3JlY29yZBgDIAEoDCJ1Cg5SZWNvdmVyUmVxdWVzdBIMCgRzZWVkGAQgASgMEgwKBHNhbHQYAiABKAwSDQoFZm9yY2UYAyABKAgSGQoRcGlubmVkX3RyYW5zaXRpb24YBSABKAwSFwoPcGlubmVkX3Jvb3Rfa2V5GAYgASgMSgQIARACImcKD1JlY292ZXJSZXNwb25zZRIWCg5taXNzaW5nX3NoYXJlcxgDIAEoDRIUCgxyb290X2NhX2NlcnQYASABKAkSFAoMbWVzaF9jYV9jZXJ0GAIgASgJEhAKCG1hbmlmZXN0GAQgASgMMt4BCgdVc2VyQVBJEkgKC1NldE1hbmlmZXN0EhsudXNlcmFwaS5TZXRNYW5pZmVzdFJlcXVlc3QaHC51c2VyYXBpLlNldE1hbmlmZXN0UmVzcG9uc2USSwoMR2V0TWFuaWZlc3RzEhwudXNlcmFwaS5HZXRNYW5pZmVzdHNSZXF1ZXN0Gh0udXNlcmFwaS5HZXRNYW5pZmVzdHNSZXNwb25zZRI8CgdSZWNvdmVyEhcudXNlcmFwaS5SZWNvdmVyUmVxdWVzdBoYLnVzZXJhcGkuUmVjb3ZlclJlc3BvbnNlYgZwcm90bzM");
+  fileDesc("Cg11c2VyYXBpLnByb3RvEgd1c2VyYXBpIqACChJTZXRNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwSEAoIcG9saWNpZXMYAiADKAwSHgoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAxIAIgBARIyCglzaWduYXR1cmUYBCABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlSAGIAQESFwoPc2lnbmVkX21lc2hfa2V5GAUgASgMEi4KCnNpZ25hdHVyZXMYBiADKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEhUKDWxlYXZlX3BlbmRpbmcYByABKAgSDgoGcmV2b2tlGBAgASgIQhQKEl9sYXRlc3RfdHJhbnNpdGlvbkIMCgpfc2lnbmF0dXJlIjoKEU1hbmlmZXN0U2lnbmF0dXJlEhIKCnB1YmxpY19rZXkYASABKAwSEQoJc2lnbmF0dXJlGAIgASgMIqQBChFTZXRNYW5pZmVzdFBlcm1pdBIXCg9tYW5pZmVzdF9kaWdlc3QYASABKAwSLQoJc2lnbmF0dXJlGAIgASgLMhoudXNlcmFwaS5NYW5pZmVzdFNpZ25hdHVyZRIXCg9zaWduZWRfbWVzaF9rZXkYAyABKAwSLgoKc2lnbmF0dXJlcxgEIAMoCzIaLnVzZXJhcGkuTWFuaWZlc3RTaWduYXR1cmUilAIKE1NldE1hbmlmZXN0UmVzcG9uc2USFAoMcm9vdF9jYV9jZXJ0GAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIZChFsYXRlc3RfdHJhbnNpdGlvbhgDIAEoDBIoCgtzZWVkX3NoYXJlcxgEIAEoCzITLnVzZXJhcGkuU2VlZFNoYXJlcxIZChF0cmFuc2l0aW9uX3JlY29yZBgFIAEoDBIsCgdwZW5kaW5nGAYgASgLMhYudXNlcmFwaS5QZW5kaW5nQ2hhbmdlSACIAQESHgoWcHJldmlvdXNfbWVzaF9jYV91bnRpbBgQIAEoBBIXCg9vdmVybGFwX3JlZnVzZWQYESABKAlCCgoIX3BlbmRpbmciUQoKU2VlZFNoYXJlcxIMCgRzYWx0GAEgASgMEiIKBnNoYXJlcxgCIAMoCzISLnVzZXJhcGkuU2VlZFNoYXJlEhEKCXRocmVzaG9sZBgDIAEoDSI3CglTZWVkU2hhcmUSEgoKcHVibGljX2tleRgBIAEoDBIWCg5lbmNyeXB0ZWRfc2VlZBgCIAEoDCIVChNHZXRNYW5pZmVzdHNSZXF1ZXN0IqgBChRHZXRNYW5pZmVzdHNSZXNwb25zZRIoCgdoaXN0b3J5GAEgAygLMhcudXNlcmFwaS5NYW5pZmVzdFJlY29yZBIQCghwb2xpY2llcxgCIAMoDBIUCgxyb290X2NhX2NlcnQYAyABKAkSFAoMbWVzaF9jYV9jZXJ0GAQgASgJEigKC3NlZWRfc2hhcmVzGAUgASgLMhMudXNlcmFwaS5TZWVkU2hhcmVzIlEKDk1hbmlmZXN0UmVjb3JkEhAKCG1hbmlmZXN0GAEgASgMEhIKCnRyYW5zaXRpb24YAiABKAwSGQoRdHJhbnNpdGlvbl9yZWNvcmQYAyABKAwidQoOUmVjb3ZlclJlcXVlc3QSDAoEc2VlZBgEIAEoDBIMCgRzYWx0GAIgASgMEg0KBWZvcmNlGAMgASgIEhkKEXBpbm5lZF90cmFuc2l0aW9uGAUgASgMEhcKD3Bpbm5lZF9yb290X2tleRgGIAEoDEoECAEQAiJnCg9SZWNvdmVyUmVzcG9uc2USFgoObWlzc2luZ19zaGFyZXMYAyABKA0SFAoMcm9vdF9jYV9jZXJ0GAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIQCghtYW5pZmVzdBgEIAEoDCJ0Cg1QZW5kaW5nQ2hhbmdlEhcKD21hbmlmZXN0X2RpZ2VzdBgBIAEoDBIuCgpzaWduYXR1cmVzGAIgAygLMhoudXNlcmFwaS5NYW5pZmVzdFNpZ25hdHVyZRIaChJtaXNzaW5nX3NpZ25hdHVyZXMYAyABKA0iFAoSTGlzdFBlbmRpbmdSZXF1ZXN0Ij4KE0xpc3RQZW5kaW5nUmVzcG9uc2USJwoHcGVuZGluZxgBIAMoCzIWLnVzZXJhcGkuUGVuZGluZ0NoYW5nZSJBChFHZXRQZW5kaW5nUmVxdWVzdBIXCg9tYW5pZmVzdF9kaWdlc3QYASABKAwSEwoLZnJvbV9wb2xpY3kYAiABKA0iOAoSR2V0UGVuZGluZ1Jlc3BvbnNlEhAKCG1hbmlmZXN0GAEgASgMEhAKCHBvbGljaWVzGAIgAygMIrsBChJTaWduUGVuZGluZ1JlcXVlc3QSFwoPbWFuaWZlc3RfZGlnZXN0GAEgASgMEh4KEWxhdGVzdF90cmFuc2l0aW9uGAIgASgMSACIAQESLQoJc2lnbmF0dXJlGAMgASgLMhoudXNlcmFwaS5NYW5pZmVzdFNpZ25hdHVyZRIXCg9zaWduZWRfbWVzaF9rZXkYBCABKAwSDgoGcmV2b2tlGBAgASgIQhQKEl9sYXRlc3RfdHJhbnNpdGlvbiItChJEcm9wUGVuZGluZ1JlcXVlc3QSFwoPbWFuaWZlc3RfZGlnZXN0GAEgASgMIj4KE0Ryb3BQZW5kaW5nUmVzcG9uc2USJwoHcGVuZGluZxgBIAEoCzIWLnVzZXJhcGkuUGVuZGluZ0NoYW5nZSISChBHZXRTdGF0dXNSZXF1ZXN0IpcBChFHZXRTdGF0dXNSZXNwb25zZRINCgVzdGF0ZRgBIAEoCRInCghpbl9mb3JjZRgCIAEoCzIQLnVzZXJhcGkuSW5Gb3JjZUgAiAEBEi4KCmZvcl9vd25lcnMYAyABKAsyFS51c2VyYXBpLk93bmVyc1N0YXR1c0gBiAEBQgsKCV9pbl9mb3JjZUINCgtfZm9yX293bmVycyJ8CgdJbkZvcmNlEhIKCmdlbmVyYXRpb24YASABKA0SFwoPbWFuaWZlc3RfZGlnZXN0GAIgASgMEhkKEWxhdGVzdF90cmFuc2l0aW9uGAMgASgMEikKBm93bmVycxgEIAEoCzIZLnVzZXJhcGkuRGVwbG95bWVudE93bmVycyKEAQoQRGVwbG95bWVudE93bmVycxIXCg93b3JrbG9hZF9vd25lcnMYASADKAwSIAoYd29ya2xvYWRfb3duZXJfdGhyZXNob2xkGAIgASgNEhgKEHNlZWRzaGFyZV9vd25lcnMYAyADKAwSGwoTc2VlZHNoYXJlX3RocmVzaG9sZBgEIAEoDSKjAQoMT3duZXJzU3RhdHVzEioKBnN0b3JlZBgBIAEoCzIVLnVzZXJhcGkuU3RvcmVkU3RhdHVzSACIAQESJwoHcGVuZGluZxgCIAMoCzIWLnVzZXJhcGkuUGVuZGluZ0NoYW5nZRIiCgVwZWVycxgDIAMoCzITLnVzZXJhcGkuUGVlclN0YXR1cxIPCgd2ZXJzaW9uGAQgASgJQgkKB19zdG9yZWQidgoMU3RvcmVkU3RhdHVzEikKBm93bmVycxgBIAEoCzIZLnVzZXJhcGkuRGVwbG95bWVudE93bmVycxISCgpnYXZlX3NoYXJlGAIgAygMEhYKDm1pc3Npbmdfc2hhcmVzGAMgASgNEg8KB3Byb2JsZW0YBCABKAkiPgoKUGVlclN0YXR1cxIPCgdhZGRyZXNzGAEgASgJEg0KBXN0YXRlGAIgASgJEhAKCHNlcXVlbmNlGAMgASgEMscECgdVc2VyQVBJEkgKC1NldE1hbmlmZXN0EhsudXNlcmFwaS5TZXRNYW5pZmVzdFJlcXVlc3QaHC51c2VyYXBpLlNldE1hbmlmZXN0UmVzcG9uc2USSwoMR2V0TWFuaWZlc3RzEhwudXNlcmFwaS5HZXRNYW5pZmVzdHNSZXF1ZXN0Gh0udXNlcmFwaS5HZXRNYW5pZmVzdHNSZXNwb25zZRI8CgdSZWNvdmVyEhcudXNlcmFwaS5SZWNvdmVyUmVxdWVzdBoYLnVzZXJhcGkuUmVjb3ZlclJlc3BvbnNlEkgKC0xpc3RQZW5kaW5nEhsudXNlcmFwaS5MaXN0UGVuZGluZ1JlcXVlc3QaHC51c2VyYXBpLkxpc3RQZW5kaW5nUmVzcG9uc2USRQoKR2V0UGVuZGluZxIaLnVzZXJhcGkuR2V0UGVuZGluZ1JlcXVlc3QaGy51c2VyYXBpLkdldFBlbmRpbmdSZXNwb25zZRJICgtEcm9wUGVuZGluZxIbLnVzZXJhcGkuRHJvcFBlbmRpbmdSZXF1ZXN0GhwudXNlcmFwaS5Ecm9wUGVuZGluZ1Jlc3BvbnNlEkgKC1NpZ25QZW5kaW5nEhsudXNlcmFwaS5TaWduUGVuZGluZ1JlcXVlc3QaHC51c2VyYXBpLlNldE1hbmlmZXN0UmVzcG9uc2USQgoJR2V0U3RhdHVzEhkudXNlcmFwaS5HZXRTdGF0dXNSZXF1ZXN0GhoudXNlcmFwaS5HZXRTdGF0dXNSZXNwb25zZWIGcHJvdG8z");
 
 /**
  * @generated from message userapi.SetManifestRequest
@@ -47,11 +47,25 @@ export type SetManifestRequest = Message<"userapi.SetManifestRequest"> & {
   signature?: ManifestSignature | undefined;
 
   /**
-   * The mesh CA that the signature names: SHA-256 of its SubjectPublicKeyInfo. Empty: the carrier does not know.
+   * The mesh CA that the signatures name: SHA-256 of its SubjectPublicKeyInfo. Empty: the carrier does not know.
    *
    * @generated from field: bytes signed_mesh_key = 5;
    */
   signedMeshKey: Uint8Array;
+
+  /**
+   * More signatures over the same change: a manifest may ask for those of several owners. With `signature` at most 16.
+   *
+   * @generated from field: repeated userapi.ManifestSignature signatures = 6;
+   */
+  signatures: ManifestSignature[];
+
+  /**
+   * Where these and the signatures of others who signed the same before are too few: keep them, instead of a refusal.
+   *
+   * @generated from field: bool leave_pending = 7;
+   */
+  leavePending: boolean;
 
   /**
    * No mesh CA of before stays trusted, whatever the manifest says. It is not signed, for it only takes trust away.
@@ -120,6 +134,11 @@ export type SetManifestPermit = Message<"userapi.SetManifestPermit"> & {
    * @generated from field: bytes signed_mesh_key = 3;
    */
   signedMeshKey: Uint8Array;
+
+  /**
+   * @generated from field: repeated userapi.ManifestSignature signatures = 4;
+   */
+  signatures: ManifestSignature[];
 };
 
 /**
@@ -159,6 +178,13 @@ export type SetManifestResponse = Message<"userapi.SetManifestResponse"> & {
    * @generated from field: bytes transition_record = 5;
    */
   transitionRecord: Uint8Array;
+
+  /**
+   * Only in answer to `leave_pending`: nothing was set, and all other fields are empty.
+   *
+   * @generated from field: optional userapi.PendingChange pending = 6;
+   */
+  pending?: PendingChange | undefined;
 
   /**
    * Until when mesh CAs of before stay trusted: seconds since 1970. 0: they are trusted no more.
@@ -414,6 +440,425 @@ export const RecoverResponseSchema: GenMessage<RecoverResponse> = /*@__PURE__*/
   messageDesc(file_userapi, 10);
 
 /**
+ * A change of the manifest that some owners allowed, and that takes more of them.
+ *
+ * @generated from message userapi.PendingChange
+ */
+export type PendingChange = Message<"userapi.PendingChange"> & {
+  /**
+   * SHA-256 of its manifest.
+   *
+   * @generated from field: bytes manifest_digest = 1;
+   */
+  manifestDigest: Uint8Array;
+
+  /**
+   * One of each owner who signed.
+   *
+   * @generated from field: repeated userapi.ManifestSignature signatures = 2;
+   */
+  signatures: ManifestSignature[];
+
+  /**
+   * How many more owners have to sign.
+   *
+   * @generated from field: uint32 missing_signatures = 3;
+   */
+  missingSignatures: number;
+};
+
+/**
+ * Describes the message userapi.PendingChange.
+ * Use `create(PendingChangeSchema)` to create a new message.
+ */
+export const PendingChangeSchema: GenMessage<PendingChange> = /*@__PURE__*/
+  messageDesc(file_userapi, 11);
+
+/**
+ * @generated from message userapi.ListPendingRequest
+ */
+export type ListPendingRequest = Message<"userapi.ListPendingRequest"> & {
+};
+
+/**
+ * Describes the message userapi.ListPendingRequest.
+ * Use `create(ListPendingRequestSchema)` to create a new message.
+ */
+export const ListPendingRequestSchema: GenMessage<ListPendingRequest> = /*@__PURE__*/
+  messageDesc(file_userapi, 12);
+
+/**
+ * @generated from message userapi.ListPendingResponse
+ */
+export type ListPendingResponse = Message<"userapi.ListPendingResponse"> & {
+  /**
+   * All follow the latest transition, and name the mesh CA of today.
+   *
+   * @generated from field: repeated userapi.PendingChange pending = 1;
+   */
+  pending: PendingChange[];
+};
+
+/**
+ * Describes the message userapi.ListPendingResponse.
+ * Use `create(ListPendingResponseSchema)` to create a new message.
+ */
+export const ListPendingResponseSchema: GenMessage<ListPendingResponse> = /*@__PURE__*/
+  messageDesc(file_userapi, 13);
+
+/**
+ * @generated from message userapi.GetPendingRequest
+ */
+export type GetPendingRequest = Message<"userapi.GetPendingRequest"> & {
+  /**
+   * SHA-256 of the manifest of a pending change.
+   *
+   * @generated from field: bytes manifest_digest = 1;
+   */
+  manifestDigest: Uint8Array;
+
+  /**
+   * How many of its policies are known already. 0: the manifest comes along.
+   *
+   * @generated from field: uint32 from_policy = 2;
+   */
+  fromPolicy: number;
+};
+
+/**
+ * Describes the message userapi.GetPendingRequest.
+ * Use `create(GetPendingRequestSchema)` to create a new message.
+ */
+export const GetPendingRequestSchema: GenMessage<GetPendingRequest> = /*@__PURE__*/
+  messageDesc(file_userapi, 14);
+
+/**
+ * @generated from message userapi.GetPendingResponse
+ */
+export type GetPendingResponse = Message<"userapi.GetPendingResponse"> & {
+  /**
+   * @generated from field: bytes manifest = 1;
+   */
+  manifest: Uint8Array;
+
+  /**
+   * Those that the manifest lists, in its order. Not all at once: ask again until there are as many as it lists.
+   *
+   * @generated from field: repeated bytes policies = 2;
+   */
+  policies: Uint8Array[];
+};
+
+/**
+ * Describes the message userapi.GetPendingResponse.
+ * Use `create(GetPendingResponseSchema)` to create a new message.
+ */
+export const GetPendingResponseSchema: GenMessage<GetPendingResponse> = /*@__PURE__*/
+  messageDesc(file_userapi, 15);
+
+/**
+ * @generated from message userapi.SignPendingRequest
+ */
+export type SignPendingRequest = Message<"userapi.SignPendingRequest"> & {
+  /**
+   * @generated from field: bytes manifest_digest = 1;
+   */
+  manifestDigest: Uint8Array;
+
+  /**
+   * As in SetManifestRequest.
+   *
+   * @generated from field: optional bytes latest_transition = 2;
+   */
+  latestTransition?: Uint8Array | undefined;
+
+  /**
+   * @generated from field: userapi.ManifestSignature signature = 3;
+   */
+  signature?: ManifestSignature | undefined;
+
+  /**
+   * @generated from field: bytes signed_mesh_key = 4;
+   */
+  signedMeshKey: Uint8Array;
+
+  /**
+   * As in SetManifestRequest. It counts where this signature performs the change.
+   *
+   * @generated from field: bool revoke = 16;
+   */
+  revoke: boolean;
+};
+
+/**
+ * Describes the message userapi.SignPendingRequest.
+ * Use `create(SignPendingRequestSchema)` to create a new message.
+ */
+export const SignPendingRequestSchema: GenMessage<SignPendingRequest> = /*@__PURE__*/
+  messageDesc(file_userapi, 16);
+
+/**
+ * Takes the caller's own signature back. The host, which has seen it, can bring it back until the next set or recovery.
+ *
+ * @generated from message userapi.DropPendingRequest
+ */
+export type DropPendingRequest = Message<"userapi.DropPendingRequest"> & {
+  /**
+   * @generated from field: bytes manifest_digest = 1;
+   */
+  manifestDigest: Uint8Array;
+};
+
+/**
+ * Describes the message userapi.DropPendingRequest.
+ * Use `create(DropPendingRequestSchema)` to create a new message.
+ */
+export const DropPendingRequestSchema: GenMessage<DropPendingRequest> = /*@__PURE__*/
+  messageDesc(file_userapi, 17);
+
+/**
+ * @generated from message userapi.DropPendingResponse
+ */
+export type DropPendingResponse = Message<"userapi.DropPendingResponse"> & {
+  /**
+   * What is left of it.
+   *
+   * @generated from field: userapi.PendingChange pending = 1;
+   */
+  pending?: PendingChange | undefined;
+};
+
+/**
+ * Describes the message userapi.DropPendingResponse.
+ * Use `create(DropPendingResponseSchema)` to create a new message.
+ */
+export const DropPendingResponseSchema: GenMessage<DropPendingResponse> = /*@__PURE__*/
+  messageDesc(file_userapi, 18);
+
+/**
+ * @generated from message userapi.GetStatusRequest
+ */
+export type GetStatusRequest = Message<"userapi.GetStatusRequest"> & {
+};
+
+/**
+ * Describes the message userapi.GetStatusRequest.
+ * Use `create(GetStatusRequestSchema)` to create a new message.
+ */
+export const GetStatusRequestSchema: GenMessage<GetStatusRequest> = /*@__PURE__*/
+  messageDesc(file_userapi, 19);
+
+/**
+ * @generated from message userapi.GetStatusResponse
+ */
+export type GetStatusResponse = Message<"userapi.GetStatusResponse"> & {
+  /**
+   * `empty`, `recovery`, `active`, and others that later versions may know.
+   *
+   * @generated from field: string state = 1;
+   */
+  state: string;
+
+  /**
+   * What is in force. Absent in every other state than `active`. Everybody can read the same from the history.
+   *
+   * @generated from field: optional userapi.InForce in_force = 2;
+   */
+  inForce?: InForce | undefined;
+
+  /**
+   * For owners alone: absent where the key of the connection is no owner's.
+   *
+   * @generated from field: optional userapi.OwnersStatus for_owners = 3;
+   */
+  forOwners?: OwnersStatus | undefined;
+};
+
+/**
+ * Describes the message userapi.GetStatusResponse.
+ * Use `create(GetStatusResponseSchema)` to create a new message.
+ */
+export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
+  messageDesc(file_userapi, 20);
+
+/**
+ * @generated from message userapi.InForce
+ */
+export type InForce = Message<"userapi.InForce"> & {
+  /**
+   * How many manifests the history has.
+   *
+   * @generated from field: uint32 generation = 1;
+   */
+  generation: number;
+
+  /**
+   * @generated from field: bytes manifest_digest = 2;
+   */
+  manifestDigest: Uint8Array;
+
+  /**
+   * @generated from field: bytes latest_transition = 3;
+   */
+  latestTransition: Uint8Array;
+
+  /**
+   * @generated from field: userapi.DeploymentOwners owners = 4;
+   */
+  owners?: DeploymentOwners | undefined;
+};
+
+/**
+ * Describes the message userapi.InForce.
+ * Use `create(InForceSchema)` to create a new message.
+ */
+export const InForceSchema: GenMessage<InForce> = /*@__PURE__*/
+  messageDesc(file_userapi, 21);
+
+/**
+ * @generated from message userapi.DeploymentOwners
+ */
+export type DeploymentOwners = Message<"userapi.DeploymentOwners"> & {
+  /**
+   * SHA-256 of the SubjectPublicKeyInfos.
+   *
+   * @generated from field: repeated bytes workload_owners = 1;
+   */
+  workloadOwners: Uint8Array[];
+
+  /**
+   * @generated from field: uint32 workload_owner_threshold = 2;
+   */
+  workloadOwnerThreshold: number;
+
+  /**
+   * @generated from field: repeated bytes seedshare_owners = 3;
+   */
+  seedshareOwners: Uint8Array[];
+
+  /**
+   * @generated from field: uint32 seedshare_threshold = 4;
+   */
+  seedshareThreshold: number;
+};
+
+/**
+ * Describes the message userapi.DeploymentOwners.
+ * Use `create(DeploymentOwnersSchema)` to create a new message.
+ */
+export const DeploymentOwnersSchema: GenMessage<DeploymentOwners> = /*@__PURE__*/
+  messageDesc(file_userapi, 22);
+
+/**
+ * @generated from message userapi.OwnersStatus
+ */
+export type OwnersStatus = Message<"userapi.OwnersStatus"> & {
+  /**
+   * Only while the Coordinator needs recovery: of the stored manifest, which nobody has verified.
+   *
+   * @generated from field: optional userapi.StoredStatus stored = 1;
+   */
+  stored?: StoredStatus | undefined;
+
+  /**
+   * Only for workload owners.
+   *
+   * @generated from field: repeated userapi.PendingChange pending = 2;
+   */
+  pending: PendingChange[];
+
+  /**
+   * @generated from field: repeated userapi.PeerStatus peers = 3;
+   */
+  peers: PeerStatus[];
+
+  /**
+   * Of the Coordinator.
+   *
+   * @generated from field: string version = 4;
+   */
+  version: string;
+};
+
+/**
+ * Describes the message userapi.OwnersStatus.
+ * Use `create(OwnersStatusSchema)` to create a new message.
+ */
+export const OwnersStatusSchema: GenMessage<OwnersStatus> = /*@__PURE__*/
+  messageDesc(file_userapi, 23);
+
+/**
+ * @generated from message userapi.StoredStatus
+ */
+export type StoredStatus = Message<"userapi.StoredStatus"> & {
+  /**
+   * @generated from field: userapi.DeploymentOwners owners = 1;
+   */
+  owners?: DeploymentOwners | undefined;
+
+  /**
+   * SHA-256 of the keys of the seed share owners who gave their share.
+   *
+   * @generated from field: repeated bytes gave_share = 2;
+   */
+  gaveShare: Uint8Array[];
+
+  /**
+   * @generated from field: uint32 missing_shares = 3;
+   */
+  missingShares: number;
+
+  /**
+   * Why the stored state can't be read; then nothing else is known.
+   *
+   * @generated from field: string problem = 4;
+   */
+  problem: string;
+};
+
+/**
+ * Describes the message userapi.StoredStatus.
+ * Use `create(StoredStatusSchema)` to create a new message.
+ */
+export const StoredStatusSchema: GenMessage<StoredStatus> = /*@__PURE__*/
+  messageDesc(file_userapi, 24);
+
+/**
+ * Another Coordinator of the same deployment, as this one last saw it.
+ *
+ * @generated from message userapi.PeerStatus
+ */
+export type PeerStatus = Message<"userapi.PeerStatus"> & {
+  /**
+   * host:port
+   *
+   * @generated from field: string address = 1;
+   */
+  address: string;
+
+  /**
+   * `unreachable`, or a state as above.
+   *
+   * @generated from field: string state = 2;
+   */
+  state: string;
+
+  /**
+   * Of its pointer; 0: unknown.
+   *
+   * @generated from field: uint64 sequence = 3;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message userapi.PeerStatus.
+ * Use `create(PeerStatusSchema)` to create a new message.
+ */
+export const PeerStatusSchema: GenMessage<PeerStatus> = /*@__PURE__*/
+  messageDesc(file_userapi, 25);
+
+/**
  * @generated from service userapi.UserAPI
  */
 export const UserAPI: GenService<{
@@ -440,6 +885,52 @@ export const UserAPI: GenService<{
     methodKind: "unary";
     input: typeof RecoverRequestSchema;
     output: typeof RecoverResponseSchema;
+  },
+  /**
+   * Changes that lack owners' signatures. Only for workload owners of the manifest in force, by the key of the connection.
+   *
+   * @generated from rpc userapi.UserAPI.ListPending
+   */
+  listPending: {
+    methodKind: "unary";
+    input: typeof ListPendingRequestSchema;
+    output: typeof ListPendingResponseSchema;
+  },
+  /**
+   * @generated from rpc userapi.UserAPI.GetPending
+   */
+  getPending: {
+    methodKind: "unary";
+    input: typeof GetPendingRequestSchema;
+    output: typeof GetPendingResponseSchema;
+  },
+  /**
+   * @generated from rpc userapi.UserAPI.DropPending
+   */
+  dropPending: {
+    methodKind: "unary";
+    input: typeof DropPendingRequestSchema;
+    output: typeof DropPendingResponseSchema;
+  },
+  /**
+   * For whoever brings an owner's signature.
+   *
+   * @generated from rpc userapi.UserAPI.SignPending
+   */
+  signPending: {
+    methodKind: "unary";
+    input: typeof SignPendingRequestSchema;
+    output: typeof SetManifestResponseSchema;
+  },
+  /**
+   * For everybody, in every state. Strangers are told no more than the history, or nothing at all.
+   *
+   * @generated from rpc userapi.UserAPI.GetStatus
+   */
+  getStatus: {
+    methodKind: "unary";
+    input: typeof GetStatusRequestSchema;
+    output: typeof GetStatusResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_userapi, 0);

@@ -4,6 +4,7 @@ import type { ChipVendors, Vendors } from "./endorsements/vendors.ts";
 import type { Evidence, SnpEvidence, TdxEvidence, TeeKind } from "./evidence.ts";
 import type { EvidenceCache } from "./evidence-cache.ts";
 import type { HighWaterMark } from "./high-water.ts";
+import type { Launch } from "./launch.ts";
 import type { SnpClaims } from "./snp/claims.ts";
 import type { TrustAnchors } from "./snp/roots.ts";
 import type { VerifiedSnpReport } from "./snp/verify.ts";
@@ -40,6 +41,7 @@ export interface Tee<K extends TeeKind> {
   readonly policyField: string;
   /** @returns 64 digits of lower-case hex @throws EvidenceError where there is something else than a hash */
   readonly policyHash: (verified: VerifiedOf<K>) => string;
+  readonly launch: (verified: VerifiedOf<K>) => Launch;
   readonly claims: (verified: VerifiedOf<K>) => ClaimsOf<K>;
   readonly claimExtensions: ClaimExtensions<ClaimsOf<K>>;
   /** What the CPU says it is, hex. */

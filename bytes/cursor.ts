@@ -56,6 +56,10 @@ export class Cursor {
     return this.#bytes.readBigUInt64LE(this.#advance(8, field));
   }
 
+  u64be(field: string): bigint {
+    return this.#bytes.readBigUInt64BE(this.#advance(8, field));
+  }
+
   bytes(length: number, field: string): Buffer {
     const start = this.#advance(length, field);
     return this.#bytes.subarray(start, start + length);

@@ -23,3 +23,9 @@ export function u64le(value: bigint): Buffer {
   bytes.writeBigUInt64LE(value);
   return bytes;
 }
+
+export function u64be(value: bigint): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(value);
+  return bytes;
+}

@@ -77,6 +77,9 @@ const appraise: Appraiser<string> = async ({ evidence, reportData }) => {
   return policyHash(verified);
 };
 
+const unasked = (): Promise<never> => Promise.reject(new Error("nobody asks"));
+const UNASKED = { currentTrust: unasked, recover: unasked, latest: unasked };
+
 async function start(changes: {
   appraise?: Appraiser<string>;
   limits?: Partial<ChannelLimits>;
@@ -86,12 +89,7 @@ async function start(changes: {
     attester: vm(0),
     appraise: changes.appraise ?? appraise,
     serve: (methods: Methods, peer: string) =>
-      addMethods(
-        methods,
-        MeshAPI,
-        { newMeshCert: async () => ({ certChain: peer }), currentTrust: async () => ({}) },
-        toStatus,
-      ),
+      addMethods(methods, MeshAPI, { newMeshCert: async () => ({ certChain: peer }), ...UNASKED }, toStatus),
     requests: new Budget(budgetLimits(2 ** 20)),
     turns: new KeyedSemaphore({ total: 1, perPeer: 1, waiting: { total: 500, perPeer: 500 } }),
     log,

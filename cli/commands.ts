@@ -8,9 +8,11 @@ import { addGenerateCommand } from "./generate/command.ts";
 import { addHelpCommand } from "./help.ts";
 import { addManifestCommand } from "./manifest/command.ts";
 import { addMeasureCommand } from "./measure/command.ts";
+import { addPendingCommand } from "./pending/command.ts";
 import { addRecoverCommand } from "./recover/command.ts";
 import { addSetCommand } from "./set/command.ts";
 import { addSignCommand } from "./sign/command.ts";
+import { addStatusCommand } from "./status/command.ts";
 import { addVerifyCommand } from "./verify/command.ts";
 
 /**
@@ -51,6 +53,7 @@ Exit codes:
   3  attestation or verification was refused
   4  the Coordinator or a vendor can't be reached
   5  the Coordinator has no manifest, or needs recovery
+  6  the change waits for other owners' signatures; it is not in force
 
 Examples:
   contrast generate --reference-values metal-qemu-snp deployment/
@@ -89,9 +92,11 @@ export function commandTree(
     .addHelpText("after", AFTER)
     .configureHelp({ showGlobalOptions: true });
   addGenerateCommand(program, context);
-  addSetCommand(program, context);
+  addSetCommand(program, context, exit);
   addSignCommand(program, context);
+  addPendingCommand(program, context, exit);
   addVerifyCommand(program, context);
+  addStatusCommand(program, context, exit);
   addRecoverCommand(program, context);
   addEvidenceCommand(program, context, exit);
   addMeasureCommand(program, context);

@@ -58,6 +58,18 @@ export async function connect(
   return new Coordinator(options, () => context.progress(`waiting for the Coordinator at ${target}`));
 }
 
+/**
+ * Connects to whoever is there, who proves nothing: what is answered may be shown to a person and must decide nothing.
+ *
+ * @param keys who the caller proves to be
+ */
+export function connectUnproven(target: string, keys: KeyPair): ChannelClient<VerifiedClaimant> {
+  return new ChannelClient<VerifiedClaimant>({ target, keys, handshakeMs: HANDSHAKE_MS, answerBytes: UNPROVEN_BYTES });
+}
+
+/** So much of an answer is taken from who has proven nothing. */
+const UNPROVEN_BYTES = 1024 * 1024;
+
 export function callDeadline(context: Context): Date {
   return new Date(context.now().getTime() + CALL_MS);
 }

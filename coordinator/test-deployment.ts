@@ -28,6 +28,8 @@ export interface TestState {
   readonly directory: string;
   /** A Coordinator that was just started; the one before it is gone. */
   readonly load: (allowInsecure?: boolean) => Promise<StateGuard>;
+  /** Of the Coordinator that was started last. */
+  readonly store: () => FileStore;
   readonly remove: () => Promise<void>;
 }
 
@@ -41,6 +43,10 @@ export async function makeState(): Promise<TestState> {
       store = await FileStore.open(directory, { pid: process.pid, host: "test", since: now() });
       return StateGuard.load({ store, allowInsecure, now, random: randomBytes });
     },
+    store: () => {
+      if (store === undefined) throw new Error("no Coordinator was started");
+      return store;
+    },
     remove: async () => {
       store?.close();
       await rm(directory, { recursive: true });
@@ -50,6 +56,7 @@ export async function makeState(): Promise<TestState> {
 
 interface ManifestChanges {
   readonly owners?: readonly string[];
+  readonly ownerThreshold?: number;
   readonly seedshareOwners?: readonly KeyPair[];
   readonly threshold?: number;
   readonly names?: readonly string[];
@@ -65,6 +72,7 @@ export function manifestOf(changes: ManifestChanges = {}): Buffer {
     },
     ReferenceValues: { insecure: [{ RootDigest: "0".repeat(64), TrustedMeasurement: "0".repeat(96) }] },
     WorkloadOwnerKeyDigests: owners,
+    ...(changes.ownerThreshold === undefined ? {} : { WorkloadOwnerThreshold: changes.ownerThreshold }),
     SeedshareOwnerPubKeys: shareOwners.map(({ publicKey }) => spki(publicKey).toString("hex")),
     ...(threshold === undefined ? {} : { SeedshareThreshold: threshold }),
     CertificateLifetime: changes.certificateLifetime,
@@ -82,7 +90,7 @@ export function setRequest(changes: Partial<SetRequest> & ManifestChanges = {}, 
     policies: changes.policies ?? [policy],
     latestTransition: changes.latestTransition,
     callerKey: changes.callerKey ?? owner,
-    signature: "signature" in changes ? changes.signature : signed && signedBy(ownerKeys, signed),
+    signatures: changes.signatures ?? (signed === undefined ? [] : [signedBy(ownerKeys, signed)]),
     revoke: changes.revoke ?? false,
     signedMeshKey: "signedMeshKey" in changes ? changes.signedMeshKey : signed?.meshKey,
   };

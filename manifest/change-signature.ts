@@ -10,46 +10,82 @@ export interface ChangeSignature {
   readonly signature: Uint8Array;
 }
 
+/** Whose leave a change needs, as the manifest says that is active before it. */
+export interface WorkloadOwners {
+  /** SHA-256 of their keys, hex. */
+  readonly keys: readonly string[];
+  /** How many of them have to have signed. */
+  readonly threshold: number;
+}
+
+/** So many signatures a transition can hold, and so many owners a manifest may ask for. */
+export const MOST_SIGNATURES = 16;
+
 /**
  * - `immutable`: the manifest before names no owner
  * - `unsigned`: nobody signed
  * - `not_owner`: a key is no owner's
  * - `bad_signature`: a signature is not over this change, or not of the one kind that counts
+ * - `too_few`: every signature is good, and they are of fewer owners than it takes
  */
 export type ChangeFault =
-  { readonly code: "immutable" | "unsigned" } | { readonly code: "not_owner" | "bad_signature"; readonly key: string };
+  | { readonly code: "immutable" | "unsigned" }
+  | { readonly code: "not_owner" | "bad_signature"; readonly key: string }
+  | { readonly code: "too_few"; readonly signed: number };
 
 /** P-256, P-384 and P-521, by OpenSSL's names. */
 const CURVES = new Set<string | undefined>(["prime256v1", "secp384r1", "secp521r1"]);
 
 /**
- * Whether the owners allow a change. Every signature has to be good, not one of them only: what is stored beside a good
- * one must not be anybody's.
+ * Whether enough owners allow a change. Every signature has to be good, not only as many as it takes: what is stored
+ * beside good ones must not be anybody's. An owner counts once, however often the owner signed.
  *
- * @param owners SHA-256 of their keys, hex, as the manifest says that is active before the change
  * @returns undefined where they do
  */
 export function faultOfChange(
-  owners: readonly string[],
+  owners: WorkloadOwners,
   change: Change | ChangeAhead,
   signatures: readonly ChangeSignature[],
 ): ChangeFault | undefined {
-  if (owners.length === 0) return { code: "immutable" };
+  if (owners.keys.length === 0) return { code: "immutable" };
   if (signatures.length === 0) return { code: "unsigned" };
   const signed = signatures.map((signature) => ({ ...signature, key: sha256Hex(signature.publicKey) }));
-  const stranger = signed.find(({ key }) => !owners.includes(key));
+  const stranger = signed.find(({ key }) => !owners.keys.includes(key));
   if (stranger !== undefined) return { code: "not_owner", key: stranger.key };
-  const bad = signed.find((signature) => !signs(signature, change));
-  return bad === undefined ? undefined : { code: "bad_signature", key: bad.key };
+  const signers = new Set<string>();
+  for (const signature of signed) {
+    const signer = signerOf(signature, change);
+    if (signer === undefined) return { code: "bad_signature", key: signature.key };
+    signers.add(signer);
+  }
+  return signers.size < owners.threshold ? { code: "too_few", signed: signers.size } : undefined;
 }
 
-function signs({ publicKey, signature }: ChangeSignature, change: Change | ChangeAhead): boolean {
+/**
+ * Whose signature over the change it is: the point itself. A key has several encodings, each with a digest of its own, and
+ * whoever has it named by two of them is one owner all the same.
+ *
+ * @returns undefined where it is not good
+ */
+function signerOf({ publicKey, signature }: ChangeSignature, change: Change | ChangeAhead): string | undefined {
   let key: KeyObject;
   try {
     key = createPublicKey({ key: Buffer.from(publicKey), type: "spki", format: "der" });
   } catch {
-    return false;
+    return undefined;
   }
-  const isEc = key.asymmetricKeyType === "ec" && CURVES.has(key.asymmetricKeyDetails?.namedCurve);
-  return isEc && verify("sha256", changeToSign(change), { key, dsaEncoding: "der" }, signature);
+  if (key.asymmetricKeyType !== "ec" || !CURVES.has(key.asymmetricKeyDetails?.namedCurve)) return undefined;
+  if (!verify("sha256", changeToSign(change), { key, dsaEncoding: "der" }, signature)) return undefined;
+  const { crv, x, y } = key.export({ format: "jwk" });
+  return `${crv} ${x} ${y}`;
+}
+
+/** One signature of each key, the first: a transition holds no more of it. */
+export function onePerKey(signatures: readonly ChangeSignature[]): ChangeSignature[] {
+  const byKey = new Map<string, ChangeSignature>();
+  for (const signature of signatures) {
+    const key = sha256Hex(signature.publicKey);
+    if (!byKey.has(key)) byKey.set(key, signature);
+  }
+  return [...byKey.values()];
 }

@@ -8,6 +8,10 @@ import { createHash } from "node:crypto";
  * The transition before it gives the signature one place in one history: it can't be used again, nor for another
  * deployment. The key of the mesh CA gives it one Coordinator: two that were recovered from one state share seed and
  * history, and each has made a mesh CA of its own.
+ *
+ * A change that makes a new seed is signed in another domain, and with the root CA key that the new seed gives:
+ * "contrast-rekey-v1" ‖ 0x00 ‖ the same three ‖ SHA-256 of the SubjectPublicKeyInfo of the new root CA.
+ * So whoever has the old seed can't put a root CA key of his own under what owners signed, nor the other way round.
  */
 export interface Change {
   /** The bytes of the new manifest. */
@@ -16,6 +20,8 @@ export interface Change {
   readonly previous: Uint8Array;
   /** SHA-256 of the SubjectPublicKeyInfo of the mesh CA of the generation that the change ends. 32 bytes. */
   readonly meshKey: Uint8Array;
+  /** SHA-256 of the SubjectPublicKeyInfo of the new root CA, 32 bytes; undefined: the seed stays. */
+  readonly newRootKey?: Uint8Array | undefined;
 }
 
 /** The same, where only the SHA-256 of the manifest is there yet. 32 bytes. */
@@ -24,12 +30,14 @@ export interface ChangeAhead extends Omit<Change, "manifest"> {
 }
 
 export function changeToSign(change: Change | ChangeAhead): Buffer {
-  const { previous, meshKey } = change;
+  const { previous, meshKey, newRootKey } = change;
   const manifest = "manifest" in change ? createHash("sha256").update(change.manifest).digest() : change.manifestDigest;
-  for (const digest of [manifest, previous, meshKey]) {
-    if (digest.length !== 32) throw new RangeError("manifests, transitions and keys are named by 32 bytes");
+  const digests = [manifest, previous, meshKey, ...(newRootKey === undefined ? [] : [newRootKey])];
+  if (digests.some(({ length }) => length !== 32)) {
+    throw new RangeError("manifests, transitions and keys are named by 32 bytes");
   }
-  return Buffer.concat([DOMAIN, manifest, previous, meshKey]);
+  return Buffer.concat([newRootKey === undefined ? DOMAIN : REKEY_DOMAIN, ...digests]);
 }
 
 const DOMAIN = Buffer.from("contrast-transition-v2\0");
+const REKEY_DOMAIN = Buffer.from("contrast-rekey-v1\0");

@@ -5,7 +5,7 @@ import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { type Change, changeToSign } from "./change.ts";
 import type { ChangeSignature } from "./change-signature.ts";
 import { HistoryError, requireHistory, type Step } from "./history.ts";
-import { encodeTransition, parseTransition, type Transition } from "./transition.ts";
+import { encodeTransition, parseTransition, type Transition, type TransitionFields } from "./transition.ts";
 
 /** What nobody but the owners can make, whoever has the seed and the disk. */
 
@@ -15,9 +15,10 @@ const [ada, ben, eve] = ["P-256", "P-384", "P-521"].map((namedCurve): KeyPair =>
 if (ada === undefined || ben === undefined || eve === undefined) throw new Error("no keys");
 
 /** Only this key of a manifest is looked at. */
-function manifestOf(name: string, owners: readonly KeyPair[]): Buffer {
+function manifestOf(name: string, owners: readonly KeyPair[], threshold?: unknown): Buffer {
   const digests = owners.map(({ publicKey }) => spkiDigest(publicKey).toString("hex"));
-  return Buffer.from(JSON.stringify({ Name: name, WorkloadOwnerKeyDigests: digests }));
+  const manifest = { Name: name, WorkloadOwnerKeyDigests: digests, WorkloadOwnerThreshold: threshold };
+  return Buffer.from(JSON.stringify(manifest));
 }
 
 function signBy({ privateKey, publicKey }: KeyPair, change: Change): ChangeSignature {
@@ -31,7 +32,7 @@ function first(manifest: Buffer): Step {
   return step(manifest, { seedShares: "bb".repeat(32), rootKey: "cc".repeat(32), ...fields });
 }
 
-function step(manifest: Buffer, fields: Omit<Transition, "record" | "digest" | "manifest">): Step {
+function step(manifest: Buffer, fields: Omit<TransitionFields, "manifest">): Step {
   const record = encodeTransition({ manifest: sha256Hex(manifest), ...fields });
   return { manifest, transition: parseTransition(record) };
 }
@@ -102,6 +103,45 @@ test.each<[string, Step[]]>([
   ],
 ])("a history is refused in which %s", (_name, steps) => {
   expect(codeOf(steps)).toBe("unauthorized_history");
+});
+
+/** Two of three have to sign, from the second manifest on. */
+const quorum = next(one, manifestOf("quorum", [ada, ben, eve], 2), [ada]);
+
+test("a threshold counts from the change after the manifest that has it, and lowering it needs the old one", () => {
+  const lowered = next(quorum, manifestOf("lowered", [ada, ben, eve]), [ada, eve]);
+  requireHistory([one, quorum, lowered, next(lowered, manifestOf("x", [ada]), [ben])]);
+  requireHistory([one, quorum, next(quorum, manifestOf("x", [ada]), [ada, ben, eve])]);
+  expect(codeOf([one, quorum, next(quorum, manifestOf("x", [ada, ben, eve], 1), [ada])])).toBe("unauthorized_history");
+});
+
+test.each<[string, Step[]]>([
+  ["one owner too few", [one, quorum, next(quorum, manifestOf("x", [ada]), [ben])]],
+  [
+    "an owner whom the manifest before removed counts as one of two",
+    ((fewer) => [one, quorum, fewer, next(fewer, manifestOf("x", [ada]), [ada, eve])])(
+      next(quorum, manifestOf("fewer", [ada, ben], 2), [ada, eve]),
+    ),
+  ],
+  [
+    "a stranger counts as one of two",
+    ((fewer) => [one, fewer, next(fewer, manifestOf("x", []), [ada, eve])])(
+      next(one, manifestOf("fewer", [ada, ben], 2), [ada]),
+    ),
+  ],
+  [
+    "the threshold is above the number of owners",
+    ((most) => [one, most, next(most, manifestOf("x", []), [ada, ben])])(
+      next(one, manifestOf("most", [ada, ben], 3), [ada]),
+    ),
+  ],
+])("a history is refused in which %s signed", (_name, steps) => {
+  expect(codeOf(steps)).toBe("unauthorized_history");
+});
+
+test.each([0, -1, 1.5, "2", false, null, [2], {}])("a threshold of %j is none", (threshold) => {
+  const odd = next(one, manifestOf("odd", [ada, ben], threshold), [ada]);
+  expect(codeOf([one, odd, next(odd, manifestOf("x", []), [ada, ben])])).toBe("broken_history");
 });
 
 test.each<[string, Step[]]>([

@@ -1,6 +1,6 @@
 import { sha256Hex } from "../bytes/sha256.ts";
 import { CodedError } from "../runtime/errors.ts";
-import { faultOfChange } from "./change-signature.ts";
+import { type ChangeFault, faultOfChange, type WorkloadOwners } from "./change-signature.ts";
 import { ManifestError } from "./error.ts";
 import { parseJson } from "./json.ts";
 import type { Transition } from "./transition.ts";
@@ -17,7 +17,7 @@ export interface Step {
 
 /**
  * - `broken_history`: the records are not one chain of one deployment: restore the state, or find out who made it up
- * - `unauthorized_history`: a change lacks the leave of an owner of the manifest before: somebody has the seed
+ * - `unauthorized_history`: a change lacks the leave of enough owners of the manifest before: somebody has the seed
  */
 export class HistoryError extends CodedError<"broken_history" | "unauthorized_history"> {}
 
@@ -38,17 +38,13 @@ export class HistoryCheck {
     requireEqual(index, "previous transition", transition.previous, before?.transition.digest);
     requireEqual(index, "manifest", transition.manifest, sha256Hex(manifest));
     if (before !== undefined) {
-      for (const field of ["seedShares", "rootKey"] as const) {
-        requireEqual(index, NAMES[field], transition[field], before.transition[field]);
-      }
+      requireSeedOf(index, before, step);
       requireLeave(index, before, step);
     }
     this.#before = step;
     this.#index++;
   }
 }
-
-const NAMES = { seedShares: "seed shares", rootKey: "root CA key" } as const;
 
 function requireEqual(index: number, field: string, got = "none", want = "none"): void {
   if (got === want) return;
@@ -59,33 +55,98 @@ function requireEqual(index: number, field: string, got = "none", want = "none")
   });
 }
 
+/**
+ * The seed shares are others exactly where the manifest names other seed share owners or another threshold, or where the
+ * seed is another: nobody makes them anew on the quiet. The root CA key is another where owners signed that very key.
+ */
+function requireSeedOf(index: number, before: Step, { transition, manifest }: Step): void {
+  const isAnew =
+    isRekey(before.transition, transition) ||
+    seedshareOwnersOf(before.manifest, index) !== seedshareOwnersOf(manifest, index + 1);
+  requireEqual(index, "version of the transition", String(transition.version), isAnew ? "3" : "2");
+  if (!isAnew) requireEqual(index, "seed shares", transition.seedShares, before.transition.seedShares);
+  else if (transition.seedShares === before.transition.seedShares) {
+    requireEqual(index, "seed shares", transition.seedShares, "new ones, for other owners or another seed");
+  }
+}
+
+/** Whether a step made a new seed. It has a new root CA key then, and so its owners' signatures are over that. */
+export function isRekey(before: Pick<Transition, "rootKey">, { rootKey }: Pick<Transition, "rootKey">): boolean {
+  return rootKey !== before.rootKey;
+}
+
 function requireLeave(index: number, before: Step, { transition, manifest }: Step): void {
-  const { previous = "", meshKey = "", signatures } = transition;
-  const change = { manifest, previous: Buffer.from(previous, "hex"), meshKey: Buffer.from(meshKey, "hex") };
+  const { previous = "", meshKey = "", signatures, rootKey } = transition;
+  const change = {
+    manifest,
+    previous: Buffer.from(previous, "hex"),
+    meshKey: Buffer.from(meshKey, "hex"),
+    newRootKey: isRekey(before.transition, transition) ? Buffer.from(rootKey, "hex") : undefined,
+  };
   const owners = ownersOf(before.manifest, index);
   const fault = faultOfChange(owners, change, signatures);
   if (fault === undefined) return;
-  throw new HistoryError("unauthorized_history", "a change of the manifest lacks the leave of a workload owner", {
+  throw new HistoryError("unauthorized_history", "a change of the manifest lacks the leave of its workload owners", {
     where: `manifest ${index + 1}, transition ${transition.digest}`,
-    got: "key" in fault ? `${fault.code}, by the key ${fault.key}` : fault.code,
-    want: owners.length === 0 ? `nothing after manifest ${index}, which names no owner` : owners.join(" or "),
+    got: textOf(fault),
+    want: wantOf(owners, index),
     hint: "whoever made this history has the seed and no owner's key: trust nothing that comes from it",
   });
 }
 
+function textOf(fault: ChangeFault): string {
+  if ("key" in fault) return `${fault.code}, by the key ${fault.key}`;
+  return "signed" in fault ? `${fault.code}, signed by ${fault.signed}` : fault.code;
+}
+
+function wantOf({ keys, threshold }: WorkloadOwners, number: number): string {
+  if (keys.length === 0) return `nothing after manifest ${number}, which names no owner`;
+  return threshold === 1 ? keys.join(" or ") : `${threshold} of ${keys.join(", ")}`;
+}
+
 /**
- * Who may change a manifest of the history. Its other keys are not judged: it was parsed when it was set, and a later
- * version may know others.
+ * Who may change a manifest of the history, and how many of them it takes. Its other keys are not judged: it was parsed
+ * when it was set, and a later version may know others.
  */
-function ownersOf(manifest: Uint8Array, number: number): string[] {
-  const where = `manifest ${number}, $.WorkloadOwnerKeyDigests`;
-  let owners: unknown;
+function ownersOf(manifest: Uint8Array, number: number): WorkloadOwners {
+  const { WorkloadOwnerKeyDigests: keys, WorkloadOwnerThreshold: threshold = 1 } = documentOf(manifest, number);
+  if (!isTexts(keys)) {
+    throw new HistoryError("broken_history", "a manifest of the history does not name its owners", {
+      where: `manifest ${number}, $.WorkloadOwnerKeyDigests`,
+    });
+  }
+  // Manifests of before there were thresholds have none.
+  if (typeof threshold === "number" && Number.isInteger(threshold) && threshold >= 1) return { keys, threshold };
+  throw new HistoryError("broken_history", "a manifest of the history does not say how many owners a change needs", {
+    where: `manifest ${number}, $.WorkloadOwnerThreshold`,
+  });
+}
+
+/** For whom the seed shares of a manifest are, and how many of them it takes; the order does not count. */
+function seedshareOwnersOf(manifest: Uint8Array, number: number): string {
+  const { SeedshareOwnerPubKeys: owners = [], SeedshareThreshold: threshold = 1 } = documentOf(manifest, number);
+  if (isTexts(owners) && typeof threshold === "number") {
+    return JSON.stringify([threshold, ...owners.map((key) => key.toLowerCase()).toSorted()]);
+  }
+  throw new HistoryError("broken_history", "a manifest of the history does not name its seed share owners", {
+    where: `manifest ${number}, $.SeedshareOwnerPubKeys and $.SeedshareThreshold`,
+  });
+}
+
+function documentOf(manifest: Uint8Array, number: number): Readonly<Record<string, unknown>> {
   try {
-    owners = (parseJson(manifest) as { readonly WorkloadOwnerKeyDigests?: unknown } | null)?.WorkloadOwnerKeyDigests;
+    const document = parseJson(manifest);
+    if (typeof document === "object" && document !== null) return document as Readonly<Record<string, unknown>>;
   } catch (cause) {
     if (!(cause instanceof ManifestError)) throw cause;
-    throw new HistoryError("broken_history", "a manifest of the history can't be read", { where, cause });
+    throw new HistoryError("broken_history", "a manifest of the history can't be read", {
+      where: `manifest ${number}`,
+      cause,
+    });
   }
-  if (Array.isArray(owners) && owners.every((owner) => typeof owner === "string")) return owners;
-  throw new HistoryError("broken_history", "a manifest of the history does not name its owners", { where });
+  throw new HistoryError("broken_history", "a manifest of the history is no object", { where: `manifest ${number}` });
+}
+
+function isTexts(value: unknown): value is string[] {
+  return Array.isArray(value) && value.every((element) => typeof element === "string");
 }

@@ -535,3 +535,33 @@ test("NotBefore is a time in UTC, and each time has one form", () => {
     );
   }
 });
+
+test("a change needs as many owners as the manifest says, and one where it says nothing", () => {
+  const owners = Array.from({ length: 17 }, (_, index) => index.toString(16).padStart(64, "0"));
+  const read = (keys: readonly string[], threshold?: unknown): number =>
+    parseManifest(
+      Buffer.from(JSON.stringify({ ...MANIFEST, WorkloadOwnerKeyDigests: keys, WorkloadOwnerThreshold: threshold })),
+    ).workloadOwnerThreshold;
+  expect(read([])).toBe(1);
+  expect(read([], 1)).toBe(1);
+  expect(read(owners.slice(0, 3), 3)).toBe(3);
+  // A transition holds no more signatures.
+  expect(read(owners, 16)).toBe(16);
+  const [one = ""] = owners;
+  const wrong: [string[], unknown][] = [
+    [[], 2],
+    [[one], 2],
+    [[one, one], 2],
+    [owners, 17],
+    [owners, 0],
+    [owners, -1],
+    [owners, 1.5],
+    [owners, "2"],
+    [owners, null],
+  ];
+  for (const [keys, threshold] of wrong) {
+    expect(() => read(keys, threshold), JSON.stringify(threshold)).toThrow(
+      expect.objectContaining({ code: "invalid_manifest", where: "$.WorkloadOwnerThreshold" }),
+    );
+  }
+});

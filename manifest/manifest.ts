@@ -1,6 +1,7 @@
 import { createPublicKey } from "node:crypto";
 import { z } from "zod";
 import { type Fault, quote } from "../runtime/fault.ts";
+import { MOST_SIGNATURES, type WorkloadOwners } from "./change-signature.ts";
 import { certificateLifetime, DEFAULT_CERTIFICATE_LIFETIME, meshCaOverlap } from "./certificate-lifetime.ts";
 import { ManifestError } from "./error.ts";
 import { pathText, readJson } from "./json.ts";
@@ -20,6 +21,8 @@ export interface Manifest {
   readonly referenceValues: ReferenceValues;
   /** SHA-256 of the SubjectPublicKeyInfo, 64 lower-case hexadecimal digits. Empty: nobody may change the manifest. */
   readonly workloadOwnerKeyDigests: readonly string[];
+  /** How many of them a change of the manifest needs: 1 to their number, at most 16. */
+  readonly workloadOwnerThreshold: number;
   /** DER SubjectPublicKeyInfo of RSA keys. */
   readonly seedshareOwnerPubKeys: readonly Buffer[];
   /** How many of them it takes to recover the Coordinator: 1 to their number, at most 255. */
@@ -49,6 +52,7 @@ const WANT_RSA =
 /** Shamir's polynomials over GF(2^8) have 255 places to take a share from. */
 const MOST_SHARES = 255;
 const WANT_THRESHOLD = "a whole number from 1 to the number of $.SeedshareOwnerPubKeys";
+const WANT_OWNER_THRESHOLD = `a whole number from 1 to the number of $.WorkloadOwnerKeyDigests, at most ${MOST_SIGNATURES}`;
 
 const WANT_TIME = "a time in UTC with seconds, like 2026-05-04T03:02:01Z";
 
@@ -93,6 +97,11 @@ export const manifestSchema = record({
   Policies: z.record(z.string(), policyEntry, { error: "an object with policy hashes" }),
   ReferenceValues: referenceValuesSchema,
   WorkloadOwnerKeyDigests: list(hash),
+  WorkloadOwnerThreshold: z
+    .int({ error: WANT_OWNER_THRESHOLD })
+    .min(1, { error: WANT_OWNER_THRESHOLD })
+    .max(MOST_SIGNATURES, { error: WANT_OWNER_THRESHOLD })
+    .optional(),
   SeedshareOwnerPubKeys: list(seedshareOwner),
   SeedshareThreshold: z.int({ error: WANT_THRESHOLD }).min(1, { error: WANT_THRESHOLD }).optional(),
   NotBefore: time.optional(),
@@ -106,6 +115,9 @@ export const manifestSchema = record({
   };
   // No certificate of before lives longer: the rest of the time would serve who stole the mesh CA's key, and nobody else.
   if (overlap > lifetime) fault(["MeshCAOverlap"], "a duration not longer than $.CertificateLifetime");
+  const { WorkloadOwnerKeyDigests: workloadOwners, WorkloadOwnerThreshold: needed = 1 } = manifest;
+  // Without owners there is nobody whom a threshold could ask for, and one that can't be met is a typing error.
+  if (needed > 1 && needed > new Set(workloadOwners).size) fault(["WorkloadOwnerThreshold"], WANT_OWNER_THRESHOLD);
   // An owner who stands there twice would have two shares, and so be two of those whom the threshold asks for.
   const seen = new Set<string>();
   for (const [index, owner] of owners.entries()) {
@@ -133,12 +145,18 @@ export function parseManifest(bytes: Uint8Array): Manifest {
     policies: new Map(Object.entries(data.Policies)),
     referenceValues: data.ReferenceValues,
     workloadOwnerKeyDigests: data.WorkloadOwnerKeyDigests,
+    workloadOwnerThreshold: data.WorkloadOwnerThreshold ?? 1,
     seedshareOwnerPubKeys: data.SeedshareOwnerPubKeys,
     seedshareThreshold: data.SeedshareThreshold ?? 1,
     notBefore: data.NotBefore,
     certificateLifetimeMs: data.CertificateLifetime ?? DEFAULT_LIFETIME_MS,
     meshCaOverlapMs: data.MeshCAOverlap ?? 0,
   };
+}
+
+/** Whose leave the manifest asks for before another takes its place. */
+export function workloadOwnersOf(manifest: Manifest): WorkloadOwners {
+  return { keys: manifest.workloadOwnerKeyDigests, threshold: manifest.workloadOwnerThreshold };
 }
 
 /** A time as the manifest has it: in UTC, the second that it lies in. @returns what is no time where it is none */

@@ -20,7 +20,9 @@ const NEXT = {
   meshKey: "a5".repeat(32),
   signatures: [signature(0x10), signature(0x20)],
 };
-const records = [FIRST, NEXT].map(encodeTransition);
+const ANEW = { ...NEXT, version: 3 } as const;
+const all = [FIRST, NEXT, ANEW];
+const records = all.map(encodeTransition);
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(/\s/g, ""), "hex");
 
 /** Deployments depend on this for years. */
@@ -31,11 +33,14 @@ test("the record is encoded as it always was", () => {
     hex(`02 ${digests(["a1", "a2", "a3", "a4", "a5"])} 02
       00000003 101010 00000004 11111111
       00000003 202020 00000004 21212121`),
+    hex(`03 ${digests(["a1", "a2", "a3", "a4", "a5"])} 02
+      00000003 101010 00000004 11111111
+      00000003 202020 00000004 21212121`),
   ]);
 });
 
 test("what is encoded is parsed to the same, whatever the order of the signatures was", () => {
-  for (const [index, fields] of [FIRST, NEXT].entries()) {
+  for (const [index, fields] of all.entries()) {
     const record = records[index] ?? Buffer.alloc(0);
     expect(parseTransition(record)).toMatchObject({ ...fields, record });
     expect(encodeTransition({ ...fields, signatures: fields.signatures.toReversed() })).toEqual(record);
@@ -54,6 +59,7 @@ test("no prefix of a record and nothing longer is a record", () => {
 test.each<[string, Partial<Omit<Transition, "record" | "digest">>]>([
   ["the first with a mesh CA key", { previous: undefined, signatures: [] }],
   ["the first with a signature", { previous: undefined, meshKey: undefined }],
+  ["the first with version 3", { ...FIRST, version: 3 }],
   ["a later one without a mesh CA key", { meshKey: undefined }],
   ["a later one that nobody signed", { signatures: [] }],
   ["one that a key signed twice", { signatures: [signature(0x10), signature(0x10)] }],
@@ -78,11 +84,11 @@ test("signatures out of order and lengths that lead past the end are refused", (
   }
 });
 
-test.each([0, 1, 3, 255])("version %d is told apart from damage", (version) => {
+test.each([0, 1, 4, 255])("version %d is told apart from damage", (version) => {
   const changed = Buffer.from(records[0] ?? []);
   changed.writeUInt8(version);
   expect(() => parseTransition(changed)).toThrow(
-    expect.objectContaining({ field: "version", got: String(version), want: "2" }),
+    expect.objectContaining({ field: "version", got: String(version), want: "2 or 3" }),
   );
 });
 

@@ -1,21 +1,25 @@
 import { Cursor, MalformedBytes } from "../bytes/cursor.ts";
 import { u32be } from "../bytes/numbers.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
-import type { ChangeSignature } from "./change-signature.ts";
+import { type ChangeSignature, MOST_SIGNATURES } from "./change-signature.ts";
 
 /**
  * One step of a deployment's history, and the owners' leave for it. It names everything that later steps must not
  * change, so that whoever knows the SHA-256 of one transition knows all that was before it, and whose seed it is.
  *
- * version u8 (2) ‖ SHA-256 of the manifest ‖ SHA-256 of the previous transition ‖ SHA-256 of the seed shares
+ * version u8 (2 or 3) ‖ SHA-256 of the manifest ‖ SHA-256 of the previous transition ‖ SHA-256 of the seed shares
  *   ‖ SHA-256 of the root CA's SubjectPublicKeyInfo ‖ the same of the mesh CA that the owners saw
  *   ‖ number of signatures u8 ‖ for each, by ascending key:
  *     length u32be ‖ SubjectPublicKeyInfo of the owner ‖ length u32be ‖ signature (change.ts)
  *
  * The first one follows nothing and needs nobody's leave: previous transition and mesh CA are zero, and nothing is
  * signed. Every other one has a signature. One transition has one encoding.
+ *
+ * Version 3 is a step that has other seed shares than the one before: for other seed share owners, or of another seed,
+ * and then the root CA key is another as well. All others have version 2, so that the release before reads them.
  */
 export interface Transition {
+  readonly version: TransitionVersion;
   /** As they are hashed and stored. */
   readonly record: Buffer;
   /** SHA-256 of the record, hex, as all digests here. */
@@ -30,29 +34,31 @@ export interface Transition {
   readonly signatures: readonly ChangeSignature[];
 }
 
-const VERSION = 2;
+/** 3: the seed shares are others than those of the transition before. */
+export type TransitionVersion = 2 | 3;
+
 const DIGEST = 32;
 const NONE = "0".repeat(2 * DIGEST);
 
-const MOST_SIGNATURES = 16;
 /** A P-521 key has 158 bytes, a signature with it 139. */
 const MOST_BYTES = 256;
 
+export type TransitionFields = Omit<Transition, "record" | "digest" | "version"> & Partial<Pick<Transition, "version">>;
+
 /** @param fields those that are missing in a first transition together */
-export function encodeTransition(fields: Omit<Transition, "record" | "digest">): Buffer {
-  const { manifest, previous = NONE, seedShares, rootKey, meshKey = NONE, signatures } = fields;
+export function encodeTransition(fields: TransitionFields): Buffer {
+  const { version = 2, manifest, previous = NONE, seedShares, rootKey, meshKey = NONE, signatures } = fields;
   const digests = [manifest, previous, seedShares, rootKey, meshKey].map((digest) => Buffer.from(digest, "hex"));
   const signed = signatures
     .toSorted((one, other) => Buffer.compare(one.publicKey, other.publicKey))
     .flatMap(({ publicKey, signature }) => [u32be(publicKey.length), publicKey, u32be(signature.length), signature]);
-  return Buffer.concat([Buffer.of(VERSION), ...digests, Buffer.of(signatures.length), ...signed]);
+  return Buffer.concat([Buffer.of(version), ...digests, Buffer.of(signatures.length), ...signed]);
 }
 
 /** @throws MalformedBytes; its field is `version` where another version wrote it */
 export function parseTransition(record: Uint8Array): Transition {
   const cursor = new Cursor(record);
-  const version = cursor.u8("version");
-  if (version !== VERSION) throw new MalformedBytes("version", 0, String(version), String(VERSION));
+  const version = parseVersion(cursor);
   const digest = (field: string): string => cursor.bytes(DIGEST, field).toString("hex");
   const manifest = digest("manifest");
   const previous = digest("previous");
@@ -66,7 +72,10 @@ export function parseTransition(record: Uint8Array): Transition {
     const want = isFirst ? "no mesh CA key and no signature in the first" : "both, for it follows another";
     throw new MalformedBytes("signatures", 1 + 4 * DIGEST, `${signatures.length}, mesh CA key ${meshKey}`, want);
   }
+  if (isFirst && version === 3)
+    throw new MalformedBytes("previous transition", 0, "version 3 of a first one", "version 2");
   return {
+    version,
     record: cursor.since(0),
     digest: sha256Hex(record),
     manifest,
@@ -76,6 +85,12 @@ export function parseTransition(record: Uint8Array): Transition {
     meshKey: isFirst ? undefined : meshKey,
     signatures,
   };
+}
+
+function parseVersion(cursor: Cursor): TransitionVersion {
+  const version = cursor.u8("version");
+  if (version === 2 || version === 3) return version;
+  throw new MalformedBytes("version", 0, String(version), "2 or 3");
 }
 
 function parseSignatures(cursor: Cursor): ChangeSignature[] {

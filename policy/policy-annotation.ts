@@ -49,7 +49,7 @@ export function policyDocument(workload: Workload): Buffer | undefined {
   }
 }
 
-/** @returns the hash of the policy that was there */
+/** @returns the hash of the policy that was there. What was no policy is replaced. */
 export function setPolicy(workload: Workload, document: Buffer): string | undefined {
   const { template } = workload;
   const annotations = { ...template.metadata?.annotations };
@@ -58,11 +58,19 @@ export function setPolicy(workload: Workload, document: Buffer): string | undefi
   // In its place, so that nothing moves in the file; of another platform's shim nothing stays.
   for (const other of NAMES) if (other !== name) delete annotations[other];
   template.metadata = { ...template.metadata, annotations: { ...annotations, [name]: toAnnotation(document) } };
+  return hashIn(text);
+}
+
+/** @returns the hash of the policy that a pod has; undefined: it has none, or what is there is no policy */
+export function policyHashIn({ template }: Workload): string | undefined {
+  return hashIn(NAMES.map((name) => template.metadata?.annotations?.[name]).find((value) => value !== undefined));
+}
+
+function hashIn(text: string | undefined): string | undefined {
   if (text === undefined) return undefined;
   try {
     return policyHash(fromAnnotation(text));
   } catch {
-    // Whatever it was, it is no policy, and it is replaced.
     return undefined;
   }
 }

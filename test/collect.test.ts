@@ -8,13 +8,17 @@ import type { Network } from "../attestation/endorsements/fetch.ts";
 import { collectTsmReport } from "../attestation/collect/configfs-tsm.ts";
 import { type KernelInterfaces, openHardwareAttester } from "../attestation/collect/detect.ts";
 import type { Attester, SnpEvidence } from "../attestation/evidence.ts";
+import { identityOf } from "../attestation/identity.ts";
+import { ownIdentity } from "../attestation/own-identity.ts";
 import { policyHash } from "../attestation/policy-hash.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
 import { checkReportData } from "../attestation/report-data.ts";
 import { simulatedRoots } from "../attestation/snp/roots.ts";
+import { tdxLaunch } from "../attestation/tdx/identity.ts";
 import { parseTdxQuote } from "../attestation/tdx/quote.ts";
 import { parseSnpReport } from "../attestation/snp/report.ts";
 import { verifySnp } from "../attestation/snp/verify.ts";
+import { TD_CONFIG_ID } from "./fake-kernel/tdx-guest.ts";
 import { type FakeKernel, NO_FAKE_KERNEL, startFakeKernel } from "./fake-kernel/start.ts";
 
 /** Collects evidence through the real kernel from a file system that behaves like the interfaces of a confidential VM. */
@@ -325,6 +329,44 @@ describe.runIf(NO_FAKE_KERNEL === undefined)("collecting evidence from the kerne
         code: "tee_unavailable",
         got: expect.stringMatching(/^\(1\) http:\/\/127\.84\.2\.1:1\/aa\/evidence: ECONNREFUSED; [^(]*$/) as string,
       });
+    });
+  });
+
+  describe("what the VM itself is", () => {
+    const identity = async (wanted: "snp" | "tdx", tdxGuestDevice = kernel.tdxGuestDevice) => {
+      const attester = await openHardwareAttester(wanted, kernel, network);
+      return ownIdentity({ attester, tdxGuestDevice, random: (length) => Buffer.alloc(length, 0x5a) });
+    };
+
+    test("SNP: what its reports say to others", async () => {
+      const evidence = await (await openHardwareAttester("snp", kernel, network)).collect(reportData);
+      if (evidence.kind !== "snp") throw new Error(`got ${evidence.kind}`);
+      const verified = verifySnp(evidence, { trustAnchors: simulatedRoots([vendor.rootDigest]), at: NOW });
+      expect(await identity("snp")).toEqual(identityOf(verified));
+      expect((await identity("snp")).policyHash).toBe(hostData.toString("hex"));
+    });
+
+    test("TDX: the TDREPORT's word, whatever quote the host answers with", async () => {
+      await kernel.set({ provider: "tdx_guest", certificates: "no file" });
+      const evidence = await (await openHardwareAttester("tdx", kernel, network)).collect(reportData);
+      if (evidence.kind !== "tdx") throw new Error(`got ${evidence.kind}`);
+      const { body } = parseTdxQuote(evidence.quote);
+      const own = await identity("tdx");
+      expect(own).toMatchObject({ kind: "tdx", policyHash: TD_CONFIG_ID.toString("hex", 0, 32), exposed: false });
+      expect(body.mrConfigId).not.toEqual(TD_CONFIG_ID);
+      expect(own.measurement).not.toBe(tdxLaunch(body).measurement);
+    });
+
+    test("TDX: no device, another device, an error and a report for something else are refused", async () => {
+      await kernel.set({ provider: "tdx_guest", certificates: "no file" });
+      await expect(identity("tdx", join(dir, "no-such", "tdx_guest"))).rejects.toMatchObject({
+        code: "tee_unavailable",
+      });
+      await expect(identity("tdx", kernel.sevGuestDevice)).rejects.toMatchObject({ code: "tee_unavailable" });
+      await kernel.set({ provider: "tdx_guest", certificates: "no file", tdReport: "refused" });
+      await expect(identity("tdx")).rejects.toMatchObject({ code: "tee_unavailable" });
+      await kernel.set({ provider: "tdx_guest", certificates: "no file", tdReport: "of others" });
+      await expect(identity("tdx")).rejects.toMatchObject({ code: "report_data_mismatch" });
     });
   });
 });

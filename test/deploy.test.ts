@@ -4,9 +4,11 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { DaemonSet, StatefulSet } from "kubernetes-types/apps/v1.js";
-import type { Container, Pod, Service } from "kubernetes-types/core/v1.js";
+import type { DaemonSet, Deployment } from "kubernetes-types/apps/v1.js";
+import type { Container, Pod, Service, ServiceAccount } from "kubernetes-types/core/v1.js";
 import type { RuntimeClass } from "kubernetes-types/node/v1.js";
+import type { PodDisruptionBudget } from "kubernetes-types/policy/v1.js";
+import type { Role, RoleBinding } from "kubernetes-types/rbac/v1.js";
 import { afterAll, expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { runtimeClassName } from "../cli/generate/platforms.ts";
@@ -44,7 +46,16 @@ const named = (resources: readonly Resource[]): Record<string, Resource> =>
     resources.map((resource, index) => [`${index}-${resource.kind}-${resource.metadata.name}`, resource]),
   );
 
-const [coordinator, service] = of("deploy/coordinator.yml") as [StatefulSet, Service];
+const [coordinator, account, role, binding, budget, service, ready, peers] = of("deploy/coordinator.yml") as [
+  Deployment,
+  ServiceAccount,
+  Role,
+  RoleBinding,
+  PodDisruptionBudget,
+  Service,
+  Service,
+  Service,
+];
 const pod = coordinator.spec?.template;
 const container = pod?.spec?.containers[0] as Container;
 const [forwarder] = of("deploy/port-forwarder.yml") as [Pod];
@@ -64,8 +75,8 @@ test.each([
 });
 
 test.skipIf(NO_KUBECTL !== "").each([
-  ["deploy", 3],
-  ["demo/deployment", 10],
+  ["deploy", 9],
+  ["demo/deployment", 16],
 ])(`kubectl kustomize %s works offline and gives resources of the same types${NO_KUBECTL}`, (folder, count) => {
   const text = execFileSync("kubectl", ["kustomize", folder], { cwd: root, encoding: "utf8" });
   const resources = parse(text);
@@ -134,7 +145,7 @@ test.each([
   for (const variable of Object.keys(env)) expect(KNOWN).toContain(variable);
 });
 
-test("the Coordinator has probes, a volume for its state, and no privileges", () => {
+test("the Coordinator has probes, and no privileges", () => {
   expect(pod?.spec).toMatchObject({ runtimeClassName: "contrast-cc", automountServiceAccountToken: false });
   expect(container.securityContext).toEqual({
     // As the containers that generate adds: the TEE is root's.
@@ -149,12 +160,70 @@ test("the Coordinator has probes, a volume for its state, and no privileges", ()
   for (const name of ["startup", "liveness", "readiness"] as const) {
     expect(container[`${name}Probe`]?.httpGet).toEqual({ path: `/probe/${name}`, port: "probes" });
   }
-  const [claim, ...others] = coordinator.spec?.volumeClaimTemplates ?? [];
-  expect(others).toEqual([]);
-  const [variable] = container.env ?? [];
-  expect(variable?.name).toBe("CONTRAST_STATE_DIR");
-  expect(container.volumeMounts).toEqual([{ name: claim?.metadata?.name, mountPath: variable?.value }]);
   expect(container.resources?.requests?.["memory"]).toBe(container.resources?.limits?.["memory"]);
+});
+
+test("its history is in ConfigMaps, and only what may be lost is in a volume", () => {
+  const value = (name: string) => container.env?.find((variable) => variable.name === name)?.value;
+  expect(value("CONTRAST_STATE_STORE")).toBe("kubernetes");
+  const [state, api] = pod?.spec?.volumes ?? [];
+  expect(state?.emptyDir).toEqual({});
+  expect(container.volumeMounts).toEqual([
+    { name: state?.name, mountPath: value("CONTRAST_STATE_DIR") },
+    { name: api?.name, mountPath: "/var/run/secrets/kubernetes.io/serviceaccount", readOnly: true },
+  ]);
+  // What the API server itself puts into pods (k8s.io/kubernetes, plugin/pkg/admission/serviceaccount/admission.go).
+  expect(api?.projected).toEqual({
+    defaultMode: 420,
+    sources: [
+      { serviceAccountToken: { path: "token", expirationSeconds: 3607 } },
+      { configMap: { name: "kube-root-ca.crt", items: [{ key: "ca.crt", path: "ca.crt" }] } },
+      {
+        downwardAPI: {
+          items: [{ path: "namespace", fieldRef: { apiVersion: "v1", fieldPath: "metadata.namespace" } }],
+        },
+      },
+    ],
+  });
+});
+
+test("three of them go on without one, each on a node of its own where there are three", () => {
+  const labels = { "app.kubernetes.io/name": "coordinator" };
+  expect(coordinator.spec).toMatchObject({
+    replicas: 3,
+    strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } },
+  });
+  expect(pod?.metadata?.labels).toMatchObject(labels);
+  const [term, ...others] = pod?.spec?.affinity?.podAntiAffinity?.preferredDuringSchedulingIgnoredDuringExecution ?? [];
+  expect(others).toEqual([]);
+  // Required, it would keep two of three from running on a cluster of one node.
+  expect(pod?.spec?.affinity?.podAntiAffinity?.requiredDuringSchedulingIgnoredDuringExecution).toBeUndefined();
+  expect(term?.podAffinityTerm).toEqual({
+    topologyKey: "kubernetes.io/hostname",
+    labelSelector: { matchLabels: labels },
+  });
+  expect(pod?.spec?.topologySpreadConstraints).toMatchObject([
+    {
+      topologyKey: "topology.kubernetes.io/zone",
+      whenUnsatisfiable: "ScheduleAnyway",
+      labelSelector: { matchLabels: labels },
+    },
+  ]);
+  // Without an eviction policy: what is not ready may be the last one with the secrets.
+  expect(budget.spec).toEqual({ maxUnavailable: 1, selector: { matchLabels: labels } });
+});
+
+test("their account may do nothing but keep ConfigMaps, and only their container gets its token", () => {
+  expect(pod?.spec?.serviceAccountName).toBe(account.metadata?.name);
+  expect(account.automountServiceAccountToken).toBe(false);
+  expect(role.rules?.flatMap(({ apiGroups }) => apiGroups)).toEqual(role.rules?.map(() => ""));
+  expect(role.rules?.flatMap(({ resources }) => resources)).toEqual(role.rules?.map(() => "configmaps"));
+  expect(role.rules?.flatMap(({ verbs }) => verbs)).not.toContain("*");
+  expect(binding).toMatchObject({
+    roleRef: { kind: "Role", name: role.metadata?.name },
+    subjects: [{ kind: "ServiceAccount", name: account.metadata?.name }],
+  });
+  for (const other of pod?.spec?.initContainers ?? []) expect(other.volumeMounts).toBeUndefined();
 });
 
 type PodBearer = { spec?: { template?: { spec?: Pod["spec"] }; containers?: readonly Container[] } };
@@ -173,21 +242,6 @@ test.each(POD_SPECS)("kubectl describe shows why a container of %s failed", (_, 
   expect(containers.map(({ terminationMessagePolicy: policy }) => policy)).toEqual(
     containers.map(() => "FallbackToLogsOnError"),
   );
-});
-
-test("claims say what an API server would add, so that a second kubectl apply changes nothing", () => {
-  const claims = [...of("deploy/coordinator.yml"), ...of("demo/deployment/coordinator.yml")].flatMap(
-    (resource) => (resource as StatefulSet).spec?.volumeClaimTemplates ?? [],
-  );
-  expect(claims).toHaveLength(2);
-  for (const claim of claims) {
-    expect(claim).toMatchObject({
-      apiVersion: "v1",
-      kind: "PersistentVolumeClaim",
-      spec: { volumeMode: "Filesystem" },
-      status: { phase: "Pending" },
-    });
-  }
 });
 
 test("Services of others set no variables of the Coordinator and the port forwarder", () => {
@@ -229,11 +283,22 @@ test("the Service leads to the Coordinator before it is ready, and the probes' p
   for (const [name, containerPort] of ports) expect(container.ports).toContainEqual({ name, containerPort });
   expect(pod?.metadata?.labels).toMatchObject(coordinator.spec?.selector.matchLabels ?? {});
   expect(forwarder.metadata?.labels).not.toMatchObject(service.spec?.selector ?? {});
-  // Initializers look for it by this name, if no other is given.
   expect(service.metadata?.name).toBe("coordinator");
   expect(service.spec?.type).toBe("LoadBalancer");
   // Limits of a source are of no use where all clients have the address of a node.
   expect(service.spec?.externalTrafficPolicy).toBe("Local");
+});
+
+test("Initializers come to those that are ready, and Coordinators to all, each at its own address", () => {
+  const { env = [] } = container;
+  const { selector } = service.spec ?? {};
+  expect(ready).toMatchObject({ metadata: { name: "coordinator-ready" }, spec: { selector } });
+  expect(ready.spec).not.toHaveProperty("publishNotReadyAddresses");
+  expect(ready.spec?.ports).toEqual(service.spec?.ports);
+  expect(peers.spec).toMatchObject({ clusterIP: "None", publishNotReadyAddresses: true, selector });
+  const [port, ...others] = peers.spec?.ports ?? [];
+  expect([port?.targetPort, others]).toEqual(["meshapi", []]);
+  expect(env).toContainEqual({ name: "CONTRAST_PEERS", value: `${peers.metadata?.name}:${port?.port}` });
 });
 
 test("the demo's Coordinator is the same, in the demo's namespace", () => {
@@ -298,7 +363,7 @@ function generate(path: string, file: string): void {
   });
   expect(status, stderr).toBe(0);
   const { policies, findings } = JSON.parse(stdout) as { policies: string[]; findings: { code: string }[] };
-  expect(policies).toEqual([expect.stringContaining(` StatefulSet/coordinator (${file})`)]);
+  expect(policies).toEqual([expect.stringContaining(` Deployment/coordinator (${file})`)]);
   expect(findings.map(({ code }) => code)).toEqual(["image_digest"]);
   expect(readFileSync(join(scratch, file), "utf8")).toContain(
     `runtimeClassName: ${runtimeClassName("metal-qemu-snp")}`,

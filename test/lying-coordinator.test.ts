@@ -1,12 +1,15 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { createHash, generateKeyPairSync, randomBytes, sign, X509Certificate } from "node:crypto";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createHash, createPrivateKey, generateKeyPairSync, randomBytes, sign, X509Certificate } from "node:crypto";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { addMethods } from "../api/grpc.ts";
 import {
   type GetManifestsResponse,
   type GetManifestsResponseSchema,
+  type GetPendingResponseSchema,
+  type ListPendingResponseSchema,
   type RecoverResponseSchema,
   type SetManifestResponseSchema,
   UserAPI,
@@ -23,7 +26,7 @@ import { encodeTransition, parseTransition, type Transition } from "../manifest/
 import { Budget } from "../runtime/budget.ts";
 import { KeyedSemaphore } from "../runtime/keyed-semaphore.ts";
 import { issueCa } from "../pki/certificate.ts";
-import { generateEcKey, type KeyPair, spki } from "../pki/keys.ts";
+import { generateEcKey, type KeyPair, keyPairOf, spki } from "../pki/keys.ts";
 import { type CliDeployment, createCliDeployment } from "./cli-deployment.ts";
 import { keyDigestOf } from "./owner-leave.ts";
 
@@ -67,9 +70,13 @@ interface Lies {
   readonly manifests?: MessageInitShape<typeof GetManifestsResponseSchema>;
   readonly set?: MessageInitShape<typeof SetManifestResponseSchema>;
   readonly recovery?: MessageInitShape<typeof RecoverResponseSchema>;
+  readonly pending?: {
+    readonly list?: MessageInitShape<typeof ListPendingResponseSchema>;
+    readonly get?: MessageInitShape<typeof GetPendingResponseSchema>;
+  };
 }
 
-async function lie({ manifests = honest, set = {}, recovery = {} }: Lies): Promise<void> {
+async function lie({ manifests = honest, set = {}, recovery = {}, pending = {} }: Lies): Promise<void> {
   sets = 0;
   const limits = coordinatorLimits(2 ** 30);
   lying = await listen(
@@ -89,6 +96,14 @@ async function lie({ manifests = honest, set = {}, recovery = {} }: Lies): Promi
             return set;
           },
           recover: async () => recovery,
+          listPending: async () => pending.list ?? {},
+          getPending: async () => pending.get ?? {},
+          signPending: async () => {
+            sets++;
+            return set;
+          },
+          dropPending: async () => ({}),
+          getStatus: async () => ({ state: "active" }),
         };
         addMethods(methods, UserAPI, handlers, toStatus, () => undefined);
       },
@@ -211,6 +226,74 @@ test("an answer to set that is not the change which was asked for is pinned by n
     await lie({ set: { rootCaCert, meshCaCert, latestTransition, transitionRecord } });
     const { code, stderr } = await deployment.contrast("set");
     expect(stderr).toContain("broken_history");
+    expect(code).toBe(3);
+    expect(sets).toBe(1);
+    expect(deployment.read("pinned.json")).toBe(before);
+    await lying?.close(0);
+  }
+}, 60_000);
+
+/** A change that could follow, with signatures below it. */
+function pendingWith(manifest: Buffer, ...pairs: readonly KeyPair[]) {
+  const previous = honest.history.at(-1)?.transition ?? Buffer.alloc(0);
+  const change = changeToSign({ manifest, previous, meshKey: keyDigestOf(honest.meshCaCert) });
+  return {
+    manifestDigest: createHash("sha256").update(manifest).digest(),
+    signatures: pairs.map(({ publicKey, privateKey }) => ({
+      publicKey: spki(publicKey),
+      signature: sign("sha256", change, privateKey),
+    })),
+    missingSignatures: 0,
+  };
+}
+
+test("what is said of a pending change is believed as far as owners signed it, and its manifest by its digest", async () => {
+  const owner = keyPairOf(createPrivateKey(deployment.read("workload-owner.pem")));
+  const next = readFileSync(deployment.file("manifest.json"));
+  const policies = [...honest.policies];
+  const list = (...pending: ReturnType<typeof pendingWith>[]) => ({ pending });
+  const asked = async (code: string): Promise<void> => {
+    const { code: exit, stderr } = await deployment.contrast("pending", "list");
+    expect(stderr).toContain(code);
+    expect(exit).toBe(3);
+    expect(existsSync(deployment.file("pending"))).toBe(false);
+    await lying?.close(0);
+  };
+  await lie({ pending: { list: list(pendingWith(next, stranger)) } });
+  await asked("unauthorized_history");
+  const [forged] = [pendingWith(next, owner)];
+  await lie({ pending: { list: list({ ...forged, manifestDigest: randomBytes(32) }) } });
+  await asked("unauthorized_history");
+  await lie({ pending: { list: list(forged), get: { manifest: Buffer.from("{}"), policies } } });
+  await asked("broken_history");
+  await lie({ pending: { list: list(forged), get: { manifest: next, policies: policies.slice(1) } } });
+  await asked("broken_history");
+  await lie({ pending: { list: list(forged), get: { manifest: next, policies: [] } } });
+  await asked("broken_history");
+  await lie({ pending: { list: list(forged), get: { manifest: next, policies: [Buffer.from("[data]")] } } });
+  await asked("broken_history");
+}, 60_000);
+
+test("what is answered to a signature is checked as what is answered to set", async () => {
+  const before = deployment.read("pinned.json");
+  const path = join(deployment.directory, "next.json");
+  const next = Buffer.from(deployment.read("manifest.json").replace('"coordinator"', '"coordinator","x"'));
+  writeFileSync(path, next);
+  const [entry] = honest.history;
+  if (entry === undefined) throw new Error("no history");
+  const policies = [...honest.policies];
+  const { rootCaCert, meshCaCert } = honest;
+  const { transition: latestTransition, transitionRecord } = entry;
+  const answers: MessageInitShape<typeof SetManifestResponseSchema>[] = [
+    { rootCaCert, meshCaCert, latestTransition, transitionRecord },
+    { pending: pendingWith(next, stranger) },
+    { pending: pendingWith(Buffer.from("{}")) },
+    {},
+  ];
+  for (const set of answers) {
+    await lie({ set, pending: { get: { manifest: next, policies } } });
+    const { code, stderr } = await deployment.contrast("pending", "sign", path);
+    expect(stderr).toMatch(/broken_history|unauthorized_history/);
     expect(code).toBe(3);
     expect(sets).toBe(1);
     expect(deployment.read("pinned.json")).toBe(before);

@@ -1,5 +1,5 @@
 import { Cursor } from "../../bytes/cursor.ts";
-import { EvidenceError } from "../error.ts";
+import { asyncIoctl, loadMemory } from "./ioctl.ts";
 
 /**
  * The ioctls of /dev/sev-guest (linux/include/uapi/linux/sev-guest.h), all little-endian:
@@ -44,7 +44,7 @@ export async function requestReport(
   reportData: Buffer,
   certificateSize: number | undefined,
 ): Promise<GuestAnswer> {
-  const { alloc, free, view, ioctl, errno } = await loadBinding();
+  const { alloc, free, view } = await loadMemory();
   const size = ARGUMENT_SIZE + REQUEST_SIZE + RESPONSE_SIZE + (certificateSize ?? 0);
   // The kernel follows addresses: memory of C does not move.
   const base = alloc("uint8", size) as bigint;
@@ -61,12 +61,7 @@ export async function requestReport(
     request.writeBigUInt64LE(responseAddress + BigInt(RESPONSE_SIZE), 96);
     request.writeUInt32LE(certificateSize ?? 0, CERTS_LEN);
     const command = certificateSize === undefined ? SNP_GET_REPORT : SNP_GET_EXT_REPORT;
-    const failure = await new Promise<number>((resolve, reject) => {
-      ioctl.async(fd, command, base, (error: Error | null, result: number) => {
-        if (error === null) resolve(result === 0 ? 0 : -errno());
-        else reject(error);
-      });
-    });
+    const failure = await asyncIoctl(fd, command, base);
     const answer = new Cursor(memory, 24);
     const firmwareError = answer.u32le("fw_error");
     const vmmError = answer.u32le("vmm_error");
@@ -81,29 +76,5 @@ export async function requestReport(
     };
   } finally {
     free(base);
-  }
-}
-
-let binding: ReturnType<typeof bind> | undefined;
-
-/** Only who needs the device loads native code. */
-function loadBinding(): ReturnType<typeof bind> {
-  binding ??= bind();
-  return binding;
-}
-
-async function bind() {
-  try {
-    const { alloc, free, view, load, errno } = await import("koffi");
-    // C declares it with "...", which can't be called asynchronously; where SNP exists, on x86-64, both are called alike.
-    const ioctl = load(null).func("int ioctl(int fd, unsigned long request, void *argument)");
-    return { alloc, free, view, ioctl, errno };
-  } catch (cause) {
-    throw new EvidenceError("tee_unavailable", "the native module koffi can't be loaded", {
-      where: "koffi",
-      got: cause instanceof Error ? cause.message : String(cause),
-      hint: "install the package with its optional dependencies, or use a kernel with configfs-tsm",
-      cause,
-    });
   }
 }

@@ -9,6 +9,7 @@ import type { BoundEvidence, SimulatedOptions, Tee, VerifyOptions } from "../tee
 import { parseCertificate } from "../x509.ts";
 import type { EndorsementKind } from "./certificate.ts";
 import { SNP_CLAIM_EXTENSIONS, snpClaims } from "./claims.ts";
+import { snpLaunch } from "./identity.ts";
 import type { SnpProduct } from "./product.ts";
 import { simulatedRoots } from "./roots.ts";
 import { verifySnpSignature } from "./signature.ts";
@@ -21,6 +22,7 @@ export const SNP: Tee<"snp"> = {
   complete: (evidence, vendors, use) => vendors.withVcek(evidence, use),
   policyField: "HOST_DATA",
   policyHash: ({ report }) => report.hostData.toString("hex"),
+  launch: ({ report }) => snpLaunch(report),
   claims: snpClaims,
   claimExtensions: SNP_CLAIM_EXTENSIONS,
   chip: ({ chipId }) => chipId,

@@ -1,32 +1,10 @@
-import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import { parseTdReport } from "./tdreport.ts";
-
-/** A TDREPORT whose every field has bytes of its own, and whose reserved bytes are zero. */
-function makeReport(version = 1): Buffer {
-  const field = (length: number, byte: number): Buffer => Buffer.alloc(length, byte);
-  const tcb = [field(8, 1), field(16, 2), field(48, 3), field(48, 4), field(8, 5), field(16, 6), field(95, 0)];
-  const digests = [9, 10, 11, 12, 13, 14, 15, 16, 17].map((byte) => field(48, byte));
-  const [tcbInfo, tdInfo] = [Buffer.concat(tcb), Buffer.concat([field(8, 7), field(8, 8), ...digests, field(64, 0)])];
-  const hash = (bytes: Buffer): Buffer => createHash("sha384").update(bytes).digest();
-  return Buffer.concat([
-    Buffer.of(0x81, 0, version, 0),
-    field(12, 0),
-    field(16, 18),
-    hash(tcbInfo),
-    hash(tdInfo),
-    field(64, 19),
-    field(32, 0),
-    field(32, 20),
-    tcbInfo,
-    field(17, 0),
-    tdInfo,
-  ]);
-}
+import { makeTdReport } from "./test-tdreport.ts";
 
 test.each([0, 1])("a TDREPORT of version %i is parsed to the last byte", (version) => {
   const first = (bytes: Buffer): number => bytes.readUInt8();
-  const report = parseTdReport(makeReport(version));
+  const report = parseTdReport(makeTdReport({ version }));
   expect(report).toMatchObject({ version, valid: 0x0101010101010101n, tdAttributes: 0x0707070707070707n });
   const { cpuSvn, reportData, mac, teeTcbSvn, mrSeam, mrSignerSeam, seamAttributes, teeTcbSvn2, xfam } = report;
   expect([cpuSvn, reportData, mac].map(first)).toEqual([18, 19, 20]);
@@ -39,7 +17,7 @@ test.each([0, 1])("a TDREPORT of version %i is parsed to the last byte", (versio
 
 test("one with another type, size, reserved byte or hash is refused", () => {
   const refused = expect.objectContaining({ name: "EvidenceError", code: "malformed_report" });
-  const report = makeReport();
+  const report = makeTdReport();
   // MAC, REPORTDATA and CPUSVN are covered by the MAC alone, which nobody but the CPU can check.
   const covered = [...report.keys()].filter(
     (at) => at < 16 || (at >= 32 && at < 128) || (at >= 192 && at < 224) || at >= 256,
@@ -49,7 +27,7 @@ test("one with another type, size, reserved byte or hash is refused", () => {
     changed.writeUInt8(changed.readUInt8(offset) ^ 0x80, offset);
     expect(() => parseTdReport(changed), `byte ${offset}`).toThrow(refused);
   }
-  expect(() => parseTdReport(makeReport(2))).toThrow(refused);
+  expect(() => parseTdReport(makeTdReport({ version: 2 }))).toThrow(refused);
   expect(() => parseTdReport(report.subarray(0, 1023))).toThrow(refused);
   expect(() => parseTdReport(Buffer.concat([report, Buffer.of(0)]))).toThrow(refused);
 });

@@ -1,5 +1,4 @@
 import { isUnreachable } from "../endorsements/error.ts";
-import { EvidenceError } from "../error.ts";
 import type { TdxCollateral, TdxEvidence } from "../evidence.ts";
 import { EvidenceCache } from "../evidence-cache.ts";
 import { isSuperseded, refuseSuperseded } from "../high-water.ts";
@@ -7,6 +6,8 @@ import { checkReportData } from "../report-data.ts";
 import type { BoundEvidence, Tee, VerifyOptions } from "../tee.ts";
 import { pckCaOf } from "./chain.ts";
 import { TDX_CLAIM_EXTENSIONS, tdxClaims } from "./claims.ts";
+import { tdxLaunch } from "./identity.ts";
+import { policyHashOf } from "./policy-hash.ts";
 import { verifyTdxSignature } from "./signature.ts";
 import { type VerifiedTdxQuote, verifySignedTdx } from "./verify.ts";
 
@@ -17,7 +18,8 @@ export const TDX: Tee<"tdx"> = {
   // A PCK's certificate is in its quote.
   complete: async (evidence) => evidence,
   policyField: "MRCONFIGID",
-  policyHash,
+  policyHash: ({ quote }) => policyHashOf(quote.body.mrConfigId),
+  launch: ({ quote }) => tdxLaunch(quote.body),
   claims: tdxClaims,
   claimExtensions: TDX_CLAIM_EXTENSIONS,
   chip: ({ ppid }) => ppid,
@@ -64,19 +66,4 @@ async function tdxCollateral(
     if (isUnreachable(error) && brought !== undefined) return { collateral: brought, fetched: false };
     throw error;
   }
-}
-
-const HASH_SIZE = 32;
-
-/** Zeros follow it: what stood there would say something that nobody compares. */
-function policyHash({ quote }: VerifiedTdxQuote): string {
-  const { mrConfigId } = quote.body;
-  if (mrConfigId.subarray(HASH_SIZE).some((byte) => byte !== 0)) {
-    throw new EvidenceError("config_id_malformed", "the VM was launched with something else than a policy hash", {
-      where: "MRCONFIGID",
-      got: mrConfigId.toString("hex"),
-      want: "a hash of 32 bytes and 16 zero bytes",
-    });
-  }
-  return mrConfigId.toString("hex", 0, HASH_SIZE);
 }

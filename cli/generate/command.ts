@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Context } from "../context.ts";
 import type { GenerateFlags } from "./run.ts";
+import { MOST_SIGNATURES } from "../../manifest/change-signature.ts";
 import { addGuestOptions } from "./guest-options.ts";
 import { parseNamedKind } from "../../kubernetes/kinds.ts";
 import { parsePermissions, type Permission, PERMISSION_NAMES, PERMISSIONS } from "../../policy/permissions.ts";
@@ -58,6 +59,11 @@ function describe(program: Command): Command {
       collect,
     )
     .option(
+      "--workload-owner-threshold <number>",
+      "how many of these owners a change of the manifest needs (default: 1)",
+      parseOwnerThreshold,
+    )
+    .option(
       "--add-seedshare-owner-key <file>",
       "RSA key of an owner that may recover the Coordinator, PEM (repeatable)",
       collect,
@@ -71,6 +77,7 @@ function describe(program: Command): Command {
       "kind of a custom resource with pods, and the path of its pod template (repeatable)",
       collectKind,
     )
+    .option("--drop-predecessors", "remove the policies of Coordinators that have been replaced from the manifest")
     .option("--pin-secrets", "pin the values of Secrets in the given files; whoever reads a policy can read them")
     .option("--offline", "don't ask registries about images; use the cache")
     .option("--strict", "treat warnings as errors")
@@ -115,6 +122,13 @@ function collectPermission(text: string, before: readonly Permission[] = []): re
   const found = parsePermissions(text);
   if (found === undefined || found.length === 0) throw new InvalidArgumentError(`Want ${PERMISSION_NAMES}.`);
   return [...before, ...found];
+}
+
+function parseOwnerThreshold(text: string): number {
+  if (/^[1-9]\d?$/.test(text) && Number(text) <= MOST_SIGNATURES) return Number(text);
+  throw new InvalidArgumentError(
+    `Want a whole number from 1 to the number of workload owners' keys, at most ${MOST_SIGNATURES}.`,
+  );
 }
 
 function parseThreshold(text: string): number {

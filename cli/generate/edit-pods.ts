@@ -2,7 +2,7 @@ import type { Fault } from "../../runtime/fault.ts";
 import { encodeInitdata, policyHash } from "../../manifest/initdata.ts";
 import type { ResolvedImages } from "../../registry/resolved-image.ts";
 import { type Annotated, ANNOTATION, type PodAnnotations, readAnnotations } from "./annotations.ts";
-import { hostOfCoordinator } from "./coordinator-host.ts";
+import { hostOfCoordinator, READY } from "./coordinator-host.ts";
 import { beyondEngine } from "../../policy/engine-limits.ts";
 import { GenerateError } from "./error.ts";
 import { ResourceError } from "../../kubernetes/error.ts";
@@ -18,6 +18,7 @@ import { type PolicyOptions, policyOf } from "../../policy/policy.ts";
 import { simulatedTeeSecret } from "./simulated-tee.ts";
 import { setPolicy } from "../../policy/policy-annotation.ts";
 import { placeIn } from "../../kubernetes/resource-file.ts";
+import type { Service } from "../../kubernetes/services.ts";
 import type { Workload } from "../../kubernetes/workloads.ts";
 
 /** A pod with all that it needs but a policy. */
@@ -47,6 +48,8 @@ export interface PrepareOptions extends Omit<InjectOptions, "platform"> {
   readonly platforms: readonly Platform[];
   /** Undefined: that of the Coordinators among the pods. */
   readonly coordinatorNamespace?: string | undefined;
+  /** Those among the files. */
+  readonly services: readonly Service[];
   /** For all pods; their annotations may say otherwise. */
   readonly permissions?: PermissionChanges | undefined;
 }
@@ -72,10 +75,14 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
   const earlierProxy = collateralProxyOf(coordinators);
   const collateralProxy = options.collateralProxy ?? earlierProxy;
   if (options.collateralProxy !== undefined) setCollateralProxy(coordinators, options.collateralProxy);
-  const namespaces =
-    options.coordinatorNamespace === undefined
-      ? coordinators.flatMap(({ namespace }) => namespace ?? [])
-      : [options.coordinatorNamespace];
+  const known = coordinators.map(({ namespace }) => {
+    return { namespace, hasReady: options.services.some((it) => it.name === READY && it.namespace === namespace) };
+  });
+  const named = options.coordinatorNamespace;
+  const meant =
+    named === undefined
+      ? known
+      : [known.find(({ namespace }) => namespace === named) ?? { namespace: named, hasReady: undefined }];
   return workloads.flatMap((workload, index): PreparedPod[] => {
     const [own, platform] = [annotations[index], platforms[index]];
     if (own === undefined || platform === undefined) return [];
@@ -83,7 +90,7 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
     const places = podPlaces(workload);
     const volumesBefore = structuredClone(spec.volumes ?? []);
     const secret = platform === "simulated" ? simulatedTeeSecret(workload) : undefined;
-    const coordinatorHost = hostOfCoordinator(workload.namespace, namespaces);
+    const coordinatorHost = hostOfCoordinator(workload.namespace, meant);
     inject(spec, own, {
       ...options,
       platform,
@@ -141,9 +148,7 @@ export function setPolicies(
   images: ResolvedImages,
   { guestPull, ...options }: PolicyOptions & { readonly guestPull?: string | undefined } = {},
 ): EditedPod[] {
-  const policies = pods.map((pod) => {
-    return { pod, rego: policyOf(pod.workload, pod.spec, images, { ...options, permissions: pod.permissions }) };
-  });
+  const policies = pods.map((pod) => ({ pod, rego: regoOf(pod, images, options) }));
   const faults = policies.flatMap(({ pod, rego }): Fault[] => {
     const fault = beyondEngine(rego);
     return fault === undefined ? [] : [{ where: pod.places.workload, ...fault }];
@@ -153,6 +158,19 @@ export function setPolicies(
     const document = encodeInitdata(rego, guestPull);
     return { ...pod, hash: policyHash(document), previousHash: setPolicy(pod.workload, document) };
   });
+}
+
+/** The hash of the policy that a pod would get. */
+export function policyHashOf(
+  pod: PreparedPod,
+  images: ResolvedImages,
+  { guestPull, ...options }: PolicyOptions & { readonly guestPull?: string | undefined },
+): string {
+  return policyHash(encodeInitdata(regoOf(pod, images, options), guestPull));
+}
+
+function regoOf(pod: PreparedPod, images: ResolvedImages, options: PolicyOptions): string {
+  return policyOf(pod.workload, pod.spec, images, { ...options, permissions: pod.permissions });
 }
 
 /** The pod template's annotations go before those of the resource. For a Pod they are the same. */

@@ -55,6 +55,8 @@ export type FindingCode =
   | "attestation_api"
   /** The Coordinator is missing. */
   | "coordinator"
+  /** Several pods of one Coordinator, which don't share what they have to. */
+  | "replicas"
   /** A proxy that does not end keeps a job from ending. */
   | "sidecar"
   /** A pod of a kind that is not known wants a confidential VM, and gets no policy. */

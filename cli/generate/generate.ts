@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { openOrCreateVendor } from "../../attestation/simulated/vendor.ts";
 import { unpinnedMachines } from "../../manifest/unpinned-machines.ts";
@@ -8,7 +8,7 @@ import { earlierPolicies } from "./earlier-policies.ts";
 import { configValues } from "../../kubernetes/config-values.ts";
 import { collectWorkloads, workloadId } from "../../kubernetes/collect-workloads.ts";
 import { type GuestPullOptions, guestPullOf } from "./guest-pull.ts";
-import { type EditedPod, giveKeys, type PreparedPod, preparePods, setPolicies } from "./edit-pods.ts";
+import { type EditedPod, giveKeys, policyHashOf, type PreparedPod, preparePods, setPolicies } from "./edit-pods.ts";
 import { byPlace, type Finding, FindingsError, findingLine } from "./finding.ts";
 import { fileFindings } from "./findings/files.ts";
 import { review } from "./findings/review.ts";
@@ -26,14 +26,18 @@ import {
 } from "./manifest-file.ts";
 import { fillMeasurements, readMeasurementsFiles } from "./measurements.ts";
 import type { OpenValue } from "../workspace/open-values.ts";
+import { FILES } from "../workspace/workspace.ts";
 import { requireEnoughOwners, seedshareOwners, workloadOwners } from "./owner-keys.ts";
 import { imagesToResolve, pinImages } from "./pin-images.ts";
+import { keepPredecessors, namePredecessors } from "./predecessors.ts";
+import { policyHashIn } from "../../policy/policy-annotation.ts";
 import { mediumOf } from "../../policy/mounts.ts";
 import { type PermissionChanges, unusualPermissions } from "../../policy/permissions.ts";
 import { type Platform, platformFacts, runtimeClassName } from "./platforms.ts";
 import type { NamedKind } from "../../kubernetes/kinds.ts";
 import { readStreamText } from "../../kubernetes/read-text.ts";
 import { parseResourceFile, readResourceFiles, type ResourceFile } from "../../kubernetes/resource-file.ts";
+import { findServices } from "../../kubernetes/services.ts";
 import { joinTexts, rewriteParts, rewriteResourceFile } from "../../kubernetes/rewrite-resource.ts";
 import type { Sidecar } from "./sidecars.ts";
 import { simulatedTeeFile } from "./simulated-tee.ts";
@@ -61,6 +65,8 @@ export interface GenerateOptions extends GuestPullOptions {
   readonly ipv4Only?: boolean | undefined;
   /** Policies name the values of Secrets in the given files, too. */
   readonly pinSecrets?: boolean | undefined;
+  /** The manifest lists no Coordinator any more that is none of the pods. */
+  readonly dropPredecessors?: boolean | undefined;
   /** Warnings stop, too. */
   readonly strict?: boolean | undefined;
   /** PEM files; none: the workspace's own key, made if need be. */
@@ -68,6 +74,7 @@ export interface GenerateOptions extends GuestPullOptions {
   readonly seedshareOwnerKeys?: readonly string[] | undefined;
   /** How many of the seed share owners it takes to recover; undefined: as the manifest has it, or 1. */
   readonly seedshareThreshold?: number | undefined;
+  readonly workloadOwnerThreshold?: number | undefined;
   /** Nobody may change the manifest later. */
   readonly disableUpdates?: boolean | undefined;
   readonly imageReplacementsPath?: string | undefined;
@@ -152,22 +159,33 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
   const stops = findings.filter(({ severity }) => options.strict === true || severity === "error");
   if (stops.length > 0) throw new FindingsError(findings);
   const guestPull = await guestPullOf(options);
-  const pods = setPolicies(prepared, images, { ipv4Only: options.ipv4Only, config, guestPull });
+  const policyOptions = { ipv4Only: options.ipv4Only, config, guestPull };
+  const before = await readManifestFile(manifestPath);
+  const earlier = await earlierPolicies(outputPath, options.kinds);
+  const successions = namePredecessors(
+    prepared,
+    before?.Policies ?? {},
+    await isDeployed(workspaceDir),
+    (pod) => policyHashOf(pod, images, policyOptions),
+    ({ workload }) => policyHashIn(workload) ?? earlier.get(workloadId(workload)),
+  );
+  const pods = setPolicies(prepared, images, policyOptions);
   const filtered = outputPath === undefined ? input : undefined;
   const output = filtered && joinTexts(INPUT_NAME, rewriteParts(filtered, filtered.values));
   const resources = resourceChanges(
     files.filter((file) => file !== filtered),
     outputPath,
   );
-  const before = await readManifestFile(manifestPath);
   const owners = await ownerChanges(options, before);
   const vendor = platforms.includes("simulated")
     ? await openOrCreateVendor(join(workspaceDir, SIMULATED_TEE_FOLDER, "vendor"), io.now())
     : undefined;
 
-  const earlier = await earlierPolicies(outputPath, options.kinds);
   const grants = pods.map((pod) => toGrant(pod, earlier.get(workloadId(pod.workload))));
-  const { policies, dropped } = grantPolicies(before?.Policies ?? {}, grants);
+  const granted = grantPolicies(before?.Policies ?? {}, grants);
+  const kept = options.dropPredecessors === true ? [] : successions;
+  const policies = keepPredecessors(granted.policies, before?.Policies ?? {}, kept);
+  const dropped = granted.dropped.filter((hash) => !Object.hasOwn(policies, hash));
   const sets = platforms.map((platform) => {
     const { kind, values } = platformFacts(platform);
     return { kind, values: vendor === undefined ? values : { ...values, RootDigest: vendor.rootDigest } };
@@ -207,6 +225,10 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
   }
   for (const { path } of owners.keys) io.talk(`made the key ${path}: keep it, and keep it secret`);
   for (const reference of pinned) io.talk(`pinned ${reference}`);
+  for (const { pod, predecessors } of kept.filter((succession) => succession.predecessors.length > 0)) {
+    const { kind, name } = pod.workload;
+    io.talk(`${kind}/${name} may follow policy ${predecessors.join(", ")}: see "Upgrade" in docs/operations.md`);
+  }
   for (const hash of dropped) {
     const names = before?.Policies[hash]?.SANs.join(", ") ?? "";
     io.warn(`warning: ${manifestPath}: removed policy ${hash} (${names}), which no given pod has`);
@@ -248,6 +270,14 @@ function volumesOf({ workload: { kind, name }, spec }: PreparedPod): string[] {
   });
 }
 
+/** Whether a manifest of this workspace was set or verified. */
+async function isDeployed(workspaceDir: string): Promise<boolean> {
+  return access(join(workspaceDir, FILES.pin)).then(
+    () => true,
+    () => false,
+  );
+}
+
 /** Standard input comes last. */
 async function readInput(
   { paths, outputPath }: GenerateOptions,
@@ -271,6 +301,7 @@ async function prepare(files: readonly ResourceFile[], options: GenerateOptions)
     skipServiceMesh,
     sidecar,
     coordinatorNamespace: options.coordinatorNamespace,
+    services: findServices(files),
     collateralProxy: options.collateralProxy,
     imageReplacements,
     permissions: options.permissions,
@@ -291,7 +322,10 @@ async function ownerChanges(
   options: GenerateOptions,
   before: ManifestFile | undefined,
 ): Promise<{
-  readonly names: Pick<ManifestFile, "WorkloadOwnerKeyDigests" | "SeedshareOwnerPubKeys" | "SeedshareThreshold">;
+  readonly names: Pick<
+    ManifestFile,
+    "WorkloadOwnerKeyDigests" | "WorkloadOwnerThreshold" | "SeedshareOwnerPubKeys" | "SeedshareThreshold"
+  >;
   readonly keys: readonly FileChange[];
 }> {
   const { workspaceDir, workloadOwnerKeys = [], seedshareOwnerKeys = [], disableUpdates = false } = options;
@@ -301,10 +335,14 @@ async function ownerChanges(
     : await workloadOwners(workloadOwnerKeys, ownPaths[0], before?.WorkloadOwnerKeyDigests);
   const seedshare = await seedshareOwners(seedshareOwnerKeys, ownPaths[1], before?.SeedshareOwnerPubKeys);
   const threshold = options.seedshareThreshold ?? before?.SeedshareThreshold ?? 1;
-  requireEnoughOwners(threshold, seedshare.names.length);
+  requireEnoughOwners("seedshare", threshold, seedshare.names.length);
+  const kept = disableUpdates ? undefined : before?.WorkloadOwnerThreshold;
+  const leave = options.workloadOwnerThreshold ?? kept ?? 1;
+  if (leave > 1) requireEnoughOwners("workload", leave, new Set(workload?.names).size);
   return {
     names: {
       WorkloadOwnerKeyDigests: workload?.names ?? [],
+      ...(leave > 1 && { WorkloadOwnerThreshold: leave }),
       SeedshareOwnerPubKeys: seedshare.names,
       ...(threshold > 1 && { SeedshareThreshold: threshold }),
     },

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
 import type { PodAnnotations } from "./annotations.ts";
-import { keptOrWantedHost } from "./coordinator-host.ts";
+import { keptOrWantedHost, type WantedHost } from "./coordinator-host.ts";
 import { INGRESS_MODE, type IngressMode } from "./ingress-mode.ts";
 import { FILTER_CAPABILITIES, ownContainer } from "./own-container.ts";
 import type { Platform } from "./platforms.ts";
@@ -24,7 +24,7 @@ export interface InitializerOptions {
   readonly collateralProxy: string | undefined;
   /** What the Coordinator had before. */
   readonly earlierProxy: string | undefined;
-  readonly coordinatorHost: string | undefined;
+  readonly coordinatorHost: WantedHost | undefined;
 }
 
 /** Whether the Initializer removes a guest's default deny, which would stay where it installs no rules of its own. */

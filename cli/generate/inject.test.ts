@@ -303,6 +303,30 @@ test("the Initializer finds a Coordinator in another namespace, and one in its o
   expect(await host()).toEqual(called("mine:7777"));
 });
 
+test("the Initializer asks Coordinators that are ready, where the files have their Service", async () => {
+  const inNamespace = (text: string): string =>
+    text.replace(/  name: coordinator(-ready)?\n/, "$&  namespace: contrast\n");
+  const service =
+    "---\napiVersion: v1\nkind: Service\nmetadata:\n  name: coordinator-ready\nspec: {selector: {a: b}}\n";
+  const { run, read, write } = await workspace({ "web.yml": WEB, "coordinator.yml": COORDINATOR + service });
+  const host = async (): Promise<unknown> => podSpecs(await read("app/web.yml")).web.initContainers[0].env[0].value;
+  await run();
+  expect(await host()).toBe("coordinator-ready");
+  await write("app/coordinator.yml", inNamespace(COORDINATOR) + inNamespace(service));
+  await run();
+  expect(await host()).toBe("coordinator-ready.contrast.svc");
+  // Where its file is not among the given ones, nothing is known of its Services.
+  await write("app/coordinator.yml", "");
+  await run();
+  expect(await host()).toBe("coordinator-ready.contrast.svc");
+  await run({ coordinatorNamespace: "elsewhere" });
+  expect(await host()).toBe("coordinator-ready.elsewhere.svc");
+  // In another namespace it is another one's.
+  await write("app/coordinator.yml", inNamespace(COORDINATOR) + service);
+  await run();
+  expect(await host()).toBe("coordinator.contrast.svc");
+});
+
 test("keeps what a user added to the Initializer and the mesh proxy", async () => {
   const { run, read, write } = await workspace({ "web.yml": WEB });
   await run();
@@ -436,7 +460,12 @@ test("takes Initializer and mesh proxy from a pod that becomes the Coordinator",
   const { run, read, write } = await workspace({ "web.yml": WEB });
   await run();
   const role = "contrast.edgeless.systems/pod-role: coordinator\n";
-  await write("app/web.yml", (await read("app/web.yml")).replace(/( *)contrast\S*servicemesh-ingress/, `$1${role}$&`));
+  await write(
+    "app/web.yml",
+    (await read("app/web.yml"))
+      .replace("replicas: 2", "replicas: 1")
+      .replace(/( *)contrast\S*servicemesh-ingress/, `$1${role}$&`),
+  );
   await run();
   expect(podSpecs(await read("app/web.yml")).web.initContainers).toMatchObject([{ name: "cache" }]);
 });

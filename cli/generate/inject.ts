@@ -1,5 +1,6 @@
 import { MESH_PROXY } from "../../policy/own-images.ts";
 import type { PodAnnotations } from "./annotations.ts";
+import type { WantedHost } from "./coordinator-host.ts";
 import { type ImageReplacements, replaceImage } from "./image-replacements.ts";
 import { INITIALIZER, initializer } from "./initializer.ts";
 import { meshProxy, wantsMesh } from "./mesh-proxy-container.ts";
@@ -26,7 +27,7 @@ export interface InjectOptions {
   /** `CONTRAST_COLLATERAL_PROXY` of the Coordinator among the pods as the file has it, if it has one. */
   readonly earlierProxy?: string | undefined;
   /** `COORDINATOR_HOST` of Initializers; undefined: as they have it. */
-  readonly coordinatorHost?: string | undefined;
+  readonly coordinatorHost?: WantedHost | undefined;
   /** The Secret with the pod's software TEE; undefined: the platform has hardware. */
   readonly simulatedTeeSecret?: string | undefined;
 }

@@ -152,8 +152,8 @@ export function withNotBefore(file: ManifestFile, before: ManifestFile | undefin
 /** The bytes of manifest.json: the keys in the order of the specification, two spaces to indent. */
 export function encodeManifestFile(file: ManifestFile): Buffer {
   const { Policies, ReferenceValues, WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys, ...others } = file;
-  const { SeedshareThreshold, CertificateLifetime, MeshCAOverlap, NotBefore } = others;
-  const owners = { WorkloadOwnerKeyDigests, SeedshareOwnerPubKeys, SeedshareThreshold };
+  const { WorkloadOwnerThreshold, SeedshareThreshold, CertificateLifetime, MeshCAOverlap, NotBefore } = others;
+  const owners = { WorkloadOwnerKeyDigests, WorkloadOwnerThreshold, SeedshareOwnerPubKeys, SeedshareThreshold };
   const ordered = {
     Policies,
     ReferenceValues,

@@ -126,3 +126,30 @@ test("refuses to need more seed share owners than there are, and names both numb
   });
   expect(await read("manifest.json")).toBe(before);
 });
+
+test("writes how many workload owners a change needs, keeps it, and drops it with the owners", async () => {
+  const { run, dir, manifest, read, write } = await workspace({ "web.yml": WEB });
+  const keys = ["a.pem", "b.pem"].map((name) => join(dir, name));
+  await write("a.pem", pem(EC.publicKey));
+  await write("b.pem", pem(generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey));
+  expect(await refusal(run({ workloadOwnerKeys: keys, workloadOwnerThreshold: 3 }))).toMatchObject({
+    code: "threshold_too_high",
+    where: "--workload-owner-threshold",
+    got: "3, with 2 keys",
+    want: "at most 2, or more of --workload-owner-key",
+  });
+  await run({ workloadOwnerKeys: keys, workloadOwnerThreshold: 2 });
+  expect(Object.keys(await manifest()).slice(2, 4)).toEqual(["WorkloadOwnerKeyDigests", "WorkloadOwnerThreshold"]);
+  const before = await read("manifest.json");
+  await run();
+  expect(await read("manifest.json")).toBe(before);
+  await run({ workloadOwnerThreshold: 1 });
+  expect(await manifest()).not.toHaveProperty("WorkloadOwnerThreshold");
+  await run({ workloadOwnerThreshold: 2 });
+  expect(await refusal(run({ disableUpdates: true, workloadOwnerThreshold: 2 }))).toMatchObject({
+    code: "threshold_too_high",
+    got: "2, with 0 keys",
+  });
+  await run({ disableUpdates: true });
+  expect(await manifest()).not.toHaveProperty("WorkloadOwnerThreshold");
+});

@@ -49,16 +49,18 @@ export async function seedshareOwners(
   });
 }
 
+const THRESHOLDS = {
+  workload: { who: "workload owners", where: "--workload-owner-threshold", more: "--workload-owner-key" },
+  seedshare: { who: "seed share owners", where: "--seedshare-threshold", more: "--add-seedshare-owner-key" },
+} as const;
+
 /** @throws GenerateError threshold_too_high */
-export function requireEnoughOwners(threshold: number, owners: number): void {
+export function requireEnoughOwners(kind: keyof typeof THRESHOLDS, threshold: number, owners: number): void {
   if (threshold <= owners) return;
-  throw new GenerateError("threshold_too_high", "there are too few seed share owners", [
-    {
-      where: "--seedshare-threshold",
-      got: `${threshold}, with ${owners} ${owners === 1 ? "key" : "keys"}`,
-      want: `at most ${owners}, or more of --add-seedshare-owner-key`,
-    },
-  ]);
+  const { who, where, more } = THRESHOLDS[kind];
+  const got = `${threshold}, with ${owners} ${owners === 1 ? "key" : "keys"}`;
+  const want = owners === 0 ? `none without owners, or no --disable-updates` : `at most ${owners}, or more of ${more}`;
+  throw new GenerateError("threshold_too_high", `there are too few ${who}`, [{ where, got, want }]);
 }
 
 interface KeyKind {

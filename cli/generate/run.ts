@@ -26,6 +26,7 @@ export interface GenerateFlags {
   readonly guestNoProxy?: string;
   readonly ipv4Only?: boolean;
   readonly workloadOwnerKey?: readonly string[];
+  readonly workloadOwnerThreshold?: number;
   readonly addSeedshareOwnerKey?: readonly string[];
   readonly seedshareThreshold?: number;
   readonly disableUpdates?: boolean;
@@ -33,6 +34,7 @@ export interface GenerateFlags {
   readonly measurements?: readonly string[];
   readonly kind?: readonly string[];
   readonly offline?: boolean;
+  readonly dropPredecessors?: boolean;
   readonly pinSecrets?: boolean;
   readonly strict?: boolean;
   readonly outputFile?: string;
@@ -67,9 +69,11 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
         guestHttpsProxy: flags.guestHttpsProxy,
         guestNoProxy: flags.guestNoProxy,
         ipv4Only: flags.ipv4Only,
+        dropPredecessors: flags.dropPredecessors,
         pinSecrets: flags.pinSecrets,
         strict: flags.strict,
         workloadOwnerKeys: flags.workloadOwnerKey ?? [],
+        workloadOwnerThreshold: flags.workloadOwnerThreshold,
         seedshareOwnerKeys: flags.addSeedshareOwnerKey ?? [],
         seedshareThreshold: flags.seedshareThreshold,
         disableUpdates: flags.disableUpdates,

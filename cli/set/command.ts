@@ -1,9 +1,10 @@
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
 import type { SetOptions } from "./set.ts";
-import { collateralProxyOption, coordinatorOption, examples, manifestOption } from "../options.ts";
+import { collateralProxyOption, collect, coordinatorOption, examples, manifestOption } from "../options.ts";
 
-export function addSetCommand(program: Command, context: () => Context): void {
+/** @param exit is told the exit code of what is not done yet */
+export function addSetCommand(program: Command, context: () => Context, exit: (code: number) => void): void {
   program
     .command("set")
     .description("put the manifest in force")
@@ -11,8 +12,16 @@ export function addSetCommand(program: Command, context: () => Context): void {
     .addOption(coordinatorOption())
     .addOption(manifestOption())
     .addOption(collateralProxyOption())
-    .option("--workload-owner-key <file>", "sign as this owner (default: workload-owner.pem of the workspace)")
-    .option("--signature <file>", "this owner's signature, made by `sign`; the key may then be the public one")
+    .option(
+      "--workload-owner-key <file>",
+      "sign as this owner, by default with workload-owner.pem of the workspace (repeatable)",
+      collect,
+    )
+    .option(
+      "--signature <file>",
+      "an owner's signature, made by `sign`; with the owner's key, which may then be the public one (repeatable)",
+      collect,
+    )
     .option("--atomic", "fail unless the history is still the one that the last `verify` saw")
     .option("--latest-transition <hex>", "fail unless this is still the latest transition; all zero: there is none")
     .option("--revoke", "trust no certificate of before any more, whatever MeshCAOverlap says")
@@ -27,6 +36,6 @@ export function addSetCommand(program: Command, context: () => Context): void {
     )
     .action(async (paths: string[], options: SetOptions) => {
       const { set } = await import("./set.ts");
-      await set(context(), paths, options);
+      exit(await set(context(), paths, options));
     });
 }

@@ -1,32 +1,33 @@
-import { createHash, createPublicKey } from "node:crypto";
+import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { type SetManifestResponse, UserAPI } from "../../api/userapi_pb.ts";
+import { UserAPI } from "../../api/userapi_pb.ts";
 import { encodePermit } from "../../api/permit.ts";
-import { RemoteError } from "../../channel/error.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
-import { HistoryError, requireHistory } from "../../manifest/history.ts";
-import { encodeTime, parseManifest } from "../../manifest/manifest.ts";
-import { spki } from "../../pki/keys.ts";
-import { type AttestedHistory, attestedHistory, keyOf, readTransition } from "../workspace/attested-history.ts";
-import { callDeadline, connect, type Coordinator } from "../coordinator.ts";
+import { EXIT } from "../../runtime/exit.ts";
+import { callDeadline, connect } from "../coordinator.ts";
 import { CliError, type Context, printResult } from "../context.ts";
 import { collectPolicies } from "../../policy/collected-policies.ts";
+import { activeHistory, deploymentOf } from "../workspace/active-history.ts";
+import { detachedSignature } from "../workspace/detached-signature.ts";
+import { carriedLeave, ownLeave } from "../workspace/leave.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
+import { writeNewManifest } from "../workspace/new-manifest.ts";
+import { pendingFacts, pendingOf, requireSameManifest } from "../workspace/pending-change.ts";
+import { overlapOf } from "../workspace/overlap.ts";
+import { readPin, requireSameDeployment } from "../workspace/pin.ts";
 import { requireSamePolicies } from "../workspace/policy-match.ts";
-import { carriedLeave, ownLeave } from "./leave.ts";
-import { encodePin, type Pin, readPin, requireSameDeployment } from "../workspace/pin.ts";
-import { encodeSeedSharesFile } from "../workspace/seed-shares-file.ts";
-import { type Restarts, restartsOf } from "./restarts.ts";
-import { type ActiveDeployment, warningsOf } from "./warnings.ts";
 import { transitionOf, verifiedTransition } from "../workspace/transition.ts";
-import { FILES, ownerKey, readIfPresent, readInput, writeOutputs } from "../workspace/workspace.ts";
+import { warningsOf } from "../workspace/warnings.ts";
+import { FILES, ownerKey } from "../workspace/workspace.ts";
+import { type Restarts, restartsOf } from "./restarts.ts";
 
 export interface SetOptions {
   readonly coordinator: string;
   readonly manifest?: string;
-  /** With `signature` it may be a public key. */
-  readonly workloadOwnerKey?: string;
-  readonly signature?: string;
+  /** With `signature` they may be public keys, one for each. */
+  readonly workloadOwnerKey?: readonly string[];
+  readonly signature?: readonly string[];
   readonly atomic?: boolean;
   readonly latestTransition?: string;
   readonly revoke?: boolean;
@@ -34,19 +35,21 @@ export interface SetOptions {
 
 /**
  * `contrast set`: makes a manifest the active one, after the Coordinator has proven itself against it. Every change but
- * the first goes with an owner's signature over it, which stays in the history.
+ * the first goes with owners' signatures over it, which stay in the history. One that has too few of them is left pending.
+ *
+ * @returns the exit code
  */
-export async function set(context: Context, paths: readonly string[], options: SetOptions): Promise<void> {
+export async function set(context: Context, paths: readonly string[], options: SetOptions): Promise<number> {
   const atHand = await readManifest(context, options.manifest);
   const { bytes, manifest } = atHand;
   const policies = await collectPolicies(paths);
   requireSamePolicies(policies, atHand);
   const expected = await expectedTransition(context, options);
   const pin = await readPin(context);
-  const detached = await detachedSignature(context, options);
+  const detached = await detachedSignatures(context, options);
+  const ownKey = onlyKey(options);
   // Who carries a signature need not be an owner: the connection is then made with a throw-away key.
-  const keys =
-    detached === undefined ? await ownerKey(context, options.workloadOwnerKey, FILES.workloadOwnerKey) : undefined;
+  const keys = detached === undefined ? await ownerKey(context, ownKey, FILES.workloadOwnerKey) : undefined;
 
   const coordinator = await connect(context, options.coordinator, manifest, keys);
   try {
@@ -54,11 +57,11 @@ export async function set(context: Context, paths: readonly string[], options: S
     if (pin !== undefined) requireSameDeployment(context, pin, active);
     const warnings = await warningsOf(context, active && deploymentOf(active), manifest);
     for (const warning of warnings) context.warn(`warning: ${warning}`);
-    const where = options.workloadOwnerKey ?? join(context.workspace, FILES.workloadOwnerKey);
+    const where = ownKey ?? join(context.workspace, FILES.workloadOwnerKey);
     const leave =
       detached === undefined
         ? ownLeave(active, bytes, keys, where)
-        : carriedLeave(active, bytes, detached, { pin, where: options.signature });
+        : carriedLeave(active, bytes, detached, { pin, where: options.signature?.join(", ") });
     const previous = active && Buffer.from(active.latest, "hex");
     const latestTransition = expected ?? previous;
     const response = await coordinator.call(
@@ -69,37 +72,39 @@ export async function set(context: Context, paths: readonly string[], options: S
         ...(latestTransition === undefined ? {} : { latestTransition }),
         ...leave,
         revoke: options.revoke === true,
+        leavePending: true,
       },
       callDeadline(context),
       // An owner's own connection may send so much anyway.
       detached && encodePermit({ manifestDigest: createHash("sha256").update(bytes).digest(), ...leave }),
     );
-    const shares = response.seedShares && encodeSeedSharesFile(response.seedShares);
-    const files = {
-      ...(shares === undefined || (await isWritten(context, shares)) ? {} : { [FILES.seedShares]: shares }),
-      [FILES.rootCa]: response.rootCaCert,
-      [FILES.meshCa]: response.meshCaCert,
-      [FILES.pin]: encodePin(pinOf(response, bytes, active)),
-    };
-    await writeOutputs(context.workspace, files);
-    printResult(context, coordinator.server?.claims.insecure === true, {
+    const insecure = coordinator.server?.claims.insecure === true;
+    if (response.pending !== undefined) {
+      const pending = pendingOf(response.pending, active);
+      requireSameManifest(pending, sha256Hex(bytes));
+      printResult(context, insecure, {
+        result: "not set: the change waits for more owners' signatures",
+        coordinator: options.coordinator,
+        ...pendingFacts(pending),
+        next: `other owners run \`contrast pending sign${options.revoke === true ? " --revoke" : ""}\``,
+        ...(context.format === "json" ? { warnings } : {}),
+      });
+      return EXIT.pending;
+    }
+    const written = await writeNewManifest(context, response, bytes, active);
+    printResult(context, insecure, {
       result: "manifest set",
       coordinator: options.coordinator,
       transition: Buffer.from(response.latestTransition).toString("hex"),
-      written: Object.keys(files).map((name) => join(context.workspace, name)),
+      written,
       ...overlapOf(response),
       ...(active === undefined ? {} : followUp(restartsOf(policies, deploymentOf(active).manifest, manifest))),
       ...(context.format === "json" ? { warnings } : {}),
     });
+    return EXIT.done;
   } finally {
     coordinator.close();
   }
-}
-
-/** Whether certificates of before are still trusted. */
-function overlapOf({ previousMeshCaUntil: until, overlapRefused }: SetManifestResponse): Record<string, string> {
-  if (until > 0n) return { earlierCertificatesUntil: encodeTime(new Date(Number(until) * 1000)) };
-  return overlapRefused === "" ? {} : { earlierCertificatesEnded: overlapRefused };
 }
 
 /** What is to be done after every `set` but the first. */
@@ -119,20 +124,6 @@ function followUp({ restart, renewed, changed }: Restarts): Record<string, reado
   };
 }
 
-/** What the Coordinator answered is the step that was asked for, in the history that was there before. @throws HistoryError */
-function pinOf(response: SetManifestResponse, manifest: Uint8Array, before: AttestedHistory | undefined): Pin {
-  const transition = readTransition(response.transitionRecord, response.latestTransition, "the new manifest");
-  requireHistory([...(before?.steps ?? []), { transition, manifest }]);
-  const [rootKey, meshKey] = [keyOf(response.rootCaCert, "root CA"), keyOf(response.meshCaCert, "mesh CA")];
-  if (rootKey !== transition.rootKey) {
-    throw new HistoryError("broken_history", "the root CA is not the one of the history", {
-      got: rootKey,
-      want: transition.rootKey,
-    });
-  }
-  return { transition: transition.digest, rootKey, meshKey };
-}
-
 /** The transition that must still be the latest one: as told, or as the last `verify` saw it. */
 async function expectedTransition(
   context: Context,
@@ -142,41 +133,34 @@ async function expectedTransition(
   return atomic === true ? verifiedTransition(context) : undefined;
 }
 
-/** What `contrast sign` or a key store made, and whose key it is said to be by. */
-async function detachedSignature(context: Context, options: SetOptions): Promise<ChangeSignature | undefined> {
-  if (options.signature === undefined) return undefined;
-  const signature = await readInput(options.signature, "the signature");
-  const path = options.workloadOwnerKey ?? join(context.workspace, FILES.workloadOwnerKey);
-  const pem = await readInput(path, "the key of the signature");
-  try {
-    return { publicKey: spki(createPublicKey(pem)), signature };
-  } catch {
-    // The parser's error may quote the file, and the file may be a private key.
-    throw new CliError("malformed_file", "the file is no key", { where: path, want: "a public or private key, PEM" });
+/**
+ * What `contrast sign` or key stores made, and whose keys they are said to be by.
+ *
+ * @throws CliError usage, unreadable_file, malformed_file
+ */
+async function detachedSignatures(
+  context: Context,
+  { signature: files = [], workloadOwnerKey: given = [] }: SetOptions,
+): Promise<readonly ChangeSignature[] | undefined> {
+  if (files.length === 0) return undefined;
+  const keys = given.length === 0 ? [join(context.workspace, FILES.workloadOwnerKey)] : given;
+  if (keys.length !== files.length) {
+    throw new CliError("usage", "each signature needs the key that it was made with", {
+      where: "--workload-owner-key",
+      got: `${files.length} of --signature, ${given.length} of --workload-owner-key`,
+      want: "as many of one as of the other, in the same order",
+    });
   }
+  return Promise.all(files.map((file, index) => detachedSignature(file, keys[index] ?? "")));
 }
 
-/** @returns undefined where there is none yet @throws HistoryError */
-async function activeHistory(context: Context, coordinator: Coordinator): Promise<ActiveHistory | undefined> {
-  try {
-    const response = await coordinator.call(UserAPI.method.getManifests, {}, callDeadline(context));
-    return { ...attestedHistory(response), rootCa: response.rootCaCert };
-  } catch (error) {
-    if (error instanceof RemoteError && error.code === "no_manifest") return undefined;
-    throw error;
-  }
-}
-
-interface ActiveHistory extends AttestedHistory {
-  /** PEM. */
-  readonly rootCa: string;
-}
-
-function deploymentOf({ steps, rootCa }: ActiveHistory): ActiveDeployment {
-  return { manifest: parseManifest(steps.at(-1)?.manifest ?? Buffer.alloc(0)), generation: steps.length, rootCa };
-}
-
-async function isWritten(context: Context, shares: string): Promise<boolean> {
-  const before = await readIfPresent(join(context.workspace, FILES.seedShares), "the seed shares");
-  return before?.equals(Buffer.from(shares)) === true;
+/** @throws CliError usage */
+function onlyKey({ signature, workloadOwnerKey: keys = [] }: SetOptions): string | undefined {
+  if (signature !== undefined || keys.length < 2) return keys[0];
+  throw new CliError("usage", "without --signature one owner signs: the one who sets", {
+    where: "--workload-owner-key",
+    got: `${keys.length} keys`,
+    want: "one",
+    hint: "the other owners sign by `contrast pending sign`, or by `contrast sign`",
+  });
 }

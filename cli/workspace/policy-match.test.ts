@@ -26,6 +26,7 @@ function manifestWith(policies: Readonly<Record<string, PolicyEntry>>): Manifest
     policies: new Map(Object.entries(policies)),
     referenceValues: { snp: [], tdx: [], insecure: [] },
     workloadOwnerKeyDigests: [],
+    workloadOwnerThreshold: 1,
     seedshareOwnerPubKeys: [],
     seedshareThreshold: 1,
     notBefore: undefined,

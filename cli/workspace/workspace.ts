@@ -19,6 +19,8 @@ export const FILES = {
   rootCa: "coordinator-root-ca.pem",
   meshCa: "mesh-ca.pem",
   verify: "verify",
+  /** Changes that wait for signatures. */
+  pending: "pending",
   history: "history.json",
   report: "report.html",
 } as const;

@@ -15,8 +15,16 @@ export type AuditEvent =
   | RequestRefused
   | RefusalsSuppressed
   | ManifestSet
+  | ChangePending
+  | ChangeDropped
   | ShareAccepted
-  | Recovered;
+  | Recovered
+  | PeerRecoveryGiven
+  | PeerRecoveryReceived
+  | PeerRecoveryRefused
+  | TakenOver
+  | HistoryForked
+  | StateRolledBack;
 
 interface Peer {
   readonly peer: string;
@@ -70,12 +78,33 @@ interface RefusalsSuppressed {
 
 interface ManifestSet extends Peer, InForce {
   readonly event: "manifest_set";
-  /** Digest of the key of the workload owner who signed it. Not of the first set. */
+  /** Digest of the key of a workload owner who signed it. Not of the first set. */
   readonly owner?: string;
+  /** All who signed it. Not of the first set. */
+  readonly owners?: readonly string[];
   /** Of the transition that brought it into force. */
   readonly transition: string;
   /** Until when certificates of before stay trusted by pods that renew theirs; absent: they don't. */
   readonly until?: string;
+}
+
+interface Pending extends Peer, Partial<InForce> {
+  /** Digest of the manifest that would be set. */
+  readonly pending: string;
+  /** Digests of the keys of all owners who have signed it now. */
+  readonly owners: readonly string[];
+  /** How many more it takes. */
+  readonly missing: number;
+}
+
+/** An owner signed a change that takes more owners. */
+interface ChangePending extends Pending {
+  readonly event: "change_pending";
+}
+
+/** An owner took a signature below such a change back. */
+interface ChangeDropped extends Pending {
+  readonly event: "change_dropped";
 }
 
 /** A seed share that is not enough yet. */
@@ -87,6 +116,43 @@ interface ShareAccepted extends Peer {
 
 interface Recovered extends Peer, InForce {
   readonly event: "recovered";
+}
+
+/** The secrets of the deployment were given to another Coordinator. */
+interface PeerRecoveryGiven extends Peer, InForce {
+  readonly event: "peer_recovery_given";
+  readonly policy: string;
+  readonly tee: TeeKind;
+  readonly chip: string;
+}
+
+/** They were taken from another Coordinator, and are in force. */
+interface PeerRecoveryReceived extends Peer, InForce {
+  readonly event: "peer_recovery_received";
+  readonly policy: string;
+  readonly tee: TeeKind;
+  readonly chip: string;
+}
+
+/** A peer did not give them, or what it gave was not taken. Once for each reason of each peer in a row. */
+interface PeerRecoveryRefused extends Reason {
+  readonly event: "peer_recovery_refused";
+  readonly peer: string;
+}
+
+/** What is in force had nobody who knew its mesh CA: this Coordinator made another one. */
+interface TakenOver extends InForce {
+  readonly event: "taken_over";
+  readonly transition: string;
+}
+
+interface HistoryForked extends InForce, Reason {
+  readonly event: "history_forked";
+}
+
+/** The store shows an older pointer than one that was seen. */
+interface StateRolledBack extends InForce {
+  readonly event: "state_rolled_back";
 }
 
 /** Whoever keeps count of what happens. Recording never fails and never waits. */

@@ -17,7 +17,7 @@ import { healthMethods } from "./health.ts";
 import { Metrics, type ObservedState } from "../observe/metrics.ts";
 import { listenForProbes, type ProbeLimits, type ProbePort } from "./probe-port.ts";
 import { createProbes } from "./probes.ts";
-import type { State } from "../state/state-guard.ts";
+import type { Phase as PhaseName } from "../state/phase.ts";
 
 /** Real connections of both protocols and of none; of the state there is only its name. */
 
@@ -26,7 +26,7 @@ const { SERVING, NOT_SERVING, SERVICE_UNKNOWN } = HealthCheckResponse_ServingSta
 const log = createLogger({ program: "test", level: "error", format: "json", isTerminal: false, colour: false });
 
 class Phase {
-  phase: State["phase"] = "empty";
+  phase: PhaseName = "empty";
   missingShares: number | undefined;
   readonly listeners = new Set<() => void>();
 
@@ -40,7 +40,7 @@ class Phase {
     return () => this.listeners.delete(listener);
   }
 
-  become(phase: State["phase"]): void {
+  become(phase: PhaseName): void {
     this.phase = phase;
     for (const listener of this.listeners) listener();
   }

@@ -84,6 +84,7 @@ test("a recovery that fails, again and again", async () => {
 test("a disk that never answers", async () => {
   const never = new Promise<never>(() => {});
   const store: Store = {
+    shared: false,
     get: () => never,
     put: () => never,
     list: () => never,

@@ -68,6 +68,32 @@ test("an owner may, by the key of the connection, and whoever brings an owner's 
   requireMaySetManifest(guard, strangerKey, permit(owner, next, place));
 });
 
+/** What several owners send ahead. One of them is enough for memory; whether the change is made is not decided here. */
+test("one of several owners is enough to send a manifest, and every signature has to be good", async () => {
+  const { guard, place } = await active([ownerKey, strangerKey]);
+  const other = await generateEcKey("P-256");
+  const headers = (...pairs: readonly KeyPair[]) => ({
+    [PERMIT_HEADER]: encodePermit({
+      manifestDigest: createHash("sha256").update(next).digest(),
+      signatures: pairs.map(({ publicKey, privateKey }) => ({
+        publicKey: spki(publicKey),
+        signature: sign("sha256", changeToSign({ manifest: next, ...place }), privateKey),
+      })),
+    }).toString("base64"),
+  });
+  const key = spkiDigest(other.publicKey).toString("hex");
+  requireMaySetManifest(guard, key, headers(owner));
+  requireMaySetManifest(guard, key, headers(owner, stranger));
+  requireMaySetManifest(guard, key, headers(...Array.from({ length: 16 }, () => owner)));
+  const refused = (code: string, pairs: readonly KeyPair[]): void =>
+    expect(() => requireMaySetManifest(guard, key, headers(...pairs))).toThrow(expect.objectContaining({ code }));
+  refused("not_owner", [owner, other]);
+  refused(
+    "malformed_request",
+    Array.from({ length: 17 }, () => owner),
+  );
+});
+
 test("strangers may not, whatever they bring", async () => {
   const { guard, place } = await active();
   const refused = (headers: Record<string, string>, code: string): void =>

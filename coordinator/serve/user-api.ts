@@ -12,9 +12,14 @@ import { inForce, reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { type EncodedHistory, toMessage } from "../state/encoded-history.ts";
 import type { Metrics } from "../observe/metrics.ts";
-import { requireMaySetManifest } from "./set-permit.ts";
+import { requireMaySetManifest, signaturesOf } from "./set-permit.ts";
 import { requireAnyOwner } from "./owner-places.ts";
+import type { PendingChange } from "../state/pending.ts";
+import type { PendingChanges } from "../state/pending-changes.ts";
+import type { SetResult } from "../state/set.ts";
 import type { StateGuard } from "../state/state-guard.ts";
+import { digestOf, pendingMessage } from "./pending-message.ts";
+import type { CoordinatorStatus } from "./status.ts";
 import type { User } from "./user.ts";
 
 /** The API for people: workload owners set manifests, data owners read the history, seed share owners recover. */
@@ -23,6 +28,8 @@ export interface UserApiOptions {
   readonly guard: StateGuard;
   /** What is answered to whoever asks for the history. */
   readonly history: EncodedHistory;
+  readonly pending: PendingChanges;
+  readonly status: CoordinatorStatus;
   readonly metrics: Metrics;
   readonly audit: Audit;
   readonly log: Logger;
@@ -35,41 +42,85 @@ export const appraiseUser: Appraiser<User> = async ({ address, publicKey }) => (
 });
 
 export function serveUserApi(methods: Methods, user: User, options: UserApiOptions): void {
-  const { guard, history, metrics, audit, log } = options;
+  const { guard, history, pending, metrics, audit, log } = options;
   const who = { peer: user.address, key: user.key };
+  const leftPending = (change: PendingChange) => {
+    const { manifest, owners, missing } = change;
+    log.info({ manifest, missing, by: owners }, "change waits for more owners' signatures");
+    audit.record({ event: "change_pending", ...who, ...inForce(guard), pending: manifest, owners, missing });
+    return { pending: pendingMessage(change) };
+  };
+  const wasSet = ({ snapshot, record, owners, overlapRefused }: SetResult) => {
+    const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
+    const [previous] = snapshot.previousMeshes;
+    const trust = { previousMeshCaUntil: previous?.until.toISOString(), overlapRefused };
+    const by = owners.length > 0 ? owners : user.key;
+    log.info({ manifest: manifestDigest, generation, by, ...trust }, "manifest set");
+    const set = { manifest: manifestDigest, generation, transition: latest.transition };
+    const [owner] = owners;
+    const window = previous && { until: previous.until.toISOString() };
+    const leave = owner === undefined ? {} : { owner, owners };
+    audit.record({ event: "manifest_set", ...who, ...leave, ...set, ...window });
+    // The answer does not wait for it: the set is done. What stays is passed over, and removed after the next one.
+    pending.tidy().catch((error: unknown) => {
+      log.warn(`consents to outdated changes can't be removed: ${describeError(error)}`);
+    });
+    return {
+      rootCaCert: authority.rootCa,
+      meshCaCert: authority.meshCa,
+      latestTransition: Buffer.from(latest.transition, "hex"),
+      seedShares: toMessage(seedShares),
+      transitionRecord: record,
+      ...(previous && { previousMeshCaUntil: BigInt(Math.floor(previous.until.getTime() / 1000)) }),
+      ...(overlapRefused !== undefined && { overlapRefused }),
+    };
+  };
   const handlers = metrics.instrument(UserAPI, {
-    async setManifest({ manifest, policies, latestTransition, signature, signedMeshKey, revoke }, { signal }) {
+    async setManifest(message, { signal }) {
+      const { manifest, policies, latestTransition, signedMeshKey, revoke } = message;
       await history.requireRoomFor([manifest, ...policies]);
       const request = {
         manifest,
         policies,
+        latestTransition,
+        signatures: signaturesOf(message),
+        signedMeshKey: signedMeshKey.length === 0 ? undefined : signedMeshKey,
+        callerKey: user.key,
+        revoke,
+      };
+      if (!message.leavePending) return wasSet(await guard.set(request, signal));
+      const result = await guard.propose(request, signal);
+      return "pending" in result ? leftPending(result.pending) : wasSet(result);
+    },
+    async listPending() {
+      return { pending: (await pending.list(user.key)).map(pendingMessage) };
+    },
+    getPending: ({ manifestDigest, fromPolicy }) =>
+      pending.read(user.key, digestOf(manifestDigest, "manifest_digest"), fromPolicy),
+    async dropPending({ manifestDigest }) {
+      const digest = digestOf(manifestDigest, "manifest_digest");
+      const left = await pending.drop(user.key, digest);
+      log.info({ manifest: digest, by: user.key }, "signature of a pending change taken back");
+      const { owners, missing } = left;
+      audit.record({ event: "change_dropped", ...who, ...inForce(guard), pending: digest, owners, missing });
+      return { pending: pendingMessage(left) };
+    },
+    async signPending({ manifestDigest, latestTransition, signature, signedMeshKey, revoke }, { signal }) {
+      const request = {
+        manifest: digestOf(manifestDigest, "manifest_digest"),
         latestTransition,
         signature,
         signedMeshKey: signedMeshKey.length === 0 ? undefined : signedMeshKey,
         callerKey: user.key,
         revoke,
       };
-      const { snapshot, record, owner, overlapRefused } = await guard.set(request, signal);
-      const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
-      const [previous] = snapshot.previousMeshes;
-      const trust = { previousMeshCaUntil: previous?.until.toISOString(), overlapRefused };
-      log.info({ manifest: manifestDigest, generation, by: owner ?? user.key, ...trust }, "manifest set");
-      const set = { manifest: manifestDigest, generation, transition: latest.transition };
-      const window = previous && { until: previous.until.toISOString() };
-      audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner }), ...set, ...window });
-      return {
-        rootCaCert: authority.rootCa,
-        meshCaCert: authority.meshCa,
-        latestTransition: Buffer.from(latest.transition, "hex"),
-        seedShares: toMessage(seedShares),
-        transitionRecord: record,
-        ...(previous && { previousMeshCaUntil: BigInt(Math.floor(previous.until.getTime() / 1000)) }),
-        ...(overlapRefused !== undefined && { overlapRefused }),
-      };
+      const result = await pending.sign(request, signal);
+      return "pending" in result ? leftPending(result.pending) : wasSet(result);
     },
+    getStatus: () => options.status.read(user.key),
     getManifests: () => history.read(),
     async recover({ seed, salt, force, pinnedTransition, pinnedRootKey }, { signal }) {
-      if (force || guard.phase === "recovery") requireAnyOwner(guard, user);
+      if (force || guard.phase === "recovery" || guard.phase === "stale") requireAnyOwner(guard, user);
       const pins = { transition: pinnedTransition, rootKey: pinnedRootKey };
       const request = { share: new Secret(seed), salt, callerSpki: user.spki, pins, force };
       const { missingShares, recovered } = await guard.recover(request, signal);

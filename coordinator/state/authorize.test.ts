@@ -4,7 +4,7 @@ import type { Change } from "../../manifest/change.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
 import { type Manifest, parseManifest } from "../../manifest/manifest.ts";
 import { type KeyPair, spki, spkiDigest } from "../../pki/keys.ts";
-import { requireSeedshareOwner, requireWorkloadOwner } from "./authorize.ts";
+import { requireOwnersLeave, requireSeedshareOwner } from "./authorize.ts";
 import { manifestOf, seedshareOwners, signedBy } from "../test-deployment.ts";
 
 const ec = (namedCurve: string): KeyPair => generateKeyPairSync("ec", { namedCurve });
@@ -37,8 +37,9 @@ function requireOwner(
   asked: Change,
   signature: ChangeSignature | undefined,
   signedMeshKey?: Uint8Array,
-): string {
-  return requireWorkloadOwner(manifest, caller, { change: asked, signature, signedMeshKey });
+): string | undefined {
+  const signatures = signature === undefined ? [] : [signature];
+  return requireOwnersLeave(manifest, caller, { change: asked, signatures, signedMeshKey }).owners[0];
 }
 
 function codeOf(action: () => unknown): unknown {
@@ -136,4 +137,45 @@ test("seed share owners are those whose whole keys the manifest names", () => {
   for (const other of strangers) {
     expect(codeOf(() => requireSeedshareOwner(manifest, other ?? Buffer.alloc(0)))).toBe("not_seedshare_owner");
   }
+});
+
+/** Three owners, and so many of them that it takes. */
+function severalOwners(threshold: number): { manifest: Manifest; three: readonly KeyPair[]; digests: string[] } {
+  const three = [ec("P-256"), ec("P-384"), ec("P-521")];
+  const digests = three.map(({ publicKey }) => digest(publicKey));
+  return { manifest: parseManifest(manifestOf({ owners: digests, ownerThreshold: threshold })), three, digests };
+}
+
+test("a change needs as many owners as the manifest says, and each counts once", () => {
+  const { manifest, three, digests } = severalOwners(2);
+  const require = (signatures: readonly ChangeSignature[]): unknown =>
+    codeOf(() => requireOwnersLeave(manifest, stranger, { change, signatures, signedMeshKey: undefined }));
+  const [one, two, all] = [three.slice(0, 1), three.slice(1), three].map((pairs) => pairs.map(signed));
+  if (one === undefined || two === undefined || all === undefined) throw new Error("no signatures");
+  expect(require(two)).toEqual({ owners: digests.slice(1), missing: 0 });
+  expect(require(all)).toEqual({ owners: digests, missing: 0 });
+  expect(require(one)).toEqual({ owners: digests.slice(0, 1), missing: 1 });
+  // ECDSA makes another signature each time, and all of them are good.
+  const twice = [...one, ...three.slice(0, 1).map(signed)];
+  expect(require(twice)).toEqual({ owners: digests.slice(0, 1), missing: 1 });
+  expect(require([])).toBe("not_owner");
+  // Enough good ones don't carry a bad one, or one of somebody else, into the history.
+  expect(require([...all, signed(ec("P-256"))])).toBe("not_owner");
+  const bad = { ...signed(three[0] ?? ec("P-256")), signature: Buffer.of(1) };
+  expect(require([...two, bad])).toBe("bad_signature");
+});
+
+/** OpenSSL reads a point in three encodings. Each has a digest of its own, and a manifest names keys by digests. */
+test("a key that the manifest names by two of its encodings is one owner", () => {
+  const pair = ec("P-256");
+  const plain = spki(pair.publicKey);
+  const [x, y] = [plain.subarray(27, 59), plain.subarray(59, 91)];
+  const prefix = Buffer.from("3039301306072a8648ce3d020106082a8648ce3d030107032200", "hex");
+  const compressed = Buffer.concat([prefix, Buffer.of(2 + ((y[31] ?? 0) & 1)), x]);
+  const owners = [plain, compressed].map((der) => createHash("sha256").update(der).digest("hex"));
+  const manifest = parseManifest(manifestOf({ owners, ownerThreshold: 2 }));
+  const { signature } = signed(pair);
+  const signatures = [plain, compressed].map((publicKey) => ({ publicKey, signature }));
+  const leave = requireOwnersLeave(manifest, stranger, { change, signatures, signedMeshKey: undefined });
+  expect(leave).toEqual({ owners, missing: 1 });
 });

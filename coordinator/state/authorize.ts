@@ -2,7 +2,7 @@ import { Refusal } from "../../api/refusal.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Change, ChangeAhead } from "../../manifest/change.ts";
 import { type ChangeSignature, faultOfChange } from "../../manifest/change-signature.ts";
-import type { Manifest } from "../../manifest/manifest.ts";
+import { type Manifest, type PolicyEntry, workloadOwnersOf } from "../../manifest/manifest.ts";
 import type { Transition } from "../../manifest/transition.ts";
 import type { SeedShares } from "./seed-shares.ts";
 
@@ -10,37 +10,57 @@ import type { SeedShares } from "./seed-shares.ts";
 
 export interface SignedChange {
   readonly change: Change | ChangeAhead;
-  readonly signature: ChangeSignature | undefined;
-  /** The mesh CA key that the signature is said to be over; undefined: nobody says. */
+  readonly signatures: readonly ChangeSignature[];
+  /** The mesh CA key that the signatures are said to be over; undefined: nobody says. */
   readonly signedMeshKey: Uint8Array | undefined;
 }
 
+/** What owners have allowed of a change so far. */
+export interface Leave {
+  /** SHA-256 of the SubjectPublicKeyInfo of those who signed, hex. */
+  readonly owners: readonly string[];
+  /** How many more owners have to sign. */
+  readonly missing: number;
+}
+
+/** @param leave with somebody missing */
+export function tooFewSignatures(active: Manifest, { owners, missing }: Leave): Refusal {
+  return new Refusal("too_few_signatures", "the change needs the signatures of more workload owners", {
+    where: "$.WorkloadOwnerThreshold of the active manifest",
+    got: `${active.workloadOwnerThreshold - missing}, by ${owners.join(", ")}`,
+    want: `${active.workloadOwnerThreshold} of ${active.workloadOwnerKeyDigests.join(", ")}`,
+    hint: "other owners sign it, too: `contrast pending sign`, or `contrast sign` and `contrast set` with all signatures",
+  });
+}
+
 /**
- * The owner signed this very change, for this generation of this Coordinator. Whose connection carries it says nothing:
- * what an owner allowed has to stand in the history for all who read it later, and a connection leaves nothing to read.
+ * At least one owner signed this very change, for this generation of this Coordinator, and nobody else did. Whose connection
+ * carries it says nothing: what an owner allowed has to stand in the history for all who read it later, and a connection
+ * leaves nothing to read.
  *
  * @param active the manifest whose owners are asked; those that the new manifest names have no say
  * @param callerKey SHA-256 of the connection's SubjectPublicKeyInfo, hex: so that who is no owner is told so
- * @returns SHA-256 of the owner's SubjectPublicKeyInfo, hex
  * @throws Refusal `immutable`, `not_owner`, `signature_missing`, `signature_outdated`, `bad_signature`
  */
-export function requireWorkloadOwner(
+export function requireOwnersLeave(
   active: Manifest,
   callerKey: string,
-  { change, signature, signedMeshKey }: SignedChange,
-): string {
-  const owners = active.workloadOwnerKeyDigests;
-  const key = signature === undefined ? callerKey : sha256Hex(signature.publicKey);
-  requireOwnerKey(active, key, signature === undefined ? "caller's" : "signature's");
-  const fault = faultOfChange(owners, change, signature === undefined ? [] : [signature]);
-  if (signature === undefined) {
+  { change, signatures, signedMeshKey }: SignedChange,
+): Leave {
+  if (signatures.length === 0) {
+    requireOwnerKey(active, callerKey, "caller's");
     throw new Refusal("signature_missing", "a change of the manifest needs a signature of a workload owner", {
-      where: `the request of the workload owner ${key}`,
+      where: `the request of the workload owner ${callerKey}`,
       want: "ECDSA with SHA-256 over the change: a connection that an owner made does not stand for it",
       hint: "use the `contrast` of this version",
     });
   }
-  if (fault === undefined) return key;
+  const owners = [...new Set(signatures.map(({ publicKey }) => sha256Hex(publicKey)))];
+  for (const key of owners) requireOwnerKey(active, key, "signature's");
+  const fault = faultOfChange(workloadOwnersOf(active), change, signatures);
+  if (fault === undefined) return { owners, missing: 0 };
+  if ("signed" in fault) return { owners, missing: active.workloadOwnerThreshold - fault.signed };
+  const key = "key" in fault ? fault.key : "";
   const meshKey = hex(change.meshKey);
   if (signedMeshKey !== undefined && hex(signedMeshKey) !== meshKey) {
     throw new Refusal("signature_outdated", "the signature is for another generation of the mesh CA", {
@@ -99,7 +119,9 @@ export function requireSeedshareOwner(stored: Manifest, callerSpki: Buffer): voi
     where: "$.SeedshareOwnerPubKeys of the stored manifest",
     got: sha256Hex(callerSpki),
     want: "a connection made with an owner's key",
-    hint: "use --seedshare-owner-key with the key of an owner of this deployment",
+    hint:
+      "use --seedshare-owner-key with the key of an owner of this deployment; " +
+      "who was one before a `set` named others is none any more",
   });
 }
 
@@ -120,6 +142,23 @@ export function requireSharesOf(stored: Manifest, { threshold, shares }: SeedSha
     got: `${threshold} of ${shares.length}${isForThem ? "" : ", of other owners"}`,
     want: `${stored.seedshareThreshold} of ${owners.size}, the manifest's owners`,
     hint: "restore the state directory from a backup",
+  });
+}
+
+/**
+ * Secrets of the deployment are for its Coordinators.
+ *
+ * @param hash SHA-256 of the policy of the peer, hex
+ * @param entry what the manifest grants to it
+ * @throws Refusal `not_coordinator`
+ */
+export function requireCoordinator(hash: string, { role }: Pick<PolicyEntry, "role">): void {
+  if (role === "coordinator") return;
+  throw new Refusal("not_coordinator", "the peer is no Coordinator by the manifest", {
+    where: `$.Policies.${hash}.Role`,
+    got: "a workload",
+    want: "coordinator",
+    hint: "run `contrast generate` with the Coordinator's file, then `contrast set`",
   });
 }
 

@@ -372,8 +372,8 @@ test("an owner whom a manifest removed allows nothing after it", async () => {
   await guard.set(setRequest({ owners: both }));
   await guard.set(setRequest({ owners: [owner] }, guard));
   const manifest = manifestOf({ owners: both });
-  const signature = signedBy(removed, changeAfter(guard.active(), manifest));
-  await expect(guard.set(setRequest({ manifest, signature }, guard))).rejects.toMatchObject({ code: "not_owner" });
+  const signatures = [signedBy(removed, changeAfter(guard.active(), manifest))];
+  await expect(guard.set(setRequest({ manifest, signatures }, guard))).rejects.toMatchObject({ code: "not_owner" });
 });
 
 test("after a manifest without owners no history goes on, whoever has the seed", async () => {

@@ -1,79 +1,27 @@
-import { type KeyObject, sign, verify } from "node:crypto";
-import { Refusal } from "../../api/refusal.ts";
-import { MalformedBytes, Cursor } from "../../bytes/cursor.ts";
+import type { KeyObject } from "node:crypto";
 import type { Step } from "../../manifest/history.ts";
-import { encodeTransition, parseTransition, type Transition } from "../../manifest/transition.ts";
+import {
+  encodeTransition,
+  parseTransition,
+  type Transition,
+  type TransitionFields,
+} from "../../manifest/transition.ts";
+import { parseRecord } from "./parse-record.ts";
+import { type Latest, type LatestInsecure, parseLatestInsecure, signLatest, type Target } from "./pointer.ts";
 import { encodeSeedShares, parseSeedShares, type SeedShares } from "./seed-shares.ts";
+import { damaged } from "../store/record.ts";
 import type { Store } from "../store/store.ts";
 
 /**
- * The history of manifests on the disk: a chain of transitions (manifest/transition.ts), and a signed pointer to the
- * latest one. The pointer's signature is by a key from the seed: who can check it has the right seed, and who can't has
- * not been shown a history that this Coordinator never made. What the owners allowed is signed by them, in the
- * transitions: the seed alone makes no history that continues another.
- *
- * latest: version u8 (1) ‖ SHA-256 of the transition ‖ ECDSA P-384 SHA-384 signature of what stands before it (r‖s)
+ * The history of manifests in the store: a chain of transitions (manifest/transition.ts), and a signed pointer to the
+ * latest one (pointer.ts). What the owners allowed is signed by them, in the transitions: the seed alone makes no history
+ * that continues another. Every pointer that there was is kept, too, as a record that the next one names.
  */
-const VERSION = 1;
-const DIGEST = 32;
-const SIGNATURE = 96;
-
-/** The pointer as it was read. Its signature has not been checked: nothing may be served by it. */
-export interface LatestInsecure {
-  readonly raw: Buffer;
-  readonly transition: string;
-  readonly signature: Buffer;
-}
-
-/** A pointer that the key of the seed has signed. Only `verifyLatest` and `advance` make one. */
-class VerifiedLatest implements LatestInsecure {
-  readonly #pointer: LatestInsecure;
-
-  constructor(pointer: LatestInsecure) {
-    this.#pointer = pointer;
-  }
-
-  get raw(): Buffer {
-    return this.#pointer.raw;
-  }
-
-  /** SHA-256 of the latest transition, hex. */
-  get transition(): string {
-    return this.#pointer.transition;
-  }
-
-  get signature(): Buffer {
-    return this.#pointer.signature;
-  }
-}
-
-export type Latest = VerifiedLatest;
 
 /** Reads the pointer without trusting it. @returns undefined where no manifest was ever set */
 export async function readLatestInsecure(store: Store): Promise<LatestInsecure | undefined> {
   const raw = await store.latest();
-  if (raw === undefined) return undefined;
-  return parse("latest", () => {
-    const cursor = new Cursor(raw);
-    const version = cursor.u8("version");
-    if (version !== VERSION) throw new MalformedBytes("version", 0, String(version), String(VERSION));
-    const transition = cursor.bytes(DIGEST, "transition").toString("hex");
-    const signature = cursor.bytes(SIGNATURE, "signature");
-    cursor.end("latest");
-    return { raw, transition, signature };
-  });
-}
-
-/** @throws Refusal `wrong_seed` where the pointer was not signed by the key of this seed */
-export function verifyLatest(latest: LatestInsecure, historyKey: KeyObject): Latest {
-  const signed = latest.raw.subarray(0, 1 + DIGEST);
-  if (!verify("sha384", signed, { key: historyKey, dsaEncoding: "ieee-p1363" }, latest.signature)) {
-    throw new Refusal("wrong_seed", "the history was not signed by a key of this seed", {
-      where: "latest",
-      hint: "use the seed share that was made when the first manifest of this deployment was set",
-    });
-  }
-  return new VerifiedLatest(latest);
+  return raw === undefined ? undefined : parseLatestInsecure(raw, "latest");
 }
 
 /**
@@ -81,28 +29,68 @@ export function verifyLatest(latest: LatestInsecure, historyKey: KeyObject): Lat
  *
  * @param expected the pointer as it is now
  * @param step its manifest and its seed shares are stored already
+ * @param meshKey SHA-256 of the SubjectPublicKeyInfo of the mesh CA that begins with it, hex
  */
 export async function advance(
   store: Store,
   expected: Latest | undefined,
-  step: Omit<Transition, "record" | "digest" | "previous">,
-  historyKey: KeyObject,
+  step: Omit<TransitionFields, "previous">,
+  { meshKey, historyKey }: { readonly meshKey: string; readonly historyKey: KeyObject },
 ): Promise<{ readonly latest: Latest; readonly record: Buffer }> {
   const record = encodeTransition({ ...step, previous: expected?.transition });
   // What can't be read must not be pointed to: no Coordinator would ever recover it.
   parseTransition(record);
   const transition = await store.put("transitions", record);
-  const signed = Buffer.concat([Buffer.of(VERSION), Buffer.from(transition, "hex")]);
-  const signature = sign("sha384", signed, { key: historyKey, dsaEncoding: "ieee-p1363" });
-  const raw = Buffer.concat([signed, signature]);
-  await store.compareAndSwapLatest(expected?.raw, raw);
-  return { latest: new VerifiedLatest({ raw, transition, signature }), record };
+  return { latest: await movePointer(store, expected, { transition, meshKey }, historyKey), record };
+}
+
+/**
+ * Moves the pointer: by one compare-and-swap it is decided what is in force, and who else tried gets a `conflict`.
+ *
+ * @param expected the pointer as it is now, signed by the key of the seed
+ */
+export async function movePointer(
+  store: Store,
+  expected: LatestInsecure | undefined,
+  target: Target,
+  historyKey: KeyObject,
+): Promise<Latest> {
+  const latest = signLatest(expected, target, historyKey);
+  // Those of version 1 were not kept when they were made.
+  if (expected?.sequence === 0) await store.put("pointers", expected.raw);
+  await store.put("pointers", latest.raw);
+  await store.compareAndSwapLatest(expected?.raw, latest.raw);
+  return latest;
+}
+
+/** A pointer that once was, by its digest. @throws Refusal `damaged_state`, `unknown_state_version` */
+export async function readPointerInsecure(store: Store, digest: string): Promise<LatestInsecure> {
+  return parseLatestInsecure(await store.get("pointers", digest), `pointers/${digest}`);
+}
+
+/**
+ * The pointer with a number, in the chain that ends with a later one. What is reached from a pointer whose signature was
+ * checked is as good as that: each names the bytes of the one before it.
+ *
+ * @param sequence at most that of `from`
+ * @returns undefined where the chain begins with a higher number
+ * @throws Refusal `damaged_state`, `unknown_state_version`
+ */
+export async function readPointerAt(store: Store, from: Latest, sequence: number): Promise<LatestInsecure | undefined> {
+  let pointer: LatestInsecure = from;
+  while (pointer.sequence > sequence) {
+    if (pointer.previous === undefined) return undefined;
+    const { sequence: next, digest } = pointer;
+    pointer = await readPointerInsecure(store, pointer.previous);
+    if (pointer.sequence !== next - 1) throw damaged("the pointers are not numbered one by one", { where: digest });
+  }
+  return pointer;
 }
 
 /** @throws Refusal `damaged_state`, `unknown_state_version` */
 export async function readTransition(store: Store, digest: string): Promise<Transition> {
   const record = await store.get("transitions", digest);
-  return parse(`transitions/${digest}`, () => parseTransition(record));
+  return parseRecord(`transitions/${digest}`, () => parseTransition(record));
 }
 
 /**
@@ -139,31 +127,5 @@ export function storeSeedShares(store: Store, shares: SeedShares): Promise<strin
 /** @throws Refusal `damaged_state` */
 export async function readSeedShares(store: Store, digest: string): Promise<SeedShares> {
   const bytes = await store.get("seedshares", digest);
-  return parse(`seedshares/${digest}`, () => parseSeedShares(bytes));
-}
-
-function parse<T>(record: string, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof MalformedBytes)) throw error;
-    const { field, got, want } = error;
-    if (field === "version") {
-      throw new Refusal(
-        "unknown_state_version",
-        "a record of the history has a format that this version does not know",
-        {
-          where: record,
-          got: `version ${got}`,
-          want: `version ${want}`,
-          hint: "run the version of the Coordinator that wrote it: what has no owners' signatures is not carried over",
-        },
-      );
-    }
-    throw new Refusal("damaged_state", "a record of the history is malformed", {
-      where: `${record}, ${field}`,
-      got,
-      want,
-    });
-  }
+  return parseRecord(`seedshares/${digest}`, () => parseSeedShares(bytes));
 }

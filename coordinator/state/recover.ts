@@ -12,9 +12,10 @@ import {
   requireSeedshareOwner,
   requireSharesOf,
 } from "./authorize.ts";
-import { type LatestInsecure, readLatestInsecure, readSeedShares, readTransitions, verifyLatest } from "./history.ts";
+import { movePointer, readLatestInsecure, readSeedShares, readTransitions } from "./history.ts";
 import { parseUsable } from "./parse-manifest.ts";
-import { openSeed, requireShareOf, type SeedShares } from "./seed-shares.ts";
+import { type Latest, type LatestInsecure, verifyLatest } from "./pointer.ts";
+import { type GivenShare, isShareOf, openSeed, requireShareOf, type SeedShares } from "./seed-shares.ts";
 import type { SeedEngine } from "./seed.ts";
 import { authorityOf, type Snapshot } from "./snapshot.ts";
 import type { StateOptions } from "./state-options.ts";
@@ -98,10 +99,11 @@ export async function takeShare(
   await requireAllowed(store, history);
   const seedShares = await readSeedShares(store, transition.seedShares);
   requireSharesOf(manifest, seedShares);
-  requireShareOf(seedShares, callerSpki, share, salt);
+  const given = { ownerSpki: callerSpki, share, salt };
+  requireShareOf(seedShares, given, isShareOf(seedShares, given) ? undefined : await replacedBy(store, history, given));
 
-  const given = pending?.pointer.raw.equals(pointer.raw) === true ? pending.shares : [];
-  const shares = new Map([...given, [callerSpki.toString("hex"), share]]);
+  const before = pending?.pointer.raw.equals(pointer.raw) === true ? pending.shares : [];
+  const shares = new Map([...before, [callerSpki.toString("hex"), share]]);
   const taken = { pointer, shares, missing: seedShares.threshold - shares.size };
   return { pending: taken, history, transition, manifest, manifestBytes, seedShares, at };
 }
@@ -110,15 +112,23 @@ export async function takeShare(
  * Each share is the one of its owner, by the records of this history. If they come to another seed than its own, then the
  * history is made up, and shares that were given to it are good for nothing.
  *
+ * The new mesh CA is in force once the pointer names it: of two Coordinators that are recovered at once, one is told
+ * `conflict`, and there are never two mesh CAs.
+ *
  * @param taken with as many shares as it takes
- * @throws Refusal `wrong_seed`, `pin_mismatch`
+ * @throws Refusal `wrong_seed`, `pin_mismatch`, `conflict`, `state_not_written`
  */
-export async function openHistory({ pending, history, transition, ...stored }: Taken): Promise<Recovered> {
+export async function openHistory(
+  { pending, history, transition, ...stored }: Taken,
+  { store }: Pick<StateOptions, "store">,
+): Promise<Recovered> {
   const { manifest, manifestBytes, seedShares, at } = stored;
   const seed = await openSeed(seedShares, [...pending.shares.values()]);
-  const latest = verifyLatest(pending.pointer, seed.historyKey.publicKey);
+  const before = verifyLatest(pending.pointer, seed.historyKey.publicKey);
   requireRootKey(seed, transition.rootKey);
   const meshKey = await generateEcKey("P-256");
+  const target = { transition: transition.digest, meshKey: spkiDigest(meshKey.publicKey).toString("hex") };
+  const latest = await moved(() => movePointer(store, before, target, seed.historyKey.privateKey), before, store);
   const generation = history.length;
   const manifestDigest = transition.manifest;
   const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, at);
@@ -126,6 +136,40 @@ export async function openHistory({ pending, history, transition, ...stored }: T
   const trust = { previousMeshes: [], began: at };
   const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
   return { snapshot, manifest: manifestBytes };
+}
+
+/**
+ * On a full disk there is no set, but what is there can be recovered: nobody else has this store, so that nobody needs to
+ * find there which mesh CA is in force.
+ */
+async function moved(move: () => Promise<Latest>, before: Latest, { shared }: Store): Promise<Latest> {
+  try {
+    return await move();
+  } catch (error) {
+    if (!shared && error instanceof Refusal && error.code === "state_not_written") return before;
+    throw error;
+  }
+}
+
+/**
+ * Shares of an earlier manifest look like anybody's to who has only the present ones. An owner is told that they are old.
+ *
+ * @returns for people: what replaced them; undefined: the share was never one of this owner's
+ */
+async function replacedBy(
+  store: Store,
+  history: readonly Transition[],
+  given: GivenShare,
+): Promise<string | undefined> {
+  for (const [index, { seedShares, rootKey }] of history.entries()) {
+    const next = history[index + 1];
+    if (next === undefined || next.seedShares === seedShares) continue;
+    if (!isShareOf(await readSeedShares(store, seedShares), given)) continue;
+    return next.rootKey === rootKey
+      ? `manifest ${index + 2} has other seed share owners or another threshold, so all shares were made anew`
+      : `manifest ${index + 2} came with a new seed (\`contrast rekey\`)`;
+  }
+  return undefined;
 }
 
 /**
@@ -150,7 +194,7 @@ function requireRootKey(seed: SeedEngine, pinned: string): void {
  * @param history oldest first
  * @throws Refusal `unauthorized_history`, `damaged_state`
  */
-async function requireAllowed(store: Store, history: readonly Transition[]): Promise<void> {
+export async function requireAllowed(store: Store, history: readonly Transition[]): Promise<void> {
   const check = new HistoryCheck();
   try {
     for (const transition of history) {

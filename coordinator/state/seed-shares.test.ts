@@ -112,12 +112,12 @@ test("a share is right only for the owner it was made for", async () => {
   const key = owners[0]?.privateKey;
   if (first === undefined || key === undefined) throw new Error("no share");
   const right = decryptShare(first.encryptedSeed, key);
-  requireShareOf(shares, one, right, salt);
+  requireShareOf(shares, { ownerSpki: one, share: right, salt: salt });
   const refused = expect.objectContaining({ code: "wrong_seed" });
-  expect(() => requireShareOf(shares, other, right, salt)).toThrow(refused);
-  expect(() => requireShareOf(shares, one.subarray(1), right, salt)).toThrow(refused);
+  expect(() => requireShareOf(shares, { ownerSpki: other, share: right, salt: salt })).toThrow(refused);
+  expect(() => requireShareOf(shares, { ownerSpki: one.subarray(1), share: right, salt: salt })).toThrow(refused);
   for (let bit = 0; bit < salt.length * 8; bit++) {
     const flipped = Buffer.from(salt.map((byte, at) => (at === bit >> 3 ? byte ^ (1 << (bit & 7)) : byte)));
-    expect(() => requireShareOf(shares, one, right, flipped)).toThrow(refused);
+    expect(() => requireShareOf(shares, { ownerSpki: one, share: right, salt: flipped })).toThrow(refused);
   }
 });

@@ -7,7 +7,9 @@ import type { Secret } from "../../runtime/secret.ts";
 import { SALT_LENGTH, SeedEngine } from "./seed.ts";
 
 /**
- * Who can bring the seed back, and with what. Made once, by the first set, and part of every transition since.
+ * Who can bring the seed back, and with what: part of every transition. They are made by the first set, and anew by one
+ * that names other owners or another threshold. Then they are of the same seed: whoever could open the ones before still
+ * can, and has the seed for ever.
  *
  * version u8 (1) ‖ threshold u8 ‖ salt (32) ‖ for each owner, in the order of the manifest:
  *   length u32be ‖ SubjectPublicKeyInfo ‖ length u32be ‖ encrypted share ‖ SHA-256 of the share (threshold above 1 only)
@@ -82,24 +84,37 @@ export function parseSeedShares(bytes: Uint8Array): SeedShares {
   return { threshold, salt, shares };
 }
 
+/** What an owner gives. */
+export interface GivenShare {
+  /** DER SubjectPublicKeyInfo. */
+  readonly ownerSpki: Buffer;
+  readonly share: Secret;
+  readonly salt: Uint8Array;
+}
+
+/** With a threshold of 1 nothing but its form tells. */
+export function isShareOf(shares: SeedShares, { ownerSpki, share, salt }: GivenShare): boolean {
+  const owner = shares.shares.find(({ publicKey }) => publicKey.equals(ownerSpki));
+  return (
+    formFault(() => requireShareForm(share, shares.threshold)) === undefined &&
+    owner !== undefined &&
+    shares.salt.equals(salt) &&
+    (owner.digest === undefined || timingSafeEqual(owner.digest, sha256(share.reveal())))
+  );
+}
+
 /**
  * A share must be the one that was made for its owner: a wrong one is refused at once, when it is known whose it is.
  *
- * @param ownerSpki DER, of the owner who gives the share
+ * @param replacedBy what replaced the shares that a wrong one is of, for people; undefined: it is of none
  * @throws Refusal `wrong_seed`
  */
-export function requireShareOf(shares: SeedShares, ownerSpki: Buffer, share: Secret, salt: Uint8Array): void {
-  const owner = shares.shares.find(({ publicKey }) => publicKey.equals(ownerSpki));
-  const fault = formFault(() => requireShareForm(share, shares.threshold));
-  const isRight =
-    fault === undefined &&
-    owner !== undefined &&
-    shares.salt.equals(salt) &&
-    (owner.digest === undefined || timingSafeEqual(owner.digest, sha256(share.reveal())));
-  if (isRight) return;
+export function requireShareOf(shares: SeedShares, given: GivenShare, replacedBy?: string): void {
+  if (isShareOf(shares, given)) return;
+  const fault = formFault(() => requireShareForm(given.share, shares.threshold));
   throw new Refusal("wrong_seed", "the share or its salt is not the one that was made for this owner", {
-    where: `the seed share owner ${sha256(ownerSpki).toString("hex")}`,
-    got: fault?.message,
+    where: `the seed share owner ${sha256(given.ownerSpki).toString("hex")}`,
+    got: replacedBy === undefined ? fault?.message : `an earlier share of this owner: ${replacedBy}`,
     hint: "run `contrast verify` while the Coordinator is active: it writes the seed shares of this deployment",
   });
 }

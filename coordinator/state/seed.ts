@@ -10,8 +10,10 @@ import { Secret } from "../../runtime/secret.ts";
 export const SALT_LENGTH = 32;
 
 export class SeedEngine {
-  readonly #seed: Secret;
-  readonly #salt: Buffer;
+  /** 32 bytes. */
+  readonly seed: Secret;
+  /** 32 bytes, not secret. */
+  readonly salt: Buffer;
   readonly rootKey: KeyPair;
   readonly historyKey: KeyPair;
 
@@ -19,16 +21,14 @@ export class SeedEngine {
   constructor(seed: Secret, salt: Uint8Array) {
     if (seed.reveal().length !== SEED_LENGTH) throw new RangeError(`a seed has ${SEED_LENGTH} bytes`);
     if (salt.length !== SALT_LENGTH) throw new RangeError(`a salt has ${SALT_LENGTH} bytes`);
-    this.#seed = seed;
-    this.#salt = Buffer.from(salt);
+    this.seed = seed;
+    this.salt = Buffer.from(salt);
     this.rootKey = deriveP384Key(seed, salt, "contrast root CA key");
     this.historyKey = deriveP384Key(seed, salt, "contrast history key");
   }
 
   /** The secret of a workload: 32 bytes that depend on nothing but the seed and the id. */
   workloadSecret(workloadSecretId: string): Secret {
-    return new Secret(
-      deriveBytes(this.#seed, this.#salt, `contrast workload secret: ${workloadSecretId}`, SEED_LENGTH),
-    );
+    return new Secret(deriveBytes(this.seed, this.salt, `contrast workload secret: ${workloadSecretId}`, SEED_LENGTH));
   }
 }

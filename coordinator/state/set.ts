@@ -1,20 +1,24 @@
 import { timingSafeEqual } from "node:crypto";
 import { Refusal } from "../../api/refusal.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import { longChains } from "../../manifest/certificate-size.ts";
-import type { ChangeSignature } from "../../manifest/change-signature.ts";
+import { type ChangeSignature, onePerKey } from "../../manifest/change-signature.ts";
 import { policyHash } from "../../manifest/initdata.ts";
 import type { Manifest } from "../../manifest/manifest.ts";
 import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
 import { SEED_LENGTH } from "../../pki/seed-share.ts";
 import { Secret } from "../../runtime/secret.ts";
-import { requireWorkloadOwner } from "./authorize.ts";
-import { advance, type Latest, storeSeedShares } from "./history.ts";
+import { requireOwnersLeave, tooFewSignatures } from "./authorize.ts";
+import { advance, storeSeedShares } from "./history.ts";
 import { overlap } from "./overlap.ts";
 import { parseUsable } from "./parse-manifest.ts";
+import { allConsents, keepConsents, type PendingChange } from "./pending.ts";
+import type { Latest } from "./pointer.ts";
 import { makeSeedShares } from "./seed-shares.ts";
 import { SALT_LENGTH, SeedEngine } from "./seed.ts";
 import { authorityOf, type Snapshot } from "./snapshot.ts";
 import type { StateOptions } from "./state-options.ts";
+import type { Store } from "../store/store.ts";
 
 export interface SetRequest {
   readonly manifest: Uint8Array;
@@ -23,9 +27,9 @@ export interface SetRequest {
   readonly latestTransition: Uint8Array | undefined;
   /** SHA-256 of the caller's SubjectPublicKeyInfo, hex. */
   readonly callerKey: string;
-  /** Undefined: nobody's, which is enough for the first set. */
-  readonly signature: ChangeSignature | undefined;
-  /** The mesh CA key that the signature is said to be over; undefined: nobody says. */
+  /** Of workload owners. None is enough for the first set. */
+  readonly signatures: readonly ChangeSignature[];
+  /** The mesh CA key that the signatures are said to be over; undefined: nobody says. */
   readonly signedMeshKey: Uint8Array | undefined;
   /** No mesh CA of before stays trusted. Nobody signs that, for it only takes trust away. */
   readonly revoke: boolean;
@@ -35,8 +39,8 @@ export interface SetResult {
   readonly snapshot: Snapshot;
   /** The transition that was made, as it is stored. */
   readonly record: Buffer;
-  /** SHA-256 of the key of the workload owner who allowed it, hex; undefined: the first set needs nobody's leave. */
-  readonly owner: string | undefined;
+  /** SHA-256 of the keys of the workload owners who allowed it, hex; nobody's leave is needed for the first set. */
+  readonly owners: readonly string[];
   /** Why no mesh CA of before stays trusted, although the manifest says that it may; undefined: one does, or it says none. */
   readonly overlapRefused: string | undefined;
 }
@@ -54,26 +58,27 @@ export async function makeChange(
   { store, allowInsecure, now, random }: StateOptions,
 ): Promise<SetResult> {
   requireLatest(before?.latest, request.latestTransition);
-  const owner = before === undefined ? undefined : requireLeave(before, request);
-  const manifest = parseUsable(request.manifest, allowInsecure);
-  requireSamePolicies(manifest, request.policies);
-  requireShortChains(manifest);
-  if (before !== undefined) requireSameSeedshareOwners(before.manifest, manifest);
+  const leave = before === undefined ? NOBODYS : await leaveFor(before, request, store);
+  if (before !== undefined && leave.missing > 0) throw tooFewSignatures(before.manifest, leave);
+  const manifest = requireUsable(request, allowInsecure);
   const at = now(manifest);
 
-  const { seed, seedShares } = before ?? (await createSeed(manifest, random));
+  const { seed, seedShares } = await seedFor(before, manifest, random);
   const meshKey = await generateEcKey("P-256");
   for (const policy of request.policies) await store.put("policies", policy);
   const manifestDigest = await store.put("manifests", request.manifest);
   const step = {
+    version: before === undefined || before.seedShares === seedShares ? (2 as const) : (3 as const),
     manifest: manifestDigest,
     seedShares: await storeSeedShares(store, seedShares),
     rootKey: spkiDigest(seed.rootKey.publicKey).toString("hex"),
     meshKey: before && spkiDigest(before.authority.meshKey.publicKey).toString("hex"),
-    // Nobody was asked for leave by the first set, so nobody's is stored.
-    signatures: before === undefined || request.signature === undefined ? [] : [request.signature],
+    signatures: leave.signatures,
   };
-  const { latest, record } = await advance(store, before?.latest, step, seed.historyKey.privateKey);
+  const { latest, record } = await advance(store, before?.latest, step, {
+    meshKey: spkiDigest(meshKey.publicKey).toString("hex"),
+    historyKey: seed.historyKey.privateKey,
+  });
 
   const generation = (before?.generation ?? 0) + 1;
   // Not earlier, and nothing is waited for from here on: the generation before issues nothing after this one began.
@@ -82,7 +87,38 @@ export async function makeChange(
   const { previousMeshes, refused } = overlap(before, manifest, request.revoke, began);
   const trust = { previousMeshes, began };
   const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
-  return { snapshot, record, owner, overlapRefused: refused };
+  return { snapshot, record, owners: leave.owners, overlapRefused: refused };
+}
+
+/**
+ * Keeps what owners allowed of a change, where it takes more of them. What is kept could be set: it is judged as if it were.
+ *
+ * @returns undefined where there are enough, with those who signed before
+ * @throws Refusal of many codes; nothing is kept then
+ */
+export async function leavePending(
+  before: Snapshot,
+  request: SetRequest,
+  { store, allowInsecure, now }: StateOptions,
+): Promise<PendingChange | undefined> {
+  requireLatest(before.latest, request.latestTransition);
+  const leave = await leaveFor(before, request, store);
+  if (leave.missing === 0) return undefined;
+  now(requireUsable(request, allowInsecure));
+  for (const policy of request.policies) await store.put("policies", policy);
+  await store.put("manifests", request.manifest);
+  const size = request.policies.reduce((sum, { length }) => sum + length, request.manifest.length);
+  return keepConsents(store, before, { manifest: leave.manifest, signatures: request.signatures }, size);
+}
+
+/** Nobody is asked for leave by the first set, so nobody's is stored. */
+const NOBODYS = { signatures: [], owners: [], missing: 0 } as const;
+
+function requireUsable(request: SetRequest, allowInsecure: boolean): Manifest {
+  const manifest = parseUsable(request.manifest, allowInsecure);
+  requireSamePolicies(manifest, request.policies);
+  requireShortChains(manifest);
+  return manifest;
 }
 
 /** The clock, or the time before, where the clock was set back in between: what is stored can't be refused any more. */
@@ -94,20 +130,32 @@ function unlessRefused(now: () => Date, before: Date): Date {
   }
 }
 
-async function createSeed(
-  { seedshareOwnerPubKeys, seedshareThreshold }: Manifest,
+/** The seed stays. Its shares do where owners and threshold do; else they are made anew, and the old ones open it still. */
+async function seedFor(
+  before: Snapshot | undefined,
+  manifest: Manifest,
   random: StateOptions["random"],
 ): Promise<Pick<Snapshot, "seed" | "seedShares">> {
-  const [seed, salt] = [new Secret(random(SEED_LENGTH)), random(SALT_LENGTH)];
-  const seedShares = await makeSeedShares(seed, salt, seedshareOwnerPubKeys, seedshareThreshold);
-  return { seed: new SeedEngine(seed, salt), seedShares };
+  if (before !== undefined && hasSameSeedshareOwners(before.manifest, manifest)) return before;
+  const seed = before?.seed ?? new SeedEngine(new Secret(random(SEED_LENGTH)), random(SALT_LENGTH));
+  const { seedshareOwnerPubKeys, seedshareThreshold } = manifest;
+  const seedShares = await makeSeedShares(seed.seed, seed.salt, seedshareOwnerPubKeys, seedshareThreshold);
+  return { seed, seedShares };
 }
 
-/** @throws what `requireWorkloadOwner` throws */
-function requireLeave(active: Snapshot, { manifest, callerKey, signature, signedMeshKey }: SetRequest): string {
+/**
+ * What owners allowed of the change: those whose signatures came along, and where these are too few, others whose consent is
+ * stored.
+ *
+ * @throws what `requireOwnersLeave` throws
+ */
+async function leaveFor(active: Snapshot, request: SetRequest, store: Store): Promise<PendingChange> {
+  const { manifest, callerKey, signatures, signedMeshKey } = request;
   const previous = Buffer.from(active.latest.transition, "hex");
   const change = { manifest, previous, meshKey: spkiDigest(active.authority.meshKey.publicKey) };
-  return requireWorkloadOwner(active.manifest, callerKey, { change, signature, signedMeshKey });
+  const { owners, missing } = requireOwnersLeave(active.manifest, callerKey, { change, signatures, signedMeshKey });
+  const given = { manifest: sha256Hex(manifest), signatures: onePerKey(signatures) };
+  return missing === 0 ? { ...given, owners, missing } : allConsents(store, active, given);
 }
 
 function requireLatest(latest: Latest | undefined, expected: Uint8Array | undefined): void {
@@ -144,22 +192,11 @@ function requireShortChains({ policies }: Manifest): void {
   });
 }
 
-function requireSameSeedshareOwners(before: Manifest, after: Manifest): void {
+function hasSameSeedshareOwners(before: Manifest, after: Manifest): boolean {
   const keys = (manifest: Manifest): string =>
     manifest.seedshareOwnerPubKeys
       .map((key) => key.toString("hex"))
       .sort()
       .join();
-  if (keys(before) !== keys(after)) {
-    throw new Refusal("seedshare_owners_changed", "the seed share owners of a deployment can't change", {
-      where: "$.SeedshareOwnerPubKeys",
-      want: "those of the active manifest",
-    });
-  }
-  if (before.seedshareThreshold === after.seedshareThreshold) return;
-  throw new Refusal("seedshare_owners_changed", "the threshold of the seed share owners can't change", {
-    where: "$.SeedshareThreshold",
-    got: String(after.seedshareThreshold),
-    want: String(before.seedshareThreshold),
-  });
+  return keys(before) === keys(after) && before.seedshareThreshold === after.seedshareThreshold;
 }

@@ -1,8 +1,8 @@
 import type { Manifest } from "../../manifest/manifest.ts";
 import type { KeyPair } from "../../pki/keys.ts";
 import { type Authority, createAuthority } from "./authority.ts";
-import type { Latest } from "./history.ts";
 import type { PreviousMesh } from "./overlap.ts";
+import type { Latest } from "./pointer.ts";
 import type { SeedShares } from "./seed-shares.ts";
 import type { SeedEngine } from "./seed.ts";
 

@@ -1,6 +1,7 @@
 import { type Manifest, parseManifest } from "../../manifest/manifest.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
-import { type LatestInsecure, readTransitions } from "./history.ts";
+import { readTransitions } from "./history.ts";
+import type { LatestInsecure } from "./pointer.ts";
 import type { Store } from "../store/store.ts";
 
 /** SHA-256, hex, of the keys of all workload owners and seed share owners. */
@@ -16,9 +17,18 @@ export function ownersOf({ workloadOwnerKeyDigests, seedshareOwnerPubKeys }: Man
  */
 export async function readOwnersInsecure(store: Store, latest: LatestInsecure): Promise<ReadonlySet<string>> {
   try {
-    const transitions = await readTransitions(store, latest.transition);
-    return ownersOf(parseManifest(await store.get("manifests", transitions.at(-1)?.manifest ?? "")));
+    return ownersOf(await readManifestInsecure(store, latest));
   } catch {
     return new Set();
   }
+}
+
+/**
+ * The stored manifest, as the disk has it.
+ *
+ * @throws Refusal `damaged_state`, `unknown_state_version`; ManifestError
+ */
+export async function readManifestInsecure(store: Store, latest: LatestInsecure): Promise<Manifest> {
+  const transitions = await readTransitions(store, latest.transition);
+  return parseManifest(await store.get("manifests", transitions.at(-1)?.manifest ?? ""));
 }

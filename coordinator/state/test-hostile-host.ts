@@ -1,11 +1,11 @@
-import { sign } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
-import { encodeTransition } from "../../manifest/transition.ts";
+import { encodeTransition, type TransitionVersion } from "../../manifest/transition.ts";
 import { spkiDigest } from "../../pki/keys.ts";
-import { type LatestInsecure, readLatestInsecure, readSeedShares, readTransition, storeSeedShares } from "./history.ts";
+import { movePointer, readLatestInsecure, readSeedShares, readTransition, storeSeedShares } from "./history.ts";
+import type { LatestInsecure } from "./pointer.ts";
 import { decodeRecord, encodeRecord } from "../store/record.ts";
 import type { SeedShares } from "./seed-shares.ts";
 import type { SeedEngine } from "./seed.ts";
@@ -13,6 +13,7 @@ import { RECORD_KINDS, type RecordKind, type Store } from "../store/store.ts";
 
 /** For tests: a host that writes into a state directory what it likes, without asking for the lock. */
 export class HostileStore implements Store {
+  readonly shared = false;
   readonly #directory: string;
 
   constructor(directory: string) {
@@ -67,6 +68,7 @@ export interface MadeUpStep {
   readonly signatures?: readonly ChangeSignature[];
   /** In place of the seed's own, hex. */
   readonly rootKey?: string;
+  readonly version?: TransitionVersion;
 }
 
 /** A step that is correct in every other way, signed with the seed that the host has. @param before what it follows */
@@ -78,6 +80,7 @@ export async function makeUp(
 ): Promise<LatestInsecure> {
   for (const policy of step.policies) await store.put("policies", policy);
   const record = encodeTransition({
+    version: step.version ?? 2,
     manifest: await store.put("manifests", step.manifest),
     previous: before?.transition,
     seedShares: await storeSeedShares(store, step.seedShares),
@@ -86,10 +89,6 @@ export async function makeUp(
     signatures: step.signatures ?? [],
   });
   const transition = await store.put("transitions", record);
-  const signed = Buffer.concat([Buffer.of(1), Buffer.from(transition, "hex")]);
-  const { privateKey } = seed.historyKey;
-  const signature = sign("sha384", signed, { key: privateKey, dsaEncoding: "ieee-p1363" });
-  const raw = Buffer.concat([signed, signature]);
-  await store.compareAndSwapLatest(before?.raw, raw);
-  return { raw, transition, signature };
+  const meshKey = "ee".repeat(32);
+  return movePointer(store, before, { transition, meshKey }, seed.historyKey.privateKey);
 }

@@ -17,6 +17,7 @@ import { RECORD_KINDS, type RecordKind, type Store } from "./store.ts";
  * folders has lost its pointer, and is not taken for a new one.
  */
 export class FileStore implements Store {
+  readonly shared = false;
   readonly #directory: string;
   readonly #lock: StateLock;
   /** The pointer as it was last read or written here. */

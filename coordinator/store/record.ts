@@ -53,8 +53,11 @@ export function decodeRecord(kind: keyof typeof NAMES, file: Buffer, where: stri
   throw damaged("a record of the state is damaged", { where, got: quote(header), want: quote(want) });
 }
 
-export function damaged(message: string, details: { where: string; got?: string; want?: string; cause?: unknown }) {
-  return new Refusal("damaged_state", message, { ...details, hint: "restore it from a backup of the state directory" });
+export function damaged(
+  message: string,
+  details: { where: string; got?: string; want?: string; hint?: string; cause?: unknown },
+): Refusal {
+  return new Refusal("damaged_state", message, { hint: "restore it from a backup of the state", ...details });
 }
 
 function headerOf(kind: keyof typeof NAMES, payload: Uint8Array): string {

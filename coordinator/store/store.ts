@@ -1,8 +1,11 @@
 /** What the history is made of: immutable records by content, and one pointer that moves. */
 export interface Store {
+  /** Whether several Coordinators have it at once. */
+  readonly shared: boolean;
   /**
    * @param digest SHA-256 of the record, hex
-   * @throws Refusal `damaged_state` where the record is missing or is not what its name says, `unknown_state_version`
+   * @throws Refusal `damaged_state` where the record is missing or is not what its name says, `unknown_state_version`; a
+   *   shared store's methods all throw `state_unavailable` and `state_forbidden`, too
    */
   get(kind: RecordKind, digest: string): Promise<Buffer>;
   /**

@@ -24,6 +24,8 @@ export interface Faults {
   firmwareError: number;
   /** The status in the response; 0: success. */
   status: number;
+  /** What /dev/tdx_guest answers. */
+  tdReport: "good" | "of others" | "refused";
 }
 
 export const NO_FAULTS: Readonly<Faults> = {
@@ -39,6 +41,7 @@ export const NO_FAULTS: Readonly<Faults> = {
   rateLimited: 0,
   firmwareError: 0,
   status: 0,
+  tdReport: "good",
 };
 
 /** @returns whether it goes wrong this time */

@@ -4,6 +4,7 @@ import { type Faults, NO_FAULTS } from "./faults.ts";
 import { FuseServer } from "./fuse.ts";
 import { Host } from "./host.ts";
 import { sevGuest } from "./sev-guest.ts";
+import { tdxGuest } from "./tdx-guest.ts";
 import type { Directory, File } from "./tree.ts";
 
 /**
@@ -17,6 +18,7 @@ const host = new Host(await openSimulatedAttester(vmDir), faults, () => process.
 const entries = new Map<string, Directory | File>([
   ["report", tsmReports(host, faults)],
   ["sev-guest", sevGuest(host, faults)],
+  ["tdx_guest", tdxGuest(faults)],
 ]);
 const server = new FuseServer(mountPoint, { entries });
 process.on("message", (changes: Partial<Faults>) => {

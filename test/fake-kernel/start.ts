@@ -11,6 +11,7 @@ export interface FakeKernel {
   /** What CONTRAST_TSM_REPORT_DIR and CONTRAST_SEV_GUEST_DEVICE point to. */
   readonly tsmReportDir: string;
   readonly sevGuestDevice: string;
+  readonly tdxGuestDevice: string;
   /** From now on only these things go wrong. */
   readonly set: (faults?: Partial<Faults>) => Promise<void>;
   /** Resolves when the next report is held back. */
@@ -41,6 +42,7 @@ export async function startFakeKernel(vmDir: string): Promise<FakeKernel> {
   return {
     tsmReportDir: join(mountPoint, "report"),
     sevGuestDevice: join(mountPoint, "sev-guest"),
+    tdxGuestDevice: join(mountPoint, "tdx_guest"),
     set: async (faults = {}) => {
       const done = said("set");
       child.send({ ...NO_FAULTS, ...faults });

@@ -21,6 +21,7 @@ import { memoryFindings } from "./memory.ts";
 import { podSecurityFindings } from "./pod-security.ts";
 import { permissionFindings } from "./permissions.ts";
 import { probeFindings } from "./probes.ts";
+import { replicaFindings } from "./replicas.ts";
 import { sidecarFindings } from "./sidecar.ts";
 import { unsupportedFindings } from "./unsupported.ts";
 import { volumeFindings } from "./volumes.ts";
@@ -56,6 +57,7 @@ export function review(
   const services = findServices(files);
   return [
     ...coordinatorFindings(pods),
+    ...replicaFindings(pods, files),
     ...imageFindings(pods, problems),
     ...pods.flatMap((pod) => [
       ...RULES.flatMap((rule) => rule(pod)),

@@ -36,6 +36,7 @@ export async function findingsOf(
   }: Pod,
   options: object = {},
   codes = (code: string): boolean => !code.startsWith("image_") && code !== "attestation_api",
+  about = "web.yml",
 ): Promise<{ readonly finding: Finding; readonly line: string }[]> {
   const named = Object.entries(annotations).map(([name, value]) => [`contrast.edgeless.systems/${name}`, value]);
   const template = {
@@ -56,8 +57,8 @@ export async function findingsOf(
       throw error;
     },
   );
-  const file = `${dir}/app/web.yml:`;
-  const lines = text.split("\n");
+  const file = `${dir}/app/${about}:`;
+  const lines = (about === "web.yml" ? text : (files[about] ?? "")).split("\n");
   return findings
     .filter(({ code, where }) => where.startsWith(file) && codes(code))
     .map((finding) => {

@@ -3,6 +3,7 @@ import { collectWorkloads } from "../../../kubernetes/collect-workloads.ts";
 import { ANNOTATION } from "../annotations.ts";
 import { preparePods } from "../edit-pods.ts";
 import { readResourceFiles } from "../../../kubernetes/resource-file.ts";
+import { findServices } from "../../../kubernetes/services.ts";
 import type { Sidecar } from "../sidecars.ts";
 import { allContainers } from "../../../kubernetes/pod-spec.ts";
 import type { ResolvedImages } from "../../../registry/resolved-image.ts";
@@ -33,7 +34,8 @@ async function podsOf(
   sidecar: Sidecar,
   annotations: Readonly<Record<string, string>> = {},
 ): Promise<Record<string, TestPod>> {
-  const workloads = collectWorkloads(await readResourceFiles([folder])).map((workload) =>
+  const files = await readResourceFiles([folder]);
+  const workloads = collectWorkloads(files).map((workload) =>
     workload.name === "coordinator"
       ? workload
       : { ...workload, annotations: { ...workload.annotations, ...annotations } },
@@ -43,6 +45,7 @@ async function podsOf(
     skipInitializer: false,
     skipServiceMesh: false,
     sidecar,
+    services: findServices(files),
     imageReplacements: new Map(),
   });
   const containers = pods.flatMap(({ spec }) => [...(spec.initContainers ?? []), ...spec.containers]);

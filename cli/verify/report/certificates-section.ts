@@ -1,13 +1,22 @@
-import { code, codes, properties, section } from "./elements.ts";
+import { code, properties, section } from "./elements.ts";
 import type { AuditFacts } from "./facts.ts";
 import { type Html, html } from "./html.ts";
 
-export function ownersSection({ workloadOwners, seedShareOwners, seedShareThreshold }: AuditFacts): Html {
+export function ownersSection(facts: AuditFacts): Html {
+  const { workloadOwners, workloadOwnerThreshold, seedShareOwners, seedShareThreshold } = facts;
   return section(
     "owners",
     "Owners",
     properties([
-      ["May set another manifest", codes(workloadOwners, "nobody: the deployment is immutable")],
+      [
+        "May set another manifest",
+        workloadOwners.length === 0
+          ? "nobody: the deployment is immutable"
+          : html`${workloadOwnerThreshold} of
+            ${workloadOwners.length}${workloadOwnerThreshold > 1 ? ", together" : ""}${workloadOwners.map(
+              (owner) => html`<br />${code(owner)}`,
+            )}`,
+      ],
       [
         "May recover the Coordinator",
         seedShareOwners.length === 0

@@ -80,6 +80,7 @@ test("one manifest: who, what, and that nothing is proven", () => {
     evidence: { tee: "snp", platform: "software TEE", referenceValues: "$.ReferenceValues.insecure[0]" },
     workloadOwners: [OWNER],
     seedShareOwners: [{ key: "RSA 2048" }],
+    workloadOwnerThreshold: 1,
     seedShareThreshold: 1,
     history: [{ generation: 1, policies: 2, changes: null, transition: "01".repeat(32) }],
     rules: [{ known: true }],
@@ -255,6 +256,15 @@ describe("the timeline", () => {
       "3 note immutable: nobody may set another manifest after this one",
       `3 warning changed_owner: the workload owner ${other} may no longer change the manifest`,
       "4 warning changed_though_immutable: the previous manifest allowed no changes",
+    ]);
+  });
+
+  test("fewer owners that a change needs", () => {
+    const owners = [OWNER, "0b".repeat(32), "0c".repeat(32)];
+    const [one, two, three] = [1, 2, 3].map((ownerThreshold): Draft => ({ owners, ownerThreshold }));
+    expect(timeline(one ?? {}, three ?? {}, two ?? {}, { owners })).toEqual([
+      "3 warning fewer_owners_needed: lowers how many workload owners a change needs from 3 to 2",
+      "4 warning fewer_owners_needed: lowers how many workload owners a change needs from 2 to 1",
     ]);
   });
 

@@ -43,6 +43,8 @@ export interface AuditFacts {
   readonly referenceValues: ManifestDocument["ReferenceValues"];
   /** SHA-256 of the keys, hex. */
   readonly workloadOwners: readonly string[];
+  /** How many of them a change of the manifest in force needs. */
+  readonly workloadOwnerThreshold: number;
   readonly seedShareOwners: readonly KeyFacts[];
   readonly seedShareThreshold: number;
   readonly timeline: readonly TimelineEntry[];
@@ -124,6 +126,7 @@ export function auditFacts(input: AuditInput): AuditFacts {
     evidence,
     referenceValues: document.ReferenceValues,
     workloadOwners: manifest.workloadOwnerKeyDigests,
+    workloadOwnerThreshold: manifest.workloadOwnerThreshold,
     seedShareOwners: manifest.seedshareOwnerPubKeys.map((der) => ({
       sha256: sha256Hex(der),
       key: keyType(createPublicKey({ key: der, format: "der", type: "spki" })),

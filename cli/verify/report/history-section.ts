@@ -31,7 +31,7 @@ function historyEntry(entry: HistoryFacts, warnings: number | undefined, isActiv
         ["File", code(`manifest.${generation}.json`)],
         ["SHA-256", code(sha256)],
         ["Transition", code(transition)],
-        ["Signed by the workload owner", signedBy.length === 0 ? "nobody: it is the first" : signedBy.map(code)],
+        ["Signed by the workload owners", signedBy.length === 0 ? "nobody: it is the first" : signedBy.map(code)],
         ["Policies", policies === null ? "this version can't read the manifest" : policies],
       ]),
       differences(changes ?? []),

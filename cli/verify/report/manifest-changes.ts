@@ -28,6 +28,7 @@ export function manifestChanges(before: Content, after: Content): Change[] {
       setChanges(kind, before.document.ReferenceValues[kind] ?? [], after.document.ReferenceValues[kind] ?? []),
     ),
     ...changesOf("changed", "workload owners", old.workloadOwnerKeyDigests, now.workloadOwnerKeyDigests),
+    ...changesOf("changed", "workload owner threshold", old.workloadOwnerThreshold, now.workloadOwnerThreshold),
     ...changesOf("changed", "seed share owners", shares(old.seedshareOwnerPubKeys), shares(now.seedshareOwnerPubKeys)),
     ...changesOf("changed", "seed share threshold", old.seedshareThreshold, now.seedshareThreshold),
     ...changesOf("changed", "NotBefore", time(old), time(now)),

@@ -61,6 +61,7 @@ export interface Draft {
   readonly pods?: readonly (readonly [rego: string, grant: object])[];
   readonly referenceValues?: object;
   readonly owners?: readonly string[];
+  readonly ownerThreshold?: number;
   readonly seedshareOwners?: readonly string[];
   readonly threshold?: number;
   readonly certificateLifetime?: string;
@@ -125,6 +126,7 @@ function manifestOf({ pods = [], owners = [OWNER], seedshareOwners = [], thresho
     ]),
     ReferenceValues: referenceValues,
     WorkloadOwnerKeyDigests: owners,
+    ...(draft.ownerThreshold === undefined ? {} : { WorkloadOwnerThreshold: draft.ownerThreshold }),
     SeedshareOwnerPubKeys: seedshareOwners,
     ...(threshold === undefined ? {} : { SeedshareThreshold: threshold }),
     CertificateLifetime: certificateLifetime,

@@ -19,6 +19,7 @@ export const TIMELINE_CODES = [
   "changed_seed_share_owner",
   "changed_though_immutable",
   "debug_permitted",
+  "fewer_owners_needed",
   "host_permitted",
   "immutable",
   "insecure_reference_values",

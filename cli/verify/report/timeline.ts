@@ -70,6 +70,7 @@ function changedContent(
     ...gone(after.workloadOwnerKeyDigests, before.workloadOwnerKeyDigests).map((digest) =>
       entry("changed_owner", `another workload owner may change the manifest: ${digest}`),
     ),
+    ...fewerOwners(before, after).map((text) => entry("fewer_owners_needed", text)),
     ...(seedShares(before) === seedShares(after)
       ? []
       : [entry("changed_seed_share_owner", "the seed share owners or their threshold changed")]),
@@ -77,6 +78,10 @@ function changedContent(
     ...handedOver(old.pods, now.pods).map((text) => entry("secret_handed_over", text)),
     ...(isSame ? [] : [setsChanged]),
   ];
+}
+
+function fewerOwners({ workloadOwnerThreshold: from }: Manifest, { workloadOwnerThreshold: to }: Manifest): string[] {
+  return to < from ? [`lowers how many workload owners a change needs from ${from} to ${to}`] : [];
 }
 
 /** For so much longer those who trust the root CA believe a pod that was thrown out. */

@@ -4,13 +4,16 @@ import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Change } from "../../manifest/change.ts";
 import { type ChangeSignature, faultOfChange } from "../../manifest/change-signature.ts";
 import { type KeyPair, spki } from "../../pki/keys.ts";
-import type { AttestedHistory } from "../workspace/attested-history.ts";
+import type { AttestedHistory } from "./attested-history.ts";
 import { CliError } from "../context.ts";
-import type { Pin } from "../workspace/pin.ts";
-import { signChange } from "../workspace/sign-change.ts";
+import type { Pin } from "./pin.ts";
+import { signChange } from "./sign-change.ts";
 
-/** A workload owner's leave for a change, as `set` sends it: for the Coordinator that has proven itself just now. */
-export type Leave = Pick<MessageInitShape<typeof SetManifestRequestSchema>, "signature" | "signedMeshKey">;
+/** What workload owners allowed of a change, as `set` sends it: for the Coordinator that has proven itself just now. */
+export type Leave = Pick<
+  MessageInitShape<typeof SetManifestRequestSchema>,
+  "signature" | "signatures" | "signedMeshKey"
+>;
 
 /**
  * @param active undefined: the first set needs nobody's leave
@@ -32,15 +35,16 @@ export function ownLeave(
 }
 
 /**
- * A signature that was made elsewhere does not say what it is over. So it is tried on the mesh CA of today and on that of
- * the last `verify`: then the Coordinator can say that it came too late.
+ * A signature that was made elsewhere does not say what it is over. So all are tried on the mesh CA of today and on that of
+ * the last `verify`: then the Coordinator can say that they came too late.
  *
+ * @param signatures at least one
  * @throws CliError another_deployment
  */
 export function carriedLeave(
   active: AttestedHistory | undefined,
   manifest: Uint8Array,
-  signature: ChangeSignature,
+  signatures: readonly ChangeSignature[],
   { pin, where }: { readonly pin: Pin | undefined; readonly where: string | undefined },
 ): Leave {
   if (active === undefined) {
@@ -49,11 +53,20 @@ export function carriedLeave(
       hint: "its state was lost or replaced; the first manifest of a deployment is set without a signature",
     });
   }
-  const owner = sha256Hex(signature.publicKey);
-  const meshKey = [active.meshKey, pin?.meshKey].find((key) => {
-    return key !== undefined && !faultOfChange([owner], changeAfter(active, manifest, key), [signature]);
-  });
-  return { signature, ...(meshKey === undefined ? {} : { signedMeshKey: Buffer.from(meshKey, "hex") }) };
+  const meshKey = [active.meshKey, pin?.meshKey].find(
+    (key) => key !== undefined && signatures.some((one) => signs(one, changeAfter(active, manifest, key))),
+  );
+  const [signature, ...others] = signatures;
+  return {
+    ...(signature === undefined ? {} : { signature }),
+    signatures: others,
+    ...(meshKey === undefined ? {} : { signedMeshKey: Buffer.from(meshKey, "hex") }),
+  };
+}
+
+function signs(signature: ChangeSignature, change: Change): boolean {
+  const owner = { keys: [sha256Hex(signature.publicKey)], threshold: 1 };
+  return faultOfChange(owner, change, [signature]) === undefined;
 }
 
 function changeAfter({ latest }: AttestedHistory, manifest: Uint8Array, meshKey: string): Change {

@@ -2,8 +2,8 @@ import { join } from "node:path";
 import { loweredMinimums } from "../../manifest/lowered-minimums.ts";
 import { encodeTime, type Manifest } from "../../manifest/manifest.ts";
 import type { Context } from "../context.ts";
-import { compareWithKnownRoot } from "../workspace/known-root.ts";
-import { FILES } from "../workspace/workspace.ts";
+import { compareWithKnownRoot } from "./known-root.ts";
+import { FILES } from "./workspace.ts";
 
 /** What a workload owner should know before a manifest is set, though it may be meant. */
 
@@ -21,7 +21,7 @@ export async function warningsOf(
   active: ActiveDeployment | undefined,
   next: Manifest,
 ): Promise<string[]> {
-  const changes = [lowered, raised, overlapping, earlier].flatMap((kind) =>
+  const changes = [lowered, fewerOwners, raised, overlapping, earlier].flatMap((kind) =>
     active === undefined ? [] : kind(active.manifest, next),
   );
   return [...(await strangeness(context, active)), ...changes];
@@ -54,6 +54,10 @@ function lowered(active: Manifest, next: Manifest): string[] {
   return loweredMinimums(active, next).map(
     ({ where, from, to }) => `the manifest lowers ${where} from ${from} to ${to}`,
   );
+}
+
+function fewerOwners({ workloadOwnerThreshold: from }: Manifest, { workloadOwnerThreshold: to }: Manifest): string[] {
+  return to < from ? [`the manifest lowers $.WorkloadOwnerThreshold from ${from} to ${to}`] : [];
 }
 
 /** A clock that the manifest before refused would be right by this one. */

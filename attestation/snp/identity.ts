@@ -1,0 +1,9 @@
+import type { Launch } from "../launch.ts";
+import { GUEST_POLICY, isSet } from "./flags.ts";
+import type { SnpReport } from "./report.ts";
+
+/** MEASUREMENT, and whether POLICY lets the host debug or migrate the VM. */
+export function snpLaunch({ measurement, policy }: SnpReport): Launch {
+  const exposed = isSet(policy, GUEST_POLICY.Debug) || isSet(policy, GUEST_POLICY.MigrateMA);
+  return { measurement: measurement.toString("hex"), exposed };
+}

@@ -1,0 +1,42 @@
+import type { ActiveHistory } from "../workspace/active-history.ts";
+import { readGeneration } from "../verify/report/generation.ts";
+import { type Change, manifestChanges } from "../verify/report/manifest-changes.ts";
+import { parsePolicies } from "../verify/report/policy-facts.ts";
+import { timelineOf } from "../verify/report/timeline.ts";
+
+/** What a pending manifest would change, as the report of `verify` will say it. */
+export interface PendingFacts {
+  /** Null where one of the two can't be read. */
+  readonly changes: readonly Change[] | null;
+  readonly warnings: readonly string[];
+}
+
+/**
+ * @param manifest the pending one
+ * @param policies initdata documents of what it lists, and others
+ */
+export function changesIn(
+  { steps, policies: known }: ActiveHistory,
+  manifest: Uint8Array,
+  policies: readonly Uint8Array[],
+): PendingFacts {
+  const parsed = parsePolicies([...known, ...policies]);
+  const history = [...steps.map(({ manifest: bytes, transition: { digest } }) => [bytes, digest] as const)];
+  const generations = [...history, [manifest, ""] as const].map(([bytes, transition], index) =>
+    readGeneration(index + 1, { manifest: bytes, transition, signedBy: [] }, parsed),
+  );
+  const [before, after] = generations.slice(-2);
+  const isReadable = before?.content !== undefined && after?.content !== undefined;
+  return {
+    changes: isReadable ? manifestChanges(before.content, after.content) : null,
+    warnings: timelineOf(generations)
+      .filter(({ generation, level }) => generation === generations.length && level === "warning")
+      .map(({ text }) => text),
+  };
+}
+
+/** One line for each thing that changes. */
+export function summaryOf(changes: readonly Change[] | null): string[] {
+  if (changes === null) return ["can't be compared with the manifest in force by this version"];
+  return [...new Set(changes.map(({ kind, subject, path }) => `${kind}: ${subject}${path === "" ? "" : `, ${path}`}`))];
+}

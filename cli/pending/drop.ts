@@ -1,0 +1,30 @@
+import { UserAPI } from "../../api/userapi_pb.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
+import { callDeadline } from "../coordinator.ts";
+import { type Context, printResult } from "../context.ts";
+import { pendingFacts, pendingOf, requireSameManifest } from "../workspace/pending-change.ts";
+import { inSession, type PendingOptions, readMeant, refuseOptions, requireOwnKey } from "./session.ts";
+
+/** `contrast pending drop`: takes this owner's signature below a pending change back. */
+export async function dropPending(context: Context, file: string | undefined, options: PendingOptions): Promise<void> {
+  refuseOptions({ "--signature": options.signature }, "drop");
+  const { atHand, meant } = await readMeant(context, file, options);
+  const { keys } = await requireOwnKey(context, options.workloadOwnerKey);
+  await inSession(context, options, atHand, keys, async ({ coordinator, active, insecure }) => {
+    const digest = sha256Hex(meant.bytes);
+    const { pending } = await coordinator.call(
+      UserAPI.method.dropPending,
+      { manifestDigest: Buffer.from(digest, "hex") },
+      callDeadline(context),
+    );
+    const left = pending && pendingOf(pending, active);
+    if (left !== undefined) requireSameManifest(left, digest);
+    printResult(context, insecure, {
+      result: "your signature was taken back",
+      coordinator: options.coordinator,
+      ...(left === undefined ? {} : pendingFacts(left)),
+      "what it means":
+        "the host of the Coordinator has seen the signature, and can bring it back until the next set or recovery",
+    });
+  });
+}

@@ -1,0 +1,60 @@
+import { join } from "node:path";
+import { UserAPI } from "../../api/userapi_pb.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
+import { readInitdata } from "../../manifest/initdata.ts";
+import { callDeadline } from "../coordinator.ts";
+import { type Context, INSECURE } from "../context.ts";
+import { type Fields, render } from "../print.ts";
+import { manifestInForce } from "../workspace/active-history.ts";
+import { readManifest } from "../workspace/manifest-at-hand.ts";
+import { pendingFacts, pendingOf, type ProvenChange } from "../workspace/pending-change.ts";
+import { FILES, writeOutputs } from "../workspace/workspace.ts";
+import { changesIn, summaryOf } from "./changes.ts";
+import { fetchPending } from "./fetch-pending.ts";
+import { inSession, type PendingOptions, refuseOptions, requireOwnKey, type Session } from "./session.ts";
+
+/**
+ * `contrast pending list`: what waits for owners' signatures, who has signed it, and what it would change. Manifests and
+ * policies are saved to be read: `pending sign` signs a file that the owner has, never what a Coordinator shows.
+ */
+export async function listPending(context: Context, file: string | undefined, options: PendingOptions): Promise<void> {
+  refuseOptions({ "[file]": file, "--signature": options.signature }, "list");
+  const atHand = await readManifest(context, options.manifest);
+  const { keys } = await requireOwnKey(context, options.workloadOwnerKey);
+  await inSession(context, options, atHand, keys, async (session) => {
+    const { coordinator, active, insecure } = session;
+    const { pending } = await coordinator.call(UserAPI.method.listPending, {}, callDeadline(context));
+    const entries: Fields[] = [];
+    for (const change of pending) entries.push(await entryOf(context, session, pendingOf(change, active)));
+    const result: Fields = {
+      result: entries.length === 0 ? "nothing is pending" : `${entries.length} pending`,
+      coordinator: options.coordinator,
+      manifest: sha256Hex(manifestInForce(active)),
+      "latest transition": active.latest,
+      pending: entries,
+      ...(insecure ? { insecure: INSECURE } : {}),
+    };
+    context.out(render(result, context.format));
+  });
+}
+
+async function entryOf(context: Context, session: Session, change: ProvenChange): Promise<Fields> {
+  const { manifest, policies } = await fetchPending(context, session, change.manifest);
+  const { changes, warnings } = changesIn(session.active, manifest, [...policies.values()]);
+  const directory = join(context.workspace, FILES.pending, change.manifest);
+  const files = Object.fromEntries(
+    [...policies].flatMap(([hash, policy]): [string, string | Uint8Array][] => [
+      [`policy.${hash}.rego`, readInitdata(policy).rego],
+      [`initdata.${hash}.toml`, policy],
+    ]),
+  );
+  await writeOutputs(directory, { ...files, [FILES.manifest]: manifest });
+  return {
+    ...pendingFacts(change),
+    file: join(directory, FILES.manifest),
+    ...(context.format === "json"
+      ? { changes: (changes ?? []).map((one) => ({ ...one })), compared: changes !== null }
+      : { changes: summaryOf(changes) }),
+    warnings: [...warnings],
+  };
+}

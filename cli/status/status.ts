@@ -1,0 +1,147 @@
+import { type DeploymentOwners, type GetStatusResponse, UserAPI } from "../../api/userapi_pb.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
+import type { VerifiedClaimant } from "../../manifest/appraise.ts";
+import { generateEcKey, type KeyPair, spkiDigest } from "../../pki/keys.ts";
+import { EXIT } from "../../runtime/exit.ts";
+import { callDeadline, connect, connectUnproven } from "../coordinator.ts";
+import { CliError, type Context, INSECURE } from "../context.ts";
+import { type Fields, render } from "../print.ts";
+import { type ManifestAtHand, readManifest } from "../workspace/manifest-at-hand.ts";
+import { FILES, ownerKey } from "../workspace/workspace.ts";
+
+export interface StatusOptions {
+  readonly coordinator: string;
+  readonly manifest?: string;
+  readonly workloadOwnerKey?: string;
+  readonly seedshareOwnerKey?: string;
+}
+
+/**
+ * `contrast status`: how the Coordinator says it is. Without a manifest nothing is proven: whoever answers may be anybody.
+ * It writes no file, and nothing that another command relies on comes from it.
+ *
+ * @returns the exit code: done where it serves, not ready where it does not
+ */
+export async function status(context: Context, options: StatusOptions): Promise<number> {
+  const manifest = options.manifest === undefined ? undefined : await readManifest(context, options.manifest);
+  const keys = await ownKey(context, options);
+  const coordinator =
+    manifest === undefined
+      ? connectUnproven(options.coordinator, keys ?? (await generateEcKey("P-256")))
+      : await connect(context, options.coordinator, manifest.manifest, keys);
+  try {
+    const answer = await coordinator.call(UserAPI.method.getStatus, {}, callDeadline(context));
+    const fields = {
+      coordinator: options.coordinator,
+      ...proofOf(coordinator.server, manifest),
+      ...fieldsOf(answer, keys, manifest),
+    };
+    context.out(render(fields, context.format));
+    return answer.state === "active" ? EXIT.done : EXIT.notReady;
+  } finally {
+    coordinator.close();
+  }
+}
+
+/** @throws CliError usage */
+async function ownKey(
+  context: Context,
+  { workloadOwnerKey, seedshareOwnerKey }: StatusOptions,
+): Promise<KeyPair | undefined> {
+  if (workloadOwnerKey !== undefined && seedshareOwnerKey !== undefined) {
+    throw new CliError("usage", "one key at a time is asked with", {
+      where: "--workload-owner-key, --seedshare-owner-key",
+      want: "one of them",
+    });
+  }
+  if (seedshareOwnerKey !== undefined) return ownerKey(context, seedshareOwnerKey, FILES.seedshareOwnerKey);
+  const key = await ownerKey(context, workloadOwnerKey, FILES.workloadOwnerKey);
+  return key ?? ownerKey(context, undefined, FILES.seedshareOwnerKey);
+}
+
+function proofOf(server: VerifiedClaimant | undefined, manifest: ManifestAtHand | undefined): Fields {
+  if (manifest === undefined || server === undefined) {
+    return { proven: "nothing: anybody could have answered so. Name a manifest with -m" };
+  }
+  return {
+    proven: `the Coordinator is one of ${manifest.path}`,
+    ...(server.claims.insecure ? { insecure: INSECURE } : {}),
+  };
+}
+
+function fieldsOf(answer: GetStatusResponse, keys: KeyPair | undefined, manifest: ManifestAtHand | undefined): Fields {
+  const { state, inForce, forOwners } = answer;
+  const own = keys && spkiDigest(keys.publicKey).toString("hex");
+  const stored = forOwners?.stored;
+  const owners = inForce?.owners ?? stored?.owners;
+  const digest = inForce && hex(inForce.manifestDigest);
+  const missing = missingFrom(answer);
+  return {
+    state,
+    ...(forOwners === undefined ? {} : { version: forOwners.version }),
+    ...(inForce === undefined
+      ? {}
+      : {
+          generation: inForce.generation,
+          manifest: digest,
+          ...(manifest === undefined
+            ? {}
+            : { "at hand": digest === sha256Hex(manifest.bytes) ? "the same" : "another" }),
+          "latest transition": hex(inForce.latestTransition),
+        }),
+    ...(stored === undefined
+      ? {}
+      : { unverified: "what follows is of the stored state, which nobody has verified yet" }),
+    ...(owners === undefined ? {} : ownersOf(owners)),
+    ...(own === undefined ? {} : { "asked as": `${own}${forOwners === undefined ? ", which is no owner's key" : ""}` }),
+    ...(stored === undefined ? {} : { "gave their share": stored.gaveShare.map(hex) }),
+    ...(forOwners === undefined
+      ? {}
+      : {
+          pending: forOwners.pending.map(({ manifestDigest, signatures, missingSignatures }) => ({
+            manifest: hex(manifestDigest),
+            "signed by": signatures.map(({ publicKey }) => sha256Hex(publicKey)),
+            "missing signatures": missingSignatures,
+          })),
+          peers: forOwners.peers.map(({ address, state: seen, sequence }) => ({
+            address,
+            state: seen,
+            sequence: Number(sequence),
+          })),
+        }),
+    ...(missing.length === 0 ? {} : { missing }),
+  };
+}
+
+function ownersOf(owners: DeploymentOwners): Fields {
+  const { workloadOwners, workloadOwnerThreshold, seedshareOwners, seedshareThreshold } = owners;
+  return {
+    "workload owner threshold": workloadOwnerThreshold,
+    "workload owners": workloadOwners.map(hex),
+    "seed share threshold": seedshareThreshold,
+    "seed share owners": seedshareOwners.map(hex),
+  };
+}
+
+/** What somebody has to do before it serves, or before a change is in force. */
+function missingFrom({ state, inForce, forOwners }: GetStatusResponse): string[] {
+  if (state === "empty") return ["a manifest: run `contrast set`"];
+  if (state === "recovery") {
+    const stored = forOwners?.stored;
+    if (stored === undefined) return ["seed shares: their owners run `contrast recover`"];
+    if (stored.problem !== "") return [`a state that can be read: ${stored.problem}`];
+    const { missingShares: count } = stored;
+    return [
+      `${count} ${count === 1 ? "seed share" : "seed shares"}: ${count === 1 ? "an owner runs" : "owners run"} \`contrast recover\``,
+    ];
+  }
+  if (inForce?.owners?.workloadOwners.length === 0) return [];
+  return (forOwners?.pending ?? []).map(
+    ({ manifestDigest, missingSignatures: count }) =>
+      `${count} ${count === 1 ? "signature" : "signatures"} below the manifest ${hex(manifestDigest)}: run \`contrast pending sign\``,
+  );
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
+}

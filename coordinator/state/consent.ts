@@ -1,0 +1,56 @@
+import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { u32be } from "../../bytes/numbers.ts";
+import type { ChangeSignature } from "../../manifest/change-signature.ts";
+
+/**
+ * What one workload owner allowed of a change that lacks others' leave, as it is stored: a record of kind `consents`.
+ *
+ * version u8 (1) ‖ SHA-256 of the manifest ‖ SHA-256 of the transition that it follows
+ *   ‖ SHA-256 of the mesh CA's SubjectPublicKeyInfo ‖ size u32be
+ *   ‖ length u32be ‖ SubjectPublicKeyInfo of the owner ‖ length u32be ‖ signature (manifest/change.ts)
+ *
+ * The size is that of the manifest and its policies, in bytes. It is the one thing that the owner's signature does not
+ * cover, and decides about room alone.
+ */
+export interface Consent extends ChangeSignature {
+  /** Hex, as all digests here. */
+  readonly manifest: string;
+  readonly previous: string;
+  readonly meshKey: string;
+  readonly size: number;
+}
+
+const VERSION = 1;
+const DIGEST = 32;
+const MOST_BYTES = 256;
+
+export function encodeConsent({ manifest, previous, meshKey, size, publicKey, signature }: Consent): Buffer {
+  const digests = [manifest, previous, meshKey].map((digest) => Buffer.from(digest, "hex"));
+  const signed = [u32be(publicKey.length), publicKey, u32be(signature.length), signature];
+  return Buffer.concat([Buffer.of(VERSION), ...digests, u32be(size), ...signed]);
+}
+
+/** @throws MalformedBytes; its field is `version` where another version wrote it */
+export function parseConsent(record: Uint8Array): Consent {
+  const cursor = new Cursor(record);
+  const version = cursor.u8("version");
+  if (version !== VERSION) throw new MalformedBytes("version", 0, String(version), String(VERSION));
+  const digest = (field: string): string => cursor.bytes(DIGEST, field).toString("hex");
+  const manifest = digest("manifest");
+  const previous = digest("previous");
+  const meshKey = digest("mesh CA key");
+  const size = cursor.u32be("size");
+  const publicKey = bounded(cursor, "key");
+  const signature = bounded(cursor, "signature");
+  cursor.end("consent");
+  return { manifest, previous, meshKey, size, publicKey, signature };
+}
+
+function bounded(cursor: Cursor, field: string): Buffer {
+  const start = cursor.offset;
+  const length = cursor.u32be(`${field}, length`);
+  if (length === 0 || length > MOST_BYTES) {
+    throw new MalformedBytes(`${field}, length`, start, String(length), `1 to ${MOST_BYTES}`);
+  }
+  return cursor.bytes(length, field);
+}

@@ -1,0 +1,228 @@
+import { readFile } from "node:fs/promises";
+import { Agent as PlainAgent, type IncomingMessage, request as requestPlain, type RequestOptions } from "node:http";
+import { Agent, request } from "node:https";
+import { join } from "node:path";
+import { CodedError, type Details } from "../../runtime/errors.ts";
+import { quote } from "../../runtime/fault.ts";
+
+/**
+ * Calls the API server of Kubernetes, over HTTP/1.1 with kept-alive connections. Nothing that it answers is trusted to be
+ * of any size, to come in time, or to be JSON.
+ */
+
+/** Where every pod has its service account (https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/). */
+export const ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/**
+ * - `account`: the folder with `token` and `ca.crt`, which are read for every call: both change while the pod runs
+ * - `socket`: the Unix socket of a `kubectl proxy`, which says who asks
+ */
+export type ApiPlace =
+  { readonly host: string; readonly port: string; readonly account: string } | { readonly socket: string };
+
+export interface ApiRequest {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+  /** With the query. */
+  readonly path: string;
+  readonly body?: unknown;
+  /** Default: `application/json`; of a PATCH `application/merge-patch+json`. */
+  readonly accept?: string;
+}
+
+export interface ApiAnswer {
+  readonly status: number;
+  /** From JSON. */
+  readonly body: unknown;
+  /** From the header Retry-After, in seconds there. */
+  readonly retryAfterMs: number | undefined;
+}
+
+/**
+ * - `unreachable`: no connection, a broken one, or no whole answer in time; the request may have been carried out
+ * - `not_an_answer`: what came is too large, or is not JSON
+ * - `no_account`: the folder of the service account can't be read
+ */
+export class ApiError extends CodedError<"unreachable" | "not_an_answer" | "no_account"> {
+  constructor(code: ApiError["code"], message: string, details: Details = {}) {
+    super(code, message, details);
+  }
+}
+
+export interface ApiOptions {
+  /** For a whole call, in milliseconds. */
+  readonly timeoutMs: number;
+  /** Of an answer. */
+  readonly maxBytes: number;
+}
+
+const CONNECTIONS = { keepAlive: true, maxSockets: 16, maxFreeSockets: 4 };
+
+export class ApiClient {
+  readonly #place: ApiPlace;
+  readonly #options: ApiOptions;
+  readonly #agent: Agent | PlainAgent;
+
+  constructor(place: ApiPlace, options: ApiOptions) {
+    this.#place = place;
+    this.#options = options;
+    this.#agent = "socket" in place ? new PlainAgent(CONNECTIONS) : new Agent(CONNECTIONS);
+  }
+
+  /** @throws ApiError */
+  async call(asked: ApiRequest): Promise<ApiAnswer> {
+    const signal = AbortSignal.timeout(this.#options.timeoutMs);
+    try {
+      return await this.#once(asked, signal);
+    } catch (error) {
+      // The server may close a kept connection just when it is used again.
+      if (!(error instanceof ClosedBefore)) throw error;
+      return this.#once(asked, signal);
+    }
+  }
+
+  /**
+   * An answer without an end, line by line, until it ends or the signal fires.
+   *
+   * @param onLine is waited for
+   * @throws ApiError
+   */
+  async stream(path: string, signal: AbortSignal, onLine: (line: unknown) => Promise<void>): Promise<ApiAnswer> {
+    const where = `GET ${withoutQuery(path)}`;
+    const response = await this.#send({ method: "GET", path }, signal);
+    const status = response.statusCode ?? 0;
+    if (status !== 200) return { status, body: parse(await this.#read(response, where), where), ...retryOf(response) };
+    let rest = Buffer.alloc(0);
+    try {
+      for await (const chunk of response) {
+        rest = Buffer.concat([rest, chunk as Buffer]);
+        for (let end = rest.indexOf("\n"); end >= 0; end = rest.indexOf("\n")) {
+          const line = rest.subarray(0, end);
+          rest = rest.subarray(end + 1);
+          await onLine(parse(line, where));
+        }
+        if (rest.length > this.#options.maxBytes) throw tooLarge(where, this.#options.maxBytes);
+      }
+    } catch (error) {
+      throw asApiError(error, where);
+    } finally {
+      response.destroy();
+    }
+    return { status, body: undefined, retryAfterMs: undefined };
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  async #once(asked: ApiRequest, signal: AbortSignal): Promise<ApiAnswer> {
+    const response = await this.#send(asked, signal);
+    const where = `${asked.method} ${withoutQuery(asked.path)}`;
+    const bytes = await this.#read(response, where);
+    return { status: response.statusCode ?? 0, body: parse(bytes, where), ...retryOf(response) };
+  }
+
+  async #send(asked: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
+    const { method, path, body, accept = "application/json" } = asked;
+    const where = `${method} ${withoutQuery(path)}`;
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const type = method === "PATCH" ? "application/merge-patch+json" : "application/json";
+    const headers = {
+      accept,
+      ...(text !== undefined && { "content-type": type, "content-length": Buffer.byteLength(text) }),
+    };
+    const options: RequestOptions = { method, path, agent: this.#agent, signal };
+    const place = this.#place;
+    const { token, ca } = "socket" in place ? {} : await readAccount(place.account);
+    return new Promise((resolve, reject) => {
+      const sent =
+        "socket" in place
+          ? requestPlain({ ...options, headers, socketPath: place.socket })
+          : request({
+              ...options,
+              headers: { ...headers, authorization: `Bearer ${token ?? ""}` },
+              host: place.host,
+              port: place.port,
+              ca,
+            });
+      sent.on("response", resolve);
+      sent.on("error", (error: NodeJS.ErrnoException) => {
+        const closed = sent.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
+        reject(
+          closed && !signal.aborted && method !== "PUT" ? new ClosedBefore(where, error) : asApiError(error, where),
+        );
+      });
+      sent.end(text);
+    });
+  }
+
+  async #read(response: IncomingMessage, where: string): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    try {
+      for await (const chunk of response) {
+        length += (chunk as Buffer).length;
+        if (length > this.#options.maxBytes) throw tooLarge(where, this.#options.maxBytes);
+        chunks.push(chunk as Buffer);
+      }
+    } catch (error) {
+      response.destroy();
+      throw asApiError(error, where);
+    }
+    return Buffer.concat(chunks);
+  }
+}
+
+/** A connection that was kept ended before it answered. A PUT is never sent twice: it is a compare-and-swap. */
+class ClosedBefore extends ApiError {
+  constructor(where: string, cause: unknown) {
+    super("unreachable", "the API server closed the connection", { where, cause });
+  }
+}
+
+async function readAccount(folder: string): Promise<{ token: string; ca: string }> {
+  try {
+    const [token = "", ca = ""] = await Promise.all(
+      ["token", "ca.crt"].map((name) => readFile(join(folder, name), "utf8")),
+    );
+    return { token: token.trim(), ca };
+  } catch (cause) {
+    throw new ApiError("no_account", "the pod's service account can't be read", {
+      where: folder,
+      got: (cause as NodeJS.ErrnoException).code,
+      hint: "leave automountServiceAccountToken of the pod and of its ServiceAccount as it is",
+      cause,
+    });
+  }
+}
+
+function parse(bytes: Buffer, where: string): unknown {
+  try {
+    return bytes.length === 0 ? undefined : JSON.parse(bytes.toString());
+  } catch (cause) {
+    const got = quote(bytes.toString("utf8", 0, 100));
+    throw new ApiError("not_an_answer", "the answer is not JSON", { where, got, cause });
+  }
+}
+
+function tooLarge(where: string, maxBytes: number): ApiError {
+  return new ApiError("not_an_answer", "the answer is too large", { where, got: `more than ${maxBytes} bytes` });
+}
+
+function asApiError(error: unknown, where: string): ApiError {
+  // Also what somebody threw who was given a line.
+  if (error instanceof CodedError) return error as ApiError;
+  const { name, code, message } = error as NodeJS.ErrnoException;
+  const isTimeout = name === "TimeoutError" || name === "AbortError" || code === "ABORT_ERR";
+  const got = isTimeout ? "no whole answer in time" : (code ?? message);
+  return new ApiError("unreachable", "the API server did not answer", { where, got, cause: error });
+}
+
+/** What follows is long, and says nothing to people. */
+function withoutQuery(path: string): string {
+  return path.replace(/\?.*/s, "");
+}
+
+function retryOf({ headers }: IncomingMessage): Pick<ApiAnswer, "retryAfterMs"> {
+  const text = headers["retry-after"] ?? "";
+  return { retryAfterMs: /^\d{1,6}$/.test(text) ? Number(text) * 1000 : undefined };
+}

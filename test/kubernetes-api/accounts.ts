@@ -1,0 +1,106 @@
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseAllDocuments } from "yaml";
+import type { KubernetesStoreOptions } from "../../coordinator/store/kubernetes/kubernetes-store.ts";
+import type { KubernetesApi } from "./server.ts";
+
+/** Who calls the API: service accounts, with tokens that the API server makes, and the rights of `deploy/`. */
+
+const FILE = join(import.meta.dirname, "..", "..", "deploy", "coordinator.yml");
+const KINDS = ["ServiceAccount", "Role", "RoleBinding"];
+
+export interface Account {
+  readonly namespace: string;
+  /** As it is mounted into a pod: token, ca.crt, namespace. */
+  readonly folder: string;
+}
+
+/** Makes the namespace, where it is missing. */
+export async function makeNamespace(api: KubernetesApi, namespace: string): Promise<void> {
+  await done(api.admin("POST", "/api/v1/namespaces", { metadata: { name: namespace } }));
+}
+
+/**
+ * A service account of its own name, in a namespace that is made where it is missing.
+ *
+ * @param rights `coordinator`: what deploy/coordinator.yml gives; `none`
+ */
+export async function makeAccount(
+  api: KubernetesApi,
+  namespace: string,
+  rights: "coordinator" | "none" = "coordinator",
+): Promise<Account> {
+  await makeNamespace(api, namespace);
+  const name = rights === "none" ? "nobody" : "coordinator";
+  const base = `/api/v1/namespaces/${namespace}/serviceaccounts`;
+  if (rights === "none") await done(api.admin("POST", base, { metadata: { name } }));
+  else await applyRights(api, namespace);
+  const folder = join(api.folder, "accounts", namespace, name);
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "ca.crt"), api.ca);
+  writeFileSync(join(folder, "namespace"), namespace);
+  const account = { namespace, folder };
+  await renewToken(api, account, name);
+  return account;
+}
+
+/** As the kubelet does while a pod runs. */
+export async function renewToken(api: KubernetesApi, account: Account, name = "coordinator"): Promise<void> {
+  const path = `/api/v1/namespaces/${account.namespace}/serviceaccounts/${name}/token`;
+  const { body } = await done(api.admin("POST", path, { spec: { expirationSeconds: 3600 } }));
+  writeFileSync(join(account.folder, "token"), (body as { status: { token: string } }).status.token);
+}
+
+/** Applies the rights of deploy/coordinator.yml. @param change what is different from it */
+export async function applyRights(
+  api: KubernetesApi,
+  namespace: string,
+  change: (text: string) => string = (text) => text,
+): Promise<void> {
+  for (const document of parseAllDocuments(change(readFileSync(FILE, "utf8")))) {
+    const object = document.toJS() as { apiVersion: string; kind: string; metadata: { name: string } };
+    if (!KINDS.includes(object.kind)) continue;
+    const group = object.apiVersion === "v1" ? "/api/v1" : `/apis/${object.apiVersion}`;
+    const path = `${group}/namespaces/${namespace}/${object.kind.toLowerCase()}s`;
+    const { status } = await api.admin("POST", path, object);
+    if (status !== 409) continue;
+    if (object.kind !== "ServiceAccount") await done(api.admin("PUT", `${path}/${object.metadata.name}`, object));
+  }
+}
+
+/** For a `KubernetesStore` in this process. */
+export function storeOptions(
+  api: KubernetesApi,
+  { namespace, folder }: Account,
+  around: Pick<KubernetesStoreOptions, "random" | "sleep">,
+  name = "coordinator",
+): KubernetesStoreOptions {
+  return { place: { host: api.address, port: api.port, account: folder }, namespace, name, ...around };
+}
+
+/**
+ * For a Coordinator that is a process of its own (`startProgram`): its environment, and the command that gives it the
+ * service account where pods have it, in a mount namespace of its own. It takes root.
+ */
+export function programOptions(
+  api: Pick<KubernetesApi, "address" | "port">,
+  { folder }: Pick<Account, "folder">,
+  address = api.address,
+): { readonly environment: Record<string, string>; readonly within: readonly string[] } {
+  const place = "/run/secrets/kubernetes.io/serviceaccount";
+  const script = `mount -t tmpfs tmpfs /run && mkdir -p ${place} && mount --bind "$0" ${place} && exec "$@"`;
+  return {
+    environment: {
+      CONTRAST_STATE_STORE: "kubernetes",
+      KUBERNETES_SERVICE_HOST: address,
+      KUBERNETES_SERVICE_PORT: api.port,
+    },
+    within: ["unshare", "--mount", "sh", "-c", script, folder],
+  };
+}
+
+async function done(answer: ReturnType<KubernetesApi["admin"]>): Promise<Awaited<ReturnType<KubernetesApi["admin"]>>> {
+  const { status, body } = await answer;
+  if (status >= 300 && status !== 409) throw new Error(`${status} ${JSON.stringify(body)}`);
+  return { status, body };
+}
