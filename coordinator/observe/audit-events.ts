@@ -87,6 +87,8 @@ interface ManifestSet extends Peer, InForce {
   readonly owners?: readonly string[];
   /** Of the transition that brought it into force. */
   readonly transition: string;
+  /** Until when certificates of before stay trusted by pods that renew theirs; absent: they don't. */
+  readonly until?: string;
 }
 
 /** Seed shares were made anew: by the first set, for other owners or another threshold, or by a rekey. */

@@ -23,7 +23,7 @@ export interface ObservedState {
   readonly phase: Phase;
   /** How what is in force stands to the store; undefined: nothing is in force. */
   readonly standing?: { readonly unconfirmedMs: number; readonly isRolledBack: boolean } | undefined;
-  active(): Pick<Snapshot, "generation"> & {
+  active(): Pick<Snapshot, "generation" | "previousMeshes"> & {
     readonly authority: Pick<Authority, "validity" | "certificateLifetimeMs">;
   };
 }
@@ -126,6 +126,15 @@ export class Metrics implements Audit {
       "Lifetime of the certificates of workloads; 0: no manifest is in force.",
       [],
       (gauge) => gauge.set((snapshot()?.authority.certificateLifetimeMs ?? 0) / 1000),
+    );
+    this.#gauge(
+      "contrast_coordinator_previous_mesh_ca_end_timestamp_seconds",
+      "Time when the last mesh CA of before stops being trusted; 0: none was to be trusted.",
+      [],
+      (gauge) => {
+        const ends = (snapshot()?.previousMeshes ?? []).map(({ until }) => until.getTime());
+        gauge.set(Math.max(0, ...ends) / 1000);
+      },
     );
   }
 

@@ -32,7 +32,7 @@ class Phase {
 
   active(): ReturnType<ObservedState["active"]> {
     const validity = { notBefore: new Date(0), notAfter: new Date("2036-01-01") };
-    return { generation: 3, authority: { validity, certificateLifetimeMs: 3_600_000 } };
+    return { generation: 3, previousMeshes: [], authority: { validity, certificateLifetimeMs: 3_600_000 } };
   }
 
   onChange(listener: () => void): () => void {

@@ -57,11 +57,13 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
     const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
     const [previous] = snapshot.previousMeshes;
     const trust = { previousMeshCaUntil: previous?.until.toISOString(), overlapRefused };
-    const by = owners.length > 0 ? owners : user.key;
-    log.info({ manifest: manifestDigest, generation, by, ...trust }, "manifest set");
+    const signers = owners.length > 0 ? owners : user.key;
+    log.info({ manifest: manifestDigest, generation, by: signers, ...trust }, "manifest set");
     const set = { manifest: manifestDigest, generation, transition: latest.transition };
     const [owner] = owners;
-    audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner, owners }), ...set });
+    const window = previous && { until: previous.until.toISOString() };
+    const by = owner === undefined ? {} : { owner, owners };
+    audit.record({ event: "manifest_set", ...who, ...by, ...set, ...window });
     if (hasNewShares) audit.record({ event: "seed_shares_made", ...who, ...sharedAmong(snapshot) });
     if (isRekey) {
       const root = spkiDigest(snapshot.seed.rootKey.publicKey).toString("hex");
