@@ -12,6 +12,7 @@ import { ownIdentity } from "../../attestation/own-identity.ts";
 import { openSimulatedAttester, SIMULATED_MEASUREMENT } from "../../attestation/simulated/attester.ts";
 import { openTestVendor } from "../../attestation/simulated/test-vendor.ts";
 import type { SimulatedVendor } from "../../attestation/simulated/vendor.ts";
+import type { ChannelLimits } from "../../channel/limits.ts";
 import { type ChannelServer, listen } from "../../channel/server.ts";
 import { selfSigned } from "../../channel/tls.ts";
 import { generateEcKey, type KeyPair, spki, spkiDigest } from "../../pki/keys.ts";
@@ -113,6 +114,7 @@ export interface CoordinatorChanges {
   /** Undefined: it follows nobody by itself. */
   readonly peers?: readonly string[];
   readonly options?: Partial<PeerOptions>;
+  readonly limits?: Partial<ChannelLimits>;
 }
 
 /** @param address loopback, of this Coordinator alone */
@@ -154,7 +156,7 @@ export async function startCoordinator(
       log,
       requests: new Budget(limits.requests),
       turns: new KeyedSemaphore(limits.turns),
-      limits: limits.mesh,
+      limits: { ...limits.mesh, ...changes.limits },
       appraise: appraiseWorkload(mesh),
       serve: (methods, workload) => serveMeshApi(methods, workload, mesh),
       accountOf: (workload) => peerAccount(guard, workload),
