@@ -128,7 +128,9 @@ export async function startCoordinator(
   const { monotonic = () => performance.now() } = changes;
   const now = (): Date => new Date();
   const clock = new Clock({ now, built: () => undefined });
-  const sharing = { monotonic, hold: others !== undefined && others.length > 0 };
+  let peers: RunningPeers | undefined;
+  const hold = others !== undefined && others.length > 0;
+  const sharing = { monotonic, hold, livePeers: () => peers?.live() ?? 1 };
   const guard = await StateGuard.load({
     store,
     allowInsecure: true,
@@ -170,7 +172,7 @@ export async function startCoordinator(
     attester,
     evidence,
   );
-  const peers =
+  peers =
     others &&
     startPeers({
       guard,
