@@ -63,7 +63,8 @@ export class BenchCoordinator {
   async start(): Promise<void> {
     const { directory } = this.#deployment;
     const main = join(import.meta.dirname, "../coordinator/main.ts");
-    const [file = "", ...args] = [...(this.#store?.within ?? []), process.execPath, ...process.execArgv, main];
+    const command = [...(this.#store?.within ?? []), process.execPath, ...process.execArgv, main];
+    const [file = "", ...args] = command;
     const child = spawn(file, args, {
       env: {
         PATH: process.env["PATH"],

@@ -7,7 +7,7 @@ import type { KubernetesApi } from "./server.ts";
 /** Who calls the API: service accounts, with tokens that the API server makes, and the rights of `deploy/`. */
 
 const FILE = join(import.meta.dirname, "..", "..", "deploy", "coordinator.yml");
-const KINDS = ["ServiceAccount", "Role", "RoleBinding"];
+const KINDS = new Set(["ServiceAccount", "Role", "RoleBinding"]);
 
 export interface Account {
   readonly namespace: string;
@@ -59,7 +59,7 @@ export async function applyRights(
 ): Promise<void> {
   for (const document of parseAllDocuments(change(readFileSync(FILE, "utf8")))) {
     const object = document.toJS() as { apiVersion: string; kind: string; metadata: { name: string } };
-    if (!KINDS.includes(object.kind)) continue;
+    if (!KINDS.has(object.kind)) continue;
     const group = object.apiVersion === "v1" ? "/api/v1" : `/apis/${object.apiVersion}`;
     const path = `${group}/namespaces/${namespace}/${object.kind.toLowerCase()}s`;
     const { status } = await api.admin("POST", path, object);

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { CONFIRM_BOUND_MS } from "../../coordinator/state/bounds.ts";
 import type { Chance } from "../../fuzz/mutate.ts";
 import type { Coordinator } from "./coordinator.ts";
 import type { Cut } from "./network.ts";
@@ -56,6 +57,9 @@ async function killPart(scene: Scene, name: string): Promise<void> {
   await part.start();
 }
 
+/** Long enough for a certificate to be issued too late. */
+const BEYOND_BOUND_MS = CONFIRM_BOUND_MS + 6000;
+
 const HOUR = 3_600_000;
 
 /** Two hours forth or back, or a year: the manifest's own bounds, and those of certificates. */
@@ -78,6 +82,18 @@ export function faultsFor(parts: readonly string[]): readonly Fault[] {
     { name: "cut one from the store", mayLose: true, run: (scene) => cut(scene, some(scene, 1), "store") },
     { name: "cut all from the store", mayLose: false, run: (scene) => cut(scene, some(scene, 3), "store") },
     { name: "cut one from its peers", mayLose: true, run: (scene) => cut(scene, some(scene, 1), "peers") },
+    {
+      // Its clients still reach it: it may serve what it knows for so long, and no longer.
+      name: "cut one from store and peers",
+      mayLose: true,
+      run: async (scene) => {
+        const [one] = some(scene, 1);
+        one?.place.cut("store");
+        one?.place.cut("peers");
+        await sleep(BEYOND_BOUND_MS);
+        one?.place.heal();
+      },
+    },
     { name: "cut one from all", mayLose: true, run: (scene) => cut(scene, some(scene, 1), "all") },
     {
       name: "clock jump",

@@ -5,7 +5,7 @@ import { type Round, Rounds } from "./rounds.ts";
  * Runs rounds, and writes a line for each, and at the end one with `total`. It has to be in network and mount namespaces of its
  * own: test/three/start.ts.
  *
- *     node program.ts --rounds N --seed N --longest MS [--small]
+ *     node program.ts --rounds N --seed N --longest MS [--small] [--only FAULT]
  */
 
 const { values } = parseArgs({
@@ -14,6 +14,7 @@ const { values } = parseArgs({
     seed: { type: "string", default: "1" },
     longest: { type: "string", default: "4000" },
     small: { type: "boolean", default: false },
+    only: { type: "string" },
   },
 });
 
@@ -23,7 +24,7 @@ process.once("SIGTERM", () => process.exit(1));
 
 const print = (line: object): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 const seed = Number(values.seed);
-const rounds = await Rounds.start({ seed, small: values.small, longestMs: Number(values.longest) });
+const rounds = await Rounds.start({ seed, small: values.small, longestMs: Number(values.longest), only: values.only });
 print({ store: rounds.what, seed });
 const done: Round[] = [];
 try {

@@ -20,6 +20,8 @@ export interface RoundsOptions {
   readonly small: boolean;
   /** Longest time that something stands still or is cut off, in milliseconds. */
   readonly longestMs: number;
+  /** The name of the one fault that there is; undefined: all. */
+  readonly only?: string | undefined;
 }
 
 export interface Round {
@@ -52,16 +54,18 @@ export class Rounds {
   #found: Found | undefined;
   #turns: Fault[] = [];
 
-  private constructor(directory: string, scene: Scene, owners: Owners) {
+  private constructor(directory: string, scene: Scene, owners: Owners, only: string | undefined) {
     this.#directory = directory;
     this.#scene = scene;
     this.#owners = owners;
     this.what = scene.store.what;
-    this.#faults = faultsFor(scene.store.parts.map(({ name }) => name));
+    this.#faults = faultsFor(scene.store.parts.map(({ name }) => name)).filter(
+      ({ name }) => only === undefined || name === only,
+    );
   }
 
   /** In namespaces of this process. */
-  static async start({ seed, small, longestMs }: RoundsOptions): Promise<Rounds> {
+  static async start({ seed, small, longestMs, only }: RoundsOptions): Promise<Rounds> {
     makeBridge();
     const directory = mkdtempSync(join(tmpdir(), "contrast-three-"));
     const owners = await makeOwners(directory, ALL.length);
@@ -71,7 +75,7 @@ export class Rounds {
       coordinators.push(await Coordinator.make(number, directory, owners.teeOf(number), store));
     }
     const scene = { coordinators, store, chance: new Chance(seed), longestMs };
-    const rounds = new Rounds(directory, scene, owners);
+    const rounds = new Rounds(directory, scene, owners, only);
     for (const coordinator of coordinators) coordinator.start();
     try {
       await rounds.#firstSet();

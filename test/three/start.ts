@@ -9,7 +9,7 @@ function whyNot(): string | undefined {
   if (process.getuid?.() !== 0) return "only root can make network namespaces";
   const [file, ...args] = NAMESPACES;
   try {
-    execFileSync(file, [...args, "sh", "-c", "ip link add b type bridge && iptables -w -F"], { stdio: "pipe" });
+    execFileSync(file, [...args, "sh", "-c", "ip link add bridge type bridge && iptables -w -F"], { stdio: "pipe" });
     return undefined;
   } catch (error) {
     return String(error instanceof Error ? error.message : error)
