@@ -25,6 +25,7 @@ const SLOW = [
   "cli/commands.test.ts",
   "cli/evidence/command.test.ts",
   "cli/verify/report/page.test.ts",
+  "coordinator/peers/{attacks,peers}.test.ts",
   "coordinator/store/damage.test.ts",
   "demo/apps/programs.test.ts",
   "fuzz/fuzz.test.ts",

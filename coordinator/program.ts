@@ -109,12 +109,13 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const around = { holder, random: randomBytes, monotonic, environment: process.env, log, stop };
   const store = await openStore(configuration, around);
   const hosts = configuration.CONTRAST_PEERS;
+  let peers: RunningPeers | undefined;
   const guard = await StateGuard.load({
     store,
     allowInsecure,
     now: (manifest) => clock.now(manifest),
     random: randomBytes,
-    sharing: { monotonic, hold: hosts.length > 0 },
+    sharing: { monotonic, hold: hosts.length > 0, livePeers: () => peers?.live() ?? 1 },
   });
   if (!store.shared) {
     store.watch(() => {
@@ -170,7 +171,6 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const limits = coordinatorLimits(memory);
   const history = new EncodedHistory(guard, limits.historyBytes);
   const pending = new PendingChanges(guard, store, history);
-  let peers: RunningPeers | undefined;
   const status = new CoordinatorStatus({ guard, store, pending, peers: () => peers?.status() ?? [] });
   const shared = {
     identity,

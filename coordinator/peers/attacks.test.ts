@@ -2,7 +2,7 @@ import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect, createServer, type Server } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { MeshAPI } from "../../api/meshapi_pb.ts";
 import type { Attester, SnpEvidence } from "../../attestation/evidence.ts";
@@ -310,6 +310,30 @@ test("a Coordinator that a set removes is stale for good: it takes nothing over"
   await expect(removed.guard.takeOver(oldHash)).rejects.toMatchObject({ code: "not_coordinator" });
   expect(removed.guard.phase).toBe("stale");
   expect(genuine.guard.phase).toBe("active");
+});
+
+test("a peer that says nothing keeps nobody from the others", async () => {
+  const genuine = await start(GENUINE);
+  await genuine.set();
+  const sockets: Socket[] = [];
+  const silent = createServer((socket) => void sockets.push(socket));
+  await new Promise<void>((resolve) => silent.listen(7777, HOSTILE, resolve));
+  ends.push(async () => {
+    for (const socket of sockets) socket.destroy();
+    silent.close();
+  });
+  const coordinator = await victim({ peers: [HOSTILE, GENUINE] });
+  await until(() => coordinator.guard.phase === "active");
+  expect(sockets.length).toBeGreaterThan(0);
+});
+
+test("an answer that is larger than any handover is not taken", async () => {
+  const genuine = await start(GENUINE);
+  await genuine.set();
+  const attester = await deployment.launch(COORDINATOR);
+  const previousMeshCaCerts = ["x".repeat(2 ** 20)];
+  await hostile(attester, { recover: () => ({ ...recoverResponse(genuine.guard.handOver()), previousMeshCaCerts }) });
+  expect(await refused(await victim())).toBe("malformed_message");
 });
 
 test("what DNS says costs no more than sixteen peers", async () => {

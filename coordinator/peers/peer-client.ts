@@ -71,11 +71,11 @@ export class PeerClient {
   }
 
   /** @throws RemoteError, ChannelError, and what `accept` throws */
-  latest({ pointer, fork }: Told): Promise<Told & { readonly state: string }> {
+  latest({ pointer, fork }: Told): Promise<Told & { readonly state: string; readonly from: string }> {
     return this.#call(async (client) => {
       const request = { pointer, fork: [...fork] };
       const answer = await client.call(MeshAPI.method.latest, request, this.#deadline());
-      return { pointer: answer.pointer, fork: answer.fork, state: answer.state };
+      return { pointer: answer.pointer, fork: answer.fork, state: answer.state, from: client.server?.key ?? "" };
     });
   }
 

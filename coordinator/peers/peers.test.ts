@@ -123,6 +123,20 @@ test(
   },
 );
 
+test("connections that end by their age are made anew, and nobody is told", async () => {
+  const [one, two] = [await start(0, { limits: { ageMs: 1500 } }), await start(1)];
+  await one.set();
+  const state = () => two.peers?.status().find(({ address }) => address === "127.42.1.1:7777")?.state;
+  await until(() => state() === "active");
+  for (let round = 0; round < 50; round++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(state()).toBe("active");
+  }
+  // The third is not there, and that is said.
+  const faults = two.log.filter(({ msg }) => String(msg).includes("can't be asked"));
+  expect(new Set(faults.map(({ peer }) => peer))).toEqual(new Set(["127.42.1.3:7777"]));
+});
+
 test("two that were recovered into different histories find out, and so does the third", async () => {
   const [one, two, three] = [await start(0), await start(1), await start(2)];
   await one.set();

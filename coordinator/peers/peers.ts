@@ -93,6 +93,11 @@ export class Peers {
     };
   }
 
+  /** How many there are that answer, whatever they have in force. */
+  get live(): number {
+    return [...this.#peers.values()].filter((peer) => stateOf(peer) !== "unreachable").length;
+  }
+
   get status(): readonly PeerStatus[] {
     return [...this.#peers].map(([address, peer]) => ({
       address,
@@ -185,7 +190,7 @@ export class Peers {
     const latest = parseLatestInsecure(Buffer.from(theirs.pointer), "the peer's pointer");
     if (peer.fault !== undefined) log.info({ peer: peer.client.target }, "the peer answers again");
     peer.fault = undefined;
-    await guard.hear(theirs);
+    await guard.hear(theirs, theirs.from);
     peer.heard = { latest, at, state: theirs.state };
     if (guard.lacks) lookAtStore();
   }

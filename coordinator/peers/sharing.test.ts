@@ -176,7 +176,7 @@ test("a pointer of another seed stops everything until the own one is back, and 
   expect(await look(guard)).toBe("moved");
   expect(guard.phase).toBe("stale");
   await expect(guard.takeOver(OWN_POLICY)).rejects.toMatchObject({ code: "wrong_seed" });
-  await expect(guard.hear({ pointer: theirs.raw, fork: [] })).rejects.toMatchObject({ code: "wrong_seed" });
+  await expect(guard.hear({ pointer: theirs.raw, fork: [] }, "peer")).rejects.toMatchObject({ code: "wrong_seed" });
   backing.pointer = mine;
   expect(await look(guard)).toBe("confirmed");
   expect(guard.phase).toBe("active");
@@ -211,7 +211,7 @@ test("nothing is taken over that is older than what a peer has shown", async () 
   const [one, two] = await twoThatShare();
   const before = backing.pointer;
   const { snapshot } = await set(one, { name: "www" });
-  await two.hear({ pointer: snapshot.latest.raw, fork: [] });
+  await two.hear({ pointer: snapshot.latest.raw, fork: [] }, "peer");
   expect(two.phase).toBe("stale");
   backing.pointer = before;
   expect(await look(two)).toBe("confirmed");
@@ -225,7 +225,7 @@ test("nothing is taken over that lies between what is known and what a peer has 
   const between = backing.pointer;
   const { snapshot } = await set(one, { name: "web" });
   const latest = backing.pointer;
-  await two.hear({ pointer: snapshot.latest.raw, fork: [] });
+  await two.hear({ pointer: snapshot.latest.raw, fork: [] }, "peer");
   backing.pointer = between;
   expect(await look(two)).toBe("moved");
   await expect(two.takeOver(OWN_POLICY)).rejects.toMatchObject({ code: "state_rolled_back" });
@@ -299,18 +299,18 @@ test("peers are told of a fork by the proof alone, and by nothing less", async (
     thief.historyKey.privateKey,
   );
   const pointer = latest.raw;
-  await two.hear({ pointer, fork: [a] });
-  await two.hear({ pointer, fork: [a, a] });
-  await two.hear({ pointer, fork: [a, pointer] });
-  await expect(two.hear({ pointer, fork: [a, forged.raw] })).rejects.toMatchObject({ code: "wrong_seed" });
-  await expect(two.hear({ pointer, fork: [Buffer.alloc(3), a] })).rejects.toMatchObject({
+  await two.hear({ pointer, fork: [a] }, "peer");
+  await two.hear({ pointer, fork: [a, a] }, "peer");
+  await two.hear({ pointer, fork: [a, pointer] }, "peer");
+  await expect(two.hear({ pointer, fork: [a, forged.raw] }, "peer")).rejects.toMatchObject({ code: "wrong_seed" });
+  await expect(two.hear({ pointer, fork: [Buffer.alloc(3), a] }, "peer")).rejects.toMatchObject({
     code: "unknown_state_version",
   });
   expect(two.phase).toBe("active");
-  const told = await two.hear({ pointer, fork: [a, b] });
+  const told = await two.hear({ pointer, fork: [a, b] }, "peer");
   expect(two.phase).toBe("forked");
   // It tells on what it was told.
-  expect((await one.hear(told)).fork).toEqual([a, b]);
+  expect((await one.hear(told, "peer")).fork).toEqual([a, b]);
   expect(one.phase).toBe("forked");
 });
 
@@ -319,7 +319,7 @@ test("a peer that is behind is told what is in force, also where it asks a thous
   const old = two.active().latest.raw;
   const { snapshot } = await set(one, { name: "www" });
   for (let index = 0; index < 1000; index++) {
-    expect(await one.hear({ pointer: old, fork: [] })).toEqual({ pointer: snapshot.latest.raw, fork: [] });
+    expect(await one.hear({ pointer: old, fork: [] }, "peer")).toEqual({ pointer: snapshot.latest.raw, fork: [] });
   }
   expect(one.phase).toBe("active");
 });

@@ -21,6 +21,7 @@ export interface PeerOptions
 
 export interface RunningPeers {
   readonly status: () => readonly PeerStatus[];
+  readonly live: () => number;
   stop(): void;
 }
 
@@ -39,6 +40,7 @@ export function startPeers(options: PeerOptions): RunningPeers {
   const ends = [monitor.start(), peers.start()];
   return {
     status: () => peers.status,
+    live: () => peers.live,
     stop() {
       for (const end of ends) end();
     },

@@ -12,6 +12,7 @@ import { ownIdentity } from "../../attestation/own-identity.ts";
 import { openSimulatedAttester, SIMULATED_MEASUREMENT } from "../../attestation/simulated/attester.ts";
 import { openTestVendor } from "../../attestation/simulated/test-vendor.ts";
 import type { SimulatedVendor } from "../../attestation/simulated/vendor.ts";
+import type { ChannelLimits } from "../../channel/limits.ts";
 import { type ChannelServer, listen } from "../../channel/server.ts";
 import { selfSigned } from "../../channel/tls.ts";
 import { generateEcKey, type KeyPair, spki, spkiDigest } from "../../pki/keys.ts";
@@ -113,6 +114,7 @@ export interface CoordinatorChanges {
   /** Undefined: it follows nobody by itself. */
   readonly peers?: readonly string[];
   readonly options?: Partial<PeerOptions>;
+  readonly limits?: Partial<ChannelLimits>;
 }
 
 /** @param address loopback, of this Coordinator alone */
@@ -126,7 +128,9 @@ export async function startCoordinator(
   const { monotonic = () => performance.now() } = changes;
   const now = (): Date => new Date();
   const clock = new Clock({ now, built: () => undefined });
-  const sharing = { monotonic, hold: others !== undefined && others.length > 0 };
+  let peers: RunningPeers | undefined;
+  const hold = others !== undefined && others.length > 0;
+  const sharing = { monotonic, hold, livePeers: () => peers?.live() ?? 1 };
   const guard = await StateGuard.load({
     store,
     allowInsecure: true,
@@ -154,7 +158,7 @@ export async function startCoordinator(
       log,
       requests: new Budget(limits.requests),
       turns: new KeyedSemaphore(limits.turns),
-      limits: limits.mesh,
+      limits: { ...limits.mesh, ...changes.limits },
       appraise: appraiseWorkload(mesh),
       serve: (methods, workload) => serveMeshApi(methods, workload, mesh),
       accountOf: (workload) => peerAccount(guard, workload),
@@ -168,7 +172,7 @@ export async function startCoordinator(
     attester,
     evidence,
   );
-  const peers =
+  peers =
     others &&
     startPeers({
       guard,

@@ -64,7 +64,7 @@ export async function exchangeLatest(
   { guard }: PeerApiOptions,
 ): Promise<MessageInitShape<typeof LatestResponseSchema>> {
   requirePeer(guard, peer);
-  const told = await guard.hear({ pointer, fork });
+  const told = await guard.hear({ pointer, fork }, spkiDigest(peer.publicKey).toString("hex"));
   return { pointer: told.pointer, fork: [...told.fork], state: guard.phase };
 }
 

@@ -62,9 +62,28 @@ test("what is new is held for a second, or until a peer has it", async () => {
 
   const other = stand({ hold: true }).standing;
   const released = other.released();
-  other.release();
+  other.release("a");
   await released;
   expect(other.obstacle).toBeUndefined();
+});
+
+test("a change is answered when all peers that live have it, and served before", async () => {
+  const standing = new Standing(pointer(5) as Latest, {
+    monotonic: () => 1000,
+    confirmedAt: 1000,
+    hold: true,
+    shared: true,
+    livePeers: () => 2,
+  });
+  let isAnswered = false;
+  const released = standing.released().then(() => (isAnswered = true));
+  standing.release("a");
+  standing.release("a");
+  await Promise.resolve();
+  expect([standing.obstacle, isAnswered]).toEqual([undefined, false]);
+  standing.release("b");
+  await released;
+  expect(isAnswered).toBe(true);
 });
 
 test("whoever waits for a peer does not, once something else is in force", async () => {

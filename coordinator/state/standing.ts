@@ -7,6 +7,8 @@ export interface Sharing {
   readonly monotonic: () => number;
   /** Whether there are peers that a new mesh CA should wait for. */
   readonly hold: boolean;
+  /** How many peers live, as far as is known: a change is answered when all of them have it. One where left out. */
+  readonly livePeers?: (() => number) | undefined;
 }
 
 /** Pointers of two histories: of two that have one number, and are not one. */
@@ -35,6 +37,10 @@ export class Standing {
   #fork: Fork | undefined;
   #rolledBack = false;
   #movedAt: number | undefined;
+  readonly #livePeers: () => number;
+  /** Who has the same, by their keys. */
+  readonly #have = new Set<string>();
+  #waitUntil: number;
   #onRelease: () => void = () => undefined;
 
   /**
@@ -50,7 +56,8 @@ export class Standing {
       confirmedAt,
       hold,
       shared,
-    }: Omit<Sharing, "hold"> & { readonly confirmedAt: number; readonly hold: boolean; readonly shared: boolean },
+      livePeers = () => 1,
+    }: Sharing & { readonly confirmedAt: number; readonly shared: boolean },
   ) {
     this.#monotonic = monotonic;
     this.#latest = latest;
@@ -60,6 +67,8 @@ export class Standing {
     this.#confirmedAt = shared ? confirmedAt : this.enteredAt;
     this.#boundMs = shared ? CONFIRM_BOUND_MS : Infinity;
     this.#heldUntil = hold && shared ? this.enteredAt + HOLD_MS : -Infinity;
+    this.#waitUntil = this.#heldUntil;
+    this.#livePeers = livePeers;
   }
 
   /** Why nothing may be served. It is looked at anew at each use: time passes. */
@@ -160,15 +169,19 @@ export class Standing {
     this.#look();
   }
 
-  /** A peer has the same. */
-  release(): void {
+  /** A peer has the same. @param key of its connection: who says so twice is one peer */
+  release(key: string): void {
     this.#heldUntil = -Infinity;
-    this.#onRelease();
+    this.#have.add(key);
+    if (this.#have.size >= this.#livePeers()) this.#settle();
   }
 
-  /** Resolves when nothing is held any more. */
+  /**
+   * Resolves when all peers that live have the same, or after the time that a new mesh CA is held at most. It may be served
+   * before: when the first one has it.
+   */
   async released(): Promise<void> {
-    const ms = this.#heldUntil - this.#monotonic();
+    const ms = this.#waitUntil - this.#monotonic();
     if (!(ms > 0) || this.#fork !== undefined || this.isMoved) return;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ms);
@@ -181,10 +194,15 @@ export class Standing {
     this.#heldUntil = -Infinity;
   }
 
+  #settle(): void {
+    this.#waitUntil = -Infinity;
+    this.#onRelease();
+  }
+
   #look(): void {
     if (!this.isMoved) this.#movedAt = undefined;
     else this.#movedAt ??= this.#monotonic();
     // Whoever waits for a peer waits for nothing.
-    if (this.isMoved || this.#fork !== undefined) this.#onRelease();
+    if (this.isMoved || this.#fork !== undefined) this.#settle();
   }
 }

@@ -284,10 +284,11 @@ export class StateGuard {
    * Is told what a peer has in force.
    *
    * @param told by a Coordinator of this deployment
+   * @param from SHA-256 of the key of its connection, hex
    * @returns what to tell it
    * @throws Refusal `needs_recovery` where nothing is known here, `wrong_seed` where another seed signed it, `damaged_state`
    */
-  async hear({ pointer, fork }: Told): Promise<Told> {
+  async hear({ pointer, fork }: Told, from: string): Promise<Told> {
     const { snapshot, standing } = this.#known();
     const theirs = this.#signed(pointer, snapshot);
     const [one, other] = fork.map((raw) => this.#signed(raw, snapshot));
@@ -296,7 +297,7 @@ export class StateGuard {
     const { relation, atTheirs } = await this.#compare(snapshot, theirs);
     if (relation === "later") standing.move(theirs);
     if (relation === "forked") standing.split(atTheirs ?? snapshot.latest, theirs);
-    if (relation === "same") standing.release();
+    if (relation === "same") standing.release(from);
     this.#announce();
     return { pointer: snapshot.latest.raw, fork: standing.forkProof };
   }
@@ -404,10 +405,11 @@ export class StateGuard {
   #enter(snapshot: Snapshot, confirmedAt: number, hold: boolean): void {
     const { shared } = this.#options.store;
     const monotonic = (): number => this.#monotonic();
+    const livePeers = this.#options.sharing?.livePeers;
     this.#state = {
       phase: "known",
       snapshot,
-      standing: new Standing(snapshot.latest, { monotonic, confirmedAt, hold, shared }),
+      standing: new Standing(snapshot.latest, { monotonic, confirmedAt, hold, shared, livePeers }),
     };
     this.#owners = ownersOf(snapshot.manifest);
     this.#pending = undefined;
