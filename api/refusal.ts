@@ -65,6 +65,8 @@ const OUTCOMES = {
   immutable: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** Somebody else set a manifest in between: look at it, then set again. */
   conflict: { status: status.ABORTED, exit: EXIT.failed, transient: false },
+  /** The client speaks no protocol of this version: update the older of the two. */
+  version_unsupported: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
   /** The bytes of the request are not what the method takes: use a client of this version. */
   malformed_request: { status: status.INVALID_ARGUMENT, exit: EXIT.failed, transient: false },
   /** No request of this kind is so large, or the Coordinator has no memory for it: raise its memory limit. */

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { binOf, cacheOf } from "./build.ts";
@@ -37,7 +37,7 @@ export interface KubernetesApiOptions {
   readonly address: string;
   /** Further API servers on the same etcd. */
   readonly others?: readonly string[];
-  /** Further addresses in the certificate of the API servers: of relays (relay.ts). */
+  /** Further addresses in the certificate of the API servers: of what stands in between (relay.ts, liar.ts). */
   readonly names?: readonly string[];
 }
 
@@ -64,7 +64,10 @@ export class Service {
   /** @returns when it answers */
   async start(): Promise<void> {
     const log = openSync(this.#log, "a");
-    const child = spawn(this.#command, this.#args, { stdio: ["ignore", log, log] });
+    // It ends with this process, however that ends.
+    const args = ["--pdeathsig", "KILL", this.#command, ...this.#args];
+    const child = spawn("setpriv", args, { stdio: ["ignore", log, log] });
+    closeSync(log);
     this.#child = child;
     for (let waited = 0; !(await this.#isReady().catch(() => false)); waited += 100) {
       if (child.exitCode !== null || child.signalCode !== null || waited >= 120_000) {
@@ -103,6 +106,8 @@ export interface KubernetesApi {
   /** PEM. */
   readonly ca: string;
   readonly folder: string;
+  /** Of the API servers, PEM. */
+  readonly identity: { readonly cert: string; readonly key: string };
   /** A call as `system:masters`. */
   readonly admin: (method: string, path: string, body?: object, type?: string) => Promise<Answer>;
   /** Has etcd forget every revision but the present one. */
@@ -145,6 +150,10 @@ export async function startKubernetesApi(options: KubernetesApiOptions): Promise
     port: String(API_PORT),
     ca,
     folder,
+    identity: {
+      cert: readFileSync(join(pki, "server.crt"), "utf8"),
+      key: readFileSync(join(pki, "server.key"), "utf8"),
+    },
     admin: (method, path, body) => client.call({ method: method as "GET", path, ...(body !== undefined && { body }) }),
     compact: () => compact(address),
     close: async () => {

@@ -40,10 +40,12 @@ import { Metrics } from "./observe/metrics.ts";
 import { ownerAccount } from "./serve/owner-places.ts";
 import { listenForProbes } from "./serve/probe-port.ts";
 import { createProbes } from "./serve/probes.ts";
+import { Roots } from "./state/roots.ts";
 import { CoordinatorStatus } from "./serve/status.ts";
 import { PendingChanges } from "./state/pending-changes.ts";
 import type { Phase } from "./state/phase.ts";
 import { StateGuard } from "./state/state-guard.ts";
+import { keepTidy } from "./state/tidy.ts";
 import { appraiseUser, serveUserApi } from "./serve/user-api.ts";
 
 const USER_API_PORT = 1313;
@@ -52,6 +54,9 @@ const PROBE_PORT = 9102;
 
 /** How long the audit log counts refusals before it tells of those without a line, in milliseconds. */
 const AUDIT_WINDOW_MS = 60_000;
+
+/** From one garbage collection of the history's store to the next, in milliseconds. */
+const TIDY_MS = 600_000;
 
 /** How long requests may go on after SIGTERM, in milliseconds. */
 const GRACE_MS = 5000;
@@ -100,8 +105,9 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const network = { fetch, now, random: Math.random, sleep: delay };
   const tee = await openAttester(configuration, network);
   const holder = { pid: process.pid, host: hostname(), since: now() };
-  const store = await openStore(configuration, { holder, random: randomBytes, environment: process.env, log, stop });
   const monotonic = (): number => performance.now();
+  const around = { holder, random: randomBytes, monotonic, environment: process.env, log, stop };
+  const store = await openStore(configuration, around);
   const hosts = configuration.CONTRAST_PEERS;
   const guard = await StateGuard.load({
     store,
@@ -116,6 +122,14 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
       log.error({ hint }, "another process changed the history: the manifest in force stays, set is refused");
     });
   }
+  const stopTidying = keepTidy({
+    guard,
+    store,
+    roots: new Roots(store),
+    onSwept: (removed) => removed > 0 && log.info({ removed }, "removed what no manifest of the history needs"),
+    onFailure: (error) => log.warn(`what no manifest needs stays in the history's store: ${describeError(error)}`),
+    everyMs: TIDY_MS,
+  });
   const keys = await generateEcKey("P-256");
   const identity = await selfSigned(keys, now());
   const address = configuration.CONTRAST_LISTEN_ADDRESS;
@@ -226,6 +240,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   if (!stop.aborted) await once(stop, "abort");
   log.info("stopping");
   peers?.stop();
+  stopTidying();
   probes.close();
   await Promise.all(servers.map((server) => server.close(GRACE_MS)));
   audit.record({ event: "coordinator_stopped" });

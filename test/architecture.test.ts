@@ -21,6 +21,7 @@ const LAYERS = [
   ["channel"],
   ["registry"],
   ["kubernetes"],
+  ["store"],
   ["policy"],
   ["initializer", "mesh-proxy", "coordinator", "cli", "node-installer"],
   ["demo", "images"],

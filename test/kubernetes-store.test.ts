@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { KubernetesStore } from "../coordinator/store/kubernetes/kubernetes-store.ts";
+import { KubernetesStore } from "../store/kubernetes/kubernetes-store.ts";
 import { type Account, makeAccount, storeOptions } from "./kubernetes-api/accounts.ts";
 import { type KubernetesApi, NO_KUBERNETES_API, startKubernetesApi } from "./kubernetes-api/server.ts";
 
@@ -43,7 +43,9 @@ describe.runIf(NO_KUBERNETES_API === undefined)("on the API of Kubernetes", () =
   });
 
   async function open(name = "coordinator", of = account): Promise<KubernetesStore> {
-    const store = await KubernetesStore.open(storeOptions(api, of, { random: randomBytes, sleep }, name));
+    const store = await KubernetesStore.open(
+      storeOptions(api, of, { random: randomBytes, sleep, monotonic: () => performance.now() }, name),
+    );
     opened.push(store);
     return store;
   }
@@ -81,6 +83,17 @@ describe.runIf(NO_KUBERNETES_API === undefined)("on the API of Kubernetes", () =
       expect(before?.toString()).toBe(`round ${round}, ${winner}`);
     }
     await expect(store.compareAndSwapLatest(other, pointer)).rejects.toMatchObject({ code: "conflict" });
+  });
+
+  test("a consent that another Coordinator removed is in nobody's way", async () => {
+    await store.compareAndSwapLatest(undefined, pointer);
+    const consent = await store.put("consents", Buffer.from("a consent"));
+    const second = await open();
+    await second.compareAndSwapLatest(pointer, other);
+    await second.remove("consents", consent);
+    await store.put("manifests", Buffer.from("a manifest"));
+    await store.compareAndSwapLatest(other, pointer);
+    expect(await second.latest()).toEqual(pointer);
   });
 
   test.each([0, 1, 900 * 1024 - 200, 1024 * 1024, 5 * 1024 * 1024])("a record of %i bytes", async (size) => {

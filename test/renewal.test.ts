@@ -187,6 +187,7 @@ async function standIn(): Promise<ChannelServer> {
       turns: new KeyedSemaphore(limits.turns),
       appraise: async ({ publicKey }) => publicKey,
       serve: (methods, publicKey) => {
+        const unasked = (): Promise<never> => Promise.reject(new Error("nobody asks"));
         const handlers = {
           newMeshCert: async () => ({
             certChain: issueChain(
@@ -199,8 +200,8 @@ async function standIn(): Promise<ChannelServer> {
             workloadSecretSeed: Buffer.alloc(32),
           }),
           currentTrust: async () => ({ digest: Buffer.alloc(32) }),
-          recover: async () => ({}),
-          latest: async () => ({}),
+          recover: unasked,
+          latest: unasked,
         };
         addMethods(methods, MeshAPI, handlers, toStatus);
       },

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { pino } from "pino";
 import { Writable } from "node:stream";
 import { Clock } from "../../attestation/clock.ts";
-import type { Vendors } from "../../attestation/endorsements/vendors.ts";
+import { NO_VENDORS } from "../../attestation/endorsements/test-vendors.ts";
 import type { Attester, SnpEvidence } from "../../attestation/evidence.ts";
 import { EvidenceCache } from "../../attestation/evidence-cache.ts";
 import { ownIdentity } from "../../attestation/own-identity.ts";
@@ -32,9 +32,6 @@ import { type PeerOptions, type RunningPeers, startPeers } from "./start.ts";
 /** For tests: Coordinators of one process that share a store, with real connections and the evidence of a software TEE. */
 
 const PORT = 7777;
-
-/** No vendor is asked about a software TEE. */
-export const nobody = new Proxy({} as Vendors, { get: () => () => Promise.reject(new Error("no vendor is asked")) });
 
 export interface TestDeployment {
   readonly vendor: SimulatedVendor;
@@ -74,16 +71,18 @@ export interface ManifestChanges {
   readonly coordinators?: readonly Buffer[];
   readonly rootDigest?: string;
   readonly owners?: readonly KeyPair[];
+  /** Where left out, `coordinator`. */
+  readonly role?: "";
 }
 
 /** A manifest with its policies, the Coordinators' and one workload's. */
 export function manifestFor(deployment: TestDeployment, changes: ManifestChanges = {}) {
   const { name = "web", coordinators = [COORDINATOR], rootDigest = deployment.vendor.rootDigest } = changes;
-  const { owners = [deployment.ownerKeys] } = changes;
+  const { owners = [deployment.ownerKeys], role = "coordinator" } = changes;
   const digest = (policy: Buffer): string => createHash("sha256").update(policy).digest("hex");
   const document = {
     Policies: {
-      ...Object.fromEntries(coordinators.map((policy) => [digest(policy), { SANs: [], Role: "coordinator" }])),
+      ...Object.fromEntries(coordinators.map((policy) => [digest(policy), { SANs: [], Role: role }])),
       [digest(WORKLOAD)]: { SANs: [name], WorkloadSecretID: "web" },
     },
     ReferenceValues: { insecure: [{ RootDigest: rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
@@ -147,7 +146,7 @@ export async function startCoordinator(
   const limits = coordinatorLimits(256 * 2 ** 20);
   const cache = new EvidenceCache();
   const metrics = new Metrics(guard, now);
-  const mesh = { guard, allowInsecure: true, vendors: nobody, cache, metrics, audit, clock, log, insecure: true };
+  const mesh = { guard, allowInsecure: true, vendors: NO_VENDORS, cache, metrics, audit, clock, log, insecure: true };
   const server = await listen(
     {
       identity,
@@ -174,7 +173,7 @@ export async function startCoordinator(
     startPeers({
       ...{ guard, store, attester, keys, now, monotonic, audit, log, own, listed, clock, cache },
       allowInsecure: true,
-      vendors: nobody,
+      vendors: NO_VENDORS,
       serverKey: identity.keyDigest,
       random: () => 0,
       hosts: others.map((host) => ({ host, port: PORT })),

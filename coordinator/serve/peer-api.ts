@@ -3,6 +3,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Refusal } from "../../api/refusal.ts";
 import { chipOf } from "../../attestation/claims.ts";
 import { identityOf } from "../../attestation/identity.ts";
+import type { VerifiedEvidence } from "../../attestation/tee.ts";
 import { admit } from "../../manifest/appraise.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import type { Logger } from "../../runtime/log.ts";
@@ -31,7 +32,7 @@ export async function giveSecrets(
 ): Promise<MessageInitShape<typeof RecoverResponseSchema>> {
   const { seed, salt, meshKey, rootCa, meshCa, pointer, previousMeshCas, began } = guard.handOver();
   const { manifestDigest, generation } = requirePeer(guard, peer);
-  requireUnexposed(peer, insecure);
+  requireUnexposed(peer.verified.evidence, insecure);
   const { claims, policyHash } = peer.verified;
   const given = { policy: policyHash, manifest: manifestDigest, generation };
   const key = spkiDigest(peer.publicKey).toString("hex");
@@ -79,10 +80,13 @@ function requirePeer({ known }: StateGuard, { verified }: Workload): { manifestD
 /**
  * A manifest may let workloads run on a machine for tests, which its host may look into, or on the software TEE. No manifest
  * makes that a place for the secrets of the deployment.
+ *
+ * @param insecure whether this Coordinator runs on the software TEE itself
+ * @throws Refusal `not_coordinator`
  */
-function requireUnexposed({ verified }: Workload, insecure: boolean): void {
-  const { exposed } = identityOf(verified.evidence);
-  if (!exposed && (insecure || !verified.evidence.simulated)) return;
+export function requireUnexposed(evidence: VerifiedEvidence, insecure: boolean): void {
+  const { exposed } = identityOf(evidence);
+  if (!exposed && (insecure || !evidence.simulated)) return;
   throw new Refusal("not_coordinator", "the host of the peer can read its memory", {
     where: "the peer's evidence",
     got: exposed ? "a VM that its host may debug or migrate" : "a software TEE",

@@ -69,6 +69,7 @@ export class StateGuard {
     string,
     { readonly relation: Relation; readonly atTheirs: LatestInsecure | undefined }
   >();
+  readonly #signatures = new Map<string, LatestInsecure>();
   readonly #queue = new SerialQueue();
 
   private constructor(options: StateOptions, state: State, owners: ReadonlySet<string>) {
@@ -256,7 +257,8 @@ export class StateGuard {
     }
     if (this.#state.phase !== "known") return "nothing";
     const { snapshot, standing } = this.#state;
-    if (at < standing.enteredAt || found?.digest === this.#options.store.underWay) return "nothing";
+    if (at < standing.enteredAt || (found !== undefined && found.digest === this.#options.store.underWay))
+      return "nothing";
     const sighting = await this.#judge(found, at, snapshot, standing);
     this.#announce();
     return sighting;
@@ -317,22 +319,22 @@ export class StateGuard {
     return "forked";
   }
 
+  /** A peer says the same every second: its signature is verified once. */
   #signed(raw: Uint8Array, { seed }: Snapshot): LatestInsecure {
-    return verifyLatest(parseLatestInsecure(Buffer.from(raw), "the peer's pointer"), seed.historyKey.publicKey);
+    const digest = sha256Hex(raw);
+    const before = this.#signatures.get(digest);
+    if (before !== undefined) return before;
+    const latest = verifyLatest(parseLatestInsecure(Buffer.from(raw), "the peer's pointer"), seed.historyKey.publicKey);
+    return remember(this.#signatures, digest, latest);
   }
 
   async #compare({ latest }: Snapshot, theirs: LatestInsecure) {
     const key = `${latest.digest} ${theirs.digest}`;
     const before = this.#compared.get(key);
     if (before !== undefined) return before;
-    const atTheirs =
-      theirs.sequence <= latest.sequence
-        ? await readPointerAt(this.#options.store, latest, theirs.sequence)
-        : undefined;
-    const outcome = { relation: comparePointers(latest, theirs, atTheirs), atTheirs };
-    if (this.#compared.size >= MOST_COMPARED) this.#compared.clear();
-    this.#compared.set(key, outcome);
-    return outcome;
+    const isLater = theirs.sequence > latest.sequence;
+    const atTheirs = isLater ? undefined : await readPointerAt(this.#options.store, latest, theirs.sequence);
+    return remember(this.#compared, key, { relation: comparePointers(latest, theirs, atTheirs), atTheirs });
   }
 
   /** What was found to be another history is remembered: nothing of this one may be served any more. */
@@ -395,6 +397,7 @@ export class StateGuard {
     this.#pending = undefined;
     this.#options.store.settle();
     this.#compared.clear();
+    this.#signatures.clear();
     this.#tell();
   }
 
@@ -429,7 +432,14 @@ export class StateGuard {
   }
 }
 
-const MOST_COMPARED = 64;
+/** There are a few peers, and each says the same for long. */
+const MOST_REMEMBERED = 64;
+
+function remember<T>(known: Map<string, T>, key: string, value: T): T {
+  if (known.size >= MOST_REMEMBERED) known.clear();
+  known.set(key, value);
+  return value;
+}
 
 /** How soon to ask again, in milliseconds: a peer mostly has what lacks. */
 const SOON_MS = 500;

@@ -5,10 +5,10 @@ import { Refusal } from "../../api/refusal.ts";
 import { ACCOUNT } from "../../kubernetes/api/client.ts";
 import { type Environment, Malformed, type Variable } from "../../runtime/environment.ts";
 import type { Logger } from "../../runtime/log.ts";
-import { FileStore } from "./file-store.ts";
-import { KubernetesStore } from "./kubernetes/kubernetes-store.ts";
-import type { Holder } from "./state-lock.ts";
-import type { Store } from "./store.ts";
+import { FileStore } from "../../store/file-store.ts";
+import { KubernetesStore } from "../../store/kubernetes/kubernetes-store.ts";
+import type { Holder } from "../../store/state-lock.ts";
+import type { Store } from "../../store/store.ts";
 
 export interface StoreConfiguration {
   readonly CONTRAST_STATE_STORE: "file" | "kubernetes";
@@ -19,6 +19,8 @@ export interface StoreConfiguration {
 export interface StoreSurroundings {
   readonly holder: Holder;
   readonly random: (length: number) => Buffer;
+  /** Milliseconds of a clock that only goes forward. */
+  readonly monotonic: () => number;
   /** For what Kubernetes sets in every pod: KUBERNETES_SERVICE_HOST, KUBERNETES_SERVICE_PORT. */
   readonly environment: Environment;
   readonly log: Logger;
@@ -50,12 +52,13 @@ export async function openStore(configuration: StoreConfiguration, around: Store
   if (configuration.CONTRAST_STATE_STORE === "file") {
     return FileStore.open(configuration.CONTRAST_STATE_DIR, around.holder);
   }
-  const { random, environment, log, stop } = around;
+  const { random, monotonic, environment, log, stop } = around;
   const options = {
     place: { ...serverIn(environment), account: ACCOUNT },
     namespace: await namespaceOf(ACCOUNT),
     name: configuration.CONTRAST_STATE_NAME,
     random,
+    monotonic,
     sleep: (ms: number) => delay(ms),
   };
   for (let wait = LEAST_WAIT_MS; ; wait = Math.min(2 * wait, MOST_WAIT_MS)) {

@@ -90,7 +90,8 @@ export class ApiClient {
     const where = `GET ${withoutQuery(path)}`;
     const response = await this.#send({ method: "GET", path }, signal);
     const status = response.statusCode ?? 0;
-    if (status !== 200) return { status, body: parse(await this.#read(response, where), where), ...retryOf(response) };
+    if (status !== 200)
+      return { status, body: parse(await this.#read(response, where, signal), where), ...retryOf(response) };
     let rest = Buffer.alloc(0);
     try {
       for await (const chunk of response) {
@@ -103,7 +104,7 @@ export class ApiClient {
         if (rest.length > this.#options.maxBytes) throw tooLarge(where, this.#options.maxBytes);
       }
     } catch (error) {
-      throw asApiError(error, where);
+      throw asApiError(error, where, signal);
     } finally {
       response.destroy();
     }
@@ -117,7 +118,7 @@ export class ApiClient {
   async #once(asked: ApiRequest, signal: AbortSignal): Promise<ApiAnswer> {
     const response = await this.#send(asked, signal);
     const where = `${asked.method} ${withoutQuery(asked.path)}`;
-    const bytes = await this.#read(response, where);
+    const bytes = await this.#read(response, where, signal);
     return { status: response.statusCode ?? 0, body: parse(bytes, where), ...retryOf(response) };
   }
 
@@ -148,14 +149,16 @@ export class ApiClient {
       sent.on("error", (error: NodeJS.ErrnoException) => {
         const closed = sent.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
         reject(
-          closed && !signal.aborted && method !== "PUT" ? new ClosedBefore(where, error) : asApiError(error, where),
+          closed && !signal.aborted && method !== "PUT"
+            ? new ClosedBefore(where, error)
+            : asApiError(error, where, signal),
         );
       });
       sent.end(text);
     });
   }
 
-  async #read(response: IncomingMessage, where: string): Promise<Buffer> {
+  async #read(response: IncomingMessage, where: string, signal: AbortSignal): Promise<Buffer> {
     const chunks: Buffer[] = [];
     let length = 0;
     try {
@@ -166,7 +169,7 @@ export class ApiClient {
       }
     } catch (error) {
       response.destroy();
-      throw asApiError(error, where);
+      throw asApiError(error, where, signal);
     }
     return Buffer.concat(chunks);
   }
@@ -208,12 +211,11 @@ function tooLarge(where: string, maxBytes: number): ApiError {
   return new ApiError("not_an_answer", "the answer is too large", { where, got: `more than ${maxBytes} bytes` });
 }
 
-function asApiError(error: unknown, where: string): ApiError {
+function asApiError(error: unknown, where: string, signal: AbortSignal): ApiError {
   // Also what somebody threw who was given a line.
   if (error instanceof CodedError) return error as ApiError;
-  const { name, code, message } = error as NodeJS.ErrnoException;
-  const isTimeout = name === "TimeoutError" || name === "AbortError" || code === "ABORT_ERR";
-  const got = isTimeout ? "no whole answer in time" : (code ?? message);
+  const { code, message } = error as NodeJS.ErrnoException;
+  const got = signal.aborted ? "no whole answer in time" : (code ?? message);
   return new ApiError("unreachable", "the API server did not answer", { where, got, cause: error });
 }
 

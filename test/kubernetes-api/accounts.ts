@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseAllDocuments } from "yaml";
-import type { KubernetesStoreOptions } from "../../coordinator/store/kubernetes/kubernetes-store.ts";
+import type { KubernetesStoreOptions } from "../../store/kubernetes/kubernetes-store.ts";
 import type { KubernetesApi } from "./server.ts";
 
 /** Who calls the API: service accounts, with tokens that the API server makes, and the rights of `deploy/`. */
@@ -72,7 +72,7 @@ export async function applyRights(
 export function storeOptions(
   api: KubernetesApi,
   { namespace, folder }: Account,
-  around: Pick<KubernetesStoreOptions, "random" | "sleep">,
+  around: Pick<KubernetesStoreOptions, "random" | "sleep" | "monotonic" | "sweepAgeMs">,
   name = "coordinator",
 ): KubernetesStoreOptions {
   return { place: { host: api.address, port: api.port, account: folder }, namespace, name, ...around };

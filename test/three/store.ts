@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { randomBytes } from "node:crypto";
 import { parseLatestInsecure } from "../../coordinator/state/pointer.ts";
-import { KubernetesStore, type KubernetesStoreOptions } from "../../coordinator/store/kubernetes/kubernetes-store.ts";
+import { KubernetesStore, type KubernetesStoreOptions } from "../../store/kubernetes/kubernetes-store.ts";
 import { makeAccount, programOptions } from "../kubernetes-api/accounts.ts";
 import { NO_KUBERNETES_API, startKubernetesApi } from "../kubernetes-api/server.ts";
 import { mountSmall, unmount } from "./small-disk.ts";
@@ -146,6 +146,7 @@ async function openSmall(directory: string): Promise<SharedStore> {
 }
 
 const AROUND = {
+  monotonic: () => performance.now(),
   namespace: NAMESPACE,
   name: "coordinator",
   random: randomBytes,

@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { quote } from "../../../runtime/fault.ts";
+import { quote } from "../../runtime/fault.ts";
 import { damaged } from "../record.ts";
-import type { RecordKind } from "../store.ts";
+import { RECORD_KINDS, type RecordKind } from "../store.ts";
 
 /**
  * What the history looks like on the Kubernetes API: ConfigMaps, with a file of the state (record.ts) in `binaryData`.
@@ -128,11 +128,12 @@ export class Objects {
     })).reverse();
   }
 
-  /** @returns undefined: it is another's */
-  parseName(name: string): { readonly kind: string; readonly digest: string; readonly part: number } | undefined {
+  /** @returns undefined: it is another's, or of a kind that only later versions know */
+  parseName(name: string): { readonly kind: RecordKind; readonly digest: string; readonly part: number } | undefined {
     if (!name.startsWith(`${this.#name}-`)) return undefined;
     const match = /^([a-z]+)-([0-9a-f]{64})(?:\.([1-9]\d?))?$/.exec(name.slice(this.#name.length + 1));
-    return match === null ? undefined : { kind: match[1] ?? "", digest: match[2] ?? "", part: Number(match[3] ?? 0) };
+    const kind = RECORD_KINDS.find((kind) => kind === match?.[1]);
+    return kind && { kind, digest: match?.[2] ?? "", part: Number(match?.[3] ?? 0) };
   }
 
   /**

@@ -1,6 +1,6 @@
-import { Refusal } from "../../../api/refusal.ts";
-import { type ApiAnswer, type ApiClient, ApiError, type ApiRequest } from "../../../kubernetes/api/client.ts";
-import { quote } from "../../../runtime/fault.ts";
+import { Refusal } from "../../api/refusal.ts";
+import { type ApiAnswer, type ApiClient, ApiError, type ApiRequest } from "../../kubernetes/api/client.ts";
+import { quote } from "../../runtime/fault.ts";
 import { type ConfigMap, type Metadata, type NewObject, parseConfigMapOf, parseList, TOUCHED } from "./objects.ts";
 
 /** The ConfigMaps of a namespace. What the API server says is turned into objects or refusals here. */
@@ -23,7 +23,7 @@ const LONGEST_PAUSE_MS = 2000;
 const METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 const PAGE = 500;
-const MOST_OBJECTS = 200_000;
+const MOST_PAGES = 400;
 
 /** Which object has to be there for a removal; both change when it is written again. */
 export type Precondition = Pick<Metadata, "uid"> & Partial<Pick<Metadata, "resourceVersion">>;
@@ -119,48 +119,33 @@ export class ConfigMaps {
   }
 
   /**
-   * What happens to one object, until it ends: with the answer's end, or by the signal.
+   * What happens to one object from now on, until it ends: with the answer's end, or by the signal. It begins with the
+   * object as it is: from no revision, as one can be forgotten before it is asked for.
    *
-   * @param from the resourceVersion after which to begin
-   * @param onEvent is waited for
-   * @returns `expired`: the API server no longer knows what happened since
+   * @param onEvent is waited for; the events say no more than that something happened
    */
-  async watch(
-    name: string,
-    from: string,
-    signal: AbortSignal,
-    onEvent: (type: unknown, metadata: unknown) => Promise<void>,
-  ): Promise<"ended" | "expired"> {
+  async watch(name: string, signal: AbortSignal, onEvent: () => Promise<void>): Promise<void> {
     const query = new URLSearchParams({
       watch: "1",
       fieldSelector: `metadata.name=${name}`,
-      resourceVersion: from,
-      allowWatchBookmarks: "true",
       timeoutSeconds: String(WATCH_SECONDS),
     });
-    let expired = false;
     // A connection can be gone without a word; the server ends every watch, so silence beyond its time is such a case.
     const limit = AbortSignal.any([signal, AbortSignal.timeout((WATCH_SECONDS + 5) * 1000)]);
     const answer = await this.#answer("watch", name, () =>
       this.#options.client.stream(`${this.#base}?${query.toString()}`, limit, async (line) => {
-        const { type, object } = (line ?? {}) as { type?: unknown; object?: { code?: unknown; metadata?: unknown } };
-        if (type === "ERROR") {
-          if (object?.code !== 410)
-            throw unavailable("watch", name, `an event of an error, ${quote(String(object?.code))}`);
-          expired = true;
-        } else {
-          await onEvent(type, object?.metadata);
-        }
+        const { type, object } = (line ?? {}) as { type?: unknown; object?: { code?: unknown } };
+        if (type !== "ERROR") return onEvent();
+        throw unavailable("watch", name, `an event of an error, ${quote(String(object?.code))}`);
       }),
     );
-    if (answer.status === 410) return "expired";
-    if (answer.status !== 200) understand("watch", name, answer, () => undefined);
-    return expired ? "expired" : "ended";
+    understand("watch", name, answer, () => undefined);
   }
 
   async #listOnce(selector: string): Promise<Metadata[] | undefined> {
     const found: Metadata[] = [];
-    for (let token: string | undefined = ""; token !== undefined;) {
+    let token = "";
+    for (let pages = 0; pages < MOST_PAGES; pages++) {
       const query = new URLSearchParams({ labelSelector: selector, limit: String(PAGE) });
       if (token !== "") query.set("continue", token);
       const request = { method: "GET", path: `${this.#base}?${query.toString()}`, accept: METADATA_LIST } as const;
@@ -168,10 +153,10 @@ export class ConfigMaps {
       if (answer.status === 410) return undefined;
       const page = understand("list", undefined, answer, parseList);
       found.push(...(page.items ?? []).map(({ metadata }) => metadata));
-      if (found.length > MOST_OBJECTS) throw unavailable("list", undefined, `more than ${MOST_OBJECTS} objects`);
-      token = page.metadata.continue === "" ? undefined : page.metadata.continue;
+      token = page.metadata.continue ?? "";
+      if (token === "") return found;
     }
-    return found;
+    throw unavailable("list", undefined, `more than ${MOST_PAGES} pages`);
   }
 
   /** @returns undefined: there is no such object */

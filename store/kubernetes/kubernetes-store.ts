@@ -1,11 +1,12 @@
-import { Refusal } from "../../../api/refusal.ts";
-import { sha256Hex } from "../../../bytes/sha256.ts";
-import { ApiClient, type ApiPlace } from "../../../kubernetes/api/client.ts";
-import { SerialQueue } from "../../../runtime/serial-queue.ts";
+import { Refusal } from "../../api/refusal.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
+import { ApiClient, type ApiPlace } from "../../kubernetes/api/client.ts";
+import { SerialQueue } from "../../runtime/serial-queue.ts";
 import { damaged, decodeRecord, encodeRecord } from "../record.ts";
-import type { RecordKind, Store } from "../store.ts";
+import type { Named, RecordKind, Store } from "../store.ts";
 import { ConfigMaps } from "./config-maps.ts";
 import { type ConfigMap, holds, MAX_OBJECT, MOST_PARTS, type NewObject, Objects, PART } from "./objects.ts";
+import { Sweeper } from "./sweep.ts";
 import { watchPointer } from "./watch.ts";
 
 export interface KubernetesStoreOptions {
@@ -15,6 +16,10 @@ export interface KubernetesStoreOptions {
   readonly name: string;
   readonly random: (length: number) => Buffer;
   readonly sleep: (ms: number) => Promise<unknown>;
+  /** Milliseconds of a clock that only goes forward. */
+  readonly monotonic: () => number;
+  /** How old has to be what is swept away, in milliseconds; undefined: an hour. */
+  readonly sweepAgeMs?: number;
 }
 
 /** For a whole call, in milliseconds. */
@@ -25,6 +30,8 @@ const SETTLE_MS = 30_000;
 const LOOK_PAUSE_MS = 500;
 
 const ATTEMPTS = 5;
+
+const SWEEP_AGE_MS = 3_600_000;
 
 /** Records that are named again before the pointer moves; of those that failed sets left the oldest are forgotten. */
 const MOST_RECENT = 20_000;
@@ -55,6 +62,7 @@ export class KubernetesStore implements Store {
   readonly #client: ApiClient;
   readonly #objects: Objects;
   readonly #maps: ConfigMaps;
+  readonly #sweeper: Sweeper;
   /** The pointer as it was last read or written here. */
   #seen: string | undefined;
   /** As in the file store: a move of our own is not taken for somebody else's. */
@@ -67,6 +75,8 @@ export class KubernetesStore implements Store {
     this.#client = new ApiClient(options.place, { timeoutMs: TIMEOUT_MS, maxBytes: MAX_OBJECT });
     this.#objects = new Objects(options.name);
     this.#maps = new ConfigMaps({ ...options, client: this.#client });
+    const { monotonic, sweepAgeMs: leastAgeMs = SWEEP_AGE_MS } = options;
+    this.#sweeper = new Sweeper({ maps: this.#maps, objects: this.#objects, monotonic, leastAgeMs });
   }
 
   /** @throws Refusal `state_unavailable`, `state_forbidden`, `damaged_state`, `state_not_written` */
@@ -111,11 +121,13 @@ export class KubernetesStore implements Store {
         want: `fewer than ${MOST_PARTS * PART}`,
       });
     }
-    const recent = await this.#beginRecent();
+    // No pointer leads to a consent: another Coordinator may remove it before this one moves the pointer.
+    const recent = kind === "consents" ? undefined : await this.#beginRecent();
     for (const object of this.#objects.parts(kind, digest, file)) {
       await this.#ensure(object);
-      recent.names.add(object.metadata.name);
+      recent?.names.add(object.metadata.name);
     }
+    if (recent === undefined) return digest;
     for (const name of recent.names) {
       if (recent.names.size <= MOST_RECENT) break;
       recent.names.delete(name);
@@ -161,10 +173,15 @@ export class KubernetesStore implements Store {
     });
   }
 
+  async sweep(latest: Buffer, named: Named): Promise<number> {
+    const { pointer, resourceVersion } = await this.#readLatest();
+    return pointer?.equals(latest) === true ? this.#sweeper.run(resourceVersion, named) : 0;
+  }
+
   watch(onChange: () => void): () => void {
     // What was found instead of what: one change is told once.
     let told = "";
-    const look = async (): Promise<string> =>
+    const look = async (): Promise<void> =>
       this.#queue.run(async () => {
         const found = await this.#readLatest().catch((error: unknown) => {
           // Nobody has said that it is another one.
@@ -175,7 +192,6 @@ export class KubernetesStore implements Store {
         const difference = `${pointer} instead of ${this.#seen}`;
         if (pointer !== this.#seen && difference !== told) onChange();
         told = difference;
-        return found?.resourceVersion ?? "0";
       });
     const { random, sleep } = this.#options;
     const stop = new AbortController();
@@ -202,6 +218,8 @@ export class KubernetesStore implements Store {
     const file = encodeRecord("latest", next);
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       const { pointer, resourceVersion } = await this.#readLatest();
+      // Something on the way has sent the request twice: what was refused is the second one. Nobody else makes such bytes.
+      if (attempt > 0 && textOf(pointer) === textOf(next)) return;
       if (textOf(pointer) !== textOf(expected)) throw conflict();
       if (recent !== undefined && recent.base !== resourceVersion) {
         await this.#touchAll(recent.names);

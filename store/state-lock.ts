@@ -2,8 +2,8 @@ import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync 
 import { constants as system } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
-import { Refusal } from "../../api/refusal.ts";
-import { quote } from "../../runtime/fault.ts";
+import { Refusal } from "../api/refusal.ts";
+import { quote } from "../runtime/fault.ts";
 
 /**
  * One process at a time has the state directory: it holds flock(2) on the file `lock`. The kernel frees it when the
