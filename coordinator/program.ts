@@ -217,7 +217,18 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
 
   peers = store.shared
     ? startPeers({
-        ...{ guard, store, hosts, keys, attester, allowInsecure, clock, vendors, now, monotonic, audit, log },
+        guard,
+        store,
+        hosts,
+        keys,
+        attester,
+        allowInsecure,
+        clock,
+        vendors,
+        now,
+        monotonic,
+        audit,
+        log,
         own: ownOf(
           await ownIdentity({ attester: tee, tdxGuestDevice: TDX_GUEST_DEVICE, random: randomBytes }),
           tee,

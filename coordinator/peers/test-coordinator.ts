@@ -171,7 +171,18 @@ export async function startCoordinator(
   const peers =
     others &&
     startPeers({
-      ...{ guard, store, attester, keys, now, monotonic, audit, log, own, listed, clock, cache },
+      guard,
+      store,
+      attester,
+      keys,
+      now,
+      monotonic,
+      audit,
+      log,
+      own,
+      listed,
+      clock,
+      cache,
       allowInsecure: true,
       vendors: NO_VENDORS,
       serverKey: identity.keyDigest,
@@ -181,7 +192,12 @@ export async function startCoordinator(
       ...changes.options,
     });
   return {
-    ...{ guard, store, attester, server, events, peers },
+    guard,
+    store,
+    attester,
+    server,
+    events,
+    peers,
     log: lines,
     set: (wanted) => guard.set(setRequest(deployment, guard, wanted)),
     async kill() {

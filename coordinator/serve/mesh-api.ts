@@ -1,4 +1,3 @@
-import type { KeyObject } from "node:crypto";
 import { addMethods } from "../../api/grpc.ts";
 import type { Methods } from "../../api/grpc-server.ts";
 import { MeshAPI } from "../../api/meshapi_pb.ts";
@@ -9,7 +8,7 @@ import { chipOf, claimExtensions } from "../../attestation/claims.ts";
 import type { EvidenceCache } from "../../attestation/evidence-cache.ts";
 import type { Appraiser } from "../../channel/exchange.ts";
 import { toStatus } from "../../channel/rejection.ts";
-import { admit, verifyClaimant, type VerifiedClaimant } from "../../manifest/appraise.ts";
+import { admit, verifyClaimant } from "../../manifest/appraise.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { trustDigest } from "../../pki/trust-digest.ts";
 import { describeError } from "../../runtime/errors.ts";
@@ -19,22 +18,11 @@ import type { Audit } from "../observe/audit-events.ts";
 import { issueChain } from "../state/authority.ts";
 import { settleMs, trustedAt } from "../state/overlap.ts";
 import { exchangeLatest, giveSecrets } from "./peer-api.ts";
+import type { Caller, Workload } from "./workload.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 
 /** The API for workloads: whoever has proven to be a VM that the manifest lists gets a certificate for its key. */
-
-/** Who connects. Without evidence it is anybody, and gets nothing but `CurrentTrust`. */
-export interface Caller {
-  readonly address: string;
-  readonly publicKey: KeyObject;
-  readonly verified: VerifiedClaimant | undefined;
-}
-
-/** A VM whose evidence was good for this connection. What it may have is decided anew with every request. */
-export interface Workload extends Caller {
-  readonly verified: VerifiedClaimant;
-}
 
 export interface MeshApiOptions {
   readonly guard: StateGuard;

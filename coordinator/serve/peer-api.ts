@@ -10,7 +10,7 @@ import type { Logger } from "../../runtime/log.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { requireCoordinator } from "../state/authorize.ts";
 import type { StateGuard } from "../state/state-guard.ts";
-import type { Workload } from "./mesh-api.ts";
+import type { Workload } from "./workload.ts";
 
 /** What Coordinators ask of each other. Who may is decided by the manifest in force, anew with every request. */
 export interface PeerApiOptions {
