@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { policyOf } from "../../../policy/policy.ts";
-import { corpusPods, demoPods, imagesOf, renewingPods } from "./test-demo.ts";
+import { corpusPods, demoPods, imagesOf, renewingPod } from "./test-demo.ts";
 import { type Asked, lifeOf, play } from "../../../policy/test-life.ts";
 import { NO_ENGINE, startEngine } from "../../../policy/test-engine.ts";
 import { isAllowed, NO_OPA, opa } from "../../../policy/test-opa.ts";
@@ -21,13 +21,20 @@ const FUNCTIONS: ReadonlySet<string> = new Set(
 if (NO_ENGINE !== undefined) test.skip(`pods run under their policies: ${NO_ENGINE}`);
 else
   describe.each(RUNTIMES)("under its own policy, with %s", (runtime) => {
-    const apps = ["emoji", "vote-bot", "voting", "web"];
-    const demo = ["demo coordinator", ...["demo", "renewing"].flatMap((what) => apps.map((name) => `${what} ${name}`))];
+    const demo = [
+      ...["coordinator", "emoji", "vote-bot", "voting", "web"].map((name) => `demo ${name}`),
+      "renewing web",
+    ];
     let policies: Readonly<Record<string, string>>;
     let asked: Readonly<Record<string, readonly Asked[]>>;
 
     beforeAll(async () => {
-      const pods = { ...PODS, ...(await demoPods()), ...(await renewingPods()), ...(await corpusPods()) };
+      const pods = {
+        ...PODS,
+        ...(await demoPods()),
+        "renewing web": await renewingPod("web"),
+        ...(await corpusPods()),
+      };
       const images = imagesOf(pods);
       policies = mapValues(pods, ({ subject, spec }) => policyOf(subject, spec, images));
       const lives = mapValues(pods, ({ subject, spec }) =>
@@ -49,6 +56,13 @@ else
         expect(asked[name]?.length).toBeGreaterThan(6);
       },
     );
+
+    test("a pod that renews its certificates may be asked by its probe, and no other pod's Initializer", () => {
+      const execs = (name: string): number =>
+        (asked[name] ?? []).filter(({ what }) => what === "exec in contrast-initializer").length;
+      expect(execs("renewing web")).toBeGreaterThan(0);
+      expect(execs("demo web")).toBe(0);
+    });
 
     test("so do those of many other people", () => {
       const others = Object.entries(asked).filter(([name]) => name.startsWith("corpus "));

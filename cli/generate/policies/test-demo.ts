@@ -17,9 +17,11 @@ export function demoPods(sidecar: Sidecar = "native"): Promise<Record<string, Te
   return podsOf(DEMO, "demo", sidecar);
 }
 
-/** The demo's pods that renew their certificates. */
-export async function renewingPods(): Promise<Record<string, TestPod>> {
-  return podsOf(DEMO, "renewing", "native", { [ANNOTATION.renew]: "true" });
+/** One of the demo's, which renews its certificates. */
+export async function renewingPod(name: string): Promise<TestPod> {
+  const pod = (await podsOf(DEMO, "renewing", "native", { [ANNOTATION.renew]: "true" }))[`renewing ${name}`];
+  if (pod === undefined) throw new Error(`the demo has no pod ${name}`);
+  return pod;
 }
 
 /** Those of many other people. */
