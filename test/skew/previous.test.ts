@@ -7,7 +7,7 @@ import { checkOutPrevious, NO_PREVIOUS, PREVIOUS, type Release } from "./release
 
 /** Programs of the previous release and of this checkout, as processes, with the software TEE. */
 
-describe.skipIf(NO_PREVIOUS !== "")(`beside release ${PREVIOUS.version}${NO_PREVIOUS}`, { timeout: 180_000 }, () => {
+describe.skipIf(NO_PREVIOUS !== "")(`beside release ${PREVIOUS.version}${NO_PREVIOUS}`, { timeout: 300_000 }, () => {
   let previous: Release;
   beforeAll(() => {
     previous = checkOutPrevious();
