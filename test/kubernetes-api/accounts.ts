@@ -97,6 +97,26 @@ export function programOptions(
   };
 }
 
+/** For kubectl, as `system:masters`. @returns the path of the file */
+export function writeKubeconfig(api: KubernetesApi): string {
+  const token = readFileSync(join(api.folder, "admin", "token"), "utf8");
+  const path = join(api.folder, "kubeconfig");
+  const cluster = {
+    server: `https://${api.address}:${api.port}`,
+    "certificate-authority-data": Buffer.from(api.ca).toString("base64"),
+  };
+  const document = {
+    apiVersion: "v1",
+    kind: "Config",
+    clusters: [{ name: "test", cluster }],
+    users: [{ name: "admin", user: { token } }],
+    contexts: [{ name: "test", context: { cluster: "test", user: "admin" } }],
+    "current-context": "test",
+  };
+  writeFileSync(path, JSON.stringify(document), { mode: 0o600 });
+  return path;
+}
+
 async function done(answer: ReturnType<KubernetesApi["admin"]>): Promise<Awaited<ReturnType<KubernetesApi["admin"]>>> {
   const { status, body } = await answer;
   if (status >= 300 && status !== 409) throw new Error(`${status} ${JSON.stringify(body)}`);
