@@ -97,7 +97,7 @@ const OUTCOMES = {
   state_not_written: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
   /** The Kubernetes API, which has the state, gives no answer: look at the API server and at network policies. */
   state_unavailable: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
-  /** The Coordinator's service account lacks a right on the Kubernetes API: apply coordinator-rbac.yml. */
+  /** The Coordinator's service account lacks a right on the Kubernetes API: apply the Role of coordinator.yml. */
   state_forbidden: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
 } as const satisfies Record<string, Outcome>;
 

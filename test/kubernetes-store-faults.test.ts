@@ -214,7 +214,7 @@ describe.runIf(NO_KUBERNETES_API === undefined)("when the API of Kubernetes has 
     await expect(store.latest()).rejects.toMatchObject({
       code: "state_forbidden",
       got: '401 "Unauthorized"',
-      hint: expect.stringContaining("coordinator-rbac.yml") as string,
+      hint: expect.stringContaining("coordinator.yml") as string,
     });
   });
 });

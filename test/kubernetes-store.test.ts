@@ -8,7 +8,7 @@ import { KubernetesStore } from "../store/kubernetes/kubernetes-store.ts";
 import { type Account, makeAccount, storeOptions } from "./kubernetes-api/accounts.ts";
 import { type KubernetesApi, NO_KUBERNETES_API, startKubernetesApi } from "./kubernetes-api/server.ts";
 
-/** The store on a real etcd and kube-apiserver, with the rights that deploy/coordinator-rbac.yml gives. */
+/** The store on a real etcd and kube-apiserver, with the rights that deploy/coordinator.yml gives. */
 
 const pointer = Buffer.from("a pointer");
 const other = Buffer.from("another pointer");

@@ -249,7 +249,7 @@ function forbidden(verb: Verb, name: string | undefined, got: string, cause?: un
     where: placeOf(verb, name),
     got,
     want: `the right to ${verb} configmaps in its namespace`,
-    hint: "kubectl apply -f coordinator-rbac.yml, and give the pod its ServiceAccount as serviceAccountName",
+    hint: "apply the ServiceAccount, the Role and RoleBinding of coordinator.yml, and leave the pod its serviceAccountName",
     cause,
   });
 }

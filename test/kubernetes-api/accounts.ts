@@ -6,7 +6,8 @@ import type { KubernetesApi } from "./server.ts";
 
 /** Who calls the API: service accounts, with tokens that the API server makes, and the rights of `deploy/`. */
 
-const RBAC = join(import.meta.dirname, "..", "..", "deploy", "coordinator-rbac.yml");
+const DEPLOYMENT = join(import.meta.dirname, "..", "..", "deploy", "coordinator.yml");
+const RIGHTS = ["ServiceAccount", "Role", "RoleBinding"];
 
 export interface Account {
   readonly namespace: string;
@@ -22,7 +23,7 @@ export async function makeNamespace(api: KubernetesApi, namespace: string): Prom
 /**
  * A service account of its own name, in a namespace that is made where it is missing.
  *
- * @param rights `coordinator`: what deploy/coordinator-rbac.yml gives; `none`
+ * @param rights `coordinator`: what deploy/coordinator.yml gives; `none`
  */
 export async function makeAccount(
   api: KubernetesApi,
@@ -50,20 +51,26 @@ export async function renewToken(api: KubernetesApi, account: Account, name = "c
   writeFileSync(join(account.folder, "token"), (body as { status: { token: string } }).status.token);
 }
 
-/** Applies deploy/coordinator-rbac.yml. @param change what is different from it */
-export async function applyRights(
-  api: KubernetesApi,
-  namespace: string,
-  change: (text: string) => string = (text) => text,
-): Promise<void> {
-  for (const document of parseAllDocuments(change(readFileSync(RBAC, "utf8")))) {
-    const object = document.toJS() as { apiVersion: string; kind: string; metadata: { name: string } };
+/** Applies what deploy/coordinator.yml has of rights. @param without a verb that nobody gets */
+export async function applyRights(api: KubernetesApi, namespace: string, without?: string): Promise<void> {
+  for (const document of parseAllDocuments(readFileSync(DEPLOYMENT, "utf8"))) {
+    const object = document.toJS() as Resource;
+    if (!RIGHTS.includes(object.kind)) continue;
+    for (const rule of object.rules ?? []) rule.verbs = rule.verbs.filter((verb) => verb !== without);
+    object.rules = object.rules?.filter(({ verbs }) => verbs.length > 0);
     const group = object.apiVersion === "v1" ? "/api/v1" : `/apis/${object.apiVersion}`;
     const path = `${group}/namespaces/${namespace}/${object.kind.toLowerCase()}s`;
     const { status } = await api.admin("POST", path, object);
     if (status !== 409) continue;
     if (object.kind !== "ServiceAccount") await done(api.admin("PUT", `${path}/${object.metadata.name}`, object));
   }
+}
+
+interface Resource {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  rules?: { verbs: string[] }[] | undefined;
 }
 
 /** For a `KubernetesStore` in this process. */
