@@ -225,7 +225,7 @@ test("a history that lacks an owner's leave is neither backed up nor restored", 
 });
 
 test(
-  "options that name no place, a folder that is not there, and a Coordinator that runs are refused",
+  "options that name no place, a folder that is not there, and one that a Coordinator writes are refused",
   { timeout: 90_000 },
   async () => {
     const file = newPlace();
@@ -241,12 +241,17 @@ test(
     }
     const noKubectl = await contrast(["backup", "-o", file, "--namespace", "a"], { PATH: "/nowhere" });
     expect([noKubectl.code, noKubectl.stderr]).toEqual([1, expect.stringContaining("kubectl_failed")]);
-    const state = newPlace();
+    const { state, share } = await madeState("first");
     await start(state);
-    const locked = await contrast(["backup", "-o", file, "--state-dir", state]);
+    await recover(share);
+    expect(await contrast(["backup", "-o", file, "--state-dir", state])).toMatchObject({ code: 0 });
+    const locked = await contrast(["restore", file, "--state-dir", state]);
     expect([locked.code, locked.stderr]).toEqual([1, expect.stringContaining("state_locked")]);
     await stopAll();
-    const empty = await contrast(["backup", "-o", file, "--state-dir", state]);
+    const unset = newPlace();
+    await start(unset);
+    await stopAll();
+    const empty = await contrast(["backup", "-o", file, "--state-dir", unset]);
     expect([empty.code, empty.stderr]).toEqual([5, expect.stringContaining("no_manifest")]);
   },
 );

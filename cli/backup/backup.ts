@@ -2,7 +2,7 @@ import { basename, dirname } from "node:path";
 import { Refusal } from "../../api/refusal.ts";
 import { type Context, printResult } from "../context.ts";
 import { encodeArchive } from "../workspace/archive.ts";
-import { type HistoryPlace, withHistoryStore } from "../workspace/history-place.ts";
+import { type HistoryPlace, readHistoryPlace } from "../workspace/history-place.ts";
 import { readStoredHistory } from "../workspace/stored-history.ts";
 import { writeOutputs } from "../workspace/workspace.ts";
 
@@ -11,11 +11,11 @@ export interface BackupOptions extends HistoryPlace {
 }
 
 /**
- * `contrast backup`: a history in one file, with all that its pointer leads to. On the Kubernetes API the Coordinators may
- * run meanwhile: what a pointer leads to never changes.
+ * `contrast backup`: a history in one file, with all that its pointer leads to. Coordinators may run meanwhile: what a
+ * pointer leads to never changes.
  */
 export async function backup(context: Context, options: BackupOptions): Promise<void> {
-  const history = await withHistoryStore(context, options, false, readStoredHistory);
+  const history = await readHistoryPlace(context, options, readStoredHistory);
   if (history === undefined) {
     throw new Refusal("no_manifest", "there is no history yet, so there is nothing to back up", {
       where: options.stateDir ?? `namespace ${options.namespace}, state ${options.stateName}`,

@@ -3,7 +3,7 @@ import { Refusal } from "../../api/refusal.ts";
 import type { Store } from "../../store/store.ts";
 import { CliError, type Context, printResult } from "../context.ts";
 import { openArchive } from "../workspace/archive.ts";
-import { type HistoryPlace, withHistoryStore } from "../workspace/history-place.ts";
+import { type HistoryPlace, writeHistoryPlace } from "../workspace/history-place.ts";
 import { readStoredHistory, type StoredHistory } from "../workspace/stored-history.ts";
 import { relationOf } from "./compare.ts";
 
@@ -15,7 +15,7 @@ export interface RestoreOptions extends HistoryPlace {
 export async function restore(context: Context, path: string, options: RestoreOptions): Promise<void> {
   const history = await readStoredHistory(openArchive(path, await readBackup(path)));
   if (history === undefined) throw new CliError("malformed_file", "this backup has no history", { where: path });
-  const had = await withHistoryStore(context, options, true, (store) => put(store, history, options.replace === true));
+  const had = await writeHistoryPlace(context, options, (store) => put(store, history, options.replace === true));
   printResult(context, false, {
     result: had === "same" ? "the history was there, and each of its records was written again" : "history restored",
     "latest transition": history.pointer.transition,

@@ -16,7 +16,7 @@ export interface HistoryPlace {
 }
 
 export const historyPlaceOptions = (): Option[] => [
-  new Option("--state-dir <dir>", "the folder of a Coordinator that keeps its history in files, and does not run"),
+  new Option("--state-dir <dir>", "the folder of a Coordinator that keeps its history in files"),
   new Option("-n, --namespace <name>", "the namespace of a Coordinator that keeps its history on the Kubernetes API"),
   new Option("--state-name <name>", "the Coordinator's CONTRAST_STATE_NAME there").default("coordinator"),
   new Option("--context <name>", "the context of the kubeconfig (default: the current one)"),
@@ -24,24 +24,42 @@ export const historyPlaceOptions = (): Option[] => [
 
 const NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
-/**
- * @param make whether a folder is made where there is none
- * @throws CliError usage, unreadable_file, kubectl_failed; Refusal of many codes
- */
-export async function withHistoryStore<T>(
-  { network, now }: Pick<Context, "network" | "now">,
-  { stateDir, namespace, stateName, context }: HistoryPlace,
-  make: boolean,
+type Surroundings = Pick<Context, "network" | "now">;
+
+/** To read, also while Coordinators run. @throws CliError usage, unreadable_file, kubectl_failed; Refusal of many codes */
+export async function readHistoryPlace<T>(
+  around: Surroundings,
+  place: HistoryPlace,
+  use: (store: Pick<Store, "get" | "latest">) => Promise<T>,
+): Promise<T> {
+  const { stateDir } = requireOnePlace(place);
+  if (stateDir === undefined) return onKubernetes(around, place, use);
+  await requireFolder(stateDir);
+  return use(FileStore.reader(stateDir));
+}
+
+/** To write. A folder that is not there is made. @throws as `readHistoryPlace` */
+export async function writeHistoryPlace<T>(
+  around: Surroundings,
+  place: HistoryPlace,
   use: (store: Store) => Promise<T>,
 ): Promise<T> {
-  if ((stateDir === undefined) === (namespace === undefined)) {
-    throw new CliError("usage", "the history is in a folder or in a namespace", { want: "--state-dir or --namespace" });
-  }
-  if (stateDir !== undefined) {
-    if (!make) await requireFolder(stateDir);
-    const store = await FileStore.open(stateDir, { pid: process.pid, host: hostname(), since: now() });
-    return use(store).finally(() => store.close());
-  }
+  const { stateDir } = requireOnePlace(place);
+  if (stateDir === undefined) return onKubernetes(around, place, use);
+  const store = await FileStore.open(stateDir, { pid: process.pid, host: hostname(), since: around.now() });
+  return use(store).finally(() => store.close());
+}
+
+function requireOnePlace(place: HistoryPlace): HistoryPlace {
+  if ((place.stateDir === undefined) !== (place.namespace === undefined)) return place;
+  throw new CliError("usage", "the history is in a folder or in a namespace", { want: "--state-dir or --namespace" });
+}
+
+async function onKubernetes<T>(
+  { network }: Surroundings,
+  { namespace, stateName, context }: HistoryPlace,
+  use: (store: Store) => Promise<T>,
+): Promise<T> {
   for (const [where, name] of Object.entries({ "--namespace": namespace, "--state-name": stateName })) {
     if (name === undefined || !NAME.test(name)) {
       throw new CliError("usage", "this is no name of Kubernetes", {
