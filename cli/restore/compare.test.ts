@@ -3,8 +3,8 @@ import { relationOf } from "./compare.ts";
 
 const history = (sequence: number, pointers: string, transitions: string): Parameters<typeof relationOf>[0] => ({
   pointer: { sequence },
-  pointers: [...pointers],
-  transitions: [...transitions],
+  pointers: pointers.split(""),
+  transitions: transitions.split(""),
 });
 
 test.each([
