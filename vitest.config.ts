@@ -13,6 +13,7 @@ const HEAVY = [
   "test/mesh/attacks.test.ts",
   "test/mesh/drain.test.ts",
   "test/mesh/handshake-flood.test.ts",
+  "test/three-coordinators.test.ts",
 ];
 
 /** Beside their sources, but slow: they start many programs, or make and verify evidence again and again. */

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file channel.proto.
  */
 export const file_channel: GenFile = /*@__PURE__*/
-  fileDesc("Cg1jaGFubmVsLnByb3RvEhNjb250cmFzdC5jaGFubmVsLnYxInQKCEV2aWRlbmNlEi8KA3NucBgBIAEoCzIgLmNvbnRyYXN0LmNoYW5uZWwudjEuU25wRXZpZGVuY2VIABIvCgN0ZHgYAiABKAsyIC5jb250cmFzdC5jaGFubmVsLnYxLlRkeEV2aWRlbmNlSABCBgoEa2luZCJNCgtTbnBFdmlkZW5jZRIOCgZyZXBvcnQYASABKAwSFAoMY2VydGlmaWNhdGVzGAIgAygMEhAKA2NybBgDIAEoDEgAiAEBQgYKBF9jcmwiaAoLVGR4RXZpZGVuY2USDQoFcXVvdGUYASABKAwSOwoKY29sbGF0ZXJhbBgCIAEoCzIiLmNvbnRyYXN0LmNoYW5uZWwudjEuVGR4Q29sbGF0ZXJhbEgAiAEBQg0KC19jb2xsYXRlcmFsInAKDVRkeENvbGxhdGVyYWwSEAoIdGNiX2luZm8YASABKAwSEwoLcWVfaWRlbnRpdHkYAiABKAwSFQoNc2lnbmluZ19jaGFpbhgDIAEoDBIPCgdwY2tfY3JsGAQgASgMEhAKCHJvb3RfY3JsGAUgASgMIpYBCgtDbGllbnRIZWxsbxI0CghldmlkZW5jZRgBIAEoCzIdLmNvbnRyYXN0LmNoYW5uZWwudjEuRXZpZGVuY2VIAIgBARIdChV3YW50c19zZXJ2ZXJfZXZpZGVuY2UYAiABKAgSEgoKcHVibGljX2tleRgDIAEoDBIRCglzaWduYXR1cmUYBCABKAxCCwoJX2V2aWRlbmNlIn0KC1NlcnZlckhlbGxvEjEKCGFjY2VwdGVkGAEgASgLMh0uY29udHJhc3QuY2hhbm5lbC52MS5BY2NlcHRlZEgAEjEKCHJlamVjdGVkGAIgASgLMh0uY29udHJhc3QuY2hhbm5lbC52MS5SZWplY3RlZEgAQggKBmFuc3dlciJNCghBY2NlcHRlZBI0CghldmlkZW5jZRgBIAEoCzIdLmNvbnRyYXN0LmNoYW5uZWwudjEuRXZpZGVuY2VIAIgBAUILCglfZXZpZGVuY2Ui3AEKCFJlamVjdGVkEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRISCgVmaWVsZBgDIAEoCUgAiAEBEhAKA2dvdBgEIAEoCUgBiAEBEhEKBHdhbnQYBSABKAlIAogBARIRCgl0cmFuc2llbnQYBiABKAgSEQoEaGludBgHIAEoCUgDiAEBEhsKDnJldHJ5X2FmdGVyX21zGAggASgNSASIAQFCCAoGX2ZpZWxkQgYKBF9nb3RCBwoFX3dhbnRCBwoFX2hpbnRCEQoPX3JldHJ5X2FmdGVyX21zYgZwcm90bzM");
+  fileDesc("Cg1jaGFubmVsLnByb3RvEhNjb250cmFzdC5jaGFubmVsLnYxInQKCEV2aWRlbmNlEi8KA3NucBgBIAEoCzIgLmNvbnRyYXN0LmNoYW5uZWwudjEuU25wRXZpZGVuY2VIABIvCgN0ZHgYAiABKAsyIC5jb250cmFzdC5jaGFubmVsLnYxLlRkeEV2aWRlbmNlSABCBgoEa2luZCJNCgtTbnBFdmlkZW5jZRIOCgZyZXBvcnQYASABKAwSFAoMY2VydGlmaWNhdGVzGAIgAygMEhAKA2NybBgDIAEoDEgAiAEBQgYKBF9jcmwiaAoLVGR4RXZpZGVuY2USDQoFcXVvdGUYASABKAwSOwoKY29sbGF0ZXJhbBgCIAEoCzIiLmNvbnRyYXN0LmNoYW5uZWwudjEuVGR4Q29sbGF0ZXJhbEgAiAEBQg0KC19jb2xsYXRlcmFsInAKDVRkeENvbGxhdGVyYWwSEAoIdGNiX2luZm8YASABKAwSEwoLcWVfaWRlbnRpdHkYAiABKAwSFQoNc2lnbmluZ19jaGFpbhgDIAEoDBIPCgdwY2tfY3JsGAQgASgMEhAKCHJvb3RfY3JsGAUgASgMIsEBCgtDbGllbnRIZWxsbxI0CghldmlkZW5jZRgBIAEoCzIdLmNvbnRyYXN0LmNoYW5uZWwudjEuRXZpZGVuY2VIAIgBARIdChV3YW50c19zZXJ2ZXJfZXZpZGVuY2UYAiABKAgSEgoKcHVibGljX2tleRgDIAEoDBIRCglzaWduYXR1cmUYBCABKAwSEAoIcHJvdG9jb2wYBSABKA0SFwoPb2xkZXN0X3Byb3RvY29sGAYgASgNQgsKCV9ldmlkZW5jZSJ9CgtTZXJ2ZXJIZWxsbxIxCghhY2NlcHRlZBgBIAEoCzIdLmNvbnRyYXN0LmNoYW5uZWwudjEuQWNjZXB0ZWRIABIxCghyZWplY3RlZBgCIAEoCzIdLmNvbnRyYXN0LmNoYW5uZWwudjEuUmVqZWN0ZWRIAEIICgZhbnN3ZXIiXwoIQWNjZXB0ZWQSNAoIZXZpZGVuY2UYASABKAsyHS5jb250cmFzdC5jaGFubmVsLnYxLkV2aWRlbmNlSACIAQESEAoIcHJvdG9jb2wYAiABKA1CCwoJX2V2aWRlbmNlItwBCghSZWplY3RlZBIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkSEgoFZmllbGQYAyABKAlIAIgBARIQCgNnb3QYBCABKAlIAYgBARIRCgR3YW50GAUgASgJSAKIAQESEQoJdHJhbnNpZW50GAYgASgIEhEKBGhpbnQYByABKAlIA4gBARIbCg5yZXRyeV9hZnRlcl9tcxgIIAEoDUgEiAEBQggKBl9maWVsZEIGCgRfZ290QgcKBV93YW50QgcKBV9oaW50QhEKD19yZXRyeV9hZnRlcl9tc2IGcHJvdG8z");
 
 /**
  * What a confidential VM says about itself. Nothing in it is trusted before it is verified.
@@ -174,6 +174,19 @@ export type ClientHello = Message<"contrast.channel.v1.ClientHello"> & {
    * @generated from field: bytes signature = 4;
    */
   signature: Uint8Array;
+
+  /**
+   * The newest protocol that the client speaks, and the oldest. Absent: 1, which 0.1.0 speaks; an oldest that is absent is the
+   * newest. See channel/protocol.ts.
+   *
+   * @generated from field: uint32 protocol = 5;
+   */
+  protocol: number;
+
+  /**
+   * @generated from field: uint32 oldest_protocol = 6;
+   */
+  oldestProtocol: number;
 };
 
 /**
@@ -220,6 +233,13 @@ export type Accepted = Message<"contrast.channel.v1.Accepted"> & {
    * @generated from field: optional contrast.channel.v1.Evidence evidence = 1;
    */
   evidence?: Evidence | undefined;
+
+  /**
+   * The protocol that is spoken from here on: the newest that both sides speak. Absent: 1.
+   *
+   * @generated from field: uint32 protocol = 2;
+   */
+  protocol: number;
 };
 
 /**

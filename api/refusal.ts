@@ -37,6 +37,18 @@ const OUTCOMES = {
   unauthorized_history: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The stored history does not continue the one that is in force, which stays. */
   another_history: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The Coordinator does not know what is in force, so it serves nothing: it follows by itself, ask again. */
+  stale_state: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** Two histories don't continue each other: stop all Coordinators, and decide which one is right. */
+  history_forked: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
+  /** The store shows an older pointer than one that was seen: restore its latest state. */
+  state_rolled_back: { status: status.DATA_LOSS, exit: EXIT.failed, transient: false },
+  /** The peer is no Coordinator by the manifest, so it is given no secret. */
+  not_coordinator: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** The peer is not launched as this Coordinator is, nor as CONTRAST_PEER_POLICIES says: its secrets are not taken. */
+  peer_not_accepted: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
+  /** What a peer handed over does not fit to the stored history, or to itself. */
+  bad_handover: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The signature is not over this change: sign again. */
   bad_signature: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The change has no owner's signature: use the CLI of this version. */
@@ -53,6 +65,8 @@ const OUTCOMES = {
   immutable: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** Somebody else set a manifest in between: look at it, then set again. */
   conflict: { status: status.ABORTED, exit: EXIT.failed, transient: false },
+  /** The client speaks no protocol of this version: update the older of the two. */
+  version_unsupported: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
   /** The bytes of the request are not what the method takes: use a client of this version. */
   malformed_request: { status: status.INVALID_ARGUMENT, exit: EXIT.failed, transient: false },
   /** No request of this kind is so large, or the Coordinator has no memory for it: raise its memory limit. */
@@ -97,7 +111,7 @@ const OUTCOMES = {
   state_not_written: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
   /** The Kubernetes API, which has the state, gives no answer: look at the API server and at network policies. */
   state_unavailable: { status: status.UNAVAILABLE, exit: EXIT.failed, transient: true },
-  /** The Coordinator's service account lacks a right on the Kubernetes API: apply the Role of coordinator.yml. */
+  /** The Coordinator's service account lacks a right on the Kubernetes API: apply deploy/coordinator.yml. */
   state_forbidden: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
 } as const satisfies Record<string, Outcome>;
 

@@ -130,7 +130,7 @@ function measured(child: ChildProcess, request: () => Promise<void>): MeasuredSe
 }
 
 /** Of all threads of a process, in seconds. Linux counts it to the nanosecond here, and to ten milliseconds in `stat`. */
-function processorTime({ pid }: ChildProcess): number {
+export function processorTime({ pid }: ChildProcess): number {
   const tasks = `/proc/${pid}/task`;
   const nanoseconds = readdirSync(tasks).map(
     (task) => readFileSync(join(tasks, task, "schedstat"), "utf8").split(" ")[0],

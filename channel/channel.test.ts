@@ -32,6 +32,7 @@ import { ChannelError, RemoteError } from "./error.ts";
 import type { Appraiser } from "./exchange.ts";
 import { MAX_MESSAGE, readMessage, writeMessage } from "./framing.ts";
 import type { ChannelLimits } from "./limits.ts";
+import { type Protocols, PROTOCOLS } from "./protocol.ts";
 import { toStatus } from "./rejection.ts";
 import { type ChannelServer, listen } from "./server.ts";
 import { ALPN, exporterOf, selfSigned, startTls, type TlsIdentity } from "./tls.ts";
@@ -77,8 +78,12 @@ const appraise: Appraiser<string> = async ({ evidence, reportData }) => {
   return policyHash(verified);
 };
 
+const unasked = (): Promise<never> => Promise.reject(new Error("nobody asks"));
+const UNASKED = { currentTrust: unasked, recover: unasked, latest: unasked };
+
 async function start(changes: {
   appraise?: Appraiser<string>;
+  protocols?: Protocols;
   limits?: Partial<ChannelLimits>;
 }): Promise<ChannelServer> {
   const options = {
@@ -86,15 +91,11 @@ async function start(changes: {
     attester: vm(0),
     appraise: changes.appraise ?? appraise,
     serve: (methods: Methods, peer: string) =>
-      addMethods(
-        methods,
-        MeshAPI,
-        { newMeshCert: async () => ({ certChain: peer }), currentTrust: async () => ({}) },
-        toStatus,
-      ),
+      addMethods(methods, MeshAPI, { newMeshCert: async () => ({ certChain: peer }), ...UNASKED }, toStatus),
     requests: new Budget(budgetLimits(2 ** 20)),
     turns: new KeyedSemaphore({ total: 1, perPeer: 1, waiting: { total: 500, perPeer: 500 } }),
     log,
+    ...(changes.protocols === undefined ? {} : { protocols: changes.protocols }),
     limits: {
       handshakeMs: HANDSHAKE_MS,
       requestMs: 2000,
@@ -123,12 +124,14 @@ async function call(
   attester?: Attester,
   appraiseServer?: Appraiser<string>,
   own?: KeyPair,
+  protocols?: Protocols,
 ): Promise<[string, string?]> {
   const client = new ChannelClient({
     target: `${ADDRESS}:${port}`,
     keys: own ?? (await throwAway()),
     attester,
     appraiseServer,
+    protocols,
     handshakeMs: 5000,
   });
   try {
@@ -216,6 +219,49 @@ test.each([
     hostData[0]?.toString("hex"),
   ]);
   await seen.close(0);
+});
+
+const { newest } = PROTOCOLS;
+
+test.each([
+  ["the release before", { oldest: newest - 2, newest: newest - 1 }],
+  ["the release after", { oldest: newest, newest: newest + 1 }],
+])("peers of %s are served, and serve", async (_, protocols) => {
+  expect(await call(server.port, undefined, undefined, undefined, protocols)).toEqual(["nobody"]);
+  const other = await start({ protocols });
+  expect(await call(other.port)).toEqual(["nobody"]);
+  await other.close(0);
+});
+
+test.each([
+  ["two releases newer", { oldest: newest + 1, newest: newest + 2 }, PROTOCOLS],
+  ["two releases older", PROTOCOLS, { oldest: newest + 1, newest: newest + 2 }],
+])("a client that is %s is refused, and told both versions", async (_, clients, servers) => {
+  const other = await start({ protocols: servers });
+  const refused = call(other.port, vm(1), appraise, undefined, clients);
+  const range = ({ oldest, newest: last }: Protocols, joint: string): string => `${oldest} ${joint} ${last}`;
+  await expect(refused).rejects.toMatchObject({
+    code: "version_unsupported",
+    got: expect.stringContaining(range(clients, "to")) as string,
+    want: expect.stringContaining(range(servers, "or")) as string,
+    hint: expect.stringContaining("update the") as string,
+    transient: false,
+  });
+  await other.close(0);
+});
+
+test("a client calls no server that chose a protocol which it did not offer", async () => {
+  const trap = createTlsServer({ ...(await identity()), ALPNProtocols: [ALPN] }, (socket) => {
+    socket.on("error", () => undefined);
+    const answer = { case: "accepted", value: { protocol: newest + 1 } } as const;
+    void readMessage(socket, ClientHelloSchema)
+      .then(() => writeMessage(socket, ServerHelloSchema, create(ServerHelloSchema, { answer })))
+      .catch(() => undefined);
+  });
+  trap.listen(0, ADDRESS);
+  await once(trap, "listening");
+  expect(await codeOf(call((trap.address() as AddressInfo).port))).toBe("version_unsupported");
+  trap.close();
 });
 
 test("many peers at once are never taken for one another", async () => {

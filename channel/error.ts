@@ -11,6 +11,7 @@ import { CodedError, type Details } from "../runtime/errors.ts";
  * - `address_unavailable`: this program can't listen there; stop what does, or choose another address
  * - `client_key`: the client's key is of a kind that is not taken, or it has not proven to have it; use another key
  * - `evidence_missing`: the peer was asked for evidence and has none; stop
+ * - `version_unsupported`: the peer speaks no protocol that this side speaks; update one of them
  */
 export type ChannelCode =
   | "unreachable"
@@ -21,7 +22,8 @@ export type ChannelCode =
   | "malformed_message"
   | "address_unavailable"
   | "client_key"
-  | "evidence_missing";
+  | "evidence_missing"
+  | "version_unsupported";
 
 export class ChannelError extends CodedError<ChannelCode> {}
 

@@ -9,6 +9,7 @@ import { fromWire, toWire } from "./evidence-wire.ts";
 import { type KeyPair, spkiDigest } from "../pki/keys.ts";
 import { proveClientKey, verifyClientKey } from "./client-key.ts";
 import { readMessage, writeMessage } from "./framing.ts";
+import { chooseProtocol, type Protocols, PROTOCOLS, requireProtocol } from "./protocol.ts";
 import { fromRejected, toRejected } from "./rejection.ts";
 import { exporterOf, peerAddress, serverKeyOf, type TlsIdentity } from "./tls.ts";
 import { whileConnected } from "./while-connected.ts";
@@ -46,6 +47,8 @@ export interface Reception<P> {
   readonly helloBytes: number;
   /** Waits until it is this peer's turn to be appraised. Until then nothing that it says is verified. */
   readonly awaitTurn: () => Promise<void>;
+  /** This version's, where left out. */
+  readonly protocols?: Protocols | undefined;
 }
 
 /** The server's side. A refusal is told to the client before it is thrown. */
@@ -54,6 +57,7 @@ export async function answerExchange<P>(socket: TLSSocket, reception: Reception<
   try {
     const exporter = exporterOf(socket);
     const hello = await readMessage(socket, ClientHelloSchema, reception.helloBytes);
+    const protocol = chooseProtocol(hello, reception.protocols);
     await awaitTurn();
     const [clientKey, signature] = [Buffer.from(hello.publicKey), Buffer.from(hello.signature)];
     const publicKey = verifyClientKey({ publicKey: clientKey, signature }, exporter);
@@ -69,7 +73,10 @@ export async function answerExchange<P>(socket: TLSSocket, reception: Reception<
         ? toWire(await attester.collect(channelReportData("server", exporter, identity.keyDigest)))
         : undefined,
     }));
-    const accepted = { case: "accepted", value: evidence === undefined ? {} : { evidence } } as const;
+    const accepted = {
+      case: "accepted",
+      value: { protocol, ...(evidence === undefined ? {} : { evidence }) },
+    } as const;
     await writeMessage(socket, ServerHelloSchema, create(ServerHelloSchema, { answer: accepted }));
     return peer;
   } catch (error) {
@@ -86,6 +93,8 @@ export interface Offer<P> {
   readonly attester?: Attester | undefined;
   /** Asks for the server's evidence and decides about it. */
   readonly appraiseServer?: Appraiser<P> | undefined;
+  /** This version's, where left out. */
+  readonly protocols?: Protocols | undefined;
 }
 
 /**
@@ -98,10 +107,13 @@ export interface Offer<P> {
 export async function startExchange<P>(socket: TLSSocket, keys: KeyPair, offer: Offer<P>): Promise<P | undefined> {
   const exporter = exporterOf(socket);
   const serverKey = serverKeyOf(socket);
+  const { protocols = PROTOCOLS } = offer;
   const evidence = await offer.attester?.collect(channelReportData("client", exporter, spkiDigest(keys.publicKey)));
   const hello = create(ClientHelloSchema, {
     ...(evidence === undefined ? {} : { evidence: toWire(evidence) }),
     wantsServerEvidence: offer.appraiseServer !== undefined,
+    protocol: protocols.newest,
+    oldestProtocol: protocols.oldest,
     ...proveClientKey(keys, exporter),
   });
   await writeMessage(socket, ClientHelloSchema, hello);
@@ -110,6 +122,7 @@ export async function startExchange<P>(socket: TLSSocket, keys: KeyPair, offer: 
   if (answer.case === undefined) {
     throw new ChannelError("malformed_message", "the server neither accepted nor refused", { where: "ServerHello" });
   }
+  requireProtocol(answer.value.protocol, protocols);
   return offer.appraiseServer?.({
     address: peerAddress(socket),
     publicKey: serverKey,

@@ -13,6 +13,7 @@ import { sourceOf } from "../runtime/source.ts";
 import { Connection } from "./connection.ts";
 import { cannotListen, ChannelError } from "./error.ts";
 import { answerExchange, type Appraiser } from "./exchange.ts";
+import type { Protocols } from "./protocol.ts";
 import { type Greeting, readGreeting } from "./greeting.ts";
 import { Laggards } from "./laggards.ts";
 import { type ChannelLimits, enter } from "./limits.ts";
@@ -45,6 +46,8 @@ export interface ChannelServerOptions<P> {
   readonly log: Logger;
   readonly limits: ChannelLimits;
   readonly observer?: ChannelObserver;
+  /** This version's, where left out. */
+  readonly protocols?: Protocols;
 }
 
 /** Is told what happens, for metrics. */
@@ -306,7 +309,7 @@ class Listener<P> implements ChannelServer {
 
   /** Verifies a peer, and lets it call. */
   async #admit(socket: TLSSocket, connection: Connection): Promise<void> {
-    const { identity, attester, appraise, serve, accountOf, requests } = this.#options;
+    const { identity, attester, appraise, protocols, serve, accountOf, requests } = this.#options;
     const { handshakeMs, helloBytes, requestMs, idleMs, ageMs } = this.#limits;
     const { transport, source } = connection;
     const timer = setTimeout(() => {
@@ -322,6 +325,7 @@ class Listener<P> implements ChannelServer {
         attester,
         appraise,
         helloBytes,
+        protocols,
         awaitTurn: () => this.#awaitTurn(socket, connection),
       });
       if (socket.destroyed) return;

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { hostname } from "node:os";
+import { lookup } from "node:dns/promises";
+import { hostname, networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Clock } from "../attestation/clock.ts";
@@ -9,6 +10,7 @@ import { EndorsementCache } from "../attestation/endorsements/cache.ts";
 import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
 import { vendorsThrough } from "../attestation/endorsements/vendors.ts";
 import { EvidenceCache } from "../attestation/evidence-cache.ts";
+import { ownIdentity } from "../attestation/own-identity.ts";
 import { insecureReason, openAttester, teeConstraints, teeVariables } from "../attestation/open.ts";
 import { listen } from "../channel/server.ts";
 import { selfSigned } from "../channel/tls.ts";
@@ -16,6 +18,7 @@ import { generateEcKey } from "../pki/keys.ts";
 import { buildTime } from "../runtime/build-time.ts";
 import { describeError } from "../runtime/errors.ts";
 import { Budget } from "../runtime/budget.ts";
+import type { Constraint } from "../runtime/environment.ts";
 import { EXIT } from "../runtime/exit.ts";
 import { KeyedSemaphore } from "../runtime/keyed-semaphore.ts";
 import { memoryLimit, memoryLimitVariable, system } from "../runtime/memory-limit.ts";
@@ -27,9 +30,12 @@ import type { Audit } from "./observe/audit-events.ts";
 import { auditVariables, openAuditSink } from "./observe/audit-sink.ts";
 import { EncodedHistory } from "./state/encoded-history.ts";
 import { openStore, stateName } from "./store/open.ts";
+import { ownOf } from "./peers/acceptance.ts";
+import { type RunningPeers, startPeers } from "./peers/start.ts";
+import { peerVariables } from "./peers/variables.ts";
 import { healthMethods } from "./serve/health.ts";
 import { coordinatorLimits, LEAST_BYTES } from "./serve/limits.ts";
-import { appraiseWorkload, serveMeshApi } from "./serve/mesh-api.ts";
+import { appraiseWorkload, peerAccount, serveMeshApi } from "./serve/mesh-api.ts";
 import { Metrics } from "./observe/metrics.ts";
 import { ownerAccount } from "./serve/owner-places.ts";
 import { listenForProbes } from "./serve/probe-port.ts";
@@ -37,6 +43,7 @@ import { createProbes } from "./serve/probes.ts";
 import { Roots } from "./state/roots.ts";
 import { CoordinatorStatus } from "./serve/status.ts";
 import { PendingChanges } from "./state/pending-changes.ts";
+import type { Phase } from "./state/phase.ts";
 import { StateGuard } from "./state/state-guard.ts";
 import { keepTidy } from "./state/tidy.ts";
 import { appraiseUser, serveUserApi } from "./serve/user-api.ts";
@@ -61,16 +68,28 @@ const variables = {
   CONTRAST_LISTEN_ADDRESS: ipAddress(undefined, "the address of all ports (default: every address)"),
   CONTRAST_MEMORY_LIMIT: memoryLimitVariable,
   ...auditVariables,
+  ...peerVariables,
   ...endorsementVariables,
   ...teeVariables,
 } as const;
+
+const peersShareAStore: Constraint<typeof variables> = {
+  about: ["CONTRAST_PEERS", "CONTRAST_STATE_STORE"],
+  faults: ({ CONTRAST_PEERS: peers, CONTRAST_STATE_STORE: store }) =>
+    peers.length === 0 || store === "kubernetes"
+      ? []
+      : [{ where: "CONTRAST_STATE_STORE", got: store, want: "kubernetes, for CONTRAST_PEERS have to share one store" }],
+};
+
+/** Where a TD learns what it is (linux/include/uapi/linux/tdx-guest.h). */
+const TDX_GUEST_DEVICE = "/dev/tdx_guest";
 
 await runProgram(
   {
     name: "coordinator",
     summary: "attests workloads against the manifest, and issues their certificates",
     variables,
-    constraints: teeConstraints,
+    constraints: [...teeConstraints, peersShareAStore],
     insecure: insecureReason,
     run,
   },
@@ -89,16 +108,20 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const monotonic = (): number => performance.now();
   const around = { holder, random: randomBytes, monotonic, environment: process.env, log, stop };
   const store = await openStore(configuration, around);
+  const hosts = configuration.CONTRAST_PEERS;
   const guard = await StateGuard.load({
     store,
     allowInsecure,
     now: (manifest) => clock.now(manifest),
     random: randomBytes,
+    sharing: { monotonic, hold: hosts.length > 0 },
   });
-  store.watch(() => {
-    const hint = "restore backups while the Coordinator is stopped";
-    log.error({ hint }, "another process changed the history: the manifest in force stays, set is refused");
-  });
+  if (!store.shared) {
+    store.watch(() => {
+      const hint = "restore backups while the Coordinator is stopped";
+      log.error({ hint }, "another process changed the history: the manifest in force stays, set is refused");
+    });
+  }
   const stopTidying = keepTidy({
     guard,
     store,
@@ -107,7 +130,8 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     onFailure: (error) => log.warn(`what no manifest needs stays in the history's store: ${describeError(error)}`),
     everyMs: TIDY_MS,
   });
-  const identity = await selfSigned(await generateEcKey("P-256"), now());
+  const keys = await generateEcKey("P-256");
+  const identity = await selfSigned(keys, now());
   const address = configuration.CONTRAST_LISTEN_ADDRESS;
 
   const metrics = new Metrics(guard, now);
@@ -136,7 +160,8 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     // Whoever verifies this Coordinator can ask for it himself.
     log.warn({ code: error.code }, `the certificate of this chip is not available: ${describeError(error)}`);
   });
-  const mesh = { guard, allowInsecure, vendors, cache: new EvidenceCache(), metrics, audit, clock, log };
+  const insecure = attester.insecure !== undefined;
+  const mesh = { guard, allowInsecure, vendors, cache: new EvidenceCache(), metrics, audit, clock, log, insecure };
   audit.record({ event: "coordinator_started", version: VERSION, phase: guard.phase });
   const memory = configuration.CONTRAST_MEMORY_LIMIT ?? memoryLimit(system);
   if (memory < LEAST_BYTES) {
@@ -145,7 +170,8 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const limits = coordinatorLimits(memory);
   const history = new EncodedHistory(guard, limits.historyBytes);
   const pending = new PendingChanges(guard, store, history);
-  const status = new CoordinatorStatus({ guard, store, pending, peers: () => [] });
+  let peers: RunningPeers | undefined;
+  const status = new CoordinatorStatus({ guard, store, pending, peers: () => peers?.status() ?? [] });
   const shared = {
     identity,
     attester,
@@ -173,6 +199,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
         observer: metrics.connections("mesh"),
         appraise: appraiseWorkload(mesh),
         serve: (methods, workload) => serveMeshApi(methods, workload, mesh),
+        accountOf: (workload) => peerAccount(guard, workload),
       },
       MESH_API_PORT,
       address,
@@ -184,11 +211,46 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   const ports = { userApi: USER_API_PORT, meshApi: MESH_API_PORT, probes: PROBE_PORT };
   if (built === undefined)
     log.warn("the build time of this program is unknown: it can't detect a clock before the build");
-  const hint = { empty: "run contrast set", recovery: "run contrast recover", active: undefined }[guard.phase];
+  const hints: Partial<Record<Phase, string>> = { empty: "run contrast set", recovery: "run contrast recover" };
+  const hint = hints[guard.phase];
   log.info({ state: guard.phase, hint, built: built?.toISOString(), ...ports, memory }, "ready");
+
+  peers = store.shared
+    ? startPeers({
+        guard,
+        store,
+        hosts,
+        keys,
+        attester,
+        allowInsecure,
+        clock,
+        vendors,
+        now,
+        monotonic,
+        audit,
+        log,
+        own: ownOf(
+          await ownIdentity({ attester: tee, tdxGuestDevice: TDX_GUEST_DEVICE, random: randomBytes }),
+          tee,
+          await tee.collect(randomBytes(64)),
+        ),
+        listed: configuration.CONTRAST_PEER_POLICIES,
+        cache: mesh.cache,
+        serverKey: identity.keyDigest,
+        random: Math.random,
+        resolver: {
+          lookup: (host) => lookup(host, { all: true }),
+          own: () => [
+            ...(address === undefined ? [] : [address]),
+            ...Object.values(networkInterfaces()).flatMap((all = []) => all.map((one) => one.address)),
+          ],
+        },
+      })
+    : undefined;
 
   if (!stop.aborted) await once(stop, "abort");
   log.info("stopping");
+  peers?.stop();
   stopTidying();
   probes.close();
   await Promise.all(servers.map((server) => server.close(GRACE_MS)));

@@ -27,6 +27,7 @@ import { encodeGuestPull, type GuestPull, readGuestPull } from "../manifest/gues
 import { encodeInitdata, fromAnnotation, regoOf, toAnnotation } from "../manifest/initdata.ts";
 import { parseJson } from "../manifest/json.ts";
 import { parseManifest } from "../manifest/manifest.ts";
+import { encodeConsent, parseConsent } from "../coordinator/state/consent.ts";
 import { encodeTransition, parseTransition } from "../manifest/transition.ts";
 import { parseEgressRules, printEgressRules } from "../mesh-rules/egress-rules.ts";
 import { parseIngressRules, printIngressRules } from "../mesh-rules/ingress-rules.ts";
@@ -188,6 +189,12 @@ export async function parserTargets(): Promise<readonly Target[]> {
       run: (input) => requireEqual("encodes to other bytes", encodeTransition(parseTransition(input)), input),
     },
     {
+      name: "consent",
+      seeds: [encodeConsent(CONSENT)],
+      refusals: [MalformedBytes],
+      run: (input) => requireEqual("encodes to other bytes", encodeConsent(parseConsent(input)), input),
+    },
+    {
       name: "channel framing",
       seeds: [...machines.slice(0, 1), ...platforms.slice(0, 1)].map((shown) => {
         const hello = create(ClientHelloSchema, { evidence: toWire(shown), wantsServerEvidence: true });
@@ -201,6 +208,16 @@ export async function parserTargets(): Promise<readonly Target[]> {
     },
   ];
 }
+
+const CONSENT = {
+  manifest: "a1".repeat(32),
+  previous: "a2".repeat(32),
+  meshKey: "a5".repeat(32),
+  size: 4096,
+  revoke: false,
+  publicKey: Buffer.alloc(91, 0x30),
+  signature: Buffer.alloc(70, 0x31),
+};
 
 const TRANSITION = {
   manifest: "a1".repeat(32),

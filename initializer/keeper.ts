@@ -59,7 +59,7 @@ export const MOST_SETTLE_MS = 60_000;
 const LEAST_MS = 100;
 
 /** The files that are about the pod, and not about whom it trusts. */
-const IDENTITY = ["certChain.pem", "key.pem"];
+const IDENTITY: ReadonlySet<string> = new Set(["certChain.pem", "key.pem"]);
 
 export class Keeper {
   readonly #options: KeeperOptions;
@@ -243,7 +243,7 @@ export class Keeper {
 }
 
 function identityOf(files: readonly PublishedFile[]): readonly PublishedFile[] {
-  return files.filter(({ name }) => IDENTITY.includes(name));
+  return files.filter(({ name }) => IDENTITY.has(name));
 }
 
 function codeOf(error: unknown): string {

@@ -67,20 +67,45 @@ export async function verifyClaimant(
   manifest: Manifest,
   options: AppraiseOptions,
 ): Promise<VerifiedClaimant> {
-  const verified = await verifyWithin(claimant, manifest, options);
+  const { clock, allowInsecure } = options;
+  const simulated = allowInsecure ? manifest.referenceValues.insecure : [];
+  const roots = new Set(simulated.map(({ rootDigest }) => rootDigest));
+  return verifyUnder(claimant, roots, () => clock.now(manifest), options);
+}
+
+/**
+ * The same for who has no manifest: real, and made for this very connection. What a VM has to be is decided elsewhere.
+ *
+ * @param roots of software TEEs that are believed, by the digests of their keys
+ * @throws EvidenceError, EndorsementError
+ */
+export async function verifyStranger(
+  claimant: BoundEvidence,
+  roots: ReadonlySet<string>,
+  options: AppraiseOptions,
+): Promise<VerifiedClaimant> {
+  const { clock, allowInsecure } = options;
+  return verifyUnder(claimant, allowInsecure ? roots : new Set(), () => clock.now(), options);
+}
+
+async function verifyUnder(
+  claimant: BoundEvidence,
+  roots: ReadonlySet<string>,
+  now: () => Date,
+  options: AppraiseOptions,
+): Promise<VerifiedClaimant> {
+  const verified = await verifyWithin(claimant, roots, now, options);
   checkReportData(verified, claimant.reportData);
   return new Verified(verified);
 }
 
 async function verifyWithin(
   { evidence, reportData }: BoundEvidence,
-  manifest: Manifest,
-  { allowInsecure, clock, ...others }: AppraiseOptions,
+  roots: ReadonlySet<string>,
+  now: () => Date,
+  { clock, ...others }: AppraiseOptions,
 ): Promise<VerifiedEvidence> {
-  const now = (): Date => clock.now(manifest);
   const at = now();
-  const simulated = allowInsecure ? manifest.referenceValues.insecure : [];
-  const roots = new Set(simulated.map(({ rootDigest }) => rootDigest));
   // No vendor knows a software TEE. Evidence that brings its root along is verified under such roots alone, or a real
   // chip could get around the vendor's revocation list by adding one.
   const bySoftware = verifySimulated(evidence, roots, { at, cache: others.cache });

@@ -97,6 +97,7 @@ test.each([
     /snp\[0\]/,
   ],
   ["removes a workload owner", { WorkloadOwnerKeyDigests: ["2".repeat(64), "3".repeat(64)] }, /workload owner/],
+  ["asks for more owners", { WorkloadOwnerThreshold: 2 }, /WorkloadOwnerThreshold/],
   ["has no owner any more", { WorkloadOwnerKeyDigests: [] }, /workload owner/],
   ["removes a seed share owner", { SeedshareOwnerPubKeys: [ONE], SeedshareThreshold: 1 }, /seed share owner/],
 ])("none does where it %s", (_, changes, why) => {

@@ -14,7 +14,8 @@ import type { San } from "./san.ts";
  * - A role that changed: a Coordinator of before has the mesh CA's key and could make certificates of any name.
  * - A set of reference values that is gone or changed, like a higher minimum of the TCB: VMs that are trusted no more
  *   would be.
- * - An owner who is gone, of either kind: what was in force until now was also his word.
+ * - An owner who is gone, of either kind, or more of them that it takes: what was in force until now was also the word of
+ *   one who may not be believed any more.
  *
  * What is added ends nothing, nor do secrets and lifetimes: no certificate grants a secret.
  *
@@ -54,6 +55,7 @@ function valuesEnd({ referenceValues: old }: Manifest, { referenceValues }: Mani
 function ownersEnd(before: Manifest, after: Manifest): string | undefined {
   const isWorkloadOwner = (key: string): boolean => after.workloadOwnerKeyDigests.includes(key);
   if (!before.workloadOwnerKeyDigests.every(isWorkloadOwner)) return "it removes a workload owner";
+  if (after.workloadOwnerThreshold > before.workloadOwnerThreshold) return "it raises $.WorkloadOwnerThreshold";
   const isSeedshareOwner = (key: Buffer): boolean => after.seedshareOwnerPubKeys.some((other) => other.equals(key));
   return before.seedshareOwnerPubKeys.every(isSeedshareOwner) ? undefined : "it removes a seed share owner";
 }

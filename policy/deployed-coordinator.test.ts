@@ -21,7 +21,7 @@ type Loose = any;
 
 function deployedPod(): PodSpec {
   const text = readFileSync(join(import.meta.dirname, "../deploy/coordinator.yml"), "utf8");
-  const [deployment] = parseAllDocuments(text).map((document) => document.toJS() as Loose);
+  const [deployment] = parseAllDocuments(text).map((document): Loose => document.toJS());
   const { spec } = podTemplateSchema.parse(deployment.spec.template);
   for (const container of [...(spec.initContainers ?? []), ...spec.containers]) {
     container.image = pinned(container.image);
@@ -45,8 +45,9 @@ else
       }
     }
 
-    const mountsOf = (steps: readonly Step[], what: string): Loose[] =>
-      (steps.find((step) => step.what === what)?.request as Loose).OCI.Mounts;
+    const requestOf = (steps: readonly Step[], wanted: string): Loose =>
+      steps.find(({ what }) => what === wanted)?.request;
+    const mountsOf = (steps: readonly Step[], what: string): Loose[] => requestOf(steps, what).OCI.Mounts;
 
     test("the Coordinator gets its token, and no other container does", async () => {
       const steps = life();
@@ -63,7 +64,7 @@ else
     test("nobody changes which peers a Coordinator trusts, where it looks for them, or its store", async () => {
       for (const variable of ["CONTRAST_PEERS=x:1", "CONTRAST_PEER_POLICIES=own", "CONTRAST_STATE_STORE=file"]) {
         const steps = life();
-        const { Env } = (steps.find(({ what }) => what === "create coordinator")?.request as Loose).OCI.Process;
+        const { Env } = requestOf(steps, "create coordinator").OCI.Process;
         const [name = ""] = variable.split("=");
         const index = Env.findIndex((text: string) => text.startsWith(`${name}=`));
         Env.splice(index === -1 ? Env.length : index, 1, variable);

@@ -32,8 +32,17 @@ export interface CliDeployment {
   readonly remove: () => Promise<void>;
 }
 
-/** @param address loopback, nobody else's */
-export function createCliDeployment(address: string): CliDeployment {
+type ReleasedProgram = "cli" | "coordinator" | "initializer";
+
+/**
+ * @param address loopback, nobody else's
+ * @param releases where the sources of a program are, at the time that it is started; this checkout where left out
+ */
+export function createCliDeployment(
+  address: string,
+  releases: Readonly<Partial<Record<ReleasedProgram, string>>> = {},
+): CliDeployment {
+  const main = (program: ReleasedProgram): string => join(releases[program] ?? "", `${program}/main.ts`);
   const directory = mkdtempSync(join(tmpdir(), "cli-deployment-"));
   const files = join(directory, "deployment");
   mkdirSync(files);
@@ -43,7 +52,7 @@ export function createCliDeployment(address: string): CliDeployment {
   const running: Program[] = [];
 
   const cli = async (...args: readonly string[]): Promise<Ended> => {
-    const program = startProgram(["cli/main.ts", "--insecure", "--workspace-dir", file("."), ...args]);
+    const program = startProgram([main("cli"), "--insecure", "--workspace-dir", file("."), ...args]);
     running.push(program);
     const code = await program.exited;
     return { code, stdout: program.stdout(), stderr: program.text.join("\n") };
@@ -59,8 +68,8 @@ export function createCliDeployment(address: string): CliDeployment {
     CONTRAST_ALLOW_INSECURE: "1",
     CONTRAST_SIMULATED_TEE_DIR: file(`simulated-tee/${vm}`),
   });
-  const start = (program: string, environment: Record<string, string>): Program => {
-    const started = startProgram([`${program}/main.ts`], environment);
+  const start = (program: ReleasedProgram, environment: Record<string, string>): Program => {
+    const started = startProgram([main(program)], environment);
     running.push(started);
     return started;
   };

@@ -82,7 +82,7 @@ describe.runIf(missing === undefined)("with its history on the API of Kubernetes
     expect(await program.exited).toBe(1);
     expect(program.log.map(({ msg }) => msg)).toEqual([
       expect.stringMatching(
-        /^state_forbidden: .*at get configmaps\/coordinator-latest, got 403 .*Role and RoleBinding of coordinator\.yml/,
+        /^state_forbidden: .*at get configmaps\/coordinator-latest, got 403 .*kubectl apply -f coordinator\.yml/,
       ),
     ]);
   });

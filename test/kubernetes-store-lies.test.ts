@@ -379,7 +379,7 @@ describe.runIf(NO_KUBERNETES_API === undefined)("an API of Kubernetes that lies"
       where: expect.stringMatching(new RegExp(`^${verb} configmaps`)) as string,
       got: expect.stringMatching(/^403 "configmaps /) as string,
       want: `the right to ${verb} configmaps in its namespace`,
-      hint: expect.stringContaining("the Role and RoleBinding of coordinator.yml") as string,
+      hint: expect.stringContaining("kubectl apply -f coordinator.yml") as string,
     };
     // The API server learns of changed rights a moment later.
     await expect

@@ -85,6 +85,17 @@ describe.runIf(NO_KUBERNETES_API === undefined)("on the API of Kubernetes", { ti
     await expect(store.compareAndSwapLatest(other, pointer)).rejects.toMatchObject({ code: "conflict" });
   });
 
+  test("a consent that another Coordinator removed is in nobody's way", async () => {
+    await store.compareAndSwapLatest(undefined, pointer);
+    const consent = await store.put("consents", Buffer.from("a consent"));
+    const second = await open();
+    await second.compareAndSwapLatest(pointer, other);
+    await second.remove("consents", consent);
+    await store.put("manifests", Buffer.from("a manifest"));
+    await store.compareAndSwapLatest(other, pointer);
+    expect(await second.latest()).toEqual(pointer);
+  });
+
   test.each([0, 1, 900 * 1024 - 200, 1024 * 1024, 5 * 1024 * 1024])("a record of %i bytes", async (size) => {
     const bytes = randomBytes(size);
     const digest = await store.put("policies", bytes);

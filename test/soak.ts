@@ -5,15 +5,26 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { CrashRounds } from "./crash-rounds.ts";
 import { createDeployment } from "./state-deployment.ts";
+import { soakThree } from "./three/soak.ts";
 
 /**
  * `npm run soak [-- --rounds N] [--seed N]`: kills the Coordinator so many times in the middle of its work. What it
  * leaves on the disk is kept where a round fails.
+ *
+ * `npm run soak -- --three [--rounds N] [--seed N] [--longest MS] [--small]`: three Coordinators that share a store, and
+ * everything that can happen to them.
  */
 
 const { values } = parseArgs({
-  options: { rounds: { type: "string", default: "1000" }, seed: { type: "string", default: `${randomInt(2 ** 31)}` } },
+  options: {
+    rounds: { type: "string", default: "1000" },
+    seed: { type: "string", default: `${randomInt(2 ** 31)}` },
+    three: { type: "boolean", default: false },
+    longest: { type: "string", default: "20000" },
+    small: { type: "boolean", default: false },
+  },
 });
+if (values.three) process.exit(await soakThree(values));
 const total = Number(values.rounds);
 const directory = mkdtempSync(join(tmpdir(), "contrast-soak-"));
 print(`${total} rounds, seed ${values.seed}, state below ${directory}`);

@@ -15,9 +15,9 @@ import { type Program, startProgram } from "./programs.ts";
 export interface Deployment {
   /** @param around variables beside its own, and a command to run it in (`startProgram`) */
   readonly start: (stateDirectory: string, around?: ProgramOptions) => Program;
-  /** A client of the workload owner, and one of the seed share owner. */
-  readonly workloadOwner: () => Promise<Client>;
-  readonly seedshareOwner: () => Promise<Client>;
+  /** A client of the workload owner, and one of the seed share owner, of the Coordinator at the deployment's address. */
+  readonly workloadOwner: (at?: string) => Promise<Client>;
+  readonly seedshareOwner: (at?: string) => Promise<Client>;
   /** A manifest that gives a workload this name, and has a policy of its own for it. */
   readonly manifest: (name: string) => Manifest;
   /** The leave of the workload owner for any bytes, and for such a manifest: after what is in force at this moment. */
@@ -53,8 +53,8 @@ export async function createDeployment(directory: string, address: string): Prom
   await vendor.launch(join(directory, "coordinator"), { hostData: createHash("sha256").update(policy).digest() });
   const owner = await generateEcKey("P-384");
   const seedshareOwner = generateKeyPairSync("rsa", { modulusLength: 2048 });
-  const connect = async (keys: KeyPair): Promise<Client> =>
-    new ChannelClient({ target: `${address}:1313`, keys, handshakeMs: 10_000 });
+  const connect = async (keys: KeyPair, at = address): Promise<Client> =>
+    new ChannelClient({ target: `${at}:1313`, keys, handshakeMs: 10_000 });
   const open = (answer: SeedShares | undefined): Pick<SeedShare, "seed" | "salt"> => {
     const encrypted = answer?.shares[0]?.encryptedSeed;
     if (answer === undefined || encrypted === undefined) throw new Error("no seed share");
@@ -88,8 +88,8 @@ export async function createDeployment(directory: string, address: string): Prom
       };
       return startProgram(["coordinator/main.ts"], environment, around?.within);
     },
-    workloadOwner: () => connect(owner),
-    seedshareOwner: () => connect(seedshareOwner),
+    workloadOwner: (at) => connect(owner, at),
+    seedshareOwner: (at) => connect(seedshareOwner, at),
     manifest,
     leaveFor: (client, bytes) => leaveFor(client, owner, bytes),
     allowed: async (client, name) => {

@@ -56,13 +56,13 @@ test("checks the mesh rules as the proxy does, and adds their faults to the othe
   const error = await refusal(run());
   const file = join(dir, "app/web.yml");
   expect(error.faults).toEqual([
+    expect.objectContaining({ got: '"x"' }) as unknown,
     {
       where: `${file}:13:56, contrast.edgeless.systems/servicemesh-ingress, entry 1 "web#8080"`,
       got: "2 fields",
       want: "<name>#<port>#<disableTLS>",
     },
     expect.objectContaining({ want: "an address of 127.0.0.0/8 or [::1]" }) as unknown,
-    expect.objectContaining({ got: '"x"' }) as unknown,
   ]);
 });
 

@@ -27,7 +27,7 @@ const next = async ({ read, write }: Workspace, image: string): Promise<void> =>
 /** The hash of the Coordinator's policy. */
 async function generated(it: Workspace, options = {}): Promise<string> {
   const { policies } = await it.run(options);
-  const [own] = policies.filter(({ name }) => name === "coordinator");
+  const own = policies.find(({ name }) => name === "coordinator");
   if (own === undefined) throw new Error("there is no Coordinator");
   return own.hash;
 }

@@ -21,7 +21,7 @@ export function changesIn(
   policies: readonly Uint8Array[],
 ): PendingFacts {
   const parsed = parsePolicies([...known, ...policies]);
-  const history = [...steps.map(({ manifest: bytes, transition: { digest } }) => [bytes, digest] as const)];
+  const history = steps.map(({ manifest: bytes, transition: { digest } }) => [bytes, digest] as const);
   const generations = [...history, [manifest, ""] as const].map(([bytes, transition], index) =>
     readGeneration(index + 1, { manifest: bytes, transition, signedBy: [] }, parsed),
   );

@@ -23,7 +23,7 @@ export function addPendingCommand(program: Command, context: () => Context, exit
     .addOption(collateralProxyOption())
     .option("--workload-owner-key <file>", "the owner's key (default: workload-owner.pem of the workspace)")
     .option("--signature <file>", "sign: the owner's signature, made by `sign`; the key may then be the public one")
-    .option("--revoke", "sign: where this sets the manifest, trust no certificate of before any more")
+    .option("--revoke", "sign: when the change is set, trust no certificate of before any more")
     .addHelpText(
       "after",
       examples(

@@ -65,7 +65,7 @@ export async function signPending(
     if (response.pending !== undefined) {
       const pending = pendingOf(response.pending, active);
       requireSameManifest(pending, digest);
-      const next = `other owners run \`contrast pending sign${options.revoke === true ? " --revoke" : ""}\``;
+      const next = "other owners run `contrast pending sign`";
       const result = "signed; the change waits for more owners' signatures";
       printResult(context, insecure, { result, ...common, ...pendingFacts(pending), next, ...told });
       return EXIT.pending;

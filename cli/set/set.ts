@@ -86,7 +86,7 @@ export async function set(context: Context, paths: readonly string[], options: S
         result: "not set: the change waits for more owners' signatures",
         coordinator: options.coordinator,
         ...pendingFacts(pending),
-        next: `other owners run \`contrast pending sign${options.revoke === true ? " --revoke" : ""}\``,
+        next: "other owners run `contrast pending sign`",
         ...(context.format === "json" ? { warnings } : {}),
       });
       return EXIT.pending;

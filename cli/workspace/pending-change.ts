@@ -15,6 +15,8 @@ export interface ProvenChange {
   readonly maySign: readonly string[];
   /** How many more have to. */
   readonly missing: number;
+  /** Whether one who signed wants no certificate of before to be trusted any more. The Coordinator says so, nobody signs it. */
+  readonly revoke: boolean;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface ProvenChange {
  * @throws HistoryError `unauthorized_history`
  */
 export function pendingOf(
-  { manifestDigest, signatures }: PendingChange,
+  { manifestDigest, signatures, revoke }: PendingChange,
   active: ActiveHistory | undefined,
 ): ProvenChange {
   const manifest = Buffer.from(manifestDigest).toString("hex");
@@ -46,7 +48,7 @@ export function pendingOf(
   const signedBy = signatures.map(({ publicKey }) => sha256Hex(publicKey));
   const signed = fault === undefined ? owners.threshold : "signed" in fault ? fault.signed : 0;
   const maySign = owners.keys.filter((key) => !signedBy.includes(key));
-  return { manifest, signedBy, maySign, missing: owners.threshold - signed };
+  return { manifest, signedBy, maySign, missing: owners.threshold - signed, revoke };
 }
 
 /** @throws HistoryError where it is another than was asked for */
@@ -56,11 +58,12 @@ export function requireSameManifest({ manifest }: ProvenChange, want: string): v
 }
 
 /** For a result. */
-export function pendingFacts({ manifest, signedBy, maySign, missing }: ProvenChange) {
+export function pendingFacts({ manifest, signedBy, maySign, missing, revoke }: ProvenChange) {
   return {
     "pending manifest": manifest,
     "signed by": signedBy,
     "missing signatures": missing,
     ...(maySign.length === 0 ? {} : { "may still sign": maySign }),
+    ...(revoke ? { revokes: "an owner who signed wants no certificate of before to be trusted any more" } : {}),
   } satisfies Fields;
 }

@@ -18,7 +18,13 @@ export type AuditEvent =
   | ChangePending
   | ChangeDropped
   | ShareAccepted
-  | Recovered;
+  | Recovered
+  | PeerRecoveryGiven
+  | PeerRecoveryReceived
+  | PeerRecoveryRefused
+  | TakenOver
+  | HistoryForked
+  | StateRolledBack;
 
 interface Peer {
   readonly peer: string;
@@ -78,6 +84,8 @@ interface ManifestSet extends Peer, InForce {
   readonly owners?: readonly string[];
   /** Of the transition that brought it into force. */
   readonly transition: string;
+  /** Until when certificates of before stay trusted by pods that renew theirs; absent: they don't. */
+  readonly until?: string;
 }
 
 interface Pending extends Peer, Partial<InForce> {
@@ -108,6 +116,43 @@ interface ShareAccepted extends Peer {
 
 interface Recovered extends Peer, InForce {
   readonly event: "recovered";
+}
+
+/** The secrets of the deployment were given to another Coordinator. */
+interface PeerRecoveryGiven extends Peer, InForce {
+  readonly event: "peer_recovery_given";
+  readonly policy: string;
+  readonly tee: TeeKind;
+  readonly chip: string;
+}
+
+/** They were taken from another Coordinator, and are in force. */
+interface PeerRecoveryReceived extends Peer, InForce {
+  readonly event: "peer_recovery_received";
+  readonly policy: string;
+  readonly tee: TeeKind;
+  readonly chip: string;
+}
+
+/** A peer did not give them, or what it gave was not taken. Once for each reason of each peer in a row. */
+interface PeerRecoveryRefused extends Reason {
+  readonly event: "peer_recovery_refused";
+  readonly peer: string;
+}
+
+/** What is in force had nobody who knew its mesh CA: this Coordinator made another one. */
+interface TakenOver extends InForce {
+  readonly event: "taken_over";
+  readonly transition: string;
+}
+
+interface HistoryForked extends InForce, Reason {
+  readonly event: "history_forked";
+}
+
+/** The store shows an older pointer than one that was seen. */
+interface StateRolledBack extends InForce {
+  readonly event: "state_rolled_back";
 }
 
 /** Whoever keeps count of what happens. Recording never fails and never waits. */

@@ -2,12 +2,13 @@ import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2
 import { status } from "@grpc/grpc-js";
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { Handlers } from "../../api/grpc.ts";
+import { MeshAPI } from "../../api/meshapi_pb.ts";
 import { toStatus } from "../../channel/rejection.ts";
 import type { ChannelObserver } from "../../channel/server.ts";
 import { VERSION } from "../../runtime/version.ts";
 import type { Audit, AuditEvent } from "./audit-events.ts";
 import type { Authority } from "../state/authority.ts";
-import type { State } from "../state/state-guard.ts";
+import { type Phase, PHASES } from "../state/phase.ts";
 import type { Snapshot } from "../state/snapshot.ts";
 
 /**
@@ -19,13 +20,13 @@ type Api = "user" | "mesh";
 
 /** The part of StateGuard that is looked at, at every scrape. */
 export interface ObservedState {
-  readonly phase: State["phase"];
-  active(): Pick<Snapshot, "generation"> & {
+  readonly phase: Phase;
+  /** How what is in force stands to the store; undefined: nothing is in force. */
+  readonly standing?: { readonly unconfirmedMs: number; readonly isRolledBack: boolean } | undefined;
+  active(): Pick<Snapshot, "generation" | "previousMeshes"> & {
     readonly authority: Pick<Authority, "validity" | "certificateLifetimeMs">;
   };
 }
-
-const PHASES = ["empty", "recovery", "active"] as const satisfies readonly State["phase"][];
 
 export class Metrics implements Audit {
   readonly registry = new Registry();
@@ -59,6 +60,15 @@ export class Metrics implements Audit {
     ["api", "reason"],
   );
   readonly #recoveries = this.#counter("contrast_coordinator_recoveries_total", "Successful recoveries.");
+  readonly #peerRecoveries = this.#counter(
+    "contrast_coordinator_peer_recoveries_total",
+    "Handovers of secrets between Coordinators, by the part that this one had: giver or receiver.",
+    ["role"],
+  );
+  readonly #takeovers = this.#counter(
+    "contrast_coordinator_takeovers_total",
+    "New mesh CAs that this Coordinator made because nobody had the last one.",
+  );
   readonly #manifestSet = this.#gauge(
     "contrast_coordinator_manifest_set_timestamp_seconds",
     "Time when this process last set a manifest; 0: never.",
@@ -86,6 +96,18 @@ export class Metrics implements Audit {
       },
     );
     this.#gauge(
+      "contrast_coordinator_unconfirmed_seconds",
+      "How long the shared store has not confirmed what is in force; 0: nothing is in force, or the store is not shared.",
+      [],
+      (gauge) => gauge.set((state.standing?.unconfirmedMs ?? 0) / 1000),
+    );
+    this.#gauge(
+      "contrast_coordinator_rolled_back",
+      "1 where the shared store shows an older state than the one in force.",
+      [],
+      (gauge) => gauge.set(Number(state.standing?.isRolledBack === true)),
+    );
+    this.#gauge(
       "contrast_coordinator_manifest_generation",
       "Number of manifests in the history; 0: none is in force.",
       [],
@@ -105,6 +127,15 @@ export class Metrics implements Audit {
       [],
       (gauge) => gauge.set((snapshot()?.authority.certificateLifetimeMs ?? 0) / 1000),
     );
+    this.#gauge(
+      "contrast_coordinator_previous_mesh_ca_end_timestamp_seconds",
+      "Time when the last mesh CA of before stops being trusted; 0: none was to be trusted.",
+      [],
+      (gauge) => {
+        const ends = (snapshot()?.previousMeshes ?? []).map(({ until }) => until.getTime());
+        gauge.set(Math.max(0, ...ends) / 1000);
+      },
+    );
   }
 
   record(event: AuditEvent): void {
@@ -116,7 +147,8 @@ export class Metrics implements Audit {
         this.#attestationFailures.inc();
         break;
       case "request_refused":
-        if (event.api === "mesh") this.#certificates.inc({ result: event.code });
+        if (event.api === "mesh" && event.method === MeshAPI.method.newMeshCert.name)
+          this.#certificates.inc({ result: event.code });
         break;
       case "manifest_set":
         this.#manifestSet.set(this.#now().getTime() / 1000);
@@ -124,6 +156,18 @@ export class Metrics implements Audit {
       case "recovered":
         this.#recoveries.inc();
         break;
+      case "peer_recovery_given":
+        this.#peerRecoveries.inc({ role: "giver" });
+        break;
+      case "peer_recovery_received":
+        this.#peerRecoveries.inc({ role: "receiver" });
+        break;
+      case "taken_over":
+        this.#takeovers.inc();
+        break;
+      case "peer_recovery_refused":
+      case "history_forked":
+      case "state_rolled_back":
       case "coordinator_started":
       case "coordinator_stopped":
       case "share_accepted":

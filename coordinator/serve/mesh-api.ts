@@ -1,4 +1,3 @@
-import type { KeyObject } from "node:crypto";
 import { addMethods } from "../../api/grpc.ts";
 import type { Methods } from "../../api/grpc-server.ts";
 import { MeshAPI } from "../../api/meshapi_pb.ts";
@@ -9,7 +8,7 @@ import { chipOf, claimExtensions } from "../../attestation/claims.ts";
 import type { EvidenceCache } from "../../attestation/evidence-cache.ts";
 import type { Appraiser } from "../../channel/exchange.ts";
 import { toStatus } from "../../channel/rejection.ts";
-import { admit, verifyClaimant, type VerifiedClaimant } from "../../manifest/appraise.ts";
+import { admit, verifyClaimant } from "../../manifest/appraise.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { trustDigest } from "../../pki/trust-digest.ts";
 import { describeError } from "../../runtime/errors.ts";
@@ -18,21 +17,12 @@ import { fingerprint, inForce, reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { issueChain } from "../state/authority.ts";
 import { settleMs, trustedAt } from "../state/overlap.ts";
-
+import { exchangeLatest, giveSecrets } from "./peer-api.ts";
+import type { Caller, Workload } from "./workload.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 
 /** The API for workloads: whoever has proven to be a VM that the manifest lists gets a certificate for its key. */
-
-/**
- * A VM whose evidence was good for this connection. What it may have is decided anew with every request. Without evidence
- * it is anybody, and gets nothing but `CurrentTrust`.
- */
-export interface Workload {
-  readonly address: string;
-  readonly publicKey: KeyObject;
-  readonly verified: VerifiedClaimant | undefined;
-}
 
 export interface MeshApiOptions {
   readonly guard: StateGuard;
@@ -43,6 +33,8 @@ export interface MeshApiOptions {
   readonly audit: Audit;
   readonly log: Logger;
   readonly clock: Clock;
+  /** Whether this Coordinator's own evidence proves nothing. */
+  readonly insecure: boolean;
 }
 
 export function appraiseWorkload({
@@ -53,18 +45,21 @@ export function appraiseWorkload({
   metrics,
   audit,
   clock,
-}: MeshApiOptions): Appraiser<Workload> {
+}: MeshApiOptions): Appraiser<Caller> {
   return async ({ address, evidence, reportData, publicKey }, abandoned) => {
-    const { manifest, manifestDigest, generation } = guard.active();
+    // Where nothing may be served, Coordinators are still let in, by the manifest that was in force.
+    const { manifest, manifestDigest, generation } = guard.known ?? guard.active();
     if (evidence === undefined) return { address, publicKey, verified: undefined };
     try {
       const options = { allowInsecure, clock, vendors, cache, abandoned };
       const verified = await metrics.timeVerification(() =>
         verifyClaimant({ evidence, reportData }, manifest, options),
       );
-      admit(verified, manifest);
+      if (admit(verified, manifest).role !== "coordinator") guard.active();
       return { address, publicKey, verified };
     } catch (error) {
+      // It was replaced: what it says about anybody else than a Coordinator is worth nothing.
+      guard.active();
       // Who does not wait for the answer was not refused.
       if (abandoned?.aborted === true) throw error;
       audit.record({
@@ -80,15 +75,17 @@ export function appraiseWorkload({
   };
 }
 
-export function serveMeshApi(methods: Methods, workload: Workload, options: MeshApiOptions): void {
+export function serveMeshApi(methods: Methods, workload: Caller, options: MeshApiOptions): void {
   const { guard, log, metrics, audit } = options;
   const policyHash = workload.verified?.policyHash;
   const handlers = metrics.instrument(MeshAPI, {
-    newMeshCert: () => newMeshCert(workload, options),
+    newMeshCert: async () => newMeshCert(withEvidence(workload), options),
     currentTrust: async () => currentTrust(options),
+    recover: async () => giveSecrets(withEvidence(workload), options),
+    latest: async (request) => exchangeLatest(request, withEvidence(workload), options),
   });
   addMethods(methods, MeshAPI, handlers, (error, method) => {
-    log.warn({ policy: policyHash }, `no certificate: ${describeError(error)}`);
+    log.warn({ policy: policyHash, method }, `${REFUSED[method] ?? "refused"}: ${describeError(error)}`);
     audit.record({
       event: "request_refused",
       api: "mesh",
@@ -103,16 +100,31 @@ export function serveMeshApi(methods: Methods, workload: Workload, options: Mesh
   });
 }
 
+/** @throws Refusal `evidence_missing` */
+function withEvidence({ verified, ...caller }: Caller): Workload {
+  if (verified !== undefined) return { ...caller, verified };
+  throw new Refusal("evidence_missing", "this is for a confidential VM, and the client showed no evidence");
+}
+
 async function currentTrust({ guard, clock }: MeshApiOptions) {
   const { authority, previousMeshes, manifest } = guard.active();
   const previous = trustedAt(previousMeshes, clock.now(manifest));
   return { digest: trustDigest([authority.meshCa, ...previous.map(({ ca }) => ca)]) };
 }
 
+const REFUSED: Readonly<Record<string, string>> = {
+  [MeshAPI.method.newMeshCert.name]: "no certificate",
+  [MeshAPI.method.recover.name]: "no secrets for this peer",
+};
+
+/** The account of Coordinators that call: the places of those can't be taken by workloads. */
+export function peerAccount({ known }: StateGuard, { verified }: Caller): string | undefined {
+  if (verified === undefined) return undefined;
+  const isPeer = known?.manifest.policies.get(verified.policyHash)?.role === "coordinator";
+  return isPeer ? `coordinator ${chipOf(verified.claims)}` : undefined;
+}
+
 async function newMeshCert({ address, publicKey, verified }: Workload, { guard, audit, log, clock }: MeshApiOptions) {
-  if (verified === undefined) {
-    throw new Refusal("evidence_missing", "a certificate is for a confidential VM, and the client showed no evidence");
-  }
   // The manifest may have changed since the connection was made: the snapshot of this instant decides, alone.
   const snapshot = guard.active();
   const policy = admit(verified, snapshot.manifest);

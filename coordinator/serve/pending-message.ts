@@ -8,8 +8,14 @@ export function pendingMessage({
   manifest,
   signatures,
   missing,
+  revoke,
 }: PendingChange): MessageInitShape<typeof PendingChangeSchema> {
-  return { manifestDigest: Buffer.from(manifest, "hex"), signatures: [...signatures], missingSignatures: missing };
+  return {
+    manifestDigest: Buffer.from(manifest, "hex"),
+    signatures: [...signatures],
+    missingSignatures: missing,
+    revoke,
+  };
 }
 
 /** @returns hex @throws Refusal `malformed_request` */

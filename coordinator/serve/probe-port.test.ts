@@ -17,7 +17,7 @@ import { healthMethods } from "./health.ts";
 import { Metrics, type ObservedState } from "../observe/metrics.ts";
 import { listenForProbes, type ProbeLimits, type ProbePort } from "./probe-port.ts";
 import { createProbes } from "./probes.ts";
-import type { State } from "../state/state-guard.ts";
+import type { Phase as PhaseName } from "../state/phase.ts";
 
 /** Real connections of both protocols and of none; of the state there is only its name. */
 
@@ -26,13 +26,13 @@ const { SERVING, NOT_SERVING, SERVICE_UNKNOWN } = HealthCheckResponse_ServingSta
 const log = createLogger({ program: "test", level: "error", format: "json", isTerminal: false, colour: false });
 
 class Phase {
-  phase: State["phase"] = "empty";
+  phase: PhaseName = "empty";
   missingShares: number | undefined;
   readonly listeners = new Set<() => void>();
 
   active(): ReturnType<ObservedState["active"]> {
     const validity = { notBefore: new Date(0), notAfter: new Date("2036-01-01") };
-    return { generation: 3, authority: { validity, certificateLifetimeMs: 3_600_000 } };
+    return { generation: 3, previousMeshes: [], authority: { validity, certificateLifetimeMs: 3_600_000 } };
   }
 
   onChange(listener: () => void): () => void {
@@ -40,7 +40,7 @@ class Phase {
     return () => this.listeners.delete(listener);
   }
 
-  become(phase: State["phase"]): void {
+  become(phase: PhaseName): void {
     this.phase = phase;
     for (const listener of this.listeners) listener();
   }

@@ -17,12 +17,12 @@ import type { StateGuard } from "../state/state-guard.ts";
  * @throws Refusal `not_owner`, `immutable`, `signature_outdated`, `bad_signature`, `needs_recovery`
  */
 export function requireMaySetManifest(
-  guard: Pick<StateGuard, "phase" | "active">,
+  guard: Pick<StateGuard, "phase" | "changeable">,
   callerKey: string,
   headers: IncomingHttpHeaders,
 ): void {
   if (guard.phase === "empty") return;
-  const { manifest, latest, authority } = guard.active();
+  const { manifest, latest, authority } = guard.changeable();
   const permit = permitOf(headers);
   const { manifestDigest, signedMeshKey } = permit ?? {};
   const signatures = signaturesOf(permit ?? {});

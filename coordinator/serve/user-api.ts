@@ -54,11 +54,13 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
     const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
     const [previous] = snapshot.previousMeshes;
     const trust = { previousMeshCaUntil: previous?.until.toISOString(), overlapRefused };
-    const by = owners.length > 0 ? owners : user.key;
-    log.info({ manifest: manifestDigest, generation, by, ...trust }, "manifest set");
+    const signers = owners.length > 0 ? owners : user.key;
+    log.info({ manifest: manifestDigest, generation, by: signers, ...trust }, "manifest set");
     const set = { manifest: manifestDigest, generation, transition: latest.transition };
     const [owner] = owners;
-    audit.record({ event: "manifest_set", ...who, ...(owner === undefined ? {} : { owner, owners }), ...set });
+    const window = previous && { until: previous.until.toISOString() };
+    const by = owner === undefined ? {} : { owner, owners };
+    audit.record({ event: "manifest_set", ...who, ...by, ...set, ...window });
     // The answer does not wait for it: the set is done. What stays is passed over, and removed after the next one.
     pending.tidy().catch((error: unknown) => {
       log.warn(`consents to outdated changes can't be removed: ${describeError(error)}`);
@@ -118,7 +120,7 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
     getStatus: () => options.status.read(user.key),
     getManifests: () => history.read(),
     async recover({ seed, salt, force, pinnedTransition, pinnedRootKey }, { signal }) {
-      if (force || guard.phase === "recovery") requireAnyOwner(guard, user);
+      if (force || guard.phase === "recovery" || guard.phase === "stale") requireAnyOwner(guard, user);
       const pins = { transition: pinnedTransition, rootKey: pinnedRootKey };
       const request = { share: new Secret(seed), salt, callerSpki: user.spki, pins, force };
       const { missingShares, recovered } = await guard.recover(request, signal);

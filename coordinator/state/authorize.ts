@@ -2,7 +2,7 @@ import { Refusal } from "../../api/refusal.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Change, ChangeAhead } from "../../manifest/change.ts";
 import { type ChangeSignature, faultOfChange } from "../../manifest/change-signature.ts";
-import { type Manifest, workloadOwnersOf } from "../../manifest/manifest.ts";
+import { type Manifest, type PolicyEntry, workloadOwnersOf } from "../../manifest/manifest.ts";
 import type { Transition } from "../../manifest/transition.ts";
 import type { SeedShares } from "./seed-shares.ts";
 
@@ -142,6 +142,23 @@ export function requireSharesOf(stored: Manifest, { threshold, shares }: SeedSha
     got: `${threshold} of ${shares.length}${isForThem ? "" : ", of other owners"}`,
     want: `${stored.seedshareThreshold} of ${owners.size}, the manifest's owners`,
     hint: "restore the state directory from a backup",
+  });
+}
+
+/**
+ * Secrets of the deployment are for its Coordinators.
+ *
+ * @param hash SHA-256 of the policy of the peer, hex
+ * @param entry what the manifest grants to it
+ * @throws Refusal `not_coordinator`
+ */
+export function requireCoordinator(hash: string, { role }: Pick<PolicyEntry, "role">): void {
+  if (role === "coordinator") return;
+  throw new Refusal("not_coordinator", "the peer is no Coordinator by the manifest", {
+    where: `$.Policies.${hash}.Role`,
+    got: "a workload",
+    want: "coordinator",
+    hint: "run `contrast generate` with the Coordinator's file, then `contrast set`",
   });
 }
 

@@ -8,14 +8,15 @@ const CONSENT: Consent = {
   previous: "a2".repeat(32),
   meshKey: "a3".repeat(32),
   size: 0x01020304,
+  revoke: true,
   publicKey: Buffer.from("the key"),
   signature: Buffer.from("signed"),
 };
 
 /** What is pending when a Coordinator is upgraded is read by the next version. */
 test("the form of a consent stays", () => {
-  const want =
-    `01${"a1".repeat(32)}${"a2".repeat(32)}${"a3".repeat(32)}01020304` + "00000007746865206b6579000000067369676e6564";
+  const [manifest, previous, meshKey] = ["a1", "a2", "a3"].map((byte) => byte.repeat(32));
+  const want = `01${manifest}${previous}${meshKey}010203040100000007746865206b6579000000067369676e6564`;
   expect(encodeConsent(CONSENT).toString("hex")).toBe(want);
   expect(parseConsent(Buffer.from(want, "hex"))).toEqual(CONSENT);
 });

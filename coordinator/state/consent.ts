@@ -6,11 +6,11 @@ import type { ChangeSignature } from "../../manifest/change-signature.ts";
  * What one workload owner allowed of a change that lacks others' leave, as it is stored: a record of kind `consents`.
  *
  * version u8 (1) ‖ SHA-256 of the manifest ‖ SHA-256 of the transition that it follows
- *   ‖ SHA-256 of the mesh CA's SubjectPublicKeyInfo ‖ size u32be
+ *   ‖ SHA-256 of the mesh CA's SubjectPublicKeyInfo ‖ size u32be ‖ revoke u8 (0 or 1)
  *   ‖ length u32be ‖ SubjectPublicKeyInfo of the owner ‖ length u32be ‖ signature (manifest/change.ts)
  *
- * The size is that of the manifest and its policies, in bytes. It is the one thing that the owner's signature does not
- * cover, and decides about room alone.
+ * The size is that of the manifest and its policies, in bytes. The owner's signature does not cover it, nor whether the owner
+ * wants no certificate of before to be trusted any more: the one decides about room alone, the other only takes trust away.
  */
 export interface Consent extends ChangeSignature {
   /** Hex, as all digests here. */
@@ -18,16 +18,17 @@ export interface Consent extends ChangeSignature {
   readonly previous: string;
   readonly meshKey: string;
   readonly size: number;
+  readonly revoke: boolean;
 }
 
 const VERSION = 1;
 const DIGEST = 32;
 const MOST_BYTES = 256;
 
-export function encodeConsent({ manifest, previous, meshKey, size, publicKey, signature }: Consent): Buffer {
+export function encodeConsent({ manifest, previous, meshKey, size, revoke, publicKey, signature }: Consent): Buffer {
   const digests = [manifest, previous, meshKey].map((digest) => Buffer.from(digest, "hex"));
   const signed = [u32be(publicKey.length), publicKey, u32be(signature.length), signature];
-  return Buffer.concat([Buffer.of(VERSION), ...digests, u32be(size), ...signed]);
+  return Buffer.concat([Buffer.of(VERSION), ...digests, u32be(size), Buffer.of(Number(revoke)), ...signed]);
 }
 
 /** @throws MalformedBytes; its field is `version` where another version wrote it */
@@ -40,10 +41,13 @@ export function parseConsent(record: Uint8Array): Consent {
   const previous = digest("previous");
   const meshKey = digest("mesh CA key");
   const size = cursor.u32be("size");
+  const at = cursor.offset;
+  const revoke = cursor.u8("revoke");
+  if (revoke > 1) throw new MalformedBytes("revoke", at, String(revoke), "0 or 1");
   const publicKey = bounded(cursor, "key");
   const signature = bounded(cursor, "signature");
   cursor.end("consent");
-  return { manifest, previous, meshKey, size, publicKey, signature };
+  return { manifest, previous, meshKey, size, revoke: revoke === 1, publicKey, signature };
 }
 
 function bounded(cursor: Cursor, field: string): Buffer {

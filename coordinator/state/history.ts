@@ -9,6 +9,7 @@ import {
 import { parseRecord } from "./parse-record.ts";
 import { type Latest, type LatestInsecure, parseLatestInsecure, signLatest, type Target } from "./pointer.ts";
 import { encodeSeedShares, parseSeedShares, type SeedShares } from "./seed-shares.ts";
+import { damaged } from "../store/record.ts";
 import type { Store } from "../store/store.ts";
 
 /**
@@ -62,9 +63,28 @@ export async function movePointer(
   return latest;
 }
 
-/** A pointer that once was, by its digest. Who needs its signature checks it. @throws Refusal `damaged_state`, `unknown_state_version` */
+/** A pointer that once was, by its digest. @throws Refusal `damaged_state`, `unknown_state_version` */
 export async function readPointerInsecure(store: Store, digest: string): Promise<LatestInsecure> {
   return parseLatestInsecure(await store.get("pointers", digest), `pointers/${digest}`);
+}
+
+/**
+ * The pointer with a number, in the chain that ends with a later one. What is reached from a pointer whose signature was
+ * checked is as good as that: each names the bytes of the one before it.
+ *
+ * @param sequence at most that of `from`
+ * @returns undefined where the chain begins with a higher number
+ * @throws Refusal `damaged_state`, `unknown_state_version`
+ */
+export async function readPointerAt(store: Store, from: Latest, sequence: number): Promise<LatestInsecure | undefined> {
+  let pointer: LatestInsecure = from;
+  while (pointer.sequence > sequence) {
+    if (pointer.previous === undefined) return undefined;
+    const { sequence: next, digest } = pointer;
+    pointer = await readPointerInsecure(store, pointer.previous);
+    if (pointer.sequence !== next - 1) throw damaged("the pointers are not numbered one by one", { where: digest });
+  }
+  return pointer;
 }
 
 /** @throws Refusal `damaged_state`, `unknown_state_version` */

@@ -15,7 +15,7 @@ const MOST = 3;
 
 /**
  * How long a new mesh CA is to be known before its certificates are used, in milliseconds. Initializers that stay ask every
- * `WATCH_MS` (initializer/), and a mesh proxy takes up what they write within two seconds.
+ * `ASK_MS` (initializer/keeper.ts), and a mesh proxy takes up what they write within two seconds.
  */
 export const SETTLE_MS = 30_000;
 

@@ -240,7 +240,7 @@ test("a consent for another deployment, or one whose name was changed, adds noth
   await expect(guard.set(requestBy([ben]))).rejects.toMatchObject({ code: "too_few_signatures" });
 });
 
-test("a host that repeats, renames, damages and adds records makes one owner no two", async () => {
+test("a host that repeats, renames, damages and adds records makes no second owner of one", async () => {
   await propose([ada]);
   const [record = ""] = await state.store().list("consents");
   const consent = parseConsent(await state.store().get("consents", record));
@@ -310,4 +310,22 @@ test("nothing is kept of a change that needs no more owners", async () => {
   await guard.propose(requestBy([ada, ben]));
   expect(guard.active().generation).toBe(2);
   expect(await state.store().list("consents")).toEqual([]);
+});
+
+/** Nobody signs it, for it only takes trust away: who wants it says so once, and whoever completes the change need not know. */
+test("a change that one owner proposed to revoke what was before does so, whoever signs it last", async () => {
+  const windowed = (...names: readonly string[]): Buffer => {
+    const manifest = JSON.parse(quorum(["web", ...names]).toString()) as object;
+    return Buffer.from(JSON.stringify({ ...manifest, MeshCAOverlap: "1h" }));
+  };
+  await guard.set(requestBy([ada, ben], windowed("one")));
+  await propose([ada], windowed("one", "two"));
+  await sign(ben, windowed("one", "two"));
+  expect(guard.active().previousMeshes).not.toEqual([]);
+  await propose([ada], windowed("one", "two", "three"));
+  // She thinks of it later, and signs once more.
+  const again = await guard.propose({ ...requestBy([ada], windowed("one", "two", "three")), revoke: true });
+  expect(again).toMatchObject({ pending: { owners: [keyOf(ada)], missing: 1, revoke: true } });
+  await sign(ben, windowed("one", "two", "three"));
+  expect(guard.active().previousMeshes).toEqual([]);
 });

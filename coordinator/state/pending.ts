@@ -26,7 +26,12 @@ export interface PendingChange {
   readonly owners: readonly string[];
   /** How many more owners have to sign; 0 only for a moment. */
   readonly missing: number;
+  /** Whether one of them wants no certificate of before to be trusted any more. */
+  readonly revoke: boolean;
 }
+
+/** What came along with a request. */
+type Given = Pick<PendingChange, "manifest" | "signatures" | "revoke">;
 
 /** What is pending of an owner, and of all together: no owner can fill the store, nor keep the others out. */
 export const PENDING_LIMITS = {
@@ -47,7 +52,7 @@ interface StoredConsent extends Consent {
 /** The changes that would follow what is in force. */
 export async function readPending(store: Store, active: Snapshot): Promise<PendingChange[]> {
   const consents = Map.groupBy(await readConsents(store, active), ({ manifest }) => manifest);
-  return [...consents].map(([manifest, given]) => pendingOf(active, manifest, given));
+  return [...consents].map(([manifest, given]) => pendingOf(active, manifest, given, given));
 }
 
 /**
@@ -58,10 +63,11 @@ export async function readPending(store: Store, active: Snapshot): Promise<Pendi
 export async function allConsents(
   store: Store,
   active: Snapshot,
-  { manifest, signatures }: Pick<PendingChange, "manifest" | "signatures">,
+  { manifest, signatures, revoke }: Given,
 ): Promise<PendingChange> {
   const stored = (await readConsents(store, active)).filter((consent) => consent.manifest === manifest);
-  return pendingOf(active, manifest, onePerKey([...signatures, ...stored]).slice(0, MOST_SIGNATURES));
+  const all = onePerKey([...signatures, ...stored]).slice(0, MOST_SIGNATURES);
+  return pendingOf(active, manifest, all, [{ revoke }, ...stored]);
 }
 
 /**
@@ -74,18 +80,22 @@ export async function allConsents(
 export async function keepConsents(
   store: Store,
   active: Snapshot,
-  { manifest, signatures }: Pick<PendingChange, "manifest" | "signatures">,
+  { manifest, signatures, revoke }: Given,
   size: number,
 ): Promise<PendingChange> {
   const stored = await readConsents(store, active);
   const place = placeAfter(active);
   const fresh = onePerKey(signatures)
-    .map((signature) => ({ ...signature, ...place, manifest, size, owner: sha256Hex(signature.publicKey) }))
-    .filter(({ owner }) => !stored.some((one) => one.manifest === manifest && one.owner === owner));
+    .map((signature) => ({ ...signature, ...place, manifest, size, revoke, owner: sha256Hex(signature.publicKey) }))
+    // One of each owner, and another where the owner wants more taken away than before.
+    .filter(({ owner }) => {
+      const own = stored.filter((one) => one.manifest === manifest && one.owner === owner);
+      return own.length === 0 || (revoke && !own.some((one) => one.revoke));
+    });
   for (const consent of fresh) requireRoom(stored, consent);
   for (const consent of fresh) await store.put("consents", encodeConsent(consent));
   const given = [...stored.filter((one) => one.manifest === manifest), ...fresh];
-  return pendingOf(active, manifest, given);
+  return pendingOf(active, manifest, given, given);
 }
 
 /**
@@ -116,11 +126,8 @@ export async function withdrawConsent(
   const own = consents.filter((consent) => consent.owner === owner);
   if (own.length === 0) throw notPending(manifest, owner);
   for (const { record } of own) await store.remove("consents", record);
-  return pendingOf(
-    active,
-    manifest,
-    consents.filter((consent) => !own.includes(consent)),
-  );
+  const left = consents.filter((consent) => !own.includes(consent));
+  return pendingOf(active, manifest, left, left);
 }
 
 /**
@@ -151,13 +158,19 @@ function placeAfter({ latest, authority }: Snapshot): Pick<Consent, "previous" |
   return { previous: latest.transition, meshKey: spkiDigest(authority.meshKey.publicKey).toString("hex") };
 }
 
-function pendingOf(active: Snapshot, manifest: string, given: readonly ChangeSignature[]): PendingChange {
+function pendingOf(
+  active: Snapshot,
+  manifest: string,
+  given: readonly ChangeSignature[],
+  wishes: readonly Pick<Consent, "revoke">[],
+): PendingChange {
   const signatures = onePerKey(given).map(({ publicKey, signature }) => ({ publicKey, signature }));
   const owners = signatures.map(({ publicKey }) => sha256Hex(publicKey));
   const wanted = workloadOwnersOf(active.manifest);
   const fault = faultOfChange(wanted, changeOf({ manifest, ...placeAfter(active) }), signatures);
   const signed = fault === undefined ? wanted.threshold : "signed" in fault ? fault.signed : 0;
-  return { manifest, signatures, owners, missing: wanted.threshold - signed };
+  const revoke = wishes.some((wish) => wish.revoke);
+  return { manifest, signatures, owners, missing: wanted.threshold - signed, revoke };
 }
 
 /** Those that are good for what is in force; an owner may have several for one change. */

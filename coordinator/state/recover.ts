@@ -194,7 +194,7 @@ function requireRootKey(seed: SeedEngine, pinned: string): void {
  * @param history oldest first
  * @throws Refusal `unauthorized_history`, `damaged_state`
  */
-async function requireAllowed(store: Store, history: readonly Transition[]): Promise<void> {
+export async function requireAllowed(store: Store, history: readonly Transition[]): Promise<void> {
   const check = new HistoryCheck();
   try {
     for (const transition of history) {

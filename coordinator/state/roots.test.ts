@@ -15,7 +15,7 @@ afterEach(() => state.remove());
 
 function consent(manifest: string, previous: string): Buffer {
   const signature = { publicKey: Buffer.from("a key"), signature: Buffer.from("a signature") };
-  return encodeConsent({ manifest, previous, meshKey: "0".repeat(64), size: 0, ...signature });
+  return encodeConsent({ manifest, previous, meshKey: "0".repeat(64), size: 0, revoke: false, ...signature });
 }
 
 async function all(store: Store): Promise<Record<RecordKind, string[]>> {

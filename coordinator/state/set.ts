@@ -84,7 +84,7 @@ export async function makeChange(
   // Not earlier, and nothing is waited for from here on: the generation before issues nothing after this one began.
   const began = unlessRefused(() => now(manifest), at);
   const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, began);
-  const { previousMeshes, refused } = overlap(before, manifest, request.revoke, began);
+  const { previousMeshes, refused } = overlap(before, manifest, request.revoke || leave.revoke, began);
   const trust = { previousMeshes, began };
   const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
   return { snapshot, record, owners: leave.owners, overlapRefused: refused };
@@ -108,11 +108,12 @@ export async function leavePending(
   for (const policy of request.policies) await store.put("policies", policy);
   await store.put("manifests", request.manifest);
   const size = request.policies.reduce((sum, { length }) => sum + length, request.manifest.length);
-  return keepConsents(store, before, { manifest: leave.manifest, signatures: request.signatures }, size);
+  const { signatures, revoke } = request;
+  return keepConsents(store, before, { manifest: leave.manifest, signatures, revoke }, size);
 }
 
 /** Nobody is asked for leave by the first set, so nobody's is stored. */
-const NOBODYS = { signatures: [], owners: [], missing: 0 } as const;
+const NOBODYS = { signatures: [], owners: [], missing: 0, revoke: false } as const;
 
 function requireUsable(request: SetRequest, allowInsecure: boolean): Manifest {
   const manifest = parseUsable(request.manifest, allowInsecure);
@@ -154,7 +155,7 @@ async function leaveFor(active: Snapshot, request: SetRequest, store: Store): Pr
   const previous = Buffer.from(active.latest.transition, "hex");
   const change = { manifest, previous, meshKey: spkiDigest(active.authority.meshKey.publicKey) };
   const { owners, missing } = requireOwnersLeave(active.manifest, callerKey, { change, signatures, signedMeshKey });
-  const given = { manifest: sha256Hex(manifest), signatures: onePerKey(signatures) };
+  const given = { manifest: sha256Hex(manifest), signatures: onePerKey(signatures), revoke: request.revoke };
   return missing === 0 ? { ...given, owners, missing } : allConsents(store, active, given);
 }
 

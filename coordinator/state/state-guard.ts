@@ -1,31 +1,39 @@
+import type { KeyObject } from "node:crypto";
 import { Refusal } from "../../api/refusal.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
+import type { VerifiedClaimant } from "../../manifest/appraise.ts";
 import type { Step } from "../../manifest/history.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
 import { SerialQueue } from "../../runtime/serial-queue.ts";
 import type { Authority } from "./authority.ts";
-import { readLatestInsecure, readSteps, readTransition } from "./history.ts";
+import { comparePointers, type Relation } from "./compare-pointers.ts";
+import { type Handover, handoverOf, openHandover } from "./handover.ts";
+import { readLatestInsecure, readPointerAt, readSteps, readTransition } from "./history.ts";
+import type { Obstacle } from "./may-serve.ts";
+import { OwnMoves } from "./own-moves.ts";
 import type { PendingChange } from "./pending.ts";
+import type { Phase } from "./phase.ts";
+import { type Latest, type LatestInsecure, parseLatestInsecure, verifyLatest } from "./pointer.ts";
 import { openHistory, type Pending, type RecoverRequest, type RecoverResult, takeShare } from "./recover.ts";
 import type { SeedShares } from "./seed-shares.ts";
 import { leavePending, makeChange, type SetRequest, type SetResult } from "./set.ts";
 import type { Snapshot } from "./snapshot.ts";
+import { Standing } from "./standing.ts";
 import type { StateOptions } from "./state-options.ts";
 import { ownersOf, readOwnersInsecure } from "./stored-owners.ts";
+import { forkedHistory, ROLLED_BACK_HINT, takeOver } from "./take-over.ts";
 
 /**
- * Guards the state of the Coordinator. The state is an immutable snapshot; `set` and `recover` make a new one and
- * replace the old one by a single assignment, after everything that can fail has succeeded. So every request sees one
- * snapshot, whole, and a failed change is no change. Changes happen one after another.
+ * Guards the state of the Coordinator. What is in force is an immutable snapshot; `set`, `recover`, `adopt` and `takeOver`
+ * make a new one and replace the old one by a single assignment, after everything that can fail has succeeded. So every
+ * request sees one snapshot, whole, and a failed change is no change. Changes happen one after another.
  *
- * - empty: no manifest was ever set
- * - recovery: there is a history and its seed is not known; nothing of it is served
- * - active: a manifest is in force and the secrets are there
+ * Where several Coordinators share a store, each is told what the store and its peers show (`observe`, `hear`), and serves
+ * only while that is what it has in force itself (standing.ts).
  */
-export type State =
-  | { readonly phase: "empty" }
-  | { readonly phase: "recovery" }
-  | { readonly phase: "active"; readonly snapshot: Snapshot };
+type State =
+  | { readonly phase: "empty" | "recovery" }
+  | { readonly phase: "known"; readonly snapshot: Snapshot; readonly standing: Standing };
 
 export interface History {
   /** Oldest first. */
@@ -35,21 +43,44 @@ export interface History {
   readonly authority: Authority;
 }
 
+/**
+ * What a look at the store found: what is in force, a later pointer, an earlier one, another history, or nothing that says
+ * anything about what is in force.
+ */
+export type Sighting = "confirmed" | "moved" | "rolled_back" | "forked" | "nothing";
+
+/** What a Coordinator tells a peer. */
+export interface Told {
+  /** To what is in force here. */
+  readonly pointer: Uint8Array;
+  /** Where two histories were found: two pointers with one number. Else none. */
+  readonly fork: readonly Uint8Array[];
+}
+
 export class StateGuard {
-  readonly #options: StateOptions;
+  readonly #options: StateOptions & { readonly store: OwnMoves };
   readonly #listeners = new Set<() => void>();
   #state: State;
   #owners: ReadonlySet<string>;
   #pending: Pending | undefined;
+  #announced: Phase;
+  /** The outcome of comparisons that a peer asks for every second. */
+  readonly #compared = new Map<
+    string,
+    { readonly relation: Relation; readonly atTheirs: LatestInsecure | undefined }
+  >();
+  readonly #signatures = new Map<string, LatestInsecure>();
   readonly #queue = new SerialQueue();
 
   private constructor(options: StateOptions, state: State, owners: ReadonlySet<string>) {
-    this.#options = options;
+    this.#options = { ...options, store: new OwnMoves(options.store, options.sharing?.monotonic ?? (() => 0)) };
     this.#state = state;
     this.#owners = owners;
+    this.#announced = this.phase;
   }
 
   static async load(options: StateOptions): Promise<StateGuard> {
+    if (options.store.shared && options.sharing === undefined) throw new Error("a shared store needs a clock");
     const latest = await readLatestInsecure(options.store);
     if (latest === undefined) return new StateGuard(options, { phase: "empty" }, new Set());
     // A state of another version is refused at the start, when who started this one is there to see it.
@@ -57,8 +88,11 @@ export class StateGuard {
     return new StateGuard(options, { phase: "recovery" }, await readOwnersInsecure(options.store, latest));
   }
 
-  get phase(): State["phase"] {
-    return this.#state.phase;
+  get phase(): Phase {
+    if (this.#state.phase !== "known") return this.#state.phase;
+    const { obstacle } = this.#state.standing;
+    if (obstacle === undefined) return "active";
+    return obstacle === "forked" ? "forked" : "stale";
   }
 
   /** How many more shares it takes to recover; undefined until the first was given. */
@@ -85,15 +119,51 @@ export class StateGuard {
     return () => this.#listeners.delete(listener);
   }
 
-  /** @throws Refusal `no_manifest`, `needs_recovery` */
+  /** What may be served. @throws Refusal `no_manifest`, `needs_recovery`, `stale_state`, `history_forked` */
   active(): Snapshot {
-    if (this.#state.phase === "active") return this.#state.snapshot;
-    if (this.#state.phase === "empty") {
-      throw new Refusal("no_manifest", "the Coordinator has no manifest", { hint: "run `contrast set`" });
-    }
-    throw new Refusal("needs_recovery", "the Coordinator was restarted and lacks its secrets", {
-      hint: "run `contrast recover` with a seed share owner's key",
+    const { snapshot, standing } = this.#known();
+    if (standing.obstacle === undefined) return snapshot;
+    throw refusalOf(standing.obstacle, snapshot, standing);
+  }
+
+  /**
+   * What a change follows. Where something else is in force already, whoever asks for the change has not seen that.
+   *
+   * @throws as `active`, and Refusal `conflict`
+   */
+  changeable(): Snapshot {
+    const { snapshot, standing } = this.#known();
+    if (standing.obstacle !== "moved") return this.active();
+    throw new Refusal("conflict", "another Coordinator has put something else in force", {
+      got: snapshot.latest.transition,
+      hint: "run `contrast verify`, look at what changed, then set again",
     });
+  }
+
+  /** What was in force when this was last known, to decide about peers by; undefined: there are no secrets. */
+  get known(): Snapshot | undefined {
+    return this.#state.phase === "known" ? this.#state.snapshot : undefined;
+  }
+
+  /** How that stands to what the store and the peers say. */
+  get standing(): Standing | undefined {
+    return this.#state.phase === "known" ? this.#state.standing : undefined;
+  }
+
+  /** There are secrets to be had from a peer: it lacks them, or others are in force. */
+  get lacks(): boolean {
+    if (this.#state.phase === "known") return this.#state.standing.isMoved && this.phase !== "forked";
+    return this.#state.phase === "recovery";
+  }
+
+  /**
+   * What a peer may have: what is served, and what waits for a peer to have it, too.
+   *
+   * @throws as `active`
+   */
+  handOver(): Handover {
+    const { snapshot, standing } = this.#known();
+    return standing.obstacle === "held" ? handoverOf(snapshot) : handoverOf(this.active());
   }
 
   /**
@@ -111,7 +181,7 @@ export class StateGuard {
    */
   propose(request: SetRequest, abandoned?: AbortSignal): Promise<SetResult | { readonly pending: PendingChange }> {
     return this.#inTurn(async () => {
-      const before = this.#state.phase === "empty" ? undefined : this.active();
+      const before = this.#state.phase === "empty" ? undefined : this.changeable();
       const pending = before && (await leavePending(before, request, this.#options));
       return pending === undefined ? this.#set(request) : { pending };
     }, abandoned);
@@ -125,6 +195,38 @@ export class StateGuard {
     return this.#inTurn(() => this.#recover(request), abandoned);
   }
 
+  /**
+   * Takes what a peer has handed over.
+   *
+   * @returns undefined where nothing is lacking any more
+   * @throws as `openHandover`; the state is then as before
+   */
+  adopt(handover: Handover, giver: VerifiedClaimant): Promise<Snapshot | undefined> {
+    return this.#inTurn(async () => {
+      if (!this.lacks) return undefined;
+      const askedAt = this.#monotonic();
+      const snapshot = await this.#orFork(() => openHandover(handover, giver, this.known, this.#options));
+      this.#enter(snapshot, askedAt, false);
+      return snapshot;
+    });
+  }
+
+  /**
+   * Where what is in force is known and nobody has its secrets.
+   *
+   * @returns undefined where nothing is lacking any more
+   * @throws as `takeOver`; the state is then as before
+   */
+  takeOver(ownPolicy: string): Promise<Snapshot | undefined> {
+    return this.#inTurn(async () => {
+      if (this.#state.phase !== "known" || !this.lacks) return undefined;
+      const { snapshot: known, standing } = this.#state;
+      const snapshot = await this.#orFork(() => takeOver(known, standing.highest, ownPolicy, this.#options));
+      await this.#begin(snapshot);
+      return snapshot;
+    });
+  }
+
   async history(): Promise<History> {
     const { store } = this.#options;
     const { latest, seedShares, authority } = this.active();
@@ -134,35 +236,230 @@ export class StateGuard {
     return { steps, policies, seedShares, authority };
   }
 
+  /**
+   * Is told what a look at the pointer in the store found.
+   *
+   * @param at when the look began
+   * @throws Refusal `damaged_state`, `unknown_state_version`: then nothing is confirmed
+   */
+  async observe(raw: Buffer | undefined, at: number): Promise<Sighting> {
+    const found = raw && parseLatestInsecure(raw, "latest");
+    if (this.#state.phase === "empty" && found !== undefined && found.digest !== this.#options.store.underWay) {
+      // Somebody else has set the first manifest.
+      await readTransition(this.#options.store, found.transition);
+      const owners = await readOwnersInsecure(this.#options.store, found);
+      if (this.phase === "empty") {
+        this.#state = { phase: "recovery" };
+        this.#owners = owners;
+      }
+      this.#announce();
+      return "moved";
+    }
+    if (this.#state.phase !== "known") return "nothing";
+    const { snapshot, standing } = this.#state;
+    if (at < standing.enteredAt || (found !== undefined && found.digest === this.#options.store.underWay))
+      return "nothing";
+    const sighting = await this.#judge(found, at, snapshot, standing);
+    this.#announce();
+    return sighting;
+  }
+
+  /**
+   * Is told what a peer has in force.
+   *
+   * @param told by a Coordinator of this deployment
+   * @returns what to tell it
+   * @throws Refusal `needs_recovery` where nothing is known here, `wrong_seed` where another seed signed it, `damaged_state`
+   */
+  async hear({ pointer, fork }: Told): Promise<Told> {
+    const { snapshot, standing } = this.#known();
+    const theirs = this.#signed(pointer, snapshot);
+    const [one, other] = fork.map((raw) => this.#signed(raw, snapshot));
+    if (one !== undefined && one.sequence === other?.sequence && one.digest !== other.digest)
+      standing.split(one, other);
+    const { relation, atTheirs } = await this.#compare(snapshot, theirs);
+    if (relation === "later") standing.move(theirs);
+    if (relation === "forked") standing.split(atTheirs ?? snapshot.latest, theirs);
+    if (relation === "same") standing.release();
+    this.#announce();
+    return { pointer: snapshot.latest.raw, fork: standing.forkProof };
+  }
+
+  /** Time passes: tells those who listen where that has changed something. */
+  look(): void {
+    this.#announce();
+  }
+
+  async #judge(
+    found: LatestInsecure | undefined,
+    at: number,
+    { latest, seed }: Snapshot,
+    standing: Standing,
+  ): Promise<Sighting> {
+    if (found?.digest === latest.digest) {
+      standing.confirm(at);
+      return "confirmed";
+    }
+    const verified = found && signedOrUndefined(found, seed.historyKey.publicKey);
+    if (found !== undefined && verified === undefined) {
+      // Another seed's: there was a rekey, or somebody writes into the store what he likes. A peer or an owner can tell.
+      standing.move(undefined);
+      return "moved";
+    }
+    if (verified === undefined || verified.sequence < latest.sequence) {
+      standing.rollBack(at);
+      return "rolled_back";
+    }
+    // At once, and then whether it continues what is in force.
+    standing.move(verified);
+    this.#announce();
+    const rival = await readPointerAt(this.#options.store, verified, latest.sequence);
+    if (rival?.digest === latest.digest) return "moved";
+    standing.split(latest, rival ?? verified);
+    return "forked";
+  }
+
+  /** A peer says the same every second: its signature is verified once. */
+  #signed(raw: Uint8Array, { seed }: Snapshot): LatestInsecure {
+    const digest = sha256Hex(raw);
+    const before = this.#signatures.get(digest);
+    if (before !== undefined) return before;
+    const latest = verifyLatest(parseLatestInsecure(Buffer.from(raw), "the peer's pointer"), seed.historyKey.publicKey);
+    return remember(this.#signatures, digest, latest);
+  }
+
+  async #compare({ latest }: Snapshot, theirs: LatestInsecure) {
+    const key = `${latest.digest} ${theirs.digest}`;
+    const before = this.#compared.get(key);
+    if (before !== undefined) return before;
+    const isLater = theirs.sequence > latest.sequence;
+    const atTheirs = isLater ? undefined : await readPointerAt(this.#options.store, latest, theirs.sequence);
+    return remember(this.#compared, key, { relation: comparePointers(latest, theirs, atTheirs), atTheirs });
+  }
+
+  /** What was found to be another history is remembered: nothing of this one may be served any more. */
+  async #orFork<T>(work: () => Promise<T>): Promise<T> {
+    const { standing, known } = this;
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof Refusal && error.code === "history_forked" && known !== undefined) {
+        standing?.split(known.latest, standing.highest);
+        this.#announce();
+      }
+      this.#options.store.settle();
+      throw error;
+    }
+  }
+
   async #set(request: SetRequest): Promise<SetResult> {
-    const before = this.#state.phase === "empty" ? undefined : this.active();
-    const result = await makeChange(before, request, this.#options);
-    this.#enter(result.snapshot);
+    const before = this.#state.phase === "empty" ? undefined : this.changeable();
+    if (this.standing?.isRolledBack === true) {
+      throw new Refusal("state_rolled_back", "the store shows an older pointer than the one in force", {
+        where: "latest",
+        hint: ROLLED_BACK_HINT,
+      });
+    }
+    const result = await this.#orFork(() => makeChange(before, request, this.#options));
+    await this.#begin(result.snapshot);
     return result;
   }
 
   async #recover(request: RecoverRequest): Promise<RecoverResult> {
-    const active = this.#state.phase === "active" ? this.#state.snapshot : undefined;
-    const taken = await takeShare(active, this.#pending, request, this.#options);
+    // What a stale one knows is not in force any more: it is to be recovered, too, and has to be continued.
+    const force = request.force || this.phase === "stale";
+    const taken = await takeShare(this.known, this.#pending, { ...request, force }, this.#options);
     const { missing: missingShares } = taken.pending;
     this.#pending = missingShares > 0 ? taken.pending : undefined;
     if (missingShares > 0) return { missingShares, recovered: undefined };
-    const recovered = await openHistory(taken, this.#options);
-    this.#enter(recovered.snapshot);
+    const recovered = await this.#orFork(() => openHistory(taken, this.#options));
+    await this.#begin(recovered.snapshot);
     return { missingShares, recovered };
   }
 
-  #enter(snapshot: Snapshot): void {
-    this.#state = { phase: "active", snapshot };
+  /** Puts in force what this Coordinator has made, and waits until a peer has it, too, or for a second. */
+  async #begin(snapshot: Snapshot): Promise<void> {
+    const { store, sharing } = this.#options;
+    this.#enter(snapshot, store.swappedAt, sharing?.hold === true);
+    await this.standing?.released();
+    this.#announce();
+  }
+
+  #enter(snapshot: Snapshot, confirmedAt: number, hold: boolean): void {
+    const { shared } = this.#options.store;
+    const monotonic = (): number => this.#monotonic();
+    this.#state = {
+      phase: "known",
+      snapshot,
+      standing: new Standing(snapshot.latest, { monotonic, confirmedAt, hold, shared }),
+    };
     this.#owners = ownersOf(snapshot.manifest);
     this.#pending = undefined;
+    this.#options.store.settle();
+    this.#compared.clear();
+    this.#signatures.clear();
+    this.#tell();
+  }
+
+  #known(): Extract<State, { readonly phase: "known" }> {
+    if (this.#state.phase === "known") return this.#state;
+    if (this.#state.phase === "empty") {
+      throw new Refusal("no_manifest", "the Coordinator has no manifest", { hint: "run `contrast set`" });
+    }
+    throw new Refusal("needs_recovery", "the Coordinator was restarted and lacks its secrets", {
+      hint: "run `contrast recover` with a seed share owner's key",
+    });
+  }
+
+  #monotonic(): number {
+    return this.#options.sharing?.monotonic() ?? 0;
+  }
+
+  #announce(): void {
+    if (this.phase !== this.#announced) this.#tell();
+  }
+
+  #tell(): void {
+    this.#announced = this.phase;
     for (const listener of this.#listeners) listener();
   }
 
-  #inTurn<T>(change: () => Promise<T>, abandoned: AbortSignal | undefined): Promise<T> {
+  #inTurn<T>(change: () => Promise<T>, abandoned?: AbortSignal): Promise<T> {
     return this.#queue.run(() => {
       abandoned?.throwIfAborted();
       return change();
     });
   }
+}
+
+/** There are a few peers, and each says the same for long. */
+const MOST_REMEMBERED = 64;
+
+function remember<T>(known: Map<string, T>, key: string, value: T): T {
+  if (known.size >= MOST_REMEMBERED) known.clear();
+  known.set(key, value);
+  return value;
+}
+
+/** How soon to ask again, in milliseconds: a peer mostly has what lacks. */
+const SOON_MS = 500;
+
+function signedOrUndefined(found: LatestInsecure, historyKey: KeyObject): Latest | undefined {
+  try {
+    return verifyLatest(found, historyKey);
+  } catch (error) {
+    if (error instanceof Refusal && error.code === "wrong_seed") return undefined;
+    throw error;
+  }
+}
+
+function refusalOf(obstacle: Obstacle, { latest }: Snapshot, { fork }: Standing): Refusal {
+  if (obstacle === "forked") return forkedHistory(fork?.one ?? latest, fork?.other ?? latest);
+  const stale = (message: string): Refusal => {
+    const hint = "it goes on by itself: try again; if it does not, look at its log";
+    return new Refusal("stale_state", message, { hint, retryAfterMs: SOON_MS });
+  };
+  if (obstacle === "held") return stale("what is in force is so new that no other Coordinator has it yet");
+  if (obstacle === "moved") return stale("another Coordinator has put something else in force");
+  return stale("the store has not confirmed for too long what is in force");
 }

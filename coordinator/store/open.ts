@@ -90,7 +90,7 @@ async function namespaceOf(account: string): Promise<string> {
     throw new Refusal("state_forbidden", "the pod's service account can't be read", {
       where: file,
       got: (cause as NodeJS.ErrnoException).code,
-      hint: "leave automountServiceAccountToken of the pod and of its ServiceAccount as it is",
+      hint: "mount it as the pod of deploy/coordinator.yml does",
       cause,
     });
   }

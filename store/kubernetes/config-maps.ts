@@ -249,7 +249,7 @@ function forbidden(verb: Verb, name: string | undefined, got: string, cause?: un
     where: placeOf(verb, name),
     got,
     want: `the right to ${verb} configmaps in its namespace`,
-    hint: "apply the ServiceAccount, the Role and RoleBinding of coordinator.yml, and leave the pod its serviceAccountName",
+    hint: "kubectl apply -f coordinator.yml, and give the pod its ServiceAccount as serviceAccountName",
     cause,
   });
 }

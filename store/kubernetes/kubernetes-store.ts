@@ -121,11 +121,13 @@ export class KubernetesStore implements Store {
         want: `fewer than ${MOST_PARTS * PART}`,
       });
     }
-    const recent = await this.#beginRecent();
+    // No pointer leads to a consent: another Coordinator may remove it before this one moves the pointer.
+    const recent = kind === "consents" ? undefined : await this.#beginRecent();
     for (const object of this.#objects.parts(kind, digest, file)) {
       await this.#ensure(object);
-      recent.names.add(object.metadata.name);
+      recent?.names.add(object.metadata.name);
     }
+    if (recent === undefined) return digest;
     for (const name of recent.names) {
       if (recent.names.size <= MOST_RECENT) break;
       recent.names.delete(name);

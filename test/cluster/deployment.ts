@@ -121,10 +121,15 @@ export async function deploy(shell: Shell, resources: readonly object[], flags =
 ${GENERATE} ${flags}
 kubectl apply -f simulated-tee.json -f deployment/
 kubectl wait --for=jsonpath='{.status.loadBalancer.ingress}' service/coordinator --timeout=60s
-kubectl wait --for=jsonpath='{.status.phase}'=Running pod/coordinator-0 --timeout=120s
+${RUNNING}
 for try in $(seq 20); do contrast set -c "$(${COORDINATOR})" deployment/ && break; sleep 1; done
+kubectl rollout status deployment/coordinator --timeout=120s
 contrast verify -c "$(${COORDINATOR})"`);
 }
+
+/** Commands: waits until all Coordinators run, which are not ready before there is a manifest. */
+export const RUNNING = `kubectl wait --for=jsonpath='{.status.replicas}'=3 deployment/coordinator --timeout=60s
+kubectl wait --for=jsonpath='{.status.phase}'=Running pod -l app.kubernetes.io/name=coordinator --timeout=120s`;
 
 /** Commands: generates the workspace's deployment; prints the Coordinator's address. */
 export const GENERATE = `contrast generate --reference-values simulated --image-replacements "$RELEASE/image-replacements.txt" deployment/`;

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { describeOnCluster } from "./cluster.ts";
 import { NO_HELM } from "../helm-program.ts";
-import { COORDINATOR, released, Shell } from "./deployment.ts";
+import { COORDINATOR, released, RUNNING, Shell } from "./deployment.ts";
 
 /** The Coordinator as a release of Helm, with `generate` as its post-renderer. */
 
@@ -25,13 +25,14 @@ helm install contrast-runtime ${released("helm", "contrast-runtime")} --set plat
 helm install contrast ${chart} ${renderer}
 kubectl apply -f simulated-tee.json
 kubectl wait --for=jsonpath='{.status.loadBalancer.ingress}' service/coordinator --timeout=60s
-kubectl wait --for=jsonpath='{.status.phase}'=Running pod/coordinator-0 --timeout=120s
+${RUNNING}
 helm get manifest contrast >applied.yml
 for try in $(seq 20); do contrast set -c "$(${COORDINATOR})" applied.yml && break; sleep 1; done
+kubectl rollout status deployment/coordinator --timeout=120s
 contrast verify -c "$(${COORDINATOR})"
 helm upgrade contrast ${chart} ${renderer} --set service.annotations.example=yes
 contrast verify -c "$(${COORDINATOR})"
 helm uninstall contrast`);
-    expect(await shell.kubectl("get", "statefulsets", "-o", "name")).toBe("");
+    expect(await shell.kubectl("get", "deployments", "-o", "name")).toBe("");
   });
 });

@@ -35,6 +35,6 @@ describeOnCluster("Services whose names make our variables", () => {
   test("Coordinator, Initializer and mesh proxy run all the same", async () => {
     await shell.run(`kubectl rollout status deployment/server --timeout=120s
 kubectl rollout status deployment/plain --timeout=120s
-kubectl rollout status statefulset/coordinator --timeout=60s`);
+kubectl rollout status deployment/coordinator --timeout=60s`);
   });
 });

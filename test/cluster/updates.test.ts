@@ -1,6 +1,5 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { isMap, parseAllDocuments } from "yaml";
 import { onNode } from "../../cluster/commands.ts";
 import { buildahOf } from "../../cluster/images.ts";
 import { REGISTRY } from "../../cluster/layout.ts";
@@ -50,20 +49,31 @@ kubectl apply -f simulated-tee.json -f stranger/`);
     await shell.run("kubectl delete -f stranger/");
   });
 
-  test("the Coordinator gets a new image, on the same volume, and is recovered", async () => {
+  test("the Coordinators get a new image one after the other, and nobody recovers", async () => {
     const file = join("deployment", "coordinator.yml");
     const image = await nextImage("coordinator");
-    const old = await shell.read(file);
-    await shell.write(join("deployment", "coordinator-next.yml"), successor(old, image));
-    await shell.run(`${GENERATE}
+    await shell.write(file, (await shell.read(file)).replace(/[^ ]*\/coordinator:[^\n]*/, image));
+    await shell.run(`cp verify/mesh-ca.pem before.pem
+${GENERATE}
 contrast set -c "$(${COORDINATOR})" deployment/
-kubectl delete statefulset coordinator
-kubectl wait --for=delete pod/coordinator-0 --timeout=60s
-kubectl apply -f simulated-tee.json -f deployment/coordinator-next.yml
-kubectl wait --for=jsonpath='{.status.phase}'=Running pod/coordinator-next-0 --timeout=120s
-until contrast recover -c "$(${COORDINATOR})"; do sleep 1; done
-contrast verify -c "$(${COORDINATOR})"
+cp mesh-ca.pem set.pem
+kubectl apply -f simulated-tee.json -f deployment/coordinator.yml
+kubectl rollout status deployment/coordinator --timeout=170s
+contrast verify -c "$(${COORDINATOR})"`);
+    // That of the set, and not one of a recovery.
+    expect(await shell.read("verify/mesh-ca.pem")).toBe(await shell.read("set.pem"));
+    expect(await shell.read("set.pem")).not.toBe(await shell.read("before.pem"));
+    const running = await shell.run(
+      `kubectl get pods -l app.kubernetes.io/name=coordinator --field-selector=status.phase=Running -o jsonpath='{.items[*].status.containerStatuses[0].imageID}'`,
+    );
+    expect(running).toContain(image.split("@")[1]);
+    await shell.run(`${GENERATE} --drop-predecessors
+contrast set -c "$(${COORDINATOR})" deployment/
 kubectl rollout restart deployment/server && kubectl rollout status deployment/server --timeout=120s`);
+    const { Policies } = JSON.parse(await shell.read("manifest.json")) as {
+      Policies: Record<string, { Role?: string }>;
+    };
+    expect(Object.values(Policies).filter(({ Role }) => Role === "coordinator")).toHaveLength(1);
   });
 });
 
@@ -79,17 +89,4 @@ async function nextImage(name: string): Promise<string> {
   await buildah("rmi", "-f", "next");
   const inspect = await onNode("skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}", `docker://${to}`);
   return `${to}@${inspect.trim()}`;
-}
-
-/** The Coordinator's StatefulSet under another name, with the volume of the first. */
-function successor(text: string, image: string): string {
-  const [set] = parseAllDocuments(text);
-  if (set === undefined || !isMap(set.contents)) throw new Error("there is no StatefulSet");
-  set.setIn(["metadata", "name"], "coordinator-next");
-  set.deleteIn(["spec", "volumeClaimTemplates"]);
-  // `generate` adds those of the software TEE again.
-  const state = { name: "state", persistentVolumeClaim: { claimName: "state-coordinator-0" } };
-  set.setIn(["spec", "template", "spec", "volumes"], [state]);
-  set.setIn(["spec", "template", "spec", "containers", 0, "image"], image);
-  return String(set);
 }

@@ -51,7 +51,8 @@ kubectl apply -f deployment/
 kubectl wait --for=jsonpath='{.status.loadBalancer.ingress}' service/coordinator --timeout=60s
 kubectl wait --for=jsonpath='{.status.phase}'=Running pod -l app.kubernetes.io/name=coordinator --timeout=120s
 coordinator=$(kubectl get svc coordinator -o=jsonpath='{.status.loadBalancer.ingress[0].ip}')
-contrast set -c "\${coordinator}:1313" deployment/`);
+contrast set -c "\${coordinator}:1313" deployment/
+kubectl rollout status deployment/coordinator --timeout=120s`);
     await rollout();
     await type(`contrast verify -c "\${coordinator}:1313" -m manifest.json`);
   });
@@ -98,7 +99,7 @@ kubectl delete pod port-forwarder-coordinator`;
     await shell.run(`kubectl apply -f port-forwarder.yml\n${forwarded}`);
   });
 
-  test("a Coordinator that was deleted is recovered, and gives back the manifest that was set", async () => {
+  test("all Coordinators were deleted: one is recovered, the others follow, and give back the manifest that was set", async () => {
     await type(`kubectl delete pod -l app.kubernetes.io/name=coordinator
 kubectl wait --for=jsonpath='{.status.phase}'=Running pod -l app.kubernetes.io/name=coordinator --timeout=120s`);
     await expect
@@ -106,8 +107,9 @@ kubectl wait --for=jsonpath='{.status.phase}'=Running pod -l app.kubernetes.io/n
       .toContain("needs_recovery");
     await type(`kubectl delete pod -l app.kubernetes.io/name=voting --wait=false`);
     await type(`contrast recover -c "\${coordinator}:1313"
+kubectl rollout status deployment/coordinator --timeout=120s
 contrast verify -c "\${coordinator}:1313"
-kubectl rollout restart deployment`);
+kubectl rollout restart ${APPS.map((name) => `deployment/${name}`).join(" ")}`);
     await rollout();
     await answers("./verify/mesh-ca.pem");
   });

@@ -88,8 +88,8 @@ export function storeOptions(
  * service account where pods have it, in a mount namespace of its own. It takes root.
  */
 export function programOptions(
-  api: KubernetesApi,
-  { folder }: Account,
+  api: Pick<KubernetesApi, "address" | "port">,
+  { folder }: Pick<Account, "folder">,
   address = api.address,
 ): { readonly environment: Record<string, string>; readonly within: readonly string[] } {
   const place = "/run/secrets/kubernetes.io/serviceaccount";

@@ -1,0 +1,85 @@
+import { X509Certificate } from "node:crypto";
+import { cpSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createCliDeployment } from "../cli-deployment.ts";
+import { checkOutPrevious, NO_PREVIOUS, PREVIOUS, type Release } from "./release.ts";
+
+/** Programs of the previous release and of this checkout, as processes, with the software TEE. */
+
+describe.skipIf(NO_PREVIOUS !== "")(`beside release ${PREVIOUS.version}${NO_PREVIOUS}`, { timeout: 180_000 }, () => {
+  let previous: Release;
+  beforeAll(() => {
+    previous = checkOutPrevious();
+  });
+  afterAll(() => previous.remove());
+
+  test.each([
+    ["this Coordinator serves that CLI and that Initializer", "127.47.2.1", ["cli", "initializer"]],
+    ["that Coordinator serves this CLI and this Initializer", "127.47.2.2", ["coordinator"]],
+  ] as const)("%s", async (_, address, programs) => {
+    const deployment = createCliDeployment(
+      address,
+      Object.fromEntries(programs.map((program) => [program, previous.root])),
+    );
+    const { contrast, result, generate, read, editManifest, startCoordinator, stop, enroll } = deployment;
+    try {
+      expect(await generate()).toMatchObject({ code: 0 });
+      let coordinator = await startCoordinator("state");
+      await result("set");
+      expect(await result("verify")).toMatchObject({ generation: 1 });
+      const { chain, secret } = await enroll("volume");
+      expect(new X509Certificate(readFileSync(chain)).subjectAltName).toContain("web");
+
+      editManifest((manifest) => (manifest["CertificateLifetime"] = "48h"));
+      await result("set");
+      expect(await result("verify")).toMatchObject({ generation: 2 });
+
+      await stop(coordinator);
+      coordinator = await startCoordinator("state");
+      expect(await contrast("verify")).toMatchObject({ code: 5 });
+      await result("recover");
+      expect(await result("verify")).toMatchObject({ generation: 2 });
+      expect((await enroll("another volume")).secret).toBe(secret);
+      expect(new X509Certificate(read("mesh-ca.pem")).ca).toBe(true);
+      await stop(coordinator);
+    } finally {
+      await deployment.remove();
+    }
+  });
+
+  test("an upgrade: the Coordinator first, then the CLI and the Initializers", async () => {
+    const releases: Record<string, string> = {
+      cli: previous.root,
+      coordinator: previous.root,
+      initializer: previous.root,
+    };
+    const deployment = createCliDeployment("127.47.2.3", releases);
+    const { result, generate, editManifest, startCoordinator, stop, enroll, directory } = deployment;
+    try {
+      expect(await generate()).toMatchObject({ code: 0 });
+      let coordinator = await startCoordinator("state");
+      await result("set");
+      await result("verify");
+      const { secret } = await enroll("before");
+      await stop(coordinator);
+      cpSync(join(directory, "state"), join(directory, "backup"), { recursive: true });
+
+      delete releases["coordinator"];
+      coordinator = await startCoordinator("state");
+      await result("recover");
+      expect((await enroll("meanwhile")).secret).toBe(secret);
+
+      delete releases["cli"];
+      delete releases["initializer"];
+      expect(await result("verify")).toMatchObject({ generation: 1 });
+      editManifest((manifest) => (manifest["CertificateLifetime"] = "48h"));
+      await result("set");
+      expect(await result("verify")).toMatchObject({ generation: 2 });
+      expect((await enroll("after")).secret).toBe(secret);
+      await stop(coordinator);
+    } finally {
+      await deployment.remove();
+    }
+  });
+});
