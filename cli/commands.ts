@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { EXIT } from "../runtime/exit.ts";
 import type { Context } from "./context.ts";
+import { addBackupCommand } from "./backup/command.ts";
 import { addCollateralProxyCommand } from "./collateral-proxy/command.ts";
 import { addCompletionCommand } from "./completion/command.ts";
 import { addEvidenceCommand } from "./evidence/command.ts";
@@ -11,6 +12,7 @@ import { addMeasureCommand } from "./measure/command.ts";
 import { addPendingCommand } from "./pending/command.ts";
 import { addRecoverCommand } from "./recover/command.ts";
 import { addRekeyCommand } from "./rekey/command.ts";
+import { addRestoreCommand } from "./restore/command.ts";
 import { addSetCommand } from "./set/command.ts";
 import { addSignCommand } from "./sign/command.ts";
 import { addStatusCommand } from "./status/command.ts";
@@ -34,7 +36,7 @@ Sources of options, in order of precedence:
   the flag                   --coordinator host:1313
   the environment            CONTRAST_COORDINATOR=host:1313; 1 or 0 if an option
                              has no value. Not for the options of \`evidence\`,
-                             \`measure\` and \`manifest\`
+                             \`measure\`, \`manifest\`, \`backup\`, \`restore\`
   contrast.toml              in the workspace: coordinator = "host:1313";
                              options below [set] are for that command only
 
@@ -100,6 +102,8 @@ export function commandTree(
   addVerifyCommand(program, context);
   addStatusCommand(program, context, exit);
   addRecoverCommand(program, context);
+  addBackupCommand(program, context);
+  addRestoreCommand(program, context);
   addEvidenceCommand(program, context, exit);
   addMeasureCommand(program, context);
   addManifestCommand(program, context);

@@ -43,6 +43,8 @@ export interface Context {
  * - `not_a_coordinator`: what answered is attested and has no right to be the Coordinator
  * - `no_seed_share`: there is no seed share for this key
  * - `insecure_not_allowed`: the manifest trusts a software TEE: use --insecure if you mean it
+ * - `kubectl_failed`: kubectl does not lead to the cluster: see that `kubectl get configmaps` works
+ * - `backup_outdated`: the history that is there is newer than the backup: use --replace if you mean it
  * - `usage`: the options contradict each other
  */
 export type CliCode =
@@ -57,6 +59,8 @@ export type CliCode =
   | "not_a_coordinator"
   | "no_seed_share"
   | "insecure_not_allowed"
+  | "kubectl_failed"
+  | "backup_outdated"
   | "usage";
 
 export class CliError extends CodedError<CliCode> {}

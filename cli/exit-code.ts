@@ -37,5 +37,7 @@ const CLI_EXIT: Readonly<Record<CliError["code"], number>> = {
   not_a_coordinator: EXIT.refused,
   no_seed_share: EXIT.refused,
   insecure_not_allowed: EXIT.refused,
+  kubectl_failed: EXIT.failed,
+  backup_outdated: EXIT.refused,
   usage: EXIT.usage,
 };

@@ -11,8 +11,8 @@ import { requireWorkspace } from "./workspace/workspace.ts";
  * the program have been read, and those of the command have not: they will overwrite what is set here.
  */
 
-/** Their own options are flags alone: what softens a verdict, and what is measured, has to stand in the command. */
-const FLAGS_ALONE = new Set(["evidence", "measure", "manifest", "completion", "help"]);
+/** Their own options are flags alone: what softens a verdict, is measured or is replaced has to stand in the command. */
+const FLAGS_ALONE = new Set(["evidence", "measure", "manifest", "backup", "restore", "completion", "help"]);
 
 /** The commands whose options the environment and the file may set. */
 export function configurableCommands(program: Command): Command[] {

@@ -18,7 +18,9 @@ import { binOf, cacheOf } from "./build.ts";
  */
 
 const ROOT = join(import.meta.dirname, "..");
-const API_SERVER = join(binOf(cacheOf(ROOT)), "kube-apiserver");
+/** Where kubectl is, too. */
+export const BIN = binOf(cacheOf(ROOT));
+const API_SERVER = join(BIN, "kube-apiserver");
 const ETCD = "/usr/bin/etcd";
 const API_PORT = 6443;
 const ETCD_PORT = 2379;

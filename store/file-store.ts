@@ -45,6 +45,11 @@ export class FileStore implements Store {
     return new FileStore(directory, lock);
   }
 
+  /** Reads what is there, also while another process has the directory: what its pointer leads to does not change. */
+  static reader(directory: string): Pick<Store, "get" | "latest"> {
+    return new FileStore(directory, { release: () => undefined });
+  }
+
   /** Lets another store have the directory. This one must not be used any more. A process that ends need not call it. */
   close(): void {
     this.#lock.release();

@@ -14,7 +14,7 @@ const missing = NO_KUBERNETES_API ?? (process.getuid?.() === 0 ? undefined : "mo
 
 if (missing !== undefined) test.skip(`a Coordinator with its history on the API of Kubernetes: ${missing}`);
 
-describe.runIf(missing === undefined)("with its history on the API of Kubernetes", () => {
+describe.runIf(missing === undefined)("with its history on the API of Kubernetes", { timeout: 90_000 }, () => {
   let directory: string;
   let api: KubernetesApi;
   let deployment: Deployment;

@@ -210,11 +210,18 @@ describe.runIf(NO_KUBERNETES_API === undefined)("when the API of Kubernetes has 
     await renewToken(api, account);
     expect(await store.latest()).toBeUndefined();
     const { writeFile } = await import("node:fs/promises");
-    await writeFile(join(account.folder, "token"), "no token");
+    await writeFile(join(account.folder, "token"), "no-token");
     await expect(store.latest()).rejects.toMatchObject({
       code: "state_forbidden",
       got: '401 "Unauthorized"',
-      hint: expect.stringContaining("coordinator-rbac.yml") as string,
+      hint: expect.stringContaining("coordinator.yml") as string,
     });
+    for (const damage of ["", "a token with\nmore"]) {
+      await writeFile(join(account.folder, "token"), damage);
+      await expect(store.latest()).rejects.toMatchObject({ code: "state_forbidden" });
+    }
+    await renewToken(api, account);
+    await writeFile(join(account.folder, "ca.crt"), "no certificate");
+    await expect(store.latest()).rejects.toMatchObject({ code: "state_unavailable" });
   });
 });

@@ -15,7 +15,7 @@ const other = Buffer.from("another pointer");
 
 if (NO_KUBERNETES_API !== undefined) test.skip(`the store on the API of Kubernetes: ${NO_KUBERNETES_API}`);
 
-describe.runIf(NO_KUBERNETES_API === undefined)("on the API of Kubernetes", () => {
+describe.runIf(NO_KUBERNETES_API === undefined)("on the API of Kubernetes", { timeout: 90_000 }, () => {
   let folder: string;
   let api: KubernetesApi;
   let account: Account;

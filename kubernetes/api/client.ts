@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { Agent as PlainAgent, type IncomingMessage, request as requestPlain, type RequestOptions } from "node:http";
 import { Agent, request } from "node:https";
 import { join } from "node:path";
-import { CodedError, type Details } from "../../runtime/errors.ts";
+import { CodedError } from "../../runtime/errors.ts";
 import { quote } from "../../runtime/fault.ts";
 
 /**
@@ -38,13 +38,18 @@ export interface ApiAnswer {
 }
 
 /**
+ * A call without an answer. Who calls says what that means to people.
+ *
  * - `unreachable`: no connection, a broken one, or no whole answer in time; the request may have been carried out
  * - `not_an_answer`: what came is too large, or is not JSON
  * - `no_account`: the folder of the service account can't be read
  */
-export class ApiError extends CodedError<"unreachable" | "not_an_answer" | "no_account"> {
-  constructor(code: ApiError["code"], message: string, details: Details = {}) {
-    super(code, message, details);
+export class ApiError extends Error {
+  readonly kind: "unreachable" | "not_an_answer" | "no_account";
+
+  constructor(kind: ApiError["kind"], message: string, cause?: unknown) {
+    super(message, { cause });
+    this.kind = kind;
   }
 }
 
@@ -53,6 +58,12 @@ export interface ApiOptions {
   readonly timeoutMs: number;
   /** Of an answer. */
   readonly maxBytes: number;
+}
+
+/** What an answer says to people, an object of kind Status. */
+export function messageOf({ body }: Pick<ApiAnswer, "body">): string {
+  const { message } = (body ?? {}) as { message?: unknown };
+  return typeof message === "string" ? message : "";
 }
 
 const CONNECTIONS = { keepAlive: true, maxSockets: 16, maxFreeSockets: 4 };
@@ -87,11 +98,9 @@ export class ApiClient {
    * @throws ApiError
    */
   async stream(path: string, signal: AbortSignal, onLine: (line: unknown) => Promise<void>): Promise<ApiAnswer> {
-    const where = `GET ${withoutQuery(path)}`;
     const response = await this.#send({ method: "GET", path }, signal);
     const status = response.statusCode ?? 0;
-    if (status !== 200)
-      return { status, body: parse(await this.#read(response, where, signal), where), ...retryOf(response) };
+    if (status !== 200) return { status, body: parse(await this.#read(response, signal)), ...retryOf(response) };
     let rest = Buffer.alloc(0);
     try {
       for await (const chunk of response) {
@@ -99,12 +108,12 @@ export class ApiClient {
         for (let end = rest.indexOf("\n"); end >= 0; end = rest.indexOf("\n")) {
           const line = rest.subarray(0, end);
           rest = rest.subarray(end + 1);
-          await onLine(parse(line, where));
+          await onLine(parse(line));
         }
-        if (rest.length > this.#options.maxBytes) throw tooLarge(where, this.#options.maxBytes);
+        if (rest.length > this.#options.maxBytes) throw tooLarge(this.#options.maxBytes);
       }
     } catch (error) {
-      throw asApiError(error, where, signal);
+      throw asApiError(error, signal);
     } finally {
       response.destroy();
     }
@@ -117,14 +126,12 @@ export class ApiClient {
 
   async #once(asked: ApiRequest, signal: AbortSignal): Promise<ApiAnswer> {
     const response = await this.#send(asked, signal);
-    const where = `${asked.method} ${withoutQuery(asked.path)}`;
-    const bytes = await this.#read(response, where, signal);
-    return { status: response.statusCode ?? 0, body: parse(bytes, where), ...retryOf(response) };
+    const bytes = await this.#read(response, signal);
+    return { status: response.statusCode ?? 0, body: parse(bytes), ...retryOf(response) };
   }
 
   async #send(asked: ApiRequest, signal: AbortSignal): Promise<IncomingMessage> {
     const { method, path, body, accept = "application/json" } = asked;
-    const where = `${method} ${withoutQuery(path)}`;
     const text = body === undefined ? undefined : JSON.stringify(body);
     const type = method === "PATCH" ? "application/merge-patch+json" : "application/json";
     const headers = {
@@ -133,43 +140,39 @@ export class ApiClient {
     };
     const options: RequestOptions = { method, path, agent: this.#agent, signal };
     const place = this.#place;
-    const { token, ca } = "socket" in place ? {} : await readAccount(place.account);
+    const { token = "", ca = "" } = "socket" in place ? {} : await readAccount(place.account);
+    const sent =
+      "socket" in place
+        ? requestPlain({ ...options, headers, socketPath: place.socket })
+        : request({
+            ...options,
+            headers: { ...headers, authorization: `Bearer ${token}` },
+            host: place.host,
+            port: place.port,
+            ca,
+          });
     return new Promise((resolve, reject) => {
-      const sent =
-        "socket" in place
-          ? requestPlain({ ...options, headers, socketPath: place.socket })
-          : request({
-              ...options,
-              headers: { ...headers, authorization: `Bearer ${token ?? ""}` },
-              host: place.host,
-              port: place.port,
-              ca,
-            });
       sent.on("response", resolve);
       sent.on("error", (error: NodeJS.ErrnoException) => {
         const closed = sent.reusedSocket && (error.code === "ECONNRESET" || error.code === "EPIPE");
-        reject(
-          closed && !signal.aborted && method !== "PUT"
-            ? new ClosedBefore(where, error)
-            : asApiError(error, where, signal),
-        );
+        reject(closed && !signal.aborted && method !== "PUT" ? new ClosedBefore(error) : asApiError(error, signal));
       });
       sent.end(text);
     });
   }
 
-  async #read(response: IncomingMessage, where: string, signal: AbortSignal): Promise<Buffer> {
+  async #read(response: IncomingMessage, signal: AbortSignal): Promise<Buffer> {
     const chunks: Buffer[] = [];
     let length = 0;
     try {
       for await (const chunk of response) {
         length += (chunk as Buffer).length;
-        if (length > this.#options.maxBytes) throw tooLarge(where, this.#options.maxBytes);
+        if (length > this.#options.maxBytes) throw tooLarge(this.#options.maxBytes);
         chunks.push(chunk as Buffer);
       }
     } catch (error) {
       response.destroy();
-      throw asApiError(error, where, signal);
+      throw asApiError(error, signal);
     }
     return Buffer.concat(chunks);
   }
@@ -177,8 +180,8 @@ export class ApiClient {
 
 /** A connection that was kept ended before it answered. A PUT is never sent twice: it is a compare-and-swap. */
 class ClosedBefore extends ApiError {
-  constructor(where: string, cause: unknown) {
-    super("unreachable", "the API server closed the connection", { where, cause });
+  constructor(cause: unknown) {
+    super("unreachable", "the API server closed the connection", cause);
   }
 }
 
@@ -187,41 +190,34 @@ async function readAccount(folder: string): Promise<{ token: string; ca: string 
     const [token = "", ca = ""] = await Promise.all(
       ["token", "ca.crt"].map((name) => readFile(join(folder, name), "utf8")),
     );
+    // A header takes no other characters, and tokens have none (RFC 6750).
+    if (!/^[\w.~+/=-]+\s*$/.test(token)) throw new Error("malformed");
     return { token: token.trim(), ca };
   } catch (cause) {
-    throw new ApiError("no_account", "the pod's service account can't be read", {
-      where: folder,
-      got: (cause as NodeJS.ErrnoException).code,
-      hint: "leave automountServiceAccountToken of the pod and of its ServiceAccount as it is",
-      cause,
-    });
+    const { code = "malformed" } = cause as NodeJS.ErrnoException;
+    throw new ApiError("no_account", `the pod's service account can't be read, ${code} in ${folder}`, cause);
   }
 }
 
-function parse(bytes: Buffer, where: string): unknown {
+function parse(bytes: Buffer): unknown {
   try {
     return bytes.length === 0 ? undefined : JSON.parse(bytes.toString());
   } catch (cause) {
     const got = quote(bytes.toString("utf8", 0, 100));
-    throw new ApiError("not_an_answer", "the answer is not JSON", { where, got, cause });
+    throw new ApiError("not_an_answer", `the answer is not JSON, ${got}`, cause);
   }
 }
 
-function tooLarge(where: string, maxBytes: number): ApiError {
-  return new ApiError("not_an_answer", "the answer is too large", { where, got: `more than ${maxBytes} bytes` });
+function tooLarge(maxBytes: number): ApiError {
+  return new ApiError("not_an_answer", `the answer is too large, more than ${maxBytes} bytes`);
 }
 
-function asApiError(error: unknown, where: string, signal: AbortSignal): ApiError {
+function asApiError(error: unknown, signal: AbortSignal): Error {
   // Also what somebody threw who was given a line.
-  if (error instanceof CodedError) return error as ApiError;
+  if (error instanceof ApiError || error instanceof CodedError) return error;
   const { code, message } = error as NodeJS.ErrnoException;
   const got = signal.aborted ? "no whole answer in time" : (code ?? message);
-  return new ApiError("unreachable", "the API server did not answer", { where, got, cause: error });
-}
-
-/** What follows is long, and says nothing to people. */
-function withoutQuery(path: string): string {
-  return path.replace(/\?.*/s, "");
+  return new ApiError("unreachable", `the API server did not answer, ${got}`, error);
 }
 
 function retryOf({ headers }: IncomingMessage): Pick<ApiAnswer, "retryAfterMs"> {

@@ -1,5 +1,5 @@
 import { Refusal } from "../../api/refusal.ts";
-import { type ApiAnswer, type ApiClient, ApiError, type ApiRequest } from "../../kubernetes/api/client.ts";
+import { type ApiAnswer, type ApiClient, ApiError, type ApiRequest, messageOf } from "../../kubernetes/api/client.ts";
 import { quote } from "../../runtime/fault.ts";
 import { type ConfigMap, type Metadata, type NewObject, parseConfigMapOf, parseList, TOUCHED } from "./objects.ts";
 
@@ -192,8 +192,8 @@ export class ConfigMaps {
       return await ask();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      if (error.code === "no_account") throw forbidden(verb, name, error.message, error);
-      throw unavailable(verb, name, [error.message, error.got].join(", "), undefined, error);
+      if (error.kind === "no_account") throw forbidden(verb, name, error.message, error);
+      throw unavailable(verb, name, error.message, undefined, error);
     }
   }
 
@@ -261,10 +261,4 @@ function placeOf(verb: Verb, name: string | undefined): string {
 function describe(answer: ApiAnswer): string {
   const message = messageOf(answer);
   return message === "" ? String(answer.status) : `${answer.status} ${quote(message)}`;
-}
-
-/** Of an object of kind Status. */
-function messageOf({ body }: ApiAnswer): string {
-  const { message } = (body ?? {}) as { message?: unknown };
-  return typeof message === "string" ? message : "";
 }

@@ -6,8 +6,8 @@ import type { KubernetesApi } from "./server.ts";
 
 /** Who calls the API: service accounts, with tokens that the API server makes, and the rights of `deploy/`. */
 
-const FILE = join(import.meta.dirname, "..", "..", "deploy", "coordinator.yml");
-const KINDS = new Set(["ServiceAccount", "Role", "RoleBinding"]);
+const DEPLOYMENT = join(import.meta.dirname, "..", "..", "deploy", "coordinator.yml");
+const RIGHTS = ["ServiceAccount", "Role", "RoleBinding"];
 
 export interface Account {
   readonly namespace: string;
@@ -51,21 +51,26 @@ export async function renewToken(api: KubernetesApi, account: Account, name = "c
   writeFileSync(join(account.folder, "token"), (body as { status: { token: string } }).status.token);
 }
 
-/** Applies the rights of deploy/coordinator.yml. @param change what is different from it */
-export async function applyRights(
-  api: KubernetesApi,
-  namespace: string,
-  change: (text: string) => string = (text) => text,
-): Promise<void> {
-  for (const document of parseAllDocuments(change(readFileSync(FILE, "utf8")))) {
-    const object = document.toJS() as { apiVersion: string; kind: string; metadata: { name: string } };
-    if (!KINDS.has(object.kind)) continue;
+/** Applies what deploy/coordinator.yml has of rights. @param without a verb that nobody gets */
+export async function applyRights(api: KubernetesApi, namespace: string, without?: string): Promise<void> {
+  for (const document of parseAllDocuments(readFileSync(DEPLOYMENT, "utf8"))) {
+    const object = document.toJS() as Resource;
+    if (!RIGHTS.includes(object.kind)) continue;
+    for (const rule of object.rules ?? []) rule.verbs = rule.verbs.filter((verb) => verb !== without);
+    object.rules = object.rules?.filter(({ verbs }) => verbs.length > 0);
     const group = object.apiVersion === "v1" ? "/api/v1" : `/apis/${object.apiVersion}`;
     const path = `${group}/namespaces/${namespace}/${object.kind.toLowerCase()}s`;
     const { status } = await api.admin("POST", path, object);
     if (status !== 409) continue;
     if (object.kind !== "ServiceAccount") await done(api.admin("PUT", `${path}/${object.metadata.name}`, object));
   }
+}
+
+interface Resource {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  rules?: { verbs: string[] }[] | undefined;
 }
 
 /** For a `KubernetesStore` in this process. */
@@ -97,6 +102,26 @@ export function programOptions(
     },
     within: ["unshare", "--mount", "sh", "-c", script, folder],
   };
+}
+
+/** For kubectl, as `system:masters`. @returns the path of the file */
+export function writeKubeconfig(api: KubernetesApi): string {
+  const token = readFileSync(join(api.folder, "admin", "token"), "utf8");
+  const path = join(api.folder, "kubeconfig");
+  const cluster = {
+    server: `https://${api.address}:${api.port}`,
+    "certificate-authority-data": Buffer.from(api.ca).toString("base64"),
+  };
+  const document = {
+    apiVersion: "v1",
+    kind: "Config",
+    clusters: [{ name: "test", cluster }],
+    users: [{ name: "admin", user: { token } }],
+    contexts: [{ name: "test", context: { cluster: "test", user: "admin" } }],
+    "current-context": "test",
+  };
+  writeFileSync(path, JSON.stringify(document), { mode: 0o600 });
+  return path;
 }
 
 async function done(answer: ReturnType<KubernetesApi["admin"]>): Promise<Awaited<ReturnType<KubernetesApi["admin"]>>> {
