@@ -89,7 +89,7 @@ test("the timeline has what happened, at the manifest that began it", () => {
   expect(image).toMatchObject({ kind: "changed", subject: "Deployment emojivoto/web" });
   expect([image?.from, image?.to]).toEqual(['"contrast/emojivoto:0.1.0"', '"contrast/emojivoto:0.2.0"']);
   expect(facts.policies.map(({ pod, active }) => [pod, active])).toEqual([
-    ["StatefulSet emojivoto/coordinator", true],
+    ["Deployment emojivoto/coordinator", true],
     ["Deployment emojivoto/web", true],
     ["Deployment emojivoto/vote-bot", false],
     ["Deployment emojivoto/web", false],
