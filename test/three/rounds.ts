@@ -28,7 +28,7 @@ export interface Round {
   readonly fault: string;
   /** From the start of the fault, the longest time in which nobody got a certificate from any Coordinator. */
   readonly outageMs: number;
-  /** From its end, until all three serve. */
+  /** From its end, until each of the three has served. */
   readonly againMs: number;
   readonly sets: number;
   readonly issued: number;
@@ -170,19 +170,22 @@ export class Rounds {
   }
 
   /**
-   * Until all serve. Where all have lost their secrets, the owners recover one, once.
+   * Until each has served again: sets go on, so there need not be a moment in which all do. Where all have lost their
+   * secrets, the owners recover one, once.
    *
    * @returns whether they did
    */
   async #serveAgain(): Promise<boolean> {
     let recovered = false;
-    await this.#until("all three serve again", async () => {
+    const have = new Set<number>();
+    await this.#until("each serves again", async () => {
       const phases = await this.#phases();
       if (phases.every((phase) => phase === "recovery") && !recovered) {
         recovered = true;
         await this.#recover();
       }
-      return phases.every((phase) => phase === "active");
+      phases.forEach((phase, index) => phase === "active" && have.add(index));
+      return have.size === phases.length;
     });
     return recovered;
   }
