@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { CodedError } from "../runtime/errors.ts";
 import { type ChangeFault, faultOfChange, type WorkloadOwners } from "./change-signature.ts";
@@ -72,7 +73,8 @@ function requireSeedOf(
   [transition, document]: readonly [Transition, Document],
 ): void {
   const isAnew =
-    isRekey(before, transition) || seedshareOwnersOf(documentBefore, index) !== seedshareOwnersOf(document, index + 1);
+    isRekey(before, transition) ||
+    !isDeepStrictEqual(seedshareOwnersIn(documentBefore, index), seedshareOwnersIn(document, index + 1));
   requireEqual(index, "version of the transition", String(transition.version), isAnew ? "3" : "2");
   const { seedShares } = transition;
   if (!isAnew) requireEqual(index, "seed shares", seedShares, before.seedShares);
@@ -133,11 +135,22 @@ function ownersOf(document: Document, number: number): WorkloadOwners {
   });
 }
 
-/** For whom the seed shares of a manifest are, and how many of them it takes; the order does not count. */
-function seedshareOwnersOf(document: Document, number: number): string {
+/** For whom the seed shares of a manifest are, and how many of them it takes. */
+export interface SeedshareOwners {
+  /** SubjectPublicKeyInfo, hex in lower case, sorted. */
+  readonly keys: readonly string[];
+  readonly threshold: number;
+}
+
+/** @param number of the manifest, for errors @throws HistoryError `broken_history` */
+export function seedshareOwnersOf(manifest: Uint8Array, number: number): SeedshareOwners {
+  return seedshareOwnersIn(documentOf(manifest, number), number);
+}
+
+function seedshareOwnersIn(document: Document, number: number): SeedshareOwners {
   const { SeedshareOwnerPubKeys: owners = [], SeedshareThreshold: threshold = 1 } = document;
   if (isTexts(owners) && isCount(threshold)) {
-    return JSON.stringify([threshold, ...owners.map((key) => key.toLowerCase()).toSorted()]);
+    return { keys: owners.map((key) => key.toLowerCase()).toSorted(), threshold };
   }
   throw new HistoryError("broken_history", "a manifest of the history does not name its seed share owners", {
     where: `manifest ${number}, $.SeedshareOwnerPubKeys and $.SeedshareThreshold`,

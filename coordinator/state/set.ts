@@ -99,7 +99,9 @@ export async function makeChange(
   // Not earlier, and nothing is waited for from here on: the generation before issues nothing after this one began.
   const began = unlessRefused(() => now(manifest), at);
   const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, began);
-  const { previousMeshes, refused } = overlap(before, manifest, request.revoke || leave.revoke, began);
+  // Who rekeys has reason to think that somebody knows too much: nothing of before is trusted.
+  const revoke = request.revoke || leave.revoke || newSeed !== undefined;
+  const { previousMeshes, refused } = overlap(before, manifest, revoke, began);
   const trust = { previousMeshes, began };
   const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
   return {
