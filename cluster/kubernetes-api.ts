@@ -13,7 +13,8 @@ import { binOf, cacheOf } from "./build.ts";
  * Debian 12 has etcd (`apt-get install etcd-server`); `npm run cluster -- --build` builds kube-apiserver.
  *
  *     const api = await startKubernetesApi({ folder, address: "127.41.1.1" });
- *     const account = await api.coordinatorAccount("namespace");   // test/kubernetes-api/accounts.ts
+ *     const account = await makeAccount(api, "namespace");   // test/kubernetes-api/accounts.ts
+ *     const store = await KubernetesStore.open(storeOptions(api, account, { random, sleep, monotonic }));
  *     await api.close();
  */
 
@@ -143,8 +144,13 @@ export async function startKubernetesApi(options: KubernetesApiOptions): Promise
       async () => (await probe.call({ method: "GET", path: "/api/v1/namespaces/kube-system" })).status === 200,
     );
   });
-  await etcd.start();
-  for (const server of servers) await server.start();
+  try {
+    await etcd.start();
+    for (const server of servers) await server.start();
+  } catch (error) {
+    for (const service of [...servers, etcd]) await service.stop();
+    throw error;
+  }
   return {
     etcd,
     servers,

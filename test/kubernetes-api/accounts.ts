@@ -7,7 +7,7 @@ import type { KubernetesApi } from "./server.ts";
 /** Who calls the API: service accounts, with tokens that the API server makes, and the rights of `deploy/`. */
 
 const DEPLOYMENT = join(import.meta.dirname, "..", "..", "deploy", "coordinator.yml");
-const RIGHTS = ["ServiceAccount", "Role", "RoleBinding"];
+const RIGHTS = new Set(["ServiceAccount", "Role", "RoleBinding"]);
 
 export interface Account {
   readonly namespace: string;
@@ -55,7 +55,7 @@ export async function renewToken(api: KubernetesApi, account: Account, name = "c
 export async function applyRights(api: KubernetesApi, namespace: string, without?: string): Promise<void> {
   for (const document of parseAllDocuments(readFileSync(DEPLOYMENT, "utf8"))) {
     const object = document.toJS() as Resource;
-    if (!RIGHTS.includes(object.kind)) continue;
+    if (!RIGHTS.has(object.kind)) continue;
     for (const rule of object.rules ?? []) rule.verbs = rule.verbs.filter((verb) => verb !== without);
     object.rules = object.rules?.filter(({ verbs }) => verbs.length > 0);
     const group = object.apiVersion === "v1" ? "/api/v1" : `/apis/${object.apiVersion}`;
