@@ -4,9 +4,13 @@ import type { Step } from "./history.ts";
 import { formerSeedHolders } from "./seed-holders.ts";
 
 /** Which manifests let whom have the seed; their chain is checked elsewhere. */
-function history(
-  ...steps: readonly { readonly owners: string; readonly threshold?: number; readonly seed?: string }[]
-) {
+interface Named {
+  readonly owners: string;
+  readonly threshold?: number;
+  readonly seed?: string;
+}
+
+function history(...steps: readonly Named[]): Step[] {
   return steps.map(({ owners, threshold, seed = "one" }): Step => {
     const keys = [...owners].map((name) => Buffer.from(name).toString("hex"));
     const manifest = Buffer.from(JSON.stringify({ SeedshareOwnerPubKeys: keys, SeedshareThreshold: threshold }));

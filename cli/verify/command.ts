@@ -13,7 +13,7 @@ export function addVerifyCommand(program: Command, context: () => Context): void
     .addOption(manifestOption())
     .addOption(collateralProxyOption())
     .option(
-      "--former-seedshare-owner <sha256>",
+      "--former-seedshare-owner <hex>",
       "accept that the owner of this key, of an earlier manifest, may know the seed (repeatable)",
       collect,
     )

@@ -20,6 +20,6 @@ export function requireNoFormerHolders(steps: readonly Step[], accepted: readonl
     want: "the seed share owners of the manifest in force, and no lower threshold before",
     hint:
       "whoever made the first manifest may have made the seed known to himself: ask the workload owners who these are; " +
-      "`contrast rekey` makes a new seed, and `contrast verify --former-seedshare-owner <sha256>` accepts one",
+      "`contrast rekey` makes a new seed, and `contrast verify --former-seedshare-owner <hex>` accepts one",
   });
 }
