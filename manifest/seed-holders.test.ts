@@ -12,17 +12,17 @@ interface Named {
 
 function history(...steps: readonly Named[]): Step[] {
   return steps.map(({ owners, threshold, seed = "one" }): Step => {
-    const keys = [...owners].map((name) => Buffer.from(name).toString("hex"));
+    const keys = owners.split("").map((name) => Buffer.from(name).toString("hex"));
     const manifest = Buffer.from(JSON.stringify({ SeedshareOwnerPubKeys: keys, SeedshareThreshold: threshold }));
     return { manifest, transition: { rootKey: seed } as Step["transition"] };
   });
 }
 
 const former = (...steps: readonly Named[]): [string, number][] => {
-  const names = new Map([..."abcz"].map((name) => [sha256Hex(Buffer.from(name)), name]));
+  const names = new Map("abcz".split("").map((name) => [sha256Hex(Buffer.from(name)), name]));
   return formerSeedHolders(history(...steps))
     .map(({ key, manifest }): [string, number] => [names.get(key) ?? key, manifest])
-    .sort();
+    .toSorted(([one], [other]) => one.localeCompare(other));
 };
 
 test("where owners and threshold never changed, nobody else may know the seed", () => {
