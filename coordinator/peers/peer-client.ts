@@ -71,11 +71,12 @@ export class PeerClient {
   }
 
   /** @throws RemoteError, ChannelError, and what `accept` throws */
-  latest({ pointer, fork }: Told): Promise<Told & { readonly state: string; readonly from: string }> {
+  latest({ pointer, fork, rekey }: Told): Promise<Told & { readonly state: string; readonly from: string }> {
     return this.#call(async (client) => {
-      const request = { pointer, fork: [...fork] };
+      const request = { pointer, fork: [...fork], ...(rekey === undefined ? {} : { rekey }) };
       const answer = await client.call(MeshAPI.method.latest, request, this.#deadline());
-      return { pointer: answer.pointer, fork: answer.fork, state: answer.state, from: client.server?.key ?? "" };
+      const { state, ...told } = answer;
+      return { ...told, state, from: client.server?.key ?? "" };
     });
   }
 

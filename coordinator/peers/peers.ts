@@ -186,7 +186,8 @@ export class Peers {
     const { known, standing } = guard;
     if (known === undefined) return;
     const at = monotonic();
-    const theirs = await peer.client.latest({ pointer: known.latest.raw, fork: standing?.forkProof ?? [] });
+    const { rekey, latest: ours } = known;
+    const theirs = await peer.client.latest({ pointer: ours.raw, fork: standing?.forkProof ?? [], rekey });
     const latest = parseLatestInsecure(Buffer.from(theirs.pointer), "the peer's pointer");
     if (peer.fault !== undefined) log.info({ peer: peer.client.target }, "the peer answers again");
     peer.fault = undefined;

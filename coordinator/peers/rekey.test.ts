@@ -3,6 +3,8 @@ import { sha256Hex } from "../../bytes/sha256.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { handoverOf } from "../state/handover.ts";
 import type { Snapshot } from "../state/snapshot.ts";
+import { encodeTransition, parseTransition } from "../../manifest/transition.ts";
+import { provesRekey } from "../state/rekey-proof.ts";
 import { changeAfter, recoverRequest, signedBy } from "../test-deployment.ts";
 import { SharedBacking } from "../state/test-shared-store.ts";
 import {
@@ -125,4 +127,38 @@ test("a peer that missed the rekey has nothing to give to those that know it", a
   // Whoever gives it: it is not asked.
   await expect(one.guard.adopt(old, undefined as never)).rejects.toMatchObject({ code: "history_forked" });
   expect(() => one.guard.active()).toThrow();
+});
+
+test("a store that hides a rekey from one does not keep it serving by the seed of before", async () => {
+  const [one, two] = [await start(0), await start(1)];
+  await one.set();
+  await until(() => isActive(two));
+  two.store.backing = backing.fork();
+  await rekey(one);
+  await until(() => two.guard.phase === "stale");
+  // For good, whatever it is shown.
+  const pointer = two.guard.known?.latest.raw;
+  await two.guard.observe(pointer, performance.now());
+  expect(() => two.guard.active()).toThrow(expect.objectContaining({ code: "stale_state" }));
+  // Of what the owners have not signed it takes no notice.
+  await one.guard.hear({ pointer: one.guard.active().latest.raw, fork: [], rekey: Buffer.from("made up") }, "a peer");
+  expect(one.guard.phase).toBe("active");
+});
+
+test("only the rekey that follows what is in force, signed by its owners, replaces a seed", async () => {
+  const one = await start(0, { peers: [] });
+  await one.set();
+  const before = one.guard.active();
+  const { rekey: record } = await rekey(one);
+  if (record === undefined) throw new Error("no rekey");
+  expect(provesRekey(record, before)).toBe(true);
+  expect(provesRekey(record, one.guard.active())).toBe(false);
+  const fields = parseTransition(record);
+  const made = (changes: object): Buffer => encodeTransition({ ...fields, ...changes });
+  expect(provesRekey(made({}), before)).toBe(true);
+  expect(provesRekey(made({ rootKey: "ab".repeat(32) }), before)).toBe(false);
+  expect(provesRekey(made({ manifest: "ab".repeat(32) }), before)).toBe(false);
+  expect(provesRekey(made({ previous: "ab".repeat(32) }), before)).toBe(false);
+  expect(provesRekey(made({ rootKey: rootKey(before) }), before)).toBe(false);
+  expect(provesRekey(record.subarray(1), before)).toBe(false);
 });

@@ -59,13 +59,14 @@ export async function giveSecrets(
 
 /** Tells what is in force here, and is told what is in force there. @throws Refusal `not_coordinator`, `wrong_seed` */
 export async function exchangeLatest(
-  { pointer, fork }: LatestRequest,
+  { pointer, fork, rekey }: LatestRequest,
   peer: Workload,
   { guard }: PeerApiOptions,
 ): Promise<MessageInitShape<typeof LatestResponseSchema>> {
   requirePeer(guard, peer);
-  const told = await guard.hear({ pointer, fork }, spkiDigest(peer.publicKey).toString("hex"));
-  return { pointer: told.pointer, fork: [...told.fork], state: guard.phase };
+  const told = await guard.hear({ pointer, fork, rekey }, spkiDigest(peer.publicKey).toString("hex"));
+  const answer = { pointer: told.pointer, fork: [...told.fork], state: guard.phase };
+  return told.rekey === undefined ? answer : { ...answer, rekey: told.rekey };
 }
 
 /** Also where nothing may be served: those that are behind, or found two histories, have to find out about each other. */

@@ -16,6 +16,7 @@ import { movePointer, readLatestInsecure, readSeedShares, readTransitions } from
 import { parseUsable } from "./parse-manifest.ts";
 import { type Latest, type LatestInsecure, verifyLatest } from "./pointer.ts";
 import { type GivenShare, isShareOf, openSeed, requireShareOf, type SeedShares } from "./seed-shares.ts";
+import { lastRekey } from "./rekey-proof.ts";
 import type { SeedEngine } from "./seed.ts";
 import { authorityOf, type Snapshot } from "./snapshot.ts";
 import type { StateOptions } from "./state-options.ts";
@@ -133,7 +134,7 @@ export async function openHistory(
   const manifestDigest = transition.manifest;
   const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, at);
   // Who needs to recover does not know the mesh CA of before, and nothing that is stored may say which it was.
-  const trust = { previousMeshes: [], began: at };
+  const trust = { previousMeshes: [], began: at, rekey: lastRekey(history) };
   const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
   return { snapshot, manifest: manifestBytes };
 }

@@ -102,7 +102,7 @@ export async function makeChange(
   // Who rekeys has reason to think that somebody knows too much: nothing of before is trusted.
   const revoke = request.revoke || leave.revoke || newSeed !== undefined;
   const { previousMeshes, refused } = overlap(before, manifest, revoke, began);
-  const trust = { previousMeshes, began };
+  const trust = { previousMeshes, began, rekey: newSeed === undefined ? before?.rekey : record };
   const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
   return {
     snapshot,

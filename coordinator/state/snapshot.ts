@@ -21,6 +21,8 @@ export interface Snapshot {
   readonly began: Date;
   /** How many manifests this history has. */
   readonly generation: number;
+  /** The transition that made the seed, as it is stored; undefined: the first one did. */
+  readonly rekey: Buffer | undefined;
 }
 
 /** The certificate authority of a snapshot to be. */

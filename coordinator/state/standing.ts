@@ -34,6 +34,7 @@ export class Standing {
   #heldUntil: number;
   #highest: LatestInsecure;
   #unknown = false;
+  #superseded = false;
   #fork: Fork | undefined;
   #rolledBack = false;
   #movedAt: number | undefined;
@@ -84,7 +85,7 @@ export class Standing {
   }
 
   get isMoved(): boolean {
-    return this.#unknown || this.#highest.sequence > this.#latest.sequence;
+    return this.#superseded || this.#unknown || this.#highest.sequence > this.#latest.sequence;
   }
 
   /** Since when it is known that the pointer is where it is now. */
@@ -160,6 +161,12 @@ export class Standing {
       this.#highest = latest;
       this.#movedAt = undefined;
     }
+    this.#look();
+  }
+
+  /** Owners have replaced the seed that is in use here: for good, whatever the store shows. */
+  supersede(): void {
+    this.#superseded = true;
     this.#look();
   }
 

@@ -16,6 +16,7 @@ import type { PendingChange } from "./pending.ts";
 import type { Phase } from "./phase.ts";
 import { type Latest, type LatestInsecure, parseLatestInsecure, verifyLatest } from "./pointer.ts";
 import { openHistory, type Pending, type RecoverRequest, type RecoverResult, takeShare } from "./recover.ts";
+import { provesRekey } from "./rekey-proof.ts";
 import type { SeedShares } from "./seed-shares.ts";
 import { leavePending, makeChange, type SetRequest, type SetResult } from "./set.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -56,6 +57,8 @@ export interface Told {
   readonly pointer: Uint8Array;
   /** Where two histories were found: two pointers with one number. Else none. */
   readonly fork: readonly Uint8Array[];
+  /** The transition that made the seed that signed the pointer; nothing: the first one did. */
+  readonly rekey?: Uint8Array | undefined;
 }
 
 export class StateGuard {
@@ -288,8 +291,12 @@ export class StateGuard {
    * @returns what to tell it
    * @throws Refusal `needs_recovery` where nothing is known here, `wrong_seed` where another seed signed it, `damaged_state`
    */
-  async hear({ pointer, fork }: Told, from: string): Promise<Told> {
+  async hear({ pointer, fork, rekey }: Told, from: string): Promise<Told> {
     const { snapshot, standing } = this.#known();
+    if (rekey !== undefined && provesRekey(rekey, snapshot)) {
+      standing.supersede();
+      this.#announce();
+    }
     const theirs = this.#signed(pointer, snapshot);
     const [one, other] = fork.map((raw) => this.#signed(raw, snapshot));
     if (one !== undefined && one.sequence === other?.sequence && one.digest !== other.digest)
@@ -299,7 +306,7 @@ export class StateGuard {
     if (relation === "forked") standing.split(atTheirs ?? snapshot.latest, theirs);
     if (relation === "same") standing.release(from);
     this.#announce();
-    return { pointer: snapshot.latest.raw, fork: standing.forkProof };
+    return { pointer: snapshot.latest.raw, fork: standing.forkProof, rekey: snapshot.rekey };
   }
 
   /** Time passes: tells those who listen where that has changed something. */

@@ -6,6 +6,7 @@ import { requireSharesOf } from "./authorize.ts";
 import { readSeedShares, readTransitions } from "./history.ts";
 import { parseUsable } from "./parse-manifest.ts";
 import type { Latest } from "./pointer.ts";
+import { lastRekey } from "./rekey-proof.ts";
 import { requireAllowed } from "./recover.ts";
 import type { SeedShares } from "./seed-shares.ts";
 import type { SeedEngine } from "./seed.ts";
@@ -21,6 +22,8 @@ export interface StoredHistory {
   readonly seedShares: SeedShares;
   /** How many manifests the history has. */
   readonly generation: number;
+  /** The transition that made the seed, as it is stored; undefined: the first one did. */
+  readonly rekey: Buffer | undefined;
 }
 
 /**
@@ -49,5 +52,6 @@ export async function readStoredHistory(
   const manifest = parseUsable(await store.get("manifests", transition.manifest), allowInsecure);
   const seedShares = await readSeedShares(store, transition.seedShares);
   requireSharesOf(manifest, seedShares);
-  return { history, manifest, manifestDigest: transition.manifest, seedShares, generation: history.length };
+  const digests = { manifestDigest: transition.manifest, rekey: lastRekey(history) };
+  return { history, manifest, seedShares, generation: history.length, ...digests };
 }
