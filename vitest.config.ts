@@ -26,7 +26,7 @@ const SLOW = [
   "cli/evidence/command.test.ts",
   "cli/verify/report/page.test.ts",
   "coordinator/peers/{attacks,peers}.test.ts",
-  "coordinator/store/damage.test.ts",
+  "coordinator/state/damage.test.ts",
   "demo/apps/programs.test.ts",
   "fuzz/fuzz.test.ts",
   "images/guest/{check-program,check,make}.test.ts",

@@ -53,6 +53,7 @@ export type CliCode =
   | "malformed_file"
   | "another_deployment"
   | "pin_mismatch"
+  | "seed_known_to_others"
   | "not_pinned"
   | "manifest_mismatch"
   | "policy_mismatch"

@@ -31,6 +31,7 @@ const CLI_EXIT: Readonly<Record<CliError["code"], number>> = {
   malformed_file: EXIT.usage,
   another_deployment: EXIT.refused,
   pin_mismatch: EXIT.refused,
+  seed_known_to_others: EXIT.refused,
   not_pinned: EXIT.refused,
   manifest_mismatch: EXIT.refused,
   policy_mismatch: EXIT.usage,

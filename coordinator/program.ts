@@ -29,7 +29,7 @@ import { AuditLog } from "./observe/audit.ts";
 import type { Audit } from "./observe/audit-events.ts";
 import { auditVariables, openAuditSink } from "./observe/audit-sink.ts";
 import { EncodedHistory } from "./state/encoded-history.ts";
-import { openStore, stateName } from "./store/open.ts";
+import { openStore, stateName } from "./open-store.ts";
 import { ownOf } from "./peers/acceptance.ts";
 import { type RunningPeers, startPeers } from "./peers/start.ts";
 import { peerVariables } from "./peers/variables.ts";

@@ -7,7 +7,7 @@ import type { ChangeSignature } from "../manifest/change-signature.ts";
 import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { decryptShare } from "../pki/seed-share.ts";
 import type { Secret } from "../runtime/secret.ts";
-import { FileStore } from "./store/file-store.ts";
+import { FileStore } from "../store/file-store.ts";
 import type { SeedShares } from "./state/seed-shares.ts";
 import { StateGuard } from "./state/state-guard.ts";
 import type { RecoverRequest } from "./state/recover.ts";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { UserAPI } from "../api/userapi_pb.ts";
 import { RemoteError } from "../channel/error.ts";
-import { RECORD_KINDS } from "../coordinator/store/store.ts";
+import { RECORD_KINDS } from "../store/store.ts";
 import { Chance } from "../fuzz/mutate.ts";
 import type { Program } from "./programs.ts";
 import { call, type Client, type Deployment, readHistory, type SeedShare } from "./state-deployment.ts";

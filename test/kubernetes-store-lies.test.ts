@@ -9,8 +9,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { sha256Hex } from "../bytes/sha256.ts";
 import { StateGuard } from "../coordinator/state/state-guard.ts";
 import { KubernetesStore } from "../store/kubernetes/kubernetes-store.ts";
-import { encodeRecord } from "../coordinator/store/record.ts";
-import type { Store } from "../coordinator/store/store.ts";
+import { encodeRecord } from "../store/record.ts";
+import type { Store } from "../store/store.ts";
 import { now, setRequest } from "../coordinator/test-deployment.ts";
 import { type Account, applyRights, makeAccount, storeOptions } from "./kubernetes-api/accounts.ts";
 import { changed, type ConfigMap, Liar, type Lie } from "./kubernetes-api/liar.ts";

@@ -12,7 +12,7 @@ import { ConfigMaps } from "../store/kubernetes/config-maps.ts";
 import { KubernetesStore } from "../store/kubernetes/kubernetes-store.ts";
 import { Objects } from "../store/kubernetes/objects.ts";
 import { Sweeper } from "../store/kubernetes/sweep.ts";
-import { type Named, RECORD_KINDS, type RecordKind } from "../coordinator/store/store.ts";
+import { type Named, RECORD_KINDS, type RecordKind } from "../store/store.ts";
 import { manifestOf, now, setRequest } from "../coordinator/test-deployment.ts";
 import { ApiClient } from "../kubernetes/api/client.ts";
 import { type Account, makeAccount, storeOptions } from "./kubernetes-api/accounts.ts";

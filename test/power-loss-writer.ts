@@ -1,4 +1,4 @@
-import { FileStore } from "../coordinator/store/file-store.ts";
+import { FileStore } from "../store/file-store.ts";
 
 /** Moves the pointer of the store in the given directory without end, and says each time how far it is. */
 

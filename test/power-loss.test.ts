@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout } from "node:timers/promises";
 import { expect, test } from "vitest";
-import { FileStore } from "../coordinator/store/file-store.ts";
+import { FileStore } from "../store/file-store.ts";
 
 /**
  * What kill -9 can't show: of what a process wrote, a power loss leaves only what the kernel has brought to the disk. The

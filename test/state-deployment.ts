@@ -5,7 +5,7 @@ import { type SetManifestResponse, UserAPI } from "../api/userapi_pb.ts";
 import { SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
 import { ChannelClient } from "../channel/client.ts";
-import { FileStore } from "../coordinator/store/file-store.ts";
+import { FileStore } from "../store/file-store.ts";
 import { readLatestInsecure, readSeedShares, readTransitions } from "../coordinator/state/history.ts";
 import { generateEcKey, type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { keyDigestOf, type Leave, leaveFor } from "./owner-leave.ts";

@@ -4,6 +4,7 @@ import { connect, type Coordinator } from "../coordinator.ts";
 import { CliError, type Context } from "../context.ts";
 import { type ActiveHistory, activeHistory } from "../workspace/active-history.ts";
 import { type ManifestAtHand, readManifest } from "../workspace/manifest-at-hand.ts";
+import { requireNoFormerHolders } from "../workspace/former-holders.ts";
 import { type Pin, readPin, requireSameDeployment } from "../workspace/pin.ts";
 import { FILES, ownerKey } from "../workspace/workspace.ts";
 
@@ -46,6 +47,7 @@ export async function inSession<T>(
         hint: "its state was lost or replaced; or the first manifest of the deployment is not set yet",
       });
     }
+    if (pin === undefined) requireNoFormerHolders(active.steps, []);
     return await use({ coordinator, active, pin, insecure: coordinator.server?.claims.insecure === true });
   } finally {
     coordinator.close();

@@ -6,6 +6,7 @@ import { callDeadline, connect, type Coordinator } from "../coordinator.ts";
 import { makeActive, type SetOptions } from "../set/set.ts";
 import { attestedHistory } from "../workspace/attested-history.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
+import { requireNoFormerHolders } from "../workspace/former-holders.ts";
 import { readPin, requireSameDeployment } from "../workspace/pin.ts";
 import { encodePreparedRekey, type PreparedRekey, readPreparedRekey } from "../workspace/prepared-rekey.ts";
 import { FILES, ownerKey, writeOutputs } from "../workspace/workspace.ts";
@@ -52,6 +53,7 @@ async function prepare(context: Context, options: RekeyOptions): Promise<void> {
   try {
     const history = attestedHistory(await coordinator.call(UserAPI.method.getManifests, {}, callDeadline(context)));
     if (pin !== undefined) requireSameDeployment(context, pin, history);
+    else requireNoFormerHolders(history.steps, []);
     const prepared = await askPrepared(context, coordinator);
     await writeOutputs(context.workspace, { [FILES.rekey]: encodePreparedRekey(prepared) });
     printResult(context, coordinator.server?.claims.insecure === true, {

@@ -15,6 +15,7 @@ import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { writeNewManifest } from "../workspace/new-manifest.ts";
 import { pendingFacts, pendingOf, requireSameManifest } from "../workspace/pending-change.ts";
 import { overlapOf } from "../workspace/overlap.ts";
+import { requireNoFormerHolders } from "../workspace/former-holders.ts";
 import { readPin, requireSameDeployment } from "../workspace/pin.ts";
 import { requireSamePolicies } from "../workspace/policy-match.ts";
 import { transitionOf, verifiedTransition } from "../workspace/transition.ts";
@@ -73,6 +74,7 @@ export async function makeActive(
   try {
     const active = await activeHistory(context, coordinator);
     if (pin !== undefined) requireSameDeployment(context, pin, active);
+    else if (active !== undefined) requireNoFormerHolders(active.steps, []);
     const newRootKey = await rekey?.(coordinator);
     const isRekey = newRootKey !== undefined;
     const deployment = active && deploymentOf(active, pin);

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
 import type { VerifyOptions } from "./verify.ts";
-import { collateralProxyOption, coordinatorOption, examples, manifestOption } from "../options.ts";
+import { collateralProxyOption, collect, coordinatorOption, examples, manifestOption } from "../options.ts";
 
 export function addVerifyCommand(program: Command, context: () => Context): void {
   program
@@ -12,6 +12,11 @@ export function addVerifyCommand(program: Command, context: () => Context): void
     .addOption(coordinatorOption())
     .addOption(manifestOption())
     .addOption(collateralProxyOption())
+    .option(
+      "--former-seedshare-owner <hex>",
+      "accept that the owner of this key, of an earlier manifest, may know the seed (repeatable)",
+      collect,
+    )
     .addHelpText(
       "after",
       examples(

@@ -11,6 +11,7 @@ import { callDeadline, connect } from "../coordinator.ts";
 import { printableLines } from "../print.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { compareWithKnownRoot, requireKnownRoot } from "../workspace/known-root.ts";
+import { requireNoFormerHolders } from "../workspace/former-holders.ts";
 import { encodePin, readPin, replacedRoots, requireSameDeployment } from "../workspace/pin.ts";
 import { type AuditFacts, auditFacts } from "./report/facts.ts";
 import { reportPage } from "./report/page.ts";
@@ -20,6 +21,8 @@ import { FILES, readIfPresent, writeOutputs } from "../workspace/workspace.ts";
 export interface VerifyOptions {
   readonly coordinator: string;
   readonly manifest?: string;
+  /** SHA-256 of keys, hex. */
+  readonly formerSeedshareOwner?: readonly string[];
 }
 
 /**
@@ -46,6 +49,8 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
         hint: "ask the workload owner for the manifest that is in force, and read it before you trust it",
       });
     }
+    // What is pinned was accepted when it was pinned, and owners allowed what came after.
+    if (pin === undefined) requireNoFormerHolders(history.steps, options.formerSeedshareOwner ?? []);
     const replaced = replacedRoots(pin, history);
     const knownRoot = await requireKnownRoot(context, response.rootCaCert, replaced);
     const directory = join(context.workspace, FILES.verify);

@@ -12,7 +12,7 @@ import { ChannelClient } from "../../channel/client.ts";
 import { generateEcKey } from "../../pki/keys.ts";
 import { handoverOf } from "../state/handover.ts";
 import { authorityOf } from "../state/snapshot.ts";
-import { SharedBacking, type SharedStore } from "../store/test-shared-store.ts";
+import { SharedBacking, type SharedStore } from "../state/test-shared-store.ts";
 import {
   COORDINATOR,
   type CoordinatorChanges,

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { SharedBacking, type SharedStore } from "../store/test-shared-store.ts";
+import { SharedBacking, type SharedStore } from "../state/test-shared-store.ts";
 import {
   type CoordinatorChanges,
   makeDeployment,

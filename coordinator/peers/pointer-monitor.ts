@@ -6,7 +6,7 @@ import { CONFIRM_MS } from "../state/bounds.ts";
 import type { Fork } from "../state/standing.ts";
 import type { Sighting, StateGuard } from "../state/state-guard.ts";
 import { forkedHistory, ROLLED_BACK_HINT } from "../state/take-over.ts";
-import type { Store } from "../store/store.ts";
+import type { Store } from "../../store/store.ts";
 
 export interface PointerMonitorOptions {
   readonly store: Store;

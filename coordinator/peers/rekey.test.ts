@@ -4,7 +4,7 @@ import { spkiDigest } from "../../pki/keys.ts";
 import { handoverOf } from "../state/handover.ts";
 import type { Snapshot } from "../state/snapshot.ts";
 import { changeAfter, recoverRequest, signedBy } from "../test-deployment.ts";
-import { SharedBacking } from "../store/test-shared-store.ts";
+import { SharedBacking } from "../state/test-shared-store.ts";
 import {
   COORDINATOR,
   type CoordinatorChanges,

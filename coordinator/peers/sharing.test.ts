@@ -14,7 +14,7 @@ import { SeedEngine } from "../state/seed.ts";
 import { authorityOf, type Snapshot } from "../state/snapshot.ts";
 import { StateGuard } from "../state/state-guard.ts";
 import { makeUp } from "../state/test-hostile-host.ts";
-import { SharedBacking, type SharedStore } from "../store/test-shared-store.ts";
+import { SharedBacking, type SharedStore } from "../state/test-shared-store.ts";
 import { recoverRequest } from "../test-deployment.ts";
 import {
   COORDINATOR,

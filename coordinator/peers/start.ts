@@ -6,7 +6,7 @@ import { PeerClient } from "./peer-client.ts";
 import { Peers, type PeersOptions, type PeerStatus } from "./peers.ts";
 import { PointerMonitor } from "./pointer-monitor.ts";
 import type { PeerHost } from "./variables.ts";
-import type { Store } from "../store/store.ts";
+import type { Store } from "../../store/store.ts";
 
 export interface PeerOptions
   extends AcceptanceOptions, Omit<PeersOptions, "addresses" | "connect" | "lookAtStore" | "ownPolicy"> {

@@ -23,7 +23,7 @@ import { Metrics } from "../observe/metrics.ts";
 import { coordinatorLimits } from "../serve/limits.ts";
 import { appraiseWorkload, peerAccount, serveMeshApi } from "../serve/mesh-api.ts";
 import { StateGuard } from "../state/state-guard.ts";
-import type { SharedStore } from "../store/test-shared-store.ts";
+import type { SharedStore } from "../state/test-shared-store.ts";
 import { changeAfter, signedBy } from "../test-deployment.ts";
 import type { SetRequest } from "../state/set.ts";
 import { ownOf } from "./acceptance.ts";

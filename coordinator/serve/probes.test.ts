@@ -8,7 +8,7 @@ import { coordinatorLimits } from "./limits.ts";
 import { listenForProbes } from "./probe-port.ts";
 import { createProbes } from "./probes.ts";
 import { StateGuard } from "../state/state-guard.ts";
-import type { Store } from "../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import { makeState, now, recoverRequest, seedshareOwners, setRequest, type TestState } from "../test-deployment.ts";
 
 /**

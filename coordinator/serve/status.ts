@@ -9,7 +9,7 @@ import type { PendingChanges } from "../state/pending-changes.ts";
 import type { Snapshot } from "../state/snapshot.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 import { readManifestInsecure } from "../state/stored-owners.ts";
-import type { Store } from "../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import { pendingMessage } from "./pending-message.ts";
 
 /** Another Coordinator of the deployment, as this one last saw it. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Secret } from "../../runtime/secret.ts";
-import { FileStore } from "../store/file-store.ts";
+import { FileStore } from "../../store/file-store.ts";
 import {
   advance,
   movePointer,

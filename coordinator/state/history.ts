@@ -6,11 +6,11 @@ import {
   type Transition,
   type TransitionFields,
 } from "../../manifest/transition.ts";
-import { parseRecord } from "./parse-record.ts";
+import { parseRecord } from "../../store/parse-record.ts";
 import { type Latest, type LatestInsecure, parseLatestInsecure, signLatest, type Target } from "./pointer.ts";
 import { encodeSeedShares, parseSeedShares, type SeedShares } from "./seed-shares.ts";
-import { damaged } from "../store/record.ts";
-import type { Store } from "../store/store.ts";
+import { damaged } from "../../store/record.ts";
+import type { Store } from "../../store/store.ts";
 
 /**
  * The history of manifests in the store: a chain of transitions (manifest/transition.ts), and a signed pointer to the

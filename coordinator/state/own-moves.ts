@@ -1,5 +1,5 @@
 import { sha256Hex } from "../../bytes/sha256.ts";
-import type { RecordKind, Store } from "../store/store.ts";
+import type { RecordKind, Store } from "../../store/store.ts";
 
 /**
  * The store, as the guard of the state uses it: it knows which pointer this process is just putting there, so that who

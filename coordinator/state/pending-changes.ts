@@ -1,6 +1,6 @@
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
 import { spkiDigest } from "../../pki/keys.ts";
-import type { Store } from "../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import { requireOwnerKey, requireOwnersLeave } from "./authorize.ts";
 import { parseUsable } from "./parse-manifest.ts";
 import { type PendingChange, readPending, readProposal, removeOutdatedConsents, withdrawConsent } from "./pending.ts";

@@ -5,7 +5,7 @@ import type { ChangeAhead } from "../../manifest/change.ts";
 import { type ChangeSignature, faultOfChange, MOST_SIGNATURES, onePerKey } from "../../manifest/change-signature.ts";
 import { workloadOwnersOf } from "../../manifest/manifest.ts";
 import { spkiDigest } from "../../pki/keys.ts";
-import type { Store } from "../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import { requireOwnerKey } from "./authorize.ts";
 import { type Consent, encodeConsent, parseConsent } from "./consent.ts";
 import { readTransitions } from "./history.ts";

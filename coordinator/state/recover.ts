@@ -4,7 +4,7 @@ import type { Manifest } from "../../manifest/manifest.ts";
 import type { Transition } from "../../manifest/transition.ts";
 import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
 import type { Secret } from "../../runtime/secret.ts";
-import type { Store } from "../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import {
   type Pins,
   requireContinuation,

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { sha256Hex } from "../../bytes/sha256.ts";
-import { RECORD_KINDS, type RecordKind, type Store } from "../store/store.ts";
+import { RECORD_KINDS, type RecordKind, type Store } from "../../store/store.ts";
 import { makeState, manifestOf, policy, setRequest, type TestState } from "../test-deployment.ts";
 import { encodeConsent } from "./consent.ts";
 import { Roots } from "./roots.ts";

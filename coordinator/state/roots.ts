@@ -1,6 +1,6 @@
 import { Refusal } from "../../api/refusal.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
-import type { Named, RecordKind, Store } from "../store/store.ts";
+import type { Named, RecordKind, Store } from "../../store/store.ts";
 import { parseConsent } from "./consent.ts";
 import { readPointerInsecure, readTransition } from "./history.ts";
 import { type LatestInsecure, parseLatestInsecure } from "./pointer.ts";

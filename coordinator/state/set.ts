@@ -20,7 +20,7 @@ import { makeSeedShares } from "./seed-shares.ts";
 import { SALT_LENGTH, SeedEngine } from "./seed.ts";
 import { authorityOf, type Snapshot } from "./snapshot.ts";
 import type { StateOptions } from "./state-options.ts";
-import type { Store } from "../store/store.ts";
+import type { Store } from "../../store/store.ts";
 
 export interface SetRequest {
   readonly manifest: Uint8Array;

@@ -7,7 +7,7 @@ import { spki, spkiDigest } from "../../pki/keys.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { EvidenceError } from "../../attestation/error.ts";
 import type { Manifest } from "../../manifest/manifest.ts";
-import { FileStore } from "../store/file-store.ts";
+import { FileStore } from "../../store/file-store.ts";
 import { StateGuard } from "./state-guard.ts";
 import type { RecoverRequest } from "./recover.ts";
 import {

@@ -1,5 +1,5 @@
 import type { Manifest } from "../../manifest/manifest.ts";
-import type { Store } from "../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import type { Sharing } from "./standing.ts";
 
 export interface StateOptions {

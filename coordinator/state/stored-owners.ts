@@ -2,7 +2,7 @@ import { type Manifest, parseManifest } from "../../manifest/manifest.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { readTransitions } from "./history.ts";
 import type { LatestInsecure } from "./pointer.ts";
-import type { Store } from "../store/store.ts";
+import type { Store } from "../../store/store.ts";
 
 /** SHA-256, hex, of the keys of all workload owners and seed share owners. */
 export function ownersOf({ workloadOwnerKeyDigests, seedshareOwnerPubKeys }: Manifest): ReadonlySet<string> {

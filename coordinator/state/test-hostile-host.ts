@@ -6,10 +6,10 @@ import { encodeTransition, type TransitionVersion } from "../../manifest/transit
 import { spkiDigest } from "../../pki/keys.ts";
 import { movePointer, readLatestInsecure, readSeedShares, readTransition, storeSeedShares } from "./history.ts";
 import type { LatestInsecure } from "./pointer.ts";
-import { decodeRecord, encodeRecord } from "../store/record.ts";
+import { decodeRecord, encodeRecord } from "../../store/record.ts";
 import type { SeedShares } from "./seed-shares.ts";
 import type { SeedEngine } from "./seed.ts";
-import { RECORD_KINDS, type RecordKind, type Store } from "../store/store.ts";
+import { RECORD_KINDS, type RecordKind, type Store } from "../../store/store.ts";
 
 /** For tests: a host that writes into a state directory what it likes, without asking for the lock. */
 export class HostileStore implements Store {

@@ -1,4 +1,4 @@
-import type { Store } from "../store/store.ts";
+import type { Store } from "../../store/store.ts";
 import type { Roots } from "./roots.ts";
 import type { StateGuard } from "./state-guard.ts";
 

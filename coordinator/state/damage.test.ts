@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { spki, spkiDigest } from "../../pki/keys.ts";
 import { decryptShare } from "../../pki/seed-share.ts";
-import { FileStore } from "./file-store.ts";
-import { StateGuard } from "../state/state-guard.ts";
-import type { RecoverRequest } from "../state/recover.ts";
-import { RECORD_KINDS, type RecordKind } from "./store.ts";
+import { FileStore } from "../../store/file-store.ts";
+import { StateGuard } from "./state-guard.ts";
+import type { RecoverRequest } from "./recover.ts";
+import { RECORD_KINDS, type RecordKind } from "../../store/store.ts";
 import { changeAfter, signedBy } from "../test-deployment.ts";
 
 /**

@@ -1,14 +1,14 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { Refusal } from "../../api/refusal.ts";
-import { ACCOUNT } from "../../kubernetes/api/client.ts";
-import { type Environment, Malformed, type Variable } from "../../runtime/environment.ts";
-import type { Logger } from "../../runtime/log.ts";
-import { FileStore } from "../../store/file-store.ts";
-import { KubernetesStore } from "../../store/kubernetes/kubernetes-store.ts";
-import type { Holder } from "../../store/state-lock.ts";
-import type { Store } from "../../store/store.ts";
+import { Refusal } from "../api/refusal.ts";
+import { ACCOUNT } from "../kubernetes/api/client.ts";
+import { type Environment, Malformed, type Variable } from "../runtime/environment.ts";
+import type { Logger } from "../runtime/log.ts";
+import { FileStore } from "../store/file-store.ts";
+import { KubernetesStore } from "../store/kubernetes/kubernetes-store.ts";
+import type { Holder } from "../store/state-lock.ts";
+import type { Store } from "../store/store.ts";
 
 export interface StoreConfiguration {
   readonly CONTRAST_STATE_STORE: "file" | "kubernetes";

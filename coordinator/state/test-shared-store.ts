@@ -1,7 +1,7 @@
 import { Refusal } from "../../api/refusal.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
-import { damaged } from "./record.ts";
-import type { RecordKind, Store } from "./store.ts";
+import { damaged } from "../../store/record.ts";
+import type { RecordKind, Store } from "../../store/store.ts";
 
 /** For tests: what several Coordinators of one process share. Each opens a view of its own, which can be cut off or lie. */
 export class SharedBacking {

@@ -1,1 +1,0 @@
-export { parseRecord } from "../../store/parse-record.ts";
