@@ -41,13 +41,16 @@ try {
   for (const coordinator of three) await serves(coordinator, meshCa);
   await costOf([alone], WARM_UP);
   await costOf(three, 3 * WARM_UP);
-  const samples: Sample[] = [];
+  // In turns. A process that was just started is compared with none that is warm.
+  const costs: Pick<Sample, "one" | "each">[] = [];
   for (let round = 0; round < rounds; round++) {
-    const one = await costOf([alone], batch);
-    const each = await costOf(three, 3 * batch);
-    samples.push({ one, each, ...(await setAt(first, `round-${round}`)), ...(await restart(last)) });
+    costs.push({ one: await costOf([alone], batch), each: await costOf(three, 3 * batch) });
   }
   const idle = await idleCost();
+  const samples: Sample[] = [];
+  for (const [round, cost] of costs.entries()) {
+    samples.push({ ...cost, ...(await setAt(first, `round-${round}`)), ...(await restart(last)) });
+  }
   const report = describe(samples, idle);
   process.stdout.write(report);
   writeFileSync(join(import.meta.dirname, "results", "coordinators.md"), report);
@@ -138,8 +141,9 @@ function describe(samples: readonly Sample[], idle: number): string {
     cost("one Coordinator, with a folder", ({ one }) => one),
     cost("three Coordinators, with one history", ({ each }) => each),
     "",
-    "The third column is what counts for a node of its own: three of them issue three times as much.",
-    `While nobody asks for anything, each of the three takes ${(idle * 100).toFixed(1)} % of a core to look at the store and to talk with its peers.`,
+    "The third column is what counts where each Coordinator has a node of its own. The last one is of this machine alone.",
+    "With three, the first two have in them what each does beside: it looks at the store and talks with its peers.",
+    `While nobody asks for anything, each of the three takes ${(idle * 100).toFixed(1)} % of a core for that.`,
     "",
     "| milliseconds | median | worst |",
     "|---|---|---|",

@@ -43,7 +43,9 @@ describeOnCluster("three Coordinators", () => {
 
   /** What one of them says, asked at its own pod. */
   async function meshCaOf(pod: string): Promise<string> {
-    return shell.run(`kubectl port-forward pod/${pod} :1313 >forwarded-${pod} & trap 'kill $!' EXIT
+    // Not as the first command, which is one with the change of the folder.
+    return shell.run(`:
+kubectl port-forward pod/${pod} :1313 >forwarded-${pod} & trap 'kill $!' EXIT
 until grep -q Forwarding forwarded-${pod}; do sleep 0.1; done
 address=$(sed -n 's/Forwarding from \\(127[^ ]*\\) .*/\\1/p' forwarded-${pod})
 contrast verify -c "$address" >/dev/null
