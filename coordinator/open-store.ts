@@ -31,6 +31,9 @@ export interface StoreSurroundings {
 const LEAST_WAIT_MS = 500;
 const MOST_WAIT_MS = 10_000;
 
+/** An API server that has just started refuses for a moment what its roles allow: it has not read them yet. */
+const ROLES_MS = 10_000;
+
 /** The name of a state: a label of DNS, and short enough for a label of Kubernetes. */
 export function stateName(unset: string, help: string): Variable<string> {
   return {
@@ -47,6 +50,8 @@ export function stateName(unset: string, help: string): Variable<string> {
 /**
  * Opens the store that the configuration names. An API server that does not answer is waited for: a Coordinator that ends
  * is started again at ever longer intervals.
+ *
+ * @throws Refusal `state_forbidden` where it is still refused after ten seconds, and others
  */
 export async function openStore(configuration: StoreConfiguration, around: StoreSurroundings): Promise<Store> {
   if (configuration.CONTRAST_STATE_STORE === "file") {
@@ -61,11 +66,14 @@ export async function openStore(configuration: StoreConfiguration, around: Store
     monotonic,
     sleep: (ms: number) => delay(ms),
   };
+  const began = monotonic();
+  const isWaitedFor = ({ code }: Refusal): boolean =>
+    code === "state_unavailable" || (code === "state_forbidden" && monotonic() - began < ROLES_MS);
   for (let wait = LEAST_WAIT_MS; ; wait = Math.min(2 * wait, MOST_WAIT_MS)) {
     try {
       return await KubernetesStore.open(options);
     } catch (error) {
-      if (!(error instanceof Refusal) || error.code !== "state_unavailable" || stop.aborted) throw error;
+      if (!(error instanceof Refusal) || !isWaitedFor(error) || stop.aborted) throw error;
       log.warn({ code: error.code }, `waiting for the history: ${error.describe()}`);
     }
     await delay(wait, undefined, { signal: stop });
