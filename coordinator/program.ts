@@ -9,6 +9,7 @@ import { withEndorsement } from "../attestation/collect/with-endorsement.ts";
 import { EndorsementCache } from "../attestation/endorsements/cache.ts";
 import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
 import { vendorsThrough } from "../attestation/endorsements/vendors.ts";
+import type { Attester } from "../attestation/evidence.ts";
 import { EvidenceCache } from "../attestation/evidence-cache.ts";
 import { ownIdentity } from "../attestation/own-identity.ts";
 import { insecureReason, openAttester, teeConstraints, teeVariables } from "../attestation/open.ts";
@@ -30,7 +31,7 @@ import type { Audit } from "./observe/audit-events.ts";
 import { auditVariables, openAuditSink } from "./observe/audit-sink.ts";
 import { EncodedHistory } from "./state/encoded-history.ts";
 import { openStore, stateName } from "./open-store.ts";
-import { ownOf } from "./peers/acceptance.ts";
+import { type Own, ownOf } from "./peers/acceptance.ts";
 import { type RunningPeers, startPeers } from "./peers/start.ts";
 import { peerVariables } from "./peers/variables.ts";
 import { healthMethods } from "./serve/health.ts";
@@ -229,11 +230,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
         monotonic,
         audit,
         log,
-        own: ownOf(
-          await ownIdentity({ attester: tee, tdxGuestDevice: TDX_GUEST_DEVICE, random: randomBytes }),
-          tee,
-          await tee.collect(randomBytes(64)),
-        ),
+        own: hosts.length === 0 ? undefined : await ownLaunch(tee),
         listed: configuration.CONTRAST_PEER_POLICIES,
         cache: mesh.cache,
         serverKey: identity.keyDigest,
@@ -257,4 +254,10 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   audit.record({ event: "coordinator_stopped" });
   await auditLog.close();
   return EXIT.done;
+}
+
+/** What this VM is itself, which it compares its peers with. @throws EvidenceError where it can't know */
+async function ownLaunch(tee: Attester): Promise<Own> {
+  const identity = await ownIdentity({ attester: tee, tdxGuestDevice: TDX_GUEST_DEVICE, random: randomBytes });
+  return ownOf(identity, tee, await tee.collect(randomBytes(64)));
 }

@@ -9,7 +9,9 @@ import type { PeerHost } from "./variables.ts";
 import type { Store } from "../../store/store.ts";
 
 export interface PeerOptions
-  extends AcceptanceOptions, Omit<PeersOptions, "addresses" | "connect" | "lookAtStore" | "ownPolicy"> {
+  extends Omit<AcceptanceOptions, "own">, Omit<PeersOptions, "addresses" | "connect" | "lookAtStore" | "ownPolicy"> {
+  /** Undefined: there are no peers, and the store alone is followed. */
+  readonly own: AcceptanceOptions["own"] | undefined;
   readonly store: Store;
   readonly hosts: readonly PeerHost[];
   readonly resolver: Resolver;
@@ -29,7 +31,8 @@ export interface RunningPeers {
 export function startPeers(options: PeerOptions): RunningPeers {
   const { store, guard, hosts, resolver, own, attester, keys, now, monotonic, audit, log } = options;
   const monitor = new PointerMonitor({ store, guard, monotonic, audit, log });
-  const accept = peerAcceptance(options);
+  if (own === undefined) return { status: () => [], live: () => 0, stop: monitor.start() };
+  const accept = peerAcceptance({ ...options, own });
   const peers = new Peers({
     ...options,
     addresses: () => peerAddresses(hosts, resolver),
