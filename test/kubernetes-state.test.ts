@@ -82,7 +82,7 @@ describe.runIf(missing === undefined)("with its history on the API of Kubernetes
     expect(await program.exited).toBe(1);
     const said = program.log.map(({ msg }) => msg);
     // An API server that has just started refuses, too, so it is asked again for a while.
-    expect(said.slice(0, -1).every((line) => String(line).startsWith("waiting for the history"))).toBe(true);
+    expect(said.slice(0, -1).every((line) => line.startsWith("waiting for the history"))).toBe(true);
     expect(said.at(-1)).toMatch(
       /^state_forbidden: .*at get configmaps\/coordinator-latest, got 403 .*kubectl apply -f coordinator\.yml/,
     );
