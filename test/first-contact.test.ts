@@ -35,7 +35,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await deployment.stop(coordinator);
-  deployment.remove();
+  await deployment.remove();
 });
 
 /** In a workspace that has the deployment's files, and has met no Coordinator. */
