@@ -174,10 +174,11 @@ test("who got what, who was refused why, and never a secret", { timeout: 60_000 
   expect(parse(first.stdout())).toMatchObject([
     { audit: 1, event: "coordinator_started", phase: "empty", insecure: "software TEE" },
     { audit: 2, event: "manifest_set", key: ownerKey, ...inForce },
-    { audit: 3, event: "certificate_issued", certificate, names: ["web"], tee: "snp", ...web, ...inForce },
-    { audit: 4, event: "connection_refused", code: "policy_not_allowed", ...inForce },
-    { audit: 5, key: spkiDigest(thief.publicKey).toString("hex"), ...refusal },
-    { audit: 6, event: "coordinator_stopped" },
+    { audit: 3, event: "seed_shares_made", key: ownerKey, threshold: 2, ...inForce },
+    { audit: 4, event: "certificate_issued", certificate, names: ["web"], tee: "snp", ...web, ...inForce },
+    { audit: 5, event: "connection_refused", code: "policy_not_allowed", ...inForce },
+    { audit: 6, key: spkiDigest(thief.publicKey).toString("hex"), ...refusal },
+    { audit: 7, event: "coordinator_stopped" },
   ]);
   const [one, two] = shares.map(({ keys }) => spkiDigest(keys.publicKey).toString("hex"));
   expect(parse(second.stdout())).toMatchObject([
@@ -214,11 +215,12 @@ test("a file is opened anew on SIGHUP; standard output then has nothing", { time
   expect(parse(readFileSync(`${path}.1`, "utf8")).map(({ event }) => event)).toEqual([
     "coordinator_started",
     "manifest_set",
+    "seed_shares_made",
   ]);
   const rotated = parse(readFileSync(path, "utf8"));
   expect(rotated).toMatchObject([
-    { audit: 3, event: "manifest_set" },
-    { audit: 4, event: "coordinator_stopped" },
+    { audit: 4, event: "manifest_set" },
+    { audit: 5, event: "coordinator_stopped" },
   ]);
   expect(rotated[0]?.["owner"]).toBe(spkiDigest(owner.publicKey).toString("hex"));
   expect(coordinator.stdout()).toBe("");

@@ -124,7 +124,7 @@ function verifies(ca: string, chain: string): boolean {
   }
 }
 
-test("an Initializer waits for a manifest and then writes its five files as one set", async () => {
+test("an Initializer waits for a manifest and then writes its six files as one set", async () => {
   await startCoordinator("state-wait");
   expect((await probe("/probe/liveness")).status).toBe(200);
   expect((await probe("/probe/readiness")).status).toBe(503);
@@ -144,6 +144,7 @@ test("an Initializer waits for a manifest and then writes its five files as one 
     "key.pem": "400",
     "mesh-ca.pem": "444",
     "workload-secret-seed": "400",
+    "workload-secret-seed.1": "400",
   });
   expect(readFileSync(join(volume, "workload-secret-seed"), "utf8")).toMatch(/^[0-9a-f]{64}$/);
   expect(initializer.log.filter(({ msg }) => msg.startsWith("waiting"))).toHaveLength(1);

@@ -350,7 +350,7 @@ describe.runIf(NO_KUBERNETES_API === undefined)("an API of Kubernetes that lies"
   test("another server with a certificate of another CA, or for another name, is not asked for anything", async () => {
     const stranger = join(folder, "stranger");
     mkdirSync(stranger, { recursive: true });
-    writeFileSync(join(stranger, "token"), "a secret token");
+    writeFileSync(join(stranger, "token"), "a-secret-token");
     writeFileSync(join(stranger, "ca.crt"), otherCa());
     liar.tell(undefined);
     await expect(open(LIAR, stranger)).rejects.toMatchObject({ code: "state_unavailable" });
@@ -414,7 +414,8 @@ describe.runIf(NO_KUBERNETES_API === undefined)("an API of Kubernetes that lies"
 
   test("two deployments with one name in one namespace: the second sets nothing, and nothing of the first is lost", async () => {
     account = await makeAccount(api, `test-${++namespaces}`);
-    const options = { allowInsecure: true, now, random: randomBytes };
+    const sharing = { monotonic: () => performance.now(), hold: false };
+    const options = { allowInsecure: true, now, random: randomBytes, sharing };
     const both = [await open(HONEST), await open(LIAR)];
     const [first, second] = await Promise.all(both.map((store) => StateGuard.load({ ...options, store })));
     await first?.set(setRequest());

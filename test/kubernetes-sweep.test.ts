@@ -20,6 +20,7 @@ import { type KubernetesApi, NO_KUBERNETES_API, startKubernetesApi } from "./kub
 
 /** Garbage collection on a real API server, at every moment of a set on another Coordinator. */
 
+const sharing = { monotonic: () => performance.now(), hold: false };
 const record = Buffer.from("a policy that a set has left which failed");
 const pointer = Buffer.from("a pointer");
 const other = Buffer.from("another pointer");
@@ -99,7 +100,7 @@ describe.runIf(NO_KUBERNETES_API === undefined)("garbage collection", { timeout:
 
   test("what failed sets left goes after an hour, on the clock that only goes forward; what the history names stays", async () => {
     const store = await open();
-    const guard = await StateGuard.load({ store, allowInsecure: true, now, random: randomBytes });
+    const guard = await StateGuard.load({ store, allowInsecure: true, now, random: randomBytes, sharing });
     await guard.set(setRequest());
     await guard.set(setRequest({ names: ["web", "www"] }, guard));
     // A crash after everything but the move of the pointer, and a large policy in parts.
@@ -117,14 +118,14 @@ describe.runIf(NO_KUBERNETES_API === undefined)("garbage collection", { timeout:
     expect(await store.list("policies")).toHaveLength(1);
     expect((await guard.history()).steps).toHaveLength(2);
     const fresh = await open();
-    expect((await StateGuard.load({ store: fresh, allowInsecure: true, now, random: randomBytes })).phase).toBe(
-      "recovery",
-    );
+    expect(
+      (await StateGuard.load({ store: fresh, allowInsecure: true, now, random: randomBytes, sharing })).phase,
+    ).toBe("recovery");
   });
 
   test("a Coordinator sweeps after a set", async () => {
     const store = await open(0);
-    const guard = await StateGuard.load({ store, allowInsecure: true, now, random: randomBytes });
+    const guard = await StateGuard.load({ store, allowInsecure: true, now, random: randomBytes, sharing });
     const left = await store.put("policies", record);
     const failures: unknown[] = [];
     let removed = 0;

@@ -64,7 +64,7 @@ export function outcomeOf(said: string, isFair: boolean): Outcome {
   const cut = ["max search depth too small", "reached -DMEMLIM", "out of memory"].find((sign) => said.includes(sign));
   if (cut !== undefined) return refuse(`the search was cut short (${cut})`);
   if (!/^Full statespace search for:$/m.test(said)) return refuse("the search was not a full one");
-  if (!(isFair ? /acceptance +cycles +\+ \(fairness enabled\)/ : /assertion violations\t\+/).test(said)) {
+  if (!(isFair ? /acceptance +cycles\s+\+ \(fairness enabled\)/ : /assertion violations\t\+/).test(said)) {
     return refuse("the verifier did not look for what it should");
   }
   const violated = /^pan:1: (?:assertion violated (.*?)|(acceptance cycle)) \(at depth \d+\)$/m.exec(said);
