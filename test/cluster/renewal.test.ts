@@ -9,7 +9,7 @@ import { parseAllDocuments } from "yaml";
 import { inNamespace, waitFor } from "../../cluster/commands.ts";
 import { CLIENT } from "../../cluster/layout.ts";
 import { describeOnCluster } from "./cluster.ts";
-import { COORDINATOR, GENERATE, released, Shell } from "./deployment.ts";
+import { COORDINATOR, GENERATE, released, RUNNING, Shell } from "./deployment.ts";
 
 /**
  * The demo, whose pods renew their certificates, while its manifest is set and its pods are replaced. Every request goes
@@ -44,7 +44,18 @@ class Demo {
   /** @param annotations of all its Deployments @param keys of the manifest */
   static async deploy(name: string, annotations: Readonly<Record<string, string>>, keys: object): Promise<Demo> {
     const demo = new Demo(await Shell.open(name));
-    const { shell } = demo;
+    try {
+      await demo.#begin(annotations, keys);
+    } catch (error) {
+      // What is left of it would take the node's room from the tests that follow.
+      await demo.shell.close();
+      throw error;
+    }
+    return demo;
+  }
+
+  async #begin(annotations: Readonly<Record<string, string>>, keys: object): Promise<void> {
+    const { shell } = this;
     await mkdir(join(shell.folder, "deployment"));
     for (const app of APPS) {
       await shell.write(
@@ -54,17 +65,17 @@ class Demo {
     }
     await copyFile(released("coordinator.yml"), join(shell.folder, "deployment", "coordinator.yml"));
     await shell.run(`kubectl apply -f ${released("runtime-simulated.yml")}\n${GENERATE}`);
-    await demo.edit((manifest) => Object.assign(manifest, keys));
-    await demo.types(`kubectl apply -f simulated-tee.json -f deployment/
+    await this.edit((manifest) => Object.assign(manifest, keys));
+    await this.types(`kubectl apply -f simulated-tee.json -f deployment/
 kubectl wait --for=jsonpath='{.status.loadBalancer.ingress}' service/coordinator service/web-svc --timeout=60s
-kubectl wait --for=jsonpath='{.status.phase}'=Running pod/coordinator-0 --timeout=120s
+${RUNNING}
 for try in $(seq 20); do contrast set -c "COORDINATOR" deployment/ && break; sleep 1; done
+kubectl rollout status deployment/coordinator --timeout=120s
 contrast verify -c "COORDINATOR"
 ${ROLLOUT}`);
     const service = "kubectl get svc web-svc -o=jsonpath='{.status.loadBalancer.ingress[0].ip}'";
-    demo.#address = (await shell.run(service)).trim();
-    await demo.serves();
-    return demo;
+    this.#address = (await shell.run(service)).trim();
+    await this.serves();
   }
 
   async types(script: string): Promise<string> {
