@@ -17,7 +17,7 @@ import { pendingFacts, pendingOf, requireSameManifest } from "../workspace/pendi
 import { overlapOf } from "../workspace/overlap.ts";
 import { requireNoFormerHolders } from "../workspace/former-holders.ts";
 import { readPin, requireSameDeployment } from "../workspace/pin.ts";
-import { requireSamePolicies } from "../workspace/policy-match.ts";
+import { documentsOf, predecessorsIn, requireSamePolicies } from "../workspace/policy-match.ts";
 import { transitionOf, verifiedTransition } from "../workspace/transition.ts";
 import { warningsOf } from "../workspace/warnings.ts";
 import { FILES, ownerKey } from "../workspace/workspace.ts";
@@ -62,7 +62,8 @@ export async function makeActive(
   const atHand = await readManifest(context, options.manifest);
   const { bytes, manifest } = atHand;
   const policies = await collectPolicies(paths);
-  requireSamePolicies(policies, atHand);
+  const predecessors = predecessorsIn(policies, atHand);
+  requireSamePolicies(policies, atHand, predecessors);
   const expected = await expectedTransition(context, options);
   const pin = await readPin(context);
   const detached = await detachedSignatures(context, options);
@@ -75,6 +76,7 @@ export async function makeActive(
     const active = await activeHistory(context, coordinator);
     if (pin !== undefined) requireSameDeployment(context, pin, active);
     else if (active !== undefined) requireNoFormerHolders(active.steps, []);
+    const ofBefore = documentsOf(predecessors, active?.policies ?? [], policies, atHand);
     const newRootKey = await rekey?.(coordinator);
     const isRekey = newRootKey !== undefined;
     const deployment = active && deploymentOf(active, pin);
@@ -92,7 +94,7 @@ export async function makeActive(
       UserAPI.method.setManifest,
       {
         manifest: bytes,
-        policies: [...new Map(policies.map(({ hash, document }) => [hash, document])).values()],
+        policies: [...new Map(policies.map(({ hash, document }) => [hash, document])).values(), ...ofBefore],
         ...(latestTransition === undefined ? {} : { latestTransition }),
         ...leave,
         revoke: options.revoke === true,

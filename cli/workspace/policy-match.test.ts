@@ -2,7 +2,8 @@ import { expect, test } from "vitest";
 import type { PolicyEntry } from "../../manifest/manifest.ts";
 import type { CollectedPolicy } from "../../policy/collected-policies.ts";
 import type { ManifestAtHand } from "./manifest-at-hand.ts";
-import { requireSamePolicies } from "./policy-match.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
+import { documentsOf, predecessorsIn, requireSamePolicies } from "./policy-match.ts";
 
 const hash = (digit: string): string => digit.repeat(64);
 
@@ -63,4 +64,24 @@ test("names every pod that the manifest lacks and every policy that no file has"
       ].join("\n  "),
     }),
   );
+});
+
+test("a Coordinator of before needs no file beside one that has, and its policy comes from the history", () => {
+  const old = Buffer.from("the policy of before");
+  const [coordinator, web] = [policy("a", "coordinator"), policy("b", "web")];
+  const entry = (role?: "coordinator"): PolicyEntry => ({ sans: [], workloadSecretId: undefined, role });
+  const atHand = manifestWith({
+    [hash("a")]: entry("coordinator"),
+    [hash("b")]: entry(),
+    [sha256Hex(old)]: entry("coordinator"),
+  });
+  const predecessors = predecessorsIn([coordinator, web], atHand);
+  expect(predecessors).toEqual([sha256Hex(old)]);
+  expect(documentsOf(predecessors, [Buffer.from("another"), old], [coordinator, web], atHand)).toEqual([old]);
+  const refused = expect.objectContaining({ code: "policy_mismatch" }) as Error;
+  expect(() => documentsOf(predecessors, [Buffer.from("another")], [coordinator, web], atHand)).toThrow(refused);
+  // Files without any Coordinator are not the whole deployment, and workloads have no predecessors.
+  expect(predecessorsIn([web], atHand)).toEqual([]);
+  expect(predecessorsIn([coordinator], atHand)).toEqual([sha256Hex(old)]);
+  expect(() => requireSamePolicies([coordinator], atHand, predecessors)).toThrow(refused);
 });
