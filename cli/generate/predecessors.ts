@@ -72,7 +72,9 @@ function setPolicies(container: Container, hashes: readonly string[]): void {
   const variable = env.find(({ name }) => name === PEER_POLICIES);
   const own = entriesOf(variable).filter((entry) => !HASH.test(entry));
   const value = [...own, ...hashes].join(",");
-  if (variable === undefined) container.env = [...env, { name: PEER_POLICIES, value }];
+  // Behind what `generate` itself adds at the end, it would stand elsewhere in the next run, and the policy be another.
+  const place = env.findIndex(({ name }) => name === PEERS) + 1;
+  if (variable === undefined) container.env = env.toSpliced(place, 0, { name: PEER_POLICIES, value });
   else variable.value = value;
 }
 
