@@ -139,3 +139,14 @@ test("a Coordinator does not follow another one of the same files", async () => 
   expect(coordinatorsIn(await it.manifest())).toHaveLength(3);
   expect(coordinatorsIn(await it.manifest())).toEqual(expect.arrayContaining([second, ...both]));
 });
+
+test("what the software TEE adds does not move the variable from one run to the next", async () => {
+  const it = await workspace({ "web.yml": WEB, "coordinator.yml": PEERED });
+  const simulated = { referenceValues: ["simulated"] };
+  await generated(it, simulated);
+  await it.write("pinned.json", "{}");
+  await next(it, "other:1");
+  const second = await generated(it, simulated);
+  expect(await generated(it, simulated)).toBe(second);
+  expect(await generated(it, { ...simulated, dropPredecessors: true })).toBe(second);
+});
