@@ -1,5 +1,6 @@
 import { chipOf } from "../../attestation/claims.ts";
 import { CodedError, describeError } from "../../runtime/errors.ts";
+import { again } from "../../runtime/again.ts";
 import type { Logger } from "../../runtime/log.ts";
 import { reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
@@ -41,8 +42,8 @@ const WAITING = new Set(["no_manifest", "needs_recovery", "stale_state", "unreac
 
 interface Peer {
   readonly client: PeerClient;
-  isBusy: boolean;
-  again: boolean;
+  /** Tells it what is in force here, and hears the same; never twice at once. */
+  readonly exchange: () => void;
   /** What it has in force, and when it said so. */
   heard: { readonly latest: LatestInsecure; readonly at: number; readonly state: string } | undefined;
   /** Code of the last failure; undefined: it answered. */
@@ -68,8 +69,6 @@ export class Peers {
   readonly #options: PeersOptions;
   readonly #peers = new Map<string, Peer>();
   readonly #selves = new Set<string>();
-  #isRunning = false;
-  #again = false;
   #isStopped = false;
   #jitter = 0;
   #takeoverFault: string | undefined;
@@ -109,23 +108,16 @@ export class Peers {
   /** A round at once, or once more after the one that is under way. */
   poke(): void {
     if (this.#isStopped) return;
-    for (const peer of this.#peers.values()) this.#exchange(peer);
-    if (this.#isRunning) {
-      this.#again = true;
-      return;
-    }
-    this.#isRunning = true;
-    void this.#round().finally(() => {
-      this.#isRunning = false;
-      if (!this.#again) return;
-      this.#again = false;
-      this.poke();
-    });
+    for (const { exchange } of this.#peers.values()) exchange();
+    this.#requestRound();
   }
 
+  readonly #requestRound = again(() => this.#round());
+
   async #round(): Promise<void> {
+    if (this.#isStopped) return;
     await this.#resolve();
-    for (const peer of this.#peers.values()) this.#exchange(peer);
+    for (const { exchange } of this.#peers.values()) exchange();
     if (!this.#options.guard.lacks) return;
     this.#options.lookAtStore();
     await this.#fetch();
@@ -151,8 +143,14 @@ export class Peers {
         for (const target of wanted) {
           if (this.#isStopped || this.#peers.has(target)) continue;
           const client = this.#options.connect(target);
-          const nothing = { heard: undefined, fault: undefined, refusal: undefined };
-          this.#peers.set(target, { client, isBusy: false, again: false, ...nothing });
+          const peer: Peer = {
+            client,
+            exchange: again(() => this.#tellAndHear(peer).catch((error: unknown) => this.#failed(peer, error))),
+            heard: undefined,
+            fault: undefined,
+            refusal: undefined,
+          };
+          this.#peers.set(target, peer);
         }
       })
       .catch((error: unknown) => {
@@ -163,28 +161,10 @@ export class Peers {
     await Promise.race([this.#resolving, new Promise((resolve) => setTimeout(resolve, CONFIRM_MS).unref())]);
   }
 
-  /** Never two at once with one peer. */
-  #exchange(peer: Peer): void {
-    const { guard } = this.#options;
-    if (guard.known === undefined) return;
-    if (peer.isBusy) {
-      peer.again = true;
-      return;
-    }
-    peer.isBusy = true;
-    peer.again = false;
-    void this.#tellAndHear(peer)
-      .catch((error: unknown) => this.#failed(peer, error))
-      .finally(() => {
-        peer.isBusy = false;
-        if (peer.again && !this.#isStopped) this.#exchange(peer);
-      });
-  }
-
   async #tellAndHear(peer: Peer): Promise<void> {
     const { guard, log, monotonic, lookAtStore } = this.#options;
     const { known, standing } = guard;
-    if (known === undefined) return;
+    if (known === undefined || this.#isStopped) return;
     const at = monotonic();
     const { rekey, latest: ours } = known;
     const theirs = await peer.client.latest({ pointer: ours.raw, fork: standing?.forkProof ?? [], rekey });

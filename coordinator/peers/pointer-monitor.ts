@@ -1,4 +1,5 @@
 import { describeError } from "../../runtime/errors.ts";
+import { again } from "../../runtime/again.ts";
 import type { Logger } from "../../runtime/log.ts";
 import { reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
@@ -25,8 +26,6 @@ export class PointerMonitor {
   readonly #options: PointerMonitorOptions;
   #last: Sighting | "unreadable" | undefined;
   #fork: Fork | undefined;
-  #isLooking = false;
-  #again = false;
 
   constructor(options: PointerMonitorOptions) {
     this.#options = options;
@@ -49,19 +48,7 @@ export class PointerMonitor {
   }
 
   /** Looks at once, or once more after the look that is under way. */
-  poke(): void {
-    if (this.#isLooking) {
-      this.#again = true;
-      return;
-    }
-    this.#isLooking = true;
-    void this.#look().finally(() => {
-      this.#isLooking = false;
-      if (!this.#again) return;
-      this.#again = false;
-      this.poke();
-    });
-  }
+  readonly poke = again(() => this.#look());
 
   async #look(): Promise<void> {
     const { store, guard, monotonic } = this.#options;
