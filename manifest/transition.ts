@@ -2,6 +2,7 @@ import { Cursor, MalformedBytes } from "../bytes/cursor.ts";
 import { u32be } from "../bytes/numbers.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { type ChangeSignature, MOST_SIGNATURES } from "./change-signature.ts";
+import { readSigned } from "./read-signed.ts";
 
 /**
  * One step of a deployment's history, and the owners' leave for it. It names everything that later steps must not
@@ -39,9 +40,6 @@ export type TransitionVersion = 2 | 3;
 
 const DIGEST = 32;
 const NONE = "0".repeat(2 * DIGEST);
-
-/** A P-521 key has 158 bytes, a signature with it 139. */
-const MOST_BYTES = 256;
 
 export type TransitionFields = Omit<Transition, "record" | "digest" | "version"> & Partial<Pick<Transition, "version">>;
 
@@ -102,21 +100,12 @@ function parseSignatures(cursor: Cursor): ChangeSignature[] {
   const signatures: ChangeSignature[] = [];
   for (let index = 0; index < count; index++) {
     const at = cursor.offset;
-    const publicKey = bounded(cursor, `signature ${index}, key`);
+    const publicKey = readSigned(cursor, `signature ${index}, key`);
     const before = signatures.at(-1)?.publicKey;
     if (before !== undefined && Buffer.compare(before, publicKey) >= 0) {
       throw new MalformedBytes(`signature ${index}, key`, at, "a key out of order", "each key once, by their bytes");
     }
-    signatures.push({ publicKey, signature: bounded(cursor, `signature ${index}`) });
+    signatures.push({ publicKey, signature: readSigned(cursor, `signature ${index}`) });
   }
   return signatures;
-}
-
-function bounded(cursor: Cursor, field: string): Buffer {
-  const start = cursor.offset;
-  const length = cursor.u32be(`${field}, length`);
-  if (length === 0 || length > MOST_BYTES) {
-    throw new MalformedBytes(`${field}, length`, start, String(length), `1 to ${MOST_BYTES}`);
-  }
-  return cursor.bytes(length, field);
 }

@@ -25,7 +25,8 @@ import {
   until,
   WORKLOAD,
 } from "./test-coordinator.ts";
-import { type HostilePeer, recoverResponse, startHostilePeer } from "./test-hostile-peer.ts";
+import { handoverMessage } from "../serve/peer-api.ts";
+import { type HostilePeer, startHostilePeer } from "./test-hostile-peer.ts";
 
 /** A host, and peers of its own, against a Coordinator that lacks its secrets or is to give them away. */
 
@@ -84,7 +85,7 @@ async function madeUp(policy: Buffer, coordinators: readonly Buffer[]) {
 test("the made-up manifest: a policy that allows everything as Coordinator, under the honest owners' keys", async () => {
   const allowAll = Buffer.from("a policy that allows everything");
   const { attester, handover } = await madeUp(allowAll, [allowAll, COORDINATOR]);
-  const peer = await hostile(attester, { recover: () => recoverResponse(handover) });
+  const peer = await hostile(attester, { recover: () => handoverMessage(handover) });
   const coordinator = await victim();
   expect(await refused(coordinator)).toBe("peer_not_accepted");
   expect(coordinator.guard.phase).toBe("recovery");
@@ -99,14 +100,14 @@ test("the made-up manifest: a policy that allows everything as Coordinator, unde
 
 test("a workload, which any manifest may call a Coordinator, hands over nothing", async () => {
   const { attester, handover } = await madeUp(WORKLOAD, [WORKLOAD, COORDINATOR]);
-  await hostile(attester, { recover: () => recoverResponse(handover) });
+  await hostile(attester, { recover: () => handoverMessage(handover) });
   expect(await refused(await victim())).toBe("peer_not_accepted");
 });
 
 test("the Coordinator's policy with another guest image hands over nothing", async () => {
   const { handover } = await madeUp(COORDINATOR, [COORDINATOR]);
   const attester = await changedVm((identity) => ({ ...identity, Measurement: "77".repeat(48) }));
-  await hostile(attester, { recover: () => recoverResponse(handover) });
+  await hostile(attester, { recover: () => handoverMessage(handover) });
   expect(await refused(await victim())).toBe("peer_not_accepted");
 });
 
@@ -115,14 +116,14 @@ test("a software TEE of another vendor hands over nothing", async () => {
   const directory = await mkdtemp(join(tmpdir(), "peers-test-"));
   ends.push(() => rm(directory, { recursive: true }));
   const vendor = await openTestVendor(directory, new Date("2026-01-01"), "other");
-  await hostile(await deployment.launch(COORDINATOR, { vendor }), { recover: () => recoverResponse(handover) });
+  await hostile(await deployment.launch(COORDINATOR, { vendor }), { recover: () => handoverMessage(handover) });
   expect(await refused(await victim())).toBe("untrusted_root");
 });
 
 test("a peer without evidence hands over nothing", async () => {
   const { handover } = await madeUp(COORDINATOR, [COORDINATOR]);
   const none = { insecure: undefined, collect: () => Promise.reject(new Error("it has none")) };
-  const peer = await hostile(none, { recover: () => recoverResponse(handover) });
+  const peer = await hostile(none, { recover: () => handoverMessage(handover) });
   expect(await refused(await victim())).toMatch(/^(internal|evidence_missing)$/);
   expect(peer.asked).toEqual([]);
 });
@@ -168,7 +169,7 @@ const OTHER_SEED = randomBytes(32);
 const otherKey = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ type: "pkcs8", format: "der" });
 
 /** The host can't make a genuine Coordinator do that. It is what stands behind the acceptance. */
-test.each<[string, string, (given: ReturnType<typeof recoverResponse>) => ReturnType<typeof recoverResponse>]>([
+test.each<[string, string, (given: ReturnType<typeof handoverMessage>) => ReturnType<typeof handoverMessage>]>([
   ["another seed", "wrong_seed", (given) => ({ ...given, seed: OTHER_SEED })],
   ["another salt", "wrong_seed", (given) => ({ ...given, salt: randomBytes(32) })],
   ["no seed", "bad_handover", (given) => ({ ...given, seed: Buffer.alloc(0) })],
@@ -186,7 +187,7 @@ test.each<[string, string, (given: ReturnType<typeof recoverResponse>) => Return
   const genuine = await start(GENUINE);
   await genuine.set();
   const attester = await deployment.launch(COORDINATOR);
-  await hostile(attester, { recover: () => change(recoverResponse(genuine.guard.handOver())) });
+  await hostile(attester, { recover: () => change(handoverMessage(genuine.guard.handOver())) });
   expect(await refused(await victim())).toBe(code);
 });
 
@@ -196,7 +197,7 @@ test("a mesh CA that the pointer does not name is refused, though key and certif
   const snapshot = genuine.guard.active();
   const authority = authorityOf(snapshot, await generateEcKey("P-256"), new Date());
   const attester = await deployment.launch(COORDINATOR);
-  await hostile(attester, { recover: () => recoverResponse(handoverOf({ ...snapshot, authority })) });
+  await hostile(attester, { recover: () => handoverMessage(handoverOf({ ...snapshot, authority })) });
   expect(await refused(await victim())).toBe("bad_handover");
 });
 
@@ -207,13 +208,13 @@ test("a stale peer's secrets are not taken, and a store that is older than a pee
   const before = backing.pointer;
   await genuine.set({ name: "www" });
   const attester = await deployment.launch(COORDINATOR);
-  let answer = recoverResponse(old);
+  let answer = handoverMessage(old);
   await hostile(attester, { recover: () => answer });
   const coordinator = await victim();
   await until(() => coordinator.log.some(({ code }) => code === "stale_state"));
   expect(coordinator.guard.phase).toBe("recovery");
 
-  answer = recoverResponse(genuine.guard.handOver());
+  answer = handoverMessage(genuine.guard.handOver());
   backing.move(before);
   await until(() => coordinator.log.some(({ code }) => code === "state_rolled_back"));
   expect(coordinator.guard.phase).toBe("recovery");
@@ -223,7 +224,7 @@ test("an accepted peer is refused where the manifest that it brings calls it no 
   const genuine = await start(GENUINE);
   await genuine.set({ role: "" });
   const attester = await deployment.launch(COORDINATOR);
-  await hostile(attester, { recover: () => recoverResponse(genuine.guard.handOver()) });
+  await hostile(attester, { recover: () => handoverMessage(genuine.guard.handOver()) });
   expect(await refused(await victim())).toBe("not_coordinator");
 });
 
@@ -231,7 +232,7 @@ test("an accepted peer is refused where the manifest that it brings asks for oth
   const genuine = await start(GENUINE);
   await genuine.set({ rootDigest: "00".repeat(32) });
   const attester = await deployment.launch(COORDINATOR);
-  await hostile(attester, { recover: () => recoverResponse(genuine.guard.handOver()) });
+  await hostile(attester, { recover: () => handoverMessage(genuine.guard.handOver()) });
   expect(await refused(await victim())).toBe("untrusted_root");
 });
 
@@ -245,7 +246,7 @@ test("a seed of the host's under the owners' own manifest is refused by the hist
   const { manifest } = manifestFor(deployment);
   expect(host.guard.active().manifestDigest).toBe(createHash("sha256").update(manifest).digest("hex"));
   const attester = await deployment.launch(COORDINATOR);
-  await hostile(attester, { recover: () => recoverResponse(host.guard.handOver()) });
+  await hostile(attester, { recover: () => handoverMessage(host.guard.handOver()) });
   const coordinator = await victim();
   await until(() => coordinator.log.some(({ code }) => code === "stale_state"));
   expect(coordinator.guard.phase).toBe("recovery");
@@ -332,7 +333,7 @@ test("an answer that is larger than any handover is not taken", async () => {
   await genuine.set();
   const attester = await deployment.launch(COORDINATOR);
   const previousMeshCaCerts = ["x".repeat(2 ** 20)];
-  await hostile(attester, { recover: () => ({ ...recoverResponse(genuine.guard.handOver()), previousMeshCaCerts }) });
+  await hostile(attester, { recover: () => ({ ...handoverMessage(genuine.guard.handOver()), previousMeshCaCerts }) });
   expect(await refused(await victim())).toBe("malformed_message");
 });
 

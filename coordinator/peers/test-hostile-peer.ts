@@ -10,7 +10,6 @@ import { generateEcKey } from "../../pki/keys.ts";
 import { Budget } from "../../runtime/budget.ts";
 import { KeyedSemaphore } from "../../runtime/keyed-semaphore.ts";
 import { coordinatorLimits } from "../serve/limits.ts";
-import type { Handover } from "../state/handover.ts";
 
 /** For tests: a server of the attested channel that plays a Coordinator and answers whatever its host likes. */
 export interface HostilePeer {
@@ -58,19 +57,4 @@ export async function startHostilePeer(
     address,
   );
   return { asked, close: () => server.close(0) };
-}
-
-/** As a Coordinator encodes it. */
-export function recoverResponse(handover: Handover): MessageInitShape<typeof RecoverResponseSchema> {
-  const { seed, salt, meshKey, rootCa, meshCa, pointer, previousMeshCas, began } = handover;
-  return {
-    seed: seed.reveal(),
-    salt,
-    meshKey: meshKey.reveal(),
-    rootCaCert: rootCa,
-    meshCaCert: meshCa,
-    pointer,
-    previousMeshCaCerts: [...previousMeshCas],
-    beganMs: BigInt(began.getTime()),
-  };
 }

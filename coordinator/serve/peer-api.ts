@@ -9,6 +9,7 @@ import { spkiDigest } from "../../pki/keys.ts";
 import type { Logger } from "../../runtime/log.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { requireCoordinator } from "../state/authorize.ts";
+import type { Handover } from "../state/handover.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 import type { Workload } from "./workload.ts";
 
@@ -30,7 +31,7 @@ export async function giveSecrets(
   peer: Workload,
   { guard, insecure, audit, log }: PeerApiOptions,
 ): Promise<MessageInitShape<typeof RecoverResponseSchema>> {
-  const { seed, salt, meshKey, rootCa, meshCa, pointer, previousMeshCas, began } = guard.handOver();
+  const handover = guard.handOver();
   const { manifestDigest, generation } = requirePeer(guard, peer);
   requireUnexposed(peer.verified.evidence, insecure);
   const { claims, policyHash } = peer.verified;
@@ -45,6 +46,11 @@ export async function giveSecrets(
     chip: chipOf(claims),
     ...given,
   });
+  return handoverMessage(handover);
+}
+
+export function handoverMessage(handover: Handover): MessageInitShape<typeof RecoverResponseSchema> {
+  const { seed, salt, meshKey, rootCa, meshCa, pointer, previousMeshCas, began } = handover;
   return {
     seed: seed.reveal(),
     salt,

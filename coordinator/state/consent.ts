@@ -1,6 +1,7 @@
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
 import { u32be } from "../../bytes/numbers.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
+import { readSigned } from "../../manifest/read-signed.ts";
 
 /**
  * What one workload owner allowed of a change that lacks others' leave, as it is stored: a record of kind `consents`.
@@ -23,7 +24,6 @@ export interface Consent extends ChangeSignature {
 
 const VERSION = 1;
 const DIGEST = 32;
-const MOST_BYTES = 256;
 
 export function encodeConsent({ manifest, previous, meshKey, size, revoke, publicKey, signature }: Consent): Buffer {
   const digests = [manifest, previous, meshKey].map((digest) => Buffer.from(digest, "hex"));
@@ -44,17 +44,8 @@ export function parseConsent(record: Uint8Array): Consent {
   const at = cursor.offset;
   const revoke = cursor.u8("revoke");
   if (revoke > 1) throw new MalformedBytes("revoke", at, String(revoke), "0 or 1");
-  const publicKey = bounded(cursor, "key");
-  const signature = bounded(cursor, "signature");
+  const publicKey = readSigned(cursor, "key");
+  const signature = readSigned(cursor, "signature");
   cursor.end("consent");
   return { manifest, previous, meshKey, size, revoke: revoke === 1, publicKey, signature };
-}
-
-function bounded(cursor: Cursor, field: string): Buffer {
-  const start = cursor.offset;
-  const length = cursor.u32be(`${field}, length`);
-  if (length === 0 || length > MOST_BYTES) {
-    throw new MalformedBytes(`${field}, length`, start, String(length), `1 to ${MOST_BYTES}`);
-  }
-  return cursor.bytes(length, field);
 }

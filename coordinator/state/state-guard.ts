@@ -298,7 +298,8 @@ export class StateGuard {
       this.#announce();
     }
     const theirs = this.#signed(pointer, snapshot);
-    const [one, other] = fork.map((raw) => this.#signed(raw, snapshot));
+    // Two are a proof. What else a peer sends is not looked at.
+    const [one, other] = fork.slice(0, 2).map((raw) => this.#signed(raw, snapshot));
     if (one !== undefined && one.sequence === other?.sequence && one.digest !== other.digest)
       standing.split(one, other);
     const { relation, atTheirs } = await this.#compare(snapshot, theirs);
