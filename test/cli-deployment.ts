@@ -22,6 +22,8 @@ export interface CliDeployment {
   readonly generate: (...args: readonly string[]) => Promise<Ended>;
   /** A command that talks to the Coordinator; `set` and `rekey` get the deployment's files. */
   readonly contrast: (command: string, ...args: readonly string[]) => Promise<Ended>;
+  /** The same in the workspace of somebody else, who names files and keys himself. */
+  readonly contrastIn: (workspace: string, command: string, ...args: readonly string[]) => Promise<Ended>;
   /** The same, whose result is JSON; it must end well. */
   readonly result: (command: string, ...args: readonly string[]) => Promise<Readonly<Record<string, unknown>>>;
   /** @param state the name of its state directory */
@@ -51,12 +53,13 @@ export function createCliDeployment(
   const read = (name: string): string => readFileSync(file(name), "utf8");
   const running: Program[] = [];
 
-  const cli = async (...args: readonly string[]): Promise<Ended> => {
-    const program = startProgram([main("cli"), "--insecure", "--workspace-dir", file("."), ...args]);
+  const cliIn = async (workspace: string, ...args: readonly string[]): Promise<Ended> => {
+    const program = startProgram([main("cli"), "--insecure", "--workspace-dir", workspace, ...args]);
     running.push(program);
     const code = await program.exited;
     return { code, stdout: program.stdout(), stderr: program.text.join("\n") };
   };
+  const cli = async (...args: readonly string[]): Promise<Ended> => cliIn(file("."), ...args);
   const argumentsOf = (command: string, args: readonly string[]): string[] => [
     command,
     ...(command === "sign" ? [] : ["-c", address]),
@@ -79,6 +82,7 @@ export function createCliDeployment(
     read,
     generate: (...args) => cli("generate", "--offline", "--reference-values", "simulated", ...args, files),
     contrast: (command, ...args) => cli(...argumentsOf(command, args)),
+    contrastIn: (workspace, command, ...args) => cliIn(workspace, command, "-c", address, ...args),
     result: async (command, ...args) => {
       const { code, stdout, stderr } = await cli("--output", "json", ...argumentsOf(command, args));
       if (code !== 0) throw new Error(`contrast ${command} ended with ${code}: ${stderr}`);

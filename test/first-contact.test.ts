@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { createCliDeployment, type Ended } from "./cli-deployment.ts";
-import { type Program, startProgram } from "./programs.ts";
+import type { Program } from "./programs.ts";
 
 /**
  * A host has a genuine Coordinator enforce a deployment's very manifest, with a seed that the host knows: it sets a first
@@ -45,18 +45,7 @@ async function newcomer(name: string, command: string, ...args: string[]): Promi
     mkdirSync(workspace);
     for (const file of ["manifest.json", "workload-owner.pem"]) cpSync(deployment.file(file), join(workspace, file));
   }
-  const program = startProgram([
-    "cli/main.ts",
-    "--insecure",
-    "--workspace-dir",
-    workspace,
-    command,
-    "-c",
-    ADDRESS,
-    ...args,
-  ]);
-  const code = await program.exited;
-  return { code, stdout: program.stdout(), stderr: program.text.join("\n") };
+  return deployment.contrastIn(workspace, command, ...args);
 }
 
 const key = spkiDigest(host.seedshareOwner.publicKey).toString("hex");

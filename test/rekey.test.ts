@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { spkiDigest } from "../pki/keys.ts";
 import { createCliDeployment, type Ended } from "./cli-deployment.ts";
-import { type Program, startProgram } from "./programs.ts";
+import type { Program } from "./programs.ts";
 
 /** A new seed and root CA, with the programs as people run them. The tests go on from one another. */
 
@@ -21,20 +21,8 @@ const keyOf = (pem: string): string => spkiDigest(new X509Certificate(pem).publi
 const rootKey = (): string => keyOf(read("coordinator-root-ca.pem"));
 const refused = (code: string, exit: number) => ({ code: exit, stderr: expect.stringContaining(code) as string });
 
-async function other(command: string, ...args: string[]): Promise<Ended> {
-  const program = startProgram([
-    "cli/main.ts",
-    "--insecure",
-    "--workspace-dir",
-    others,
-    command,
-    "-c",
-    ADDRESS,
-    ...args,
-  ]);
-  const code = await program.exited;
-  return { code, stdout: program.stdout(), stderr: program.text.join("\n") };
-}
+const other = async (command: string, ...args: string[]): Promise<Ended> =>
+  deployment.contrastIn(others, command, ...args);
 
 const theirs = (name: string): string => readFileSync(join(others, name), "utf8");
 

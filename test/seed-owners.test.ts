@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type KeyPair, spki } from "../pki/keys.ts";
 import { createCliDeployment, type Ended } from "./cli-deployment.ts";
-import { type Program, startProgram } from "./programs.ts";
+import type { Program } from "./programs.ts";
 
 /** Seed share owners who come and go, with the programs as people run them. The tests go on from one another. */
 
@@ -18,20 +18,8 @@ const others = join(deployment.directory, "of another owner");
 let coordinator: Program;
 
 /** In the workspace of an owner who sets no manifest. */
-async function other(command: string, ...args: string[]): Promise<Ended> {
-  const program = startProgram([
-    "cli/main.ts",
-    "--insecure",
-    "--workspace-dir",
-    others,
-    command,
-    "-c",
-    ADDRESS,
-    ...args,
-  ]);
-  const code = await program.exited;
-  return { code, stdout: program.stdout(), stderr: program.text.join("\n") };
-}
+const other = async (command: string, ...args: string[]): Promise<Ended> =>
+  deployment.contrastIn(others, command, ...args);
 
 const recover = (command: typeof other, owner: number): Promise<Ended> =>
   command("recover", "--seedshare-owner-key", key(owner));

@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -16,6 +16,7 @@ import { issueLeaf } from "../../pki/certificate.ts";
 import { generateEcKey, spki } from "../../pki/keys.ts";
 import { CodedError } from "../../runtime/errors.ts";
 import { type Authority, createAuthority, issueChain } from "./authority.ts";
+import { isAcceptedByOpenssl } from "./test-openssl.ts";
 
 const HOUR = 3600 * 1000;
 const DAY = 24 * HOUR;
@@ -36,19 +37,7 @@ const hourly = createAuthority(
 const { publicKey } = await generateEcKey("P-256");
 const leaf = { publicKey, names: [{ kind: "dns", value: "web" }], extensions: new Map() } as const;
 
-/** Whether openssl accepts a chain to this root by this clock. */
-function isAccepted(chain: string, ca: string, at: Date): boolean {
-  const [chainFile, caFile] = [join(directory, "chain.pem"), join(directory, "ca.pem")];
-  writeFileSync(chainFile, chain);
-  writeFileSync(caFile, ca);
-  const args = ["verify", "-attime", `${at.getTime() / 1000}`, "-CAfile", caFile, "-untrusted", chainFile, chainFile];
-  try {
-    execFileSync("openssl", args, { stdio: "pipe" });
-    return true;
-  } catch {
-    return false;
-  }
-}
+const isAccepted = (chain: string, cas: string, at: Date): boolean => isAcceptedByOpenssl(directory, chain, cas, at);
 
 function isValid(chain: string, at: Date, { rootCa, meshCa }: Authority = authority): boolean {
   return [rootCa, meshCa].every((ca) => isAccepted(chain, ca, at));

@@ -1,6 +1,5 @@
-import { execFileSync } from "node:child_process";
 import { X509Certificate } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, expect, test } from "vitest";
@@ -9,6 +8,7 @@ import { generateEcKey } from "../../pki/keys.ts";
 import { makeState, manifestOf, owner, recoverRequest, setRequest, type TestState } from "../test-deployment.ts";
 import { type Authority, createAuthority, issueChain } from "./authority.ts";
 import { overlap, type PreviousMesh, previousMeshOf, SETTLE_MS, settleMs, trustedAt } from "./overlap.ts";
+import { isAcceptedByOpenssl } from "./test-openssl.ts";
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -30,19 +30,7 @@ async function authority(number: number, at: Date): Promise<Authority> {
   return createAuthority({ rootKey, meshKey, generation, certificateLifetimeMs: 24 * HOUR }, at);
 }
 
-/** Whether openssl accepts a chain by this clock, with the very file that pods have. */
-function isAccepted(chain: string, cas: string, at: Date): boolean {
-  const [chainFile, caFile] = [join(directory, "chain.pem"), join(directory, "ca.pem")];
-  writeFileSync(chainFile, chain);
-  writeFileSync(caFile, cas);
-  const args = ["verify", "-attime", `${at.getTime() / 1000}`, "-CAfile", caFile, "-untrusted", chainFile, chainFile];
-  try {
-    execFileSync("openssl", args, { stdio: "pipe" });
-    return true;
-  } catch {
-    return false;
-  }
-}
+const isAccepted = (chain: string, cas: string, at: Date): boolean => isAcceptedByOpenssl(directory, chain, cas, at);
 
 interface Before {
   readonly manifest: typeof manifest;
