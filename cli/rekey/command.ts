@@ -23,7 +23,6 @@ export function addRekeyCommand(program: Command, context: () => Context): void 
       collect,
     )
     .option("--atomic", "fail unless the history is still the one that the last `verify` saw")
-    .option("--revoke", "trust no certificate of before any more, whatever MeshCAOverlap says")
     .addHelpText(
       "after",
       examples(

@@ -92,6 +92,18 @@ test("a rekey makes everything new that came from the seed, and what owners sign
   expect(parseTransition(next.record)).toMatchObject({ version: 2, rootKey: rootKeyOf(after).toString("hex") });
 });
 
+test("a rekey opens no window for certificates of before, whatever the manifest says", async () => {
+  const manifest = manifestOf({ meshCaOverlap: "1h" });
+  const guard = await state.load();
+  await guard.set(setRequest({ manifest }));
+  // What the rekey would keep trusted otherwise.
+  const plain = await guard.set(setRequest({ manifest }, guard));
+  expect(plain.snapshot.previousMeshes).toHaveLength(1);
+  const result = await guard.set(rekeyRequest(guard, prepare(guard), { manifest }));
+  expect(result.snapshot.previousMeshes).toEqual([]);
+  expect(result.overlapRefused).toBeDefined();
+});
+
 test("after a restart the new share recovers, the old one is told what it is, and an old pin is enough", async () => {
   const { before, after } = await rekey();
   const guard = await state.load();
