@@ -81,6 +81,9 @@ export async function makeActive(
     const isRekey = newRootKey !== undefined;
     const deployment = active && deploymentOf(active, pin);
     const warnings = await warningsOf(context, deployment, manifest, isRekey);
+    for (const hash of predecessors) {
+      warnings.push(`the manifest still lets the Coordinators of policy ${hash} run, which no given file has`);
+    }
     for (const warning of warnings) context.warn(`warning: ${warning}`);
     const where = ownKey ?? join(context.workspace, FILES.workloadOwnerKey);
     const followed = { active, newRootKey };
