@@ -18,7 +18,8 @@ export interface OwnIdentityOptions {
  * What the VM is that this program runs in, by what the host can't change on the way: whoever compares others with it
  * would otherwise be told by the host what he is.
  *
- * - SNP: the secure processor answers the VM over a channel that the host can't read (SEV-SNP firmware ABI, §8.26).
+ * - SNP: the secure processor answers the VM over a channel that the host can't read (guest messages of the
+ *   SEV-SNP firmware ABI, encrypted with a key of the VM's own).
  * - TDX: a quote is made outside the VM, and the host may answer with one that another TD had made over the same report
  *   data. The TDREPORT comes from the TDX module.
  *
