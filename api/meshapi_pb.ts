@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meshapi.proto.
  */
 export const file_meshapi: GenFile = /*@__PURE__*/
-  fileDesc("Cg1tZXNoYXBpLnByb3RvEgdtZXNoYXBpIhUKE0N1cnJlbnRUcnVzdFJlcXVlc3QiJgoUQ3VycmVudFRydXN0UmVzcG9uc2USDgoGZGlnZXN0GAEgASgMIhQKEk5ld01lc2hDZXJ0UmVxdWVzdCKnAgoTTmV3TWVzaENlcnRSZXNwb25zZRISCgpjZXJ0X2NoYWluGAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIUCgxyb290X2NhX2NlcnQYAyABKAkSIQoUd29ya2xvYWRfc2VjcmV0X3NlZWQYBCABKAxIAIgBARIeChZwcmV2aW91c19tZXNoX2NhX2NlcnRzGAggAygJEhEKCXNldHRsZV9tcxgJIAEoDRIfChd3b3JrbG9hZF9zZWNyZXRfdmVyc2lvbhgQIAEoDRJAChhlYXJsaWVyX3dvcmtsb2FkX3NlY3JldHMYESADKAsyHi5tZXNoYXBpLkVhcmxpZXJXb3JrbG9hZFNlY3JldEIXChVfd29ya2xvYWRfc2VjcmV0X3NlZWQiRQoVRWFybGllcldvcmtsb2FkU2VjcmV0Eg8KB3ZlcnNpb24YASABKA0SDAoEc2VlZBgCIAEoDBINCgV1bnRpbBgDIAEoBCIQCg5SZWNvdmVyUmVxdWVzdCKuAQoPUmVjb3ZlclJlc3BvbnNlEgwKBHNlZWQYASABKAwSDAoEc2FsdBgCIAEoDBIQCghtZXNoX2tleRgDIAEoDBIUCgxyb290X2NhX2NlcnQYBCABKAkSFAoMbWVzaF9jYV9jZXJ0GAUgASgJEg8KB3BvaW50ZXIYBiABKAwSHgoWcHJldmlvdXNfbWVzaF9jYV9jZXJ0cxgHIAMoCRIQCghiZWdhbl9tcxgIIAEoBCI9Cg1MYXRlc3RSZXF1ZXN0Eg8KB3BvaW50ZXIYASABKAwSDAoEZm9yaxgCIAMoDBINCgVyZWtleRgDIAEoDCJNCg5MYXRlc3RSZXNwb25zZRIPCgdwb2ludGVyGAEgASgMEgwKBGZvcmsYAiADKAwSDQoFc3RhdGUYAyABKAkSDQoFcmVrZXkYBCABKAwymQIKB01lc2hBUEkSSAoLTmV3TWVzaENlcnQSGy5tZXNoYXBpLk5ld01lc2hDZXJ0UmVxdWVzdBocLm1lc2hhcGkuTmV3TWVzaENlcnRSZXNwb25zZRJLCgxDdXJyZW50VHJ1c3QSHC5tZXNoYXBpLkN1cnJlbnRUcnVzdFJlcXVlc3QaHS5tZXNoYXBpLkN1cnJlbnRUcnVzdFJlc3BvbnNlEjwKB1JlY292ZXISFy5tZXNoYXBpLlJlY292ZXJSZXF1ZXN0GhgubWVzaGFwaS5SZWNvdmVyUmVzcG9uc2USOQoGTGF0ZXN0EhYubWVzaGFwaS5MYXRlc3RSZXF1ZXN0GhcubWVzaGFwaS5MYXRlc3RSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("Cg1tZXNoYXBpLnByb3RvEgdtZXNoYXBpIhUKE0N1cnJlbnRUcnVzdFJlcXVlc3QiNQoUQ3VycmVudFRydXN0UmVzcG9uc2USDgoGZGlnZXN0GAEgASgMEg0KBWFubmV4GBAgASgMIhQKEk5ld01lc2hDZXJ0UmVxdWVzdCLdAgoTTmV3TWVzaENlcnRSZXNwb25zZRISCgpjZXJ0X2NoYWluGAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIUCgxyb290X2NhX2NlcnQYAyABKAkSIQoUd29ya2xvYWRfc2VjcmV0X3NlZWQYBCABKAxIAIgBARIeChZwcmV2aW91c19tZXNoX2NhX2NlcnRzGAggAygJEhEKCXNldHRsZV9tcxgJIAEoDRIfChd3b3JrbG9hZF9zZWNyZXRfdmVyc2lvbhgQIAEoDRJAChhlYXJsaWVyX3dvcmtsb2FkX3NlY3JldHMYESADKAsyHi5tZXNoYXBpLkVhcmxpZXJXb3JrbG9hZFNlY3JldBIlCgdzZWNyZXRzGBIgAygLMhQubWVzaGFwaS5OYW1lZFNlY3JldBINCgVhbm5leBgTIAEoDEIXChVfd29ya2xvYWRfc2VjcmV0X3NlZWQiOwoLTmFtZWRTZWNyZXQSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgNEg0KBXZhbHVlGAMgASgMIicKFVVzZUZvcm1hdEdyYW50UmVxdWVzdBIOCgZ2b2x1bWUYASABKAkiGAoWVXNlRm9ybWF0R3JhbnRSZXNwb25zZSJFChVFYXJsaWVyV29ya2xvYWRTZWNyZXQSDwoHdmVyc2lvbhgBIAEoDRIMCgRzZWVkGAIgASgMEg0KBXVudGlsGAMgASgEIhAKDlJlY292ZXJSZXF1ZXN0Iq4BCg9SZWNvdmVyUmVzcG9uc2USDAoEc2VlZBgBIAEoDBIMCgRzYWx0GAIgASgMEhAKCG1lc2hfa2V5GAMgASgMEhQKDHJvb3RfY2FfY2VydBgEIAEoCRIUCgxtZXNoX2NhX2NlcnQYBSABKAkSDwoHcG9pbnRlchgGIAEoDBIeChZwcmV2aW91c19tZXNoX2NhX2NlcnRzGAcgAygJEhAKCGJlZ2FuX21zGAggASgEIj0KDUxhdGVzdFJlcXVlc3QSDwoHcG9pbnRlchgBIAEoDBIMCgRmb3JrGAIgAygMEg0KBXJla2V5GAMgASgMIk0KDkxhdGVzdFJlc3BvbnNlEg8KB3BvaW50ZXIYASABKAwSDAoEZm9yaxgCIAMoDBINCgVzdGF0ZRgDIAEoCRINCgVyZWtleRgEIAEoDDLsAgoHTWVzaEFQSRJICgtOZXdNZXNoQ2VydBIbLm1lc2hhcGkuTmV3TWVzaENlcnRSZXF1ZXN0GhwubWVzaGFwaS5OZXdNZXNoQ2VydFJlc3BvbnNlEksKDEN1cnJlbnRUcnVzdBIcLm1lc2hhcGkuQ3VycmVudFRydXN0UmVxdWVzdBodLm1lc2hhcGkuQ3VycmVudFRydXN0UmVzcG9uc2USPAoHUmVjb3ZlchIXLm1lc2hhcGkuUmVjb3ZlclJlcXVlc3QaGC5tZXNoYXBpLlJlY292ZXJSZXNwb25zZRI5CgZMYXRlc3QSFi5tZXNoYXBpLkxhdGVzdFJlcXVlc3QaFy5tZXNoYXBpLkxhdGVzdFJlc3BvbnNlElEKDlVzZUZvcm1hdEdyYW50Eh4ubWVzaGFwaS5Vc2VGb3JtYXRHcmFudFJlcXVlc3QaHy5tZXNoYXBpLlVzZUZvcm1hdEdyYW50UmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message meshapi.CurrentTrustRequest
@@ -37,6 +37,13 @@ export type CurrentTrustResponse = Message<"meshapi.CurrentTrustResponse"> & {
    * @generated from field: bytes digest = 1;
    */
   digest: Uint8Array;
+
+  /**
+   * SHA-256 of the annex in force (manifest/annex.ts): another one may have other secrets. Empty: there is none.
+   *
+   * @generated from field: bytes annex = 16;
+   */
+  annex: Uint8Array;
 };
 
 /**
@@ -120,6 +127,20 @@ export type NewMeshCertResponse = Message<"meshapi.NewMeshCertResponse"> & {
    * @generated from field: repeated meshapi.EarlierWorkloadSecret earlier_workload_secrets = 17;
    */
   earlierWorkloadSecrets: EarlierWorkloadSecret[];
+
+  /**
+   * The secrets that the annex lets this workload read, by name, and of each the latest version first.
+   *
+   * @generated from field: repeated meshapi.NamedSecret secrets = 18;
+   */
+  secrets: NamedSecret[];
+
+  /**
+   * SHA-256 of the annex in force. Empty: there is none.
+   *
+   * @generated from field: bytes annex = 19;
+   */
+  annex: Uint8Array;
 };
 
 /**
@@ -128,6 +149,67 @@ export type NewMeshCertResponse = Message<"meshapi.NewMeshCertResponse"> & {
  */
 export const NewMeshCertResponseSchema: GenMessage<NewMeshCertResponse> = /*@__PURE__*/
   messageDesc(file_meshapi, 3);
+
+/**
+ * @generated from message meshapi.NamedSecret
+ */
+export type NamedSecret = Message<"meshapi.NamedSecret"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: uint32 version = 2;
+   */
+  version: number;
+
+  /**
+   * Secret.
+   *
+   * @generated from field: bytes value = 3;
+   */
+  value: Uint8Array;
+};
+
+/**
+ * Describes the message meshapi.NamedSecret.
+ * Use `create(NamedSecretSchema)` to create a new message.
+ */
+export const NamedSecretSchema: GenMessage<NamedSecret> = /*@__PURE__*/
+  messageDesc(file_meshapi, 4);
+
+/**
+ * @generated from message meshapi.UseFormatGrantRequest
+ */
+export type UseFormatGrantRequest = Message<"meshapi.UseFormatGrantRequest"> & {
+  /**
+   * The name of the volume, as the annex has it behind the workload's id.
+   *
+   * @generated from field: string volume = 1;
+   */
+  volume: string;
+};
+
+/**
+ * Describes the message meshapi.UseFormatGrantRequest.
+ * Use `create(UseFormatGrantRequestSchema)` to create a new message.
+ */
+export const UseFormatGrantRequestSchema: GenMessage<UseFormatGrantRequest> = /*@__PURE__*/
+  messageDesc(file_meshapi, 5);
+
+/**
+ * @generated from message meshapi.UseFormatGrantResponse
+ */
+export type UseFormatGrantResponse = Message<"meshapi.UseFormatGrantResponse"> & {
+};
+
+/**
+ * Describes the message meshapi.UseFormatGrantResponse.
+ * Use `create(UseFormatGrantResponseSchema)` to create a new message.
+ */
+export const UseFormatGrantResponseSchema: GenMessage<UseFormatGrantResponse> = /*@__PURE__*/
+  messageDesc(file_meshapi, 6);
 
 /**
  * @generated from message meshapi.EarlierWorkloadSecret
@@ -158,7 +240,7 @@ export type EarlierWorkloadSecret = Message<"meshapi.EarlierWorkloadSecret"> & {
  * Use `create(EarlierWorkloadSecretSchema)` to create a new message.
  */
 export const EarlierWorkloadSecretSchema: GenMessage<EarlierWorkloadSecret> = /*@__PURE__*/
-  messageDesc(file_meshapi, 4);
+  messageDesc(file_meshapi, 7);
 
 /**
  * @generated from message meshapi.RecoverRequest
@@ -171,7 +253,7 @@ export type RecoverRequest = Message<"meshapi.RecoverRequest"> & {
  * Use `create(RecoverRequestSchema)` to create a new message.
  */
 export const RecoverRequestSchema: GenMessage<RecoverRequest> = /*@__PURE__*/
-  messageDesc(file_meshapi, 5);
+  messageDesc(file_meshapi, 8);
 
 /**
  * @generated from message meshapi.RecoverResponse
@@ -237,7 +319,7 @@ export type RecoverResponse = Message<"meshapi.RecoverResponse"> & {
  * Use `create(RecoverResponseSchema)` to create a new message.
  */
 export const RecoverResponseSchema: GenMessage<RecoverResponse> = /*@__PURE__*/
-  messageDesc(file_meshapi, 6);
+  messageDesc(file_meshapi, 9);
 
 /**
  * @generated from message meshapi.LatestRequest
@@ -271,7 +353,7 @@ export type LatestRequest = Message<"meshapi.LatestRequest"> & {
  * Use `create(LatestRequestSchema)` to create a new message.
  */
 export const LatestRequestSchema: GenMessage<LatestRequest> = /*@__PURE__*/
-  messageDesc(file_meshapi, 7);
+  messageDesc(file_meshapi, 10);
 
 /**
  * @generated from message meshapi.LatestResponse
@@ -307,7 +389,7 @@ export type LatestResponse = Message<"meshapi.LatestResponse"> & {
  * Use `create(LatestResponseSchema)` to create a new message.
  */
 export const LatestResponseSchema: GenMessage<LatestResponse> = /*@__PURE__*/
-  messageDesc(file_meshapi, 8);
+  messageDesc(file_meshapi, 11);
 
 /**
  * @generated from service meshapi.MeshAPI
@@ -354,6 +436,17 @@ export const MeshAPI: GenService<{
     methodKind: "unary";
     input: typeof LatestRequestSchema;
     output: typeof LatestResponseSchema;
+  },
+  /**
+   * Uses up one leave to format an encrypted volume. It is written into the history before the answer: whoever gets one may
+   * format, once.
+   *
+   * @generated from rpc meshapi.MeshAPI.UseFormatGrant
+   */
+  useFormatGrant: {
+    methodKind: "unary";
+    input: typeof UseFormatGrantRequestSchema;
+    output: typeof UseFormatGrantResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_meshapi, 0);

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file userapi.proto.
  */
 export const file_userapi: GenFile = /*@__PURE__*/
-  fileDesc("Cg11c2VyYXBpLnByb3RvEgd1c2VyYXBpIswCChJTZXRNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwSEAoIcG9saWNpZXMYAiADKAwSHgoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAxIAIgBARIyCglzaWduYXR1cmUYBCABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlSAGIAQESFwoPc2lnbmVkX21lc2hfa2V5GAUgASgMEi4KCnNpZ25hdHVyZXMYBiADKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEhkKDG5ld19yb290X2tleRgYIAEoDEgCiAEBEhUKDWxlYXZlX3BlbmRpbmcYByABKAgSDgoGcmV2b2tlGBAgASgIQhQKEl9sYXRlc3RfdHJhbnNpdGlvbkIMCgpfc2lnbmF0dXJlQg8KDV9uZXdfcm9vdF9rZXkiOgoRTWFuaWZlc3RTaWduYXR1cmUSEgoKcHVibGljX2tleRgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwi0AEKEVNldE1hbmlmZXN0UGVybWl0EhcKD21hbmlmZXN0X2RpZ2VzdBgBIAEoDBItCglzaWduYXR1cmUYAiABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEhcKD3NpZ25lZF9tZXNoX2tleRgDIAEoDBIuCgpzaWduYXR1cmVzGAQgAygLMhoudXNlcmFwaS5NYW5pZmVzdFNpZ25hdHVyZRIZCgxuZXdfcm9vdF9rZXkYGCABKAxIAIgBAUIPCg1fbmV3X3Jvb3Rfa2V5IpQCChNTZXRNYW5pZmVzdFJlc3BvbnNlEhQKDHJvb3RfY2FfY2VydBgBIAEoCRIUCgxtZXNoX2NhX2NlcnQYAiABKAkSGQoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAwSKAoLc2VlZF9zaGFyZXMYBCABKAsyEy51c2VyYXBpLlNlZWRTaGFyZXMSGQoRdHJhbnNpdGlvbl9yZWNvcmQYBSABKAwSLAoHcGVuZGluZxgGIAEoCzIWLnVzZXJhcGkuUGVuZGluZ0NoYW5nZUgAiAEBEh4KFnByZXZpb3VzX21lc2hfY2FfdW50aWwYECABKAQSFwoPb3ZlcmxhcF9yZWZ1c2VkGBEgASgJQgoKCF9wZW5kaW5nIlEKClNlZWRTaGFyZXMSDAoEc2FsdBgBIAEoDBIiCgZzaGFyZXMYAiADKAsyEi51c2VyYXBpLlNlZWRTaGFyZRIRCgl0aHJlc2hvbGQYAyABKA0iNwoJU2VlZFNoYXJlEhIKCnB1YmxpY19rZXkYASABKAwSFgoOZW5jcnlwdGVkX3NlZWQYAiABKAwiFQoTUHJlcGFyZVJla2V5UmVxdWVzdCJkChRQcmVwYXJlUmVrZXlSZXNwb25zZRIQCghyb290X2tleRgBIAEoDBIZChFsYXRlc3RfdHJhbnNpdGlvbhgCIAEoDBIQCghtZXNoX2tleRgDIAEoDBINCgV1bnRpbBgEIAEoBCIVChNHZXRNYW5pZmVzdHNSZXF1ZXN0IqgBChRHZXRNYW5pZmVzdHNSZXNwb25zZRIoCgdoaXN0b3J5GAEgAygLMhcudXNlcmFwaS5NYW5pZmVzdFJlY29yZBIQCghwb2xpY2llcxgCIAMoDBIUCgxyb290X2NhX2NlcnQYAyABKAkSFAoMbWVzaF9jYV9jZXJ0GAQgASgJEigKC3NlZWRfc2hhcmVzGAUgASgLMhMudXNlcmFwaS5TZWVkU2hhcmVzIlEKDk1hbmlmZXN0UmVjb3JkEhAKCG1hbmlmZXN0GAEgASgMEhIKCnRyYW5zaXRpb24YAiABKAwSGQoRdHJhbnNpdGlvbl9yZWNvcmQYAyABKAwidQoOUmVjb3ZlclJlcXVlc3QSDAoEc2VlZBgEIAEoDBIMCgRzYWx0GAIgASgMEg0KBWZvcmNlGAMgASgIEhkKEXBpbm5lZF90cmFuc2l0aW9uGAUgASgMEhcKD3Bpbm5lZF9yb290X2tleRgGIAEoDEoECAEQAiJnCg9SZWNvdmVyUmVzcG9uc2USFgoObWlzc2luZ19zaGFyZXMYAyABKA0SFAoMcm9vdF9jYV9jZXJ0GAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIQCghtYW5pZmVzdBgEIAEoDCKEAQoNUGVuZGluZ0NoYW5nZRIXCg9tYW5pZmVzdF9kaWdlc3QYASABKAwSLgoKc2lnbmF0dXJlcxgCIAMoCzIaLnVzZXJhcGkuTWFuaWZlc3RTaWduYXR1cmUSGgoSbWlzc2luZ19zaWduYXR1cmVzGAMgASgNEg4KBnJldm9rZRgEIAEoCCIUChJMaXN0UGVuZGluZ1JlcXVlc3QiPgoTTGlzdFBlbmRpbmdSZXNwb25zZRInCgdwZW5kaW5nGAEgAygLMhYudXNlcmFwaS5QZW5kaW5nQ2hhbmdlIkEKEUdldFBlbmRpbmdSZXF1ZXN0EhcKD21hbmlmZXN0X2RpZ2VzdBgBIAEoDBITCgtmcm9tX3BvbGljeRgCIAEoDSI4ChJHZXRQZW5kaW5nUmVzcG9uc2USEAoIbWFuaWZlc3QYASABKAwSEAoIcG9saWNpZXMYAiADKAwiuwEKElNpZ25QZW5kaW5nUmVxdWVzdBIXCg9tYW5pZmVzdF9kaWdlc3QYASABKAwSHgoRbGF0ZXN0X3RyYW5zaXRpb24YAiABKAxIAIgBARItCglzaWduYXR1cmUYAyABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEhcKD3NpZ25lZF9tZXNoX2tleRgEIAEoDBIOCgZyZXZva2UYECABKAhCFAoSX2xhdGVzdF90cmFuc2l0aW9uIi0KEkRyb3BQZW5kaW5nUmVxdWVzdBIXCg9tYW5pZmVzdF9kaWdlc3QYASABKAwiPgoTRHJvcFBlbmRpbmdSZXNwb25zZRInCgdwZW5kaW5nGAEgASgLMhYudXNlcmFwaS5QZW5kaW5nQ2hhbmdlIhIKEEdldFN0YXR1c1JlcXVlc3QilwEKEUdldFN0YXR1c1Jlc3BvbnNlEg0KBXN0YXRlGAEgASgJEicKCGluX2ZvcmNlGAIgASgLMhAudXNlcmFwaS5JbkZvcmNlSACIAQESLgoKZm9yX293bmVycxgDIAEoCzIVLnVzZXJhcGkuT3duZXJzU3RhdHVzSAGIAQFCCwoJX2luX2ZvcmNlQg0KC19mb3Jfb3duZXJzInwKB0luRm9yY2USEgoKZ2VuZXJhdGlvbhgBIAEoDRIXCg9tYW5pZmVzdF9kaWdlc3QYAiABKAwSGQoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAwSKQoGb3duZXJzGAQgASgLMhkudXNlcmFwaS5EZXBsb3ltZW50T3duZXJzIoQBChBEZXBsb3ltZW50T3duZXJzEhcKD3dvcmtsb2FkX293bmVycxgBIAMoDBIgChh3b3JrbG9hZF9vd25lcl90aHJlc2hvbGQYAiABKA0SGAoQc2VlZHNoYXJlX293bmVycxgDIAMoDBIbChNzZWVkc2hhcmVfdGhyZXNob2xkGAQgASgNIqMBCgxPd25lcnNTdGF0dXMSKgoGc3RvcmVkGAEgASgLMhUudXNlcmFwaS5TdG9yZWRTdGF0dXNIAIgBARInCgdwZW5kaW5nGAIgAygLMhYudXNlcmFwaS5QZW5kaW5nQ2hhbmdlEiIKBXBlZXJzGAMgAygLMhMudXNlcmFwaS5QZWVyU3RhdHVzEg8KB3ZlcnNpb24YBCABKAlCCQoHX3N0b3JlZCJ2CgxTdG9yZWRTdGF0dXMSKQoGb3duZXJzGAEgASgLMhkudXNlcmFwaS5EZXBsb3ltZW50T3duZXJzEhIKCmdhdmVfc2hhcmUYAiADKAwSFgoObWlzc2luZ19zaGFyZXMYAyABKA0SDwoHcHJvYmxlbRgEIAEoCSI+CgpQZWVyU3RhdHVzEg8KB2FkZHJlc3MYASABKAkSDQoFc3RhdGUYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQylAUKB1VzZXJBUEkSSAoLU2V0TWFuaWZlc3QSGy51c2VyYXBpLlNldE1hbmlmZXN0UmVxdWVzdBocLnVzZXJhcGkuU2V0TWFuaWZlc3RSZXNwb25zZRJLCgxQcmVwYXJlUmVrZXkSHC51c2VyYXBpLlByZXBhcmVSZWtleVJlcXVlc3QaHS51c2VyYXBpLlByZXBhcmVSZWtleVJlc3BvbnNlEksKDEdldE1hbmlmZXN0cxIcLnVzZXJhcGkuR2V0TWFuaWZlc3RzUmVxdWVzdBodLnVzZXJhcGkuR2V0TWFuaWZlc3RzUmVzcG9uc2USPAoHUmVjb3ZlchIXLnVzZXJhcGkuUmVjb3ZlclJlcXVlc3QaGC51c2VyYXBpLlJlY292ZXJSZXNwb25zZRJICgtMaXN0UGVuZGluZxIbLnVzZXJhcGkuTGlzdFBlbmRpbmdSZXF1ZXN0GhwudXNlcmFwaS5MaXN0UGVuZGluZ1Jlc3BvbnNlEkUKCkdldFBlbmRpbmcSGi51c2VyYXBpLkdldFBlbmRpbmdSZXF1ZXN0GhsudXNlcmFwaS5HZXRQZW5kaW5nUmVzcG9uc2USSAoLRHJvcFBlbmRpbmcSGy51c2VyYXBpLkRyb3BQZW5kaW5nUmVxdWVzdBocLnVzZXJhcGkuRHJvcFBlbmRpbmdSZXNwb25zZRJICgtTaWduUGVuZGluZxIbLnVzZXJhcGkuU2lnblBlbmRpbmdSZXF1ZXN0GhwudXNlcmFwaS5TZXRNYW5pZmVzdFJlc3BvbnNlEkIKCUdldFN0YXR1cxIZLnVzZXJhcGkuR2V0U3RhdHVzUmVxdWVzdBoaLnVzZXJhcGkuR2V0U3RhdHVzUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("Cg11c2VyYXBpLnByb3RvEgd1c2VyYXBpIswCChJTZXRNYW5pZmVzdFJlcXVlc3QSEAoIbWFuaWZlc3QYASABKAwSEAoIcG9saWNpZXMYAiADKAwSHgoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAxIAIgBARIyCglzaWduYXR1cmUYBCABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlSAGIAQESFwoPc2lnbmVkX21lc2hfa2V5GAUgASgMEi4KCnNpZ25hdHVyZXMYBiADKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEhkKDG5ld19yb290X2tleRgYIAEoDEgCiAEBEhUKDWxlYXZlX3BlbmRpbmcYByABKAgSDgoGcmV2b2tlGBAgASgIQhQKEl9sYXRlc3RfdHJhbnNpdGlvbkIMCgpfc2lnbmF0dXJlQg8KDV9uZXdfcm9vdF9rZXkiOgoRTWFuaWZlc3RTaWduYXR1cmUSEgoKcHVibGljX2tleRgBIAEoDBIRCglzaWduYXR1cmUYAiABKAwi0AEKEVNldE1hbmlmZXN0UGVybWl0EhcKD21hbmlmZXN0X2RpZ2VzdBgBIAEoDBItCglzaWduYXR1cmUYAiABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEhcKD3NpZ25lZF9tZXNoX2tleRgDIAEoDBIuCgpzaWduYXR1cmVzGAQgAygLMhoudXNlcmFwaS5NYW5pZmVzdFNpZ25hdHVyZRIZCgxuZXdfcm9vdF9rZXkYGCABKAxIAIgBAUIPCg1fbmV3X3Jvb3Rfa2V5IpQCChNTZXRNYW5pZmVzdFJlc3BvbnNlEhQKDHJvb3RfY2FfY2VydBgBIAEoCRIUCgxtZXNoX2NhX2NlcnQYAiABKAkSGQoRbGF0ZXN0X3RyYW5zaXRpb24YAyABKAwSKAoLc2VlZF9zaGFyZXMYBCABKAsyEy51c2VyYXBpLlNlZWRTaGFyZXMSGQoRdHJhbnNpdGlvbl9yZWNvcmQYBSABKAwSLAoHcGVuZGluZxgGIAEoCzIWLnVzZXJhcGkuUGVuZGluZ0NoYW5nZUgAiAEBEh4KFnByZXZpb3VzX21lc2hfY2FfdW50aWwYECABKAQSFwoPb3ZlcmxhcF9yZWZ1c2VkGBEgASgJQgoKCF9wZW5kaW5nIlEKClNlZWRTaGFyZXMSDAoEc2FsdBgBIAEoDBIiCgZzaGFyZXMYAiADKAsyEi51c2VyYXBpLlNlZWRTaGFyZRIRCgl0aHJlc2hvbGQYAyABKA0iNwoJU2VlZFNoYXJlEhIKCnB1YmxpY19rZXkYASABKAwSFgoOZW5jcnlwdGVkX3NlZWQYAiABKAwiFQoTUHJlcGFyZVJla2V5UmVxdWVzdCJkChRQcmVwYXJlUmVrZXlSZXNwb25zZRIQCghyb290X2tleRgBIAEoDBIZChFsYXRlc3RfdHJhbnNpdGlvbhgCIAEoDBIQCghtZXNoX2tleRgDIAEoDBINCgV1bnRpbBgEIAEoBCIVChNHZXRNYW5pZmVzdHNSZXF1ZXN0IqgBChRHZXRNYW5pZmVzdHNSZXNwb25zZRIoCgdoaXN0b3J5GAEgAygLMhcudXNlcmFwaS5NYW5pZmVzdFJlY29yZBIQCghwb2xpY2llcxgCIAMoDBIUCgxyb290X2NhX2NlcnQYAyABKAkSFAoMbWVzaF9jYV9jZXJ0GAQgASgJEigKC3NlZWRfc2hhcmVzGAUgASgLMhMudXNlcmFwaS5TZWVkU2hhcmVzImAKDk1hbmlmZXN0UmVjb3JkEhAKCG1hbmlmZXN0GAEgASgMEhIKCnRyYW5zaXRpb24YAiABKAwSGQoRdHJhbnNpdGlvbl9yZWNvcmQYAyABKAwSDQoFYW5uZXgYECABKAwidQoOUmVjb3ZlclJlcXVlc3QSDAoEc2VlZBgEIAEoDBIMCgRzYWx0GAIgASgMEg0KBWZvcmNlGAMgASgIEhkKEXBpbm5lZF90cmFuc2l0aW9uGAUgASgMEhcKD3Bpbm5lZF9yb290X2tleRgGIAEoDEoECAEQAiJnCg9SZWNvdmVyUmVzcG9uc2USFgoObWlzc2luZ19zaGFyZXMYAyABKA0SFAoMcm9vdF9jYV9jZXJ0GAEgASgJEhQKDG1lc2hfY2FfY2VydBgCIAEoCRIQCghtYW5pZmVzdBgEIAEoDCKTAQoNUGVuZGluZ0NoYW5nZRIXCg9tYW5pZmVzdF9kaWdlc3QYASABKAwSLgoKc2lnbmF0dXJlcxgCIAMoCzIaLnVzZXJhcGkuTWFuaWZlc3RTaWduYXR1cmUSGgoSbWlzc2luZ19zaWduYXR1cmVzGAMgASgNEg4KBnJldm9rZRgEIAEoCBINCgVhbm5leBgQIAEoDCIUChJMaXN0UGVuZGluZ1JlcXVlc3QiPgoTTGlzdFBlbmRpbmdSZXNwb25zZRInCgdwZW5kaW5nGAEgAygLMhYudXNlcmFwaS5QZW5kaW5nQ2hhbmdlIkEKEUdldFBlbmRpbmdSZXF1ZXN0EhcKD21hbmlmZXN0X2RpZ2VzdBgBIAEoDBITCgtmcm9tX3BvbGljeRgCIAEoDSI4ChJHZXRQZW5kaW5nUmVzcG9uc2USEAoIbWFuaWZlc3QYASABKAwSEAoIcG9saWNpZXMYAiADKAwiuwEKElNpZ25QZW5kaW5nUmVxdWVzdBIXCg9tYW5pZmVzdF9kaWdlc3QYASABKAwSHgoRbGF0ZXN0X3RyYW5zaXRpb24YAiABKAxIAIgBARItCglzaWduYXR1cmUYAyABKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEhcKD3NpZ25lZF9tZXNoX2tleRgEIAEoDBIOCgZyZXZva2UYECABKAhCFAoSX2xhdGVzdF90cmFuc2l0aW9uIi0KEkRyb3BQZW5kaW5nUmVxdWVzdBIXCg9tYW5pZmVzdF9kaWdlc3QYASABKAwiPgoTRHJvcFBlbmRpbmdSZXNwb25zZRInCgdwZW5kaW5nGAEgASgLMhYudXNlcmFwaS5QZW5kaW5nQ2hhbmdlIlIKEVNlYWxTZWNyZXRSZXF1ZXN0EgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoDRIPCgdyZWFkZXJzGAMgAygJEg0KBXZhbHVlGAQgASgMIisKElNlYWxTZWNyZXRSZXNwb25zZRIVCg1zZWFsZWRfZGlnZXN0GAEgASgMIpgBCgxBbWVuZFJlcXVlc3QSDQoFYW5uZXgYASABKAwSGQoRbGF0ZXN0X3RyYW5zaXRpb24YAiABKAwSFwoPc2lnbmVkX21lc2hfa2V5GAMgASgMEi4KCnNpZ25hdHVyZXMYBCADKAsyGi51c2VyYXBpLk1hbmlmZXN0U2lnbmF0dXJlEhUKDWxlYXZlX3BlbmRpbmcYBSABKAgifwoNQW1lbmRSZXNwb25zZRIZChFsYXRlc3RfdHJhbnNpdGlvbhgBIAEoDBIZChF0cmFuc2l0aW9uX3JlY29yZBgCIAEoDBIsCgdwZW5kaW5nGAMgASgLMhYudXNlcmFwaS5QZW5kaW5nQ2hhbmdlSACIAQFCCgoIX3BlbmRpbmciEgoQR2V0U3RhdHVzUmVxdWVzdCKXAQoRR2V0U3RhdHVzUmVzcG9uc2USDQoFc3RhdGUYASABKAkSJwoIaW5fZm9yY2UYAiABKAsyEC51c2VyYXBpLkluRm9yY2VIAIgBARIuCgpmb3Jfb3duZXJzGAMgASgLMhUudXNlcmFwaS5Pd25lcnNTdGF0dXNIAYgBAUILCglfaW5fZm9yY2VCDQoLX2Zvcl9vd25lcnMifAoHSW5Gb3JjZRISCgpnZW5lcmF0aW9uGAEgASgNEhcKD21hbmlmZXN0X2RpZ2VzdBgCIAEoDBIZChFsYXRlc3RfdHJhbnNpdGlvbhgDIAEoDBIpCgZvd25lcnMYBCABKAsyGS51c2VyYXBpLkRlcGxveW1lbnRPd25lcnMihAEKEERlcGxveW1lbnRPd25lcnMSFwoPd29ya2xvYWRfb3duZXJzGAEgAygMEiAKGHdvcmtsb2FkX293bmVyX3RocmVzaG9sZBgCIAEoDRIYChBzZWVkc2hhcmVfb3duZXJzGAMgAygMEhsKE3NlZWRzaGFyZV90aHJlc2hvbGQYBCABKA0iowEKDE93bmVyc1N0YXR1cxIqCgZzdG9yZWQYASABKAsyFS51c2VyYXBpLlN0b3JlZFN0YXR1c0gAiAEBEicKB3BlbmRpbmcYAiADKAsyFi51c2VyYXBpLlBlbmRpbmdDaGFuZ2USIgoFcGVlcnMYAyADKAsyEy51c2VyYXBpLlBlZXJTdGF0dXMSDwoHdmVyc2lvbhgEIAEoCUIJCgdfc3RvcmVkInYKDFN0b3JlZFN0YXR1cxIpCgZvd25lcnMYASABKAsyGS51c2VyYXBpLkRlcGxveW1lbnRPd25lcnMSEgoKZ2F2ZV9zaGFyZRgCIAMoDBIWCg5taXNzaW5nX3NoYXJlcxgDIAEoDRIPCgdwcm9ibGVtGAQgASgJIj4KClBlZXJTdGF0dXMSDwoHYWRkcmVzcxgBIAEoCRINCgVzdGF0ZRgCIAEoCRIQCghzZXF1ZW5jZRgDIAEoBDKTBgoHVXNlckFQSRJICgtTZXRNYW5pZmVzdBIbLnVzZXJhcGkuU2V0TWFuaWZlc3RSZXF1ZXN0GhwudXNlcmFwaS5TZXRNYW5pZmVzdFJlc3BvbnNlEksKDFByZXBhcmVSZWtleRIcLnVzZXJhcGkuUHJlcGFyZVJla2V5UmVxdWVzdBodLnVzZXJhcGkuUHJlcGFyZVJla2V5UmVzcG9uc2USSwoMR2V0TWFuaWZlc3RzEhwudXNlcmFwaS5HZXRNYW5pZmVzdHNSZXF1ZXN0Gh0udXNlcmFwaS5HZXRNYW5pZmVzdHNSZXNwb25zZRI8CgdSZWNvdmVyEhcudXNlcmFwaS5SZWNvdmVyUmVxdWVzdBoYLnVzZXJhcGkuUmVjb3ZlclJlc3BvbnNlEkgKC0xpc3RQZW5kaW5nEhsudXNlcmFwaS5MaXN0UGVuZGluZ1JlcXVlc3QaHC51c2VyYXBpLkxpc3RQZW5kaW5nUmVzcG9uc2USRQoKR2V0UGVuZGluZxIaLnVzZXJhcGkuR2V0UGVuZGluZ1JlcXVlc3QaGy51c2VyYXBpLkdldFBlbmRpbmdSZXNwb25zZRJICgtEcm9wUGVuZGluZxIbLnVzZXJhcGkuRHJvcFBlbmRpbmdSZXF1ZXN0GhwudXNlcmFwaS5Ecm9wUGVuZGluZ1Jlc3BvbnNlEkgKC1NpZ25QZW5kaW5nEhsudXNlcmFwaS5TaWduUGVuZGluZ1JlcXVlc3QaHC51c2VyYXBpLlNldE1hbmlmZXN0UmVzcG9uc2USQgoJR2V0U3RhdHVzEhkudXNlcmFwaS5HZXRTdGF0dXNSZXF1ZXN0GhoudXNlcmFwaS5HZXRTdGF0dXNSZXNwb25zZRJFCgpTZWFsU2VjcmV0EhoudXNlcmFwaS5TZWFsU2VjcmV0UmVxdWVzdBobLnVzZXJhcGkuU2VhbFNlY3JldFJlc3BvbnNlEjYKBUFtZW5kEhUudXNlcmFwaS5BbWVuZFJlcXVlc3QaFi51c2VyYXBpLkFtZW5kUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message userapi.SetManifestRequest
@@ -101,7 +101,7 @@ export type ManifestSignature = Message<"userapi.ManifestSignature"> & {
   publicKey: Uint8Array;
 
   /**
-   * ECDSA with SHA-256, DER, over "contrast-transition-v2" ‖ 0x00 ‖ SHA-256 of the manifest ‖ latest transition
+   * ECDSA with SHA-256, DER, over what manifest/change.ts gives: "contrast-transition-v2" ‖ 0x00 ‖ SHA-256 of the manifest ‖ latest transition
    * ‖ SHA-256 of the mesh CA's SubjectPublicKeyInfo. Of a rekey: over "contrast-rekey-v1" ‖ 0x00 ‖ the same three
    * ‖ SHA-256 of the new root CA's SubjectPublicKeyInfo.
    *
@@ -408,6 +408,14 @@ export type ManifestRecord = Message<"userapi.ManifestRecord"> & {
    * @generated from field: bytes transition_record = 3;
    */
   transitionRecord: Uint8Array;
+
+  /**
+   * The annex that the transition names (manifest/annex.ts); empty: none. `manifest` stays empty where the transition keeps the
+   * manifest of the one before.
+   *
+   * @generated from field: bytes annex = 16;
+   */
+  annex: Uint8Array;
 };
 
 /**
@@ -536,6 +544,13 @@ export type PendingChange = Message<"userapi.PendingChange"> & {
    * @generated from field: bool revoke = 4;
    */
   revoke: boolean;
+
+  /**
+   * The annex, where the change is one of it alone; manifest_digest is that of the manifest in force then.
+   *
+   * @generated from field: bytes annex = 16;
+   */
+  annex: Uint8Array;
 };
 
 /**
@@ -707,6 +722,133 @@ export const DropPendingResponseSchema: GenMessage<DropPendingResponse> = /*@__P
   messageDesc(file_userapi, 20);
 
 /**
+ * @generated from message userapi.SealSecretRequest
+ */
+export type SealSecretRequest = Message<"userapi.SealSecretRequest"> & {
+  /**
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: uint32 version = 2;
+   */
+  version: number;
+
+  /**
+   * As the annex will have them, in its order.
+   *
+   * @generated from field: repeated string readers = 3;
+   */
+  readers: string[];
+
+  /**
+   * Secret.
+   *
+   * @generated from field: bytes value = 4;
+   */
+  value: Uint8Array;
+};
+
+/**
+ * Describes the message userapi.SealSecretRequest.
+ * Use `create(SealSecretRequestSchema)` to create a new message.
+ */
+export const SealSecretRequestSchema: GenMessage<SealSecretRequest> = /*@__PURE__*/
+  messageDesc(file_userapi, 21);
+
+/**
+ * @generated from message userapi.SealSecretResponse
+ */
+export type SealSecretResponse = Message<"userapi.SealSecretResponse"> & {
+  /**
+   * SHA-256 of the ciphertext: what the annex names.
+   *
+   * @generated from field: bytes sealed_digest = 1;
+   */
+  sealedDigest: Uint8Array;
+};
+
+/**
+ * Describes the message userapi.SealSecretResponse.
+ * Use `create(SealSecretResponseSchema)` to create a new message.
+ */
+export const SealSecretResponseSchema: GenMessage<SealSecretResponse> = /*@__PURE__*/
+  messageDesc(file_userapi, 22);
+
+/**
+ * @generated from message userapi.AmendRequest
+ */
+export type AmendRequest = Message<"userapi.AmendRequest"> & {
+  /**
+   * The whole annex that is to be in force (manifest/annex.ts).
+   *
+   * @generated from field: bytes annex = 1;
+   */
+  annex: Uint8Array;
+
+  /**
+   * As in SetManifestRequest. Required.
+   *
+   * @generated from field: bytes latest_transition = 2;
+   */
+  latestTransition: Uint8Array;
+
+  /**
+   * @generated from field: bytes signed_mesh_key = 3;
+   */
+  signedMeshKey: Uint8Array;
+
+  /**
+   * Of workload owners over this amendment (manifest/change.ts).
+   *
+   * @generated from field: repeated userapi.ManifestSignature signatures = 4;
+   */
+  signatures: ManifestSignature[];
+
+  /**
+   * @generated from field: bool leave_pending = 5;
+   */
+  leavePending: boolean;
+};
+
+/**
+ * Describes the message userapi.AmendRequest.
+ * Use `create(AmendRequestSchema)` to create a new message.
+ */
+export const AmendRequestSchema: GenMessage<AmendRequest> = /*@__PURE__*/
+  messageDesc(file_userapi, 23);
+
+/**
+ * @generated from message userapi.AmendResponse
+ */
+export type AmendResponse = Message<"userapi.AmendResponse"> & {
+  /**
+   * @generated from field: bytes latest_transition = 1;
+   */
+  latestTransition: Uint8Array;
+
+  /**
+   * @generated from field: bytes transition_record = 2;
+   */
+  transitionRecord: Uint8Array;
+
+  /**
+   * Only in answer to `leave_pending`: nothing is in force then, and all other fields are empty.
+   *
+   * @generated from field: optional userapi.PendingChange pending = 3;
+   */
+  pending?: PendingChange | undefined;
+};
+
+/**
+ * Describes the message userapi.AmendResponse.
+ * Use `create(AmendResponseSchema)` to create a new message.
+ */
+export const AmendResponseSchema: GenMessage<AmendResponse> = /*@__PURE__*/
+  messageDesc(file_userapi, 24);
+
+/**
  * @generated from message userapi.GetStatusRequest
  */
 export type GetStatusRequest = Message<"userapi.GetStatusRequest"> & {
@@ -717,7 +859,7 @@ export type GetStatusRequest = Message<"userapi.GetStatusRequest"> & {
  * Use `create(GetStatusRequestSchema)` to create a new message.
  */
 export const GetStatusRequestSchema: GenMessage<GetStatusRequest> = /*@__PURE__*/
-  messageDesc(file_userapi, 21);
+  messageDesc(file_userapi, 25);
 
 /**
  * @generated from message userapi.GetStatusResponse
@@ -750,7 +892,7 @@ export type GetStatusResponse = Message<"userapi.GetStatusResponse"> & {
  * Use `create(GetStatusResponseSchema)` to create a new message.
  */
 export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
-  messageDesc(file_userapi, 22);
+  messageDesc(file_userapi, 26);
 
 /**
  * @generated from message userapi.InForce
@@ -784,7 +926,7 @@ export type InForce = Message<"userapi.InForce"> & {
  * Use `create(InForceSchema)` to create a new message.
  */
 export const InForceSchema: GenMessage<InForce> = /*@__PURE__*/
-  messageDesc(file_userapi, 23);
+  messageDesc(file_userapi, 27);
 
 /**
  * @generated from message userapi.DeploymentOwners
@@ -818,7 +960,7 @@ export type DeploymentOwners = Message<"userapi.DeploymentOwners"> & {
  * Use `create(DeploymentOwnersSchema)` to create a new message.
  */
 export const DeploymentOwnersSchema: GenMessage<DeploymentOwners> = /*@__PURE__*/
-  messageDesc(file_userapi, 24);
+  messageDesc(file_userapi, 28);
 
 /**
  * @generated from message userapi.OwnersStatus
@@ -856,7 +998,7 @@ export type OwnersStatus = Message<"userapi.OwnersStatus"> & {
  * Use `create(OwnersStatusSchema)` to create a new message.
  */
 export const OwnersStatusSchema: GenMessage<OwnersStatus> = /*@__PURE__*/
-  messageDesc(file_userapi, 25);
+  messageDesc(file_userapi, 29);
 
 /**
  * @generated from message userapi.StoredStatus
@@ -892,7 +1034,7 @@ export type StoredStatus = Message<"userapi.StoredStatus"> & {
  * Use `create(StoredStatusSchema)` to create a new message.
  */
 export const StoredStatusSchema: GenMessage<StoredStatus> = /*@__PURE__*/
-  messageDesc(file_userapi, 26);
+  messageDesc(file_userapi, 30);
 
 /**
  * Another Coordinator of the same deployment, as this one last saw it.
@@ -927,7 +1069,7 @@ export type PeerStatus = Message<"userapi.PeerStatus"> & {
  * Use `create(PeerStatusSchema)` to create a new message.
  */
 export const PeerStatusSchema: GenMessage<PeerStatus> = /*@__PURE__*/
-  messageDesc(file_userapi, 27);
+  messageDesc(file_userapi, 31);
 
 /**
  * @generated from service userapi.UserAPI
@@ -1012,6 +1154,27 @@ export const UserAPI: GenService<{
     methodKind: "unary";
     input: typeof GetStatusRequestSchema;
     output: typeof GetStatusResponseSchema;
+  },
+  /**
+   * Encrypts a secret under the seed and keeps it. Nobody can read it before an annex names it. Only for a workload owner's
+   * connection.
+   *
+   * @generated from rpc userapi.UserAPI.SealSecret
+   */
+  sealSecret: {
+    methodKind: "unary";
+    input: typeof SealSecretRequestSchema;
+    output: typeof SealSecretResponseSchema;
+  },
+  /**
+   * Puts another annex in force: secrets and leaves to format change, manifest and mesh CA stay.
+   *
+   * @generated from rpc userapi.UserAPI.Amend
+   */
+  amend: {
+    methodKind: "unary";
+    input: typeof AmendRequestSchema;
+    output: typeof AmendResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_userapi, 0);

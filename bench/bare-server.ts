@@ -23,7 +23,7 @@ if (kind === "tls") {
   const server = new Server({ "grpc.enable_channelz": 0 });
   const answer = { certChain: cert.repeat(4), meshCaCert: cert, rootCaCert: cert };
   const unasked = (): Promise<never> => Promise.reject(new Error("nobody asks"));
-  const others = { currentTrust: unasked, recover: unasked, latest: unasked };
+  const others = { currentTrust: unasked, recover: unasked, latest: unasked, useFormatGrant: unasked };
   addService(server, MeshAPI, { newMeshCert: async () => answer, ...others }, () => ({}));
   const pair = { private_key: Buffer.from(key), cert_chain: Buffer.from(cert) };
   const credentials = ServerCredentials.createSsl(Buffer.from(cert), [pair], true);

@@ -79,7 +79,7 @@ const appraise: Appraiser<string> = async ({ evidence, reportData }) => {
 };
 
 const unasked = (): Promise<never> => Promise.reject(new Error("nobody asks"));
-const UNASKED = { currentTrust: unasked, recover: unasked, latest: unasked };
+const UNASKED = { currentTrust: unasked, recover: unasked, latest: unasked, useFormatGrant: unasked };
 
 async function start(changes: {
   appraise?: Appraiser<string>;

@@ -50,7 +50,7 @@ afterEach(async () => {
 });
 
 const unasked = (): Promise<never> => Promise.reject(new Error("nobody asks"));
-const UNASKED = { currentTrust: unasked, recover: unasked, latest: unasked };
+const UNASKED = { currentTrust: unasked, recover: unasked, latest: unasked, useFormatGrant: unasked };
 
 async function start({ limits, appraise, answer, accountOf = () => undefined }: Setting) {
   const lines: Record<string, unknown>[] = [];

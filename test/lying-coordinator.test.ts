@@ -105,6 +105,8 @@ async function lie({ manifests = honest, set = {}, recovery = {}, pending = {} }
           },
           dropPending: async () => ({}),
           getStatus: async () => ({ state: "active" }),
+          sealSecret: () => Promise.reject(new Error("nobody asks")),
+          amend: () => Promise.reject(new Error("nobody asks")),
         };
         addMethods(methods, UserAPI, handlers, toStatus, () => undefined);
       },

@@ -49,6 +49,7 @@ export async function startHostilePeer(
             asked.push("latest");
             return answers.latest?.() ?? {};
           },
+          useFormatGrant: () => Promise.reject(new Error("it has none")),
         };
         addMethods(methods, MeshAPI, handlers, toStatus);
       },

@@ -85,6 +85,7 @@ export function serveMeshApi(methods: Methods, workload: Caller, options: MeshAp
     currentTrust: async () => currentTrust(options),
     recover: async () => giveSecrets(withEvidence(workload), options),
     latest: async (request) => exchangeLatest(request, withEvidence(workload), options),
+    useFormatGrant: () => Promise.reject(new Error("there is no annex yet")),
   });
   addMethods(methods, MeshAPI, handlers, (error, method) => {
     log.warn({ policy: policyHash, method }, `${REFUSED[method] ?? "refused"}: ${describeError(error)}`);

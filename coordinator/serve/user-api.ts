@@ -143,6 +143,8 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
       return "pending" in result ? leftPending(result.pending) : wasSet(result);
     },
     getStatus: () => options.status.read(user.key),
+    sealSecret: () => Promise.reject(new Error("there is no annex yet")),
+    amend: () => Promise.reject(new Error("there is no annex yet")),
     getManifests: () => history.read(),
     async recover({ seed, salt, force, pinnedTransition, pinnedRootKey }, { signal }) {
       if (force || guard.phase === "recovery" || guard.phase === "stale") requireAnyOwner(guard, user);
