@@ -69,6 +69,7 @@ export function grantPolicies(
       {
         SANs: kept?.SANs ?? defaultSans,
         ...(secret && { WorkloadSecretID: secret }),
+        ...(secret && kept?.Transit !== undefined && { Transit: kept.Transit }),
         ...(role !== undefined && { Role: role }),
         ...(permissions.length > 0 && { Permissions: permissions }),
       },
