@@ -136,9 +136,12 @@ export const manifestSchema = record({
   if (needed > 1 && needed > new Set(workloadOwners).size) fault(["WorkloadOwnerThreshold"], WANT_OWNER_THRESHOLD);
   // Pods that share a key would not decrypt what the others encrypt.
   const versions = new Map<string, TransitVersions>();
-  for (const [hash, { workloadSecretId: id, transit }] of Object.entries(manifest.Policies)) {
-    const { latest, minimum } = (id === undefined ? undefined : versions.get(id)) ?? transit;
-    if (id !== undefined) versions.set(id, { latest, minimum });
+  for (const [hash, entry] of Object.entries(manifest.Policies)) {
+    // Of an entry with a fault there is no more than was written.
+    const { workloadSecretId: id, transit }: Partial<PolicyEntry> = entry;
+    if (id === undefined || transit === undefined) continue;
+    const { latest, minimum } = versions.get(id) ?? transit;
+    versions.set(id, { latest, minimum });
     if (transit.latest === latest && transit.minimum === minimum) continue;
     fault(["Policies", hash, "Transit"], "the versions that other policies with this WorkloadSecretID have");
   }

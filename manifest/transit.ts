@@ -20,7 +20,8 @@ export const transitVersions = record({
   LatestVersion: version.optional(),
   MinimumVersion: version.optional(),
 }).superRefine(({ LatestVersion: latest = 1, MinimumVersion: minimum = 1 }, context) => {
-  if (minimum <= latest) return;
+  const isVersion = (value: unknown): boolean => version.safeParse(value).success;
+  if (minimum <= latest || !isVersion(minimum) || !isVersion(latest)) return;
   context.addIssue({ code: "custom", path: ["MinimumVersion"], message: "a number that is not above LatestVersion" });
 });
 

@@ -75,7 +75,12 @@ test("names every pod that the manifest lacks and every policy that no file has"
 test("a Coordinator of before needs no file beside one that has, and its policy comes from the history", () => {
   const old = Buffer.from("the policy of before");
   const [coordinator, web] = [policy("a", "coordinator"), policy("b", "web")];
-  const entry = (role?: "coordinator"): PolicyEntry => ({ sans: [], workloadSecretId: undefined, role });
+  const entry = (role?: "coordinator"): PolicyEntry => ({
+    sans: [],
+    workloadSecretId: undefined,
+    role,
+    transit: FIRST_VERSION,
+  });
   const atHand = manifestWith({
     [hash("a")]: entry("coordinator"),
     [hash("b")]: entry(),
