@@ -251,7 +251,7 @@ export class TransitPort {
     const { connection, identity } = client;
     if (connection.transport.destroyed) return;
     const { status, body } = answer;
-    const stays = mayStay && identity.basis === this.#identity.basis;
+    const stays = mayStay && response.shouldKeepAlive && identity.basis === this.#identity.basis;
     this.#end(connection, this.#options.limits.requestMs);
     this.#intake.waitFor(connection);
     response.once("finish", () => {

@@ -42,10 +42,12 @@ export class Wire extends Duplex {
       if (!this.push(bytes)) this.#transport.pause();
       return;
     }
-    this.#rest = bytes.subarray(this.#room);
-    this.push(bytes.subarray(0, this.#room));
+    const room = this.#room;
     this.#room = 0;
+    this.#rest = Buffer.concat([this.#rest ?? Buffer.alloc(0), bytes.subarray(room)]);
     this.#transport.pause();
+    // The handshake may be done with it, before this returns.
+    this.push(bytes.subarray(0, room));
     // By then TLS has read all that it got.
     setImmediate(() => {
       if (this.#rest !== undefined) this.destroy(new Error("the handshake is too large"));
