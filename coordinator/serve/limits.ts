@@ -36,21 +36,19 @@ export const LEAST_BYTES = OWN_BYTES + 32 * 2 ** 20;
 /** One event loop can't serve more peers than fit into this, and each takes a descriptor. */
 const MOST_BYTES = 2 ** 30;
 
-/** Of what is left. */
+/** In sixteenths of what is left. */
 const PARTS = {
   requests: 4,
   history: 2,
-  meshPlaces: 4,
+  meshPlaces: 3.25,
   meshWaiting: 1,
-  userPlaces: 2,
+  userPlaces: 1.5,
   userWaiting: 1,
   reserved: 1,
   probes: 1,
   transitPlaces: 1,
-  transitWaiting: 1,
+  transitWaiting: 0.25,
 } as const;
-
-const ALL_PARTS = Object.values(PARTS).reduce<number>((sum, part) => sum + part, 0);
 
 const TIMES = { handshakeMs: 10_000, requestMs: 10_000, idleMs: 30_000, ageMs: 5 * 60_000, patienceMs: 300 } as const;
 
@@ -62,9 +60,9 @@ const MAX_REQUEST_BYTES = 16 * 2 ** 20;
 
 /** @param limit what the process may use, in bytes */
 export function coordinatorLimits(limit: number): CoordinatorLimits {
-  const part = Math.floor((Math.min(Math.max(limit, LEAST_BYTES), MOST_BYTES) - OWN_BYTES) / ALL_PARTS);
+  const sixteenth = Math.floor((Math.min(Math.max(limit, LEAST_BYTES), MOST_BYTES) - OWN_BYTES) / 16);
   const places = (which: keyof typeof PARTS, bytes: number): SemaphoreLimits => {
-    const { total, perSource } = budgetLimits(Math.floor((PARTS[which] * part) / bytes));
+    const { total, perSource } = budgetLimits(Math.floor((PARTS[which] * sixteenth) / bytes));
     return { total, perPeer: perSource };
   };
   const api = (placesPart: keyof typeof PARTS, waitingPart: keyof typeof PARTS, helloBytes: number): ChannelLimits => {
@@ -78,7 +76,7 @@ export function coordinatorLimits(limit: number): CoordinatorLimits {
       appraisals: inside,
     };
   };
-  const requests = budgetLimits(PARTS.requests * part);
+  const requests = budgetLimits(PARTS.requests * sixteenth);
   const mesh = api("meshPlaces", "meshWaiting", MAX_MESSAGE);
   const user = api("userPlaces", "userWaiting", USER_HELLO_BYTES);
   const transitPlaces = places("transitPlaces", TRANSIT_BYTES);
@@ -95,7 +93,7 @@ export function coordinatorLimits(limit: number): CoordinatorLimits {
     transit,
     probes: { connections: places("probes", PROBE_BYTES).total, requestMs: 10_000, idleMs: 30_000, ageMs: 10 * 60_000 },
     requests: { ...requests, perSource: Math.min(requests.perSource, MAX_REQUEST_BYTES) },
-    historyBytes: PARTS.history * part,
+    historyBytes: PARTS.history * sixteenth,
     // Who waits here has a place.
     turns: { total: 1, perPeer: 1, waiting: { total: all, perPeer: all } },
   };
