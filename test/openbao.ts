@@ -6,9 +6,9 @@ import { join } from "node:path";
 /** OpenBao, as `.ci/openbao` installs it: a server that unseals itself by the transit port, and a client. */
 
 const VERSION = "2.7.2";
-const PROGRAM = join(import.meta.dirname, `../node_modules/.cache/openbao-${VERSION}/bao`);
+export const OPENBAO = join(import.meta.dirname, `../node_modules/.cache/openbao-${VERSION}/bao`);
 
-export const HAS_OPENBAO = existsSync(PROGRAM);
+export const HAS_OPENBAO = existsSync(OPENBAO);
 export const NO_OPENBAO = "there is no OpenBao; .ci/openbao installs it where there is Python";
 
 export interface Ran {
@@ -20,7 +20,7 @@ export interface Ran {
 export function bao(args: readonly string[], environment: Readonly<Record<string, string>>): Promise<Ran> {
   const env = { PATH: process.env["PATH"] ?? "", HOME: "/nonexistent", ...environment };
   return new Promise((resolve) => {
-    execFile(PROGRAM, args, { env }, (error, stdout, stderr) => {
+    execFile(OPENBAO, args, { env }, (error, stdout, stderr) => {
       const code = error === null ? 0 : Number(error.code ?? 1);
       resolve({ code, output: `${stdout}${stderr}` });
     });
@@ -71,13 +71,13 @@ seal "transit" {
 }
 `,
   );
-  return started(spawn(PROGRAM, ["server", `-config=${configuration}`, "-log-level=debug"], { env: ENVIRONMENT }));
+  return started(spawn(OPENBAO, ["server", `-config=${configuration}`, "-log-level=debug"], { env: ENVIRONMENT }));
 }
 
 /** A server in memory, unsealed, whose root token is `root`, to compare with. */
 export function startDevBao(listen: string): BaoServer {
   const args = ["server", "-dev", "-dev-no-store-token", "-dev-root-token-id=root", `-dev-listen-address=${listen}`];
-  return started(spawn(PROGRAM, args, { env: ENVIRONMENT }));
+  return started(spawn(OPENBAO, args, { env: ENVIRONMENT }));
 }
 
 const ENVIRONMENT = { PATH: process.env["PATH"] ?? "", HOME: "/nonexistent" };
