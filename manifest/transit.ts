@@ -28,6 +28,9 @@ export const transitVersions = record({
 export function readTransitVersions({
   LatestVersion: latest = 1,
   MinimumVersion: minimum = 1,
-}: z.output<typeof transitVersions> = {}): TransitVersions {
+}: {
+  readonly LatestVersion?: number | undefined;
+  readonly MinimumVersion?: number | undefined;
+} = {}): TransitVersions {
   return { latest, minimum };
 }
