@@ -4,7 +4,8 @@ import type { Told } from "./transit-error.ts";
 /** Answers in the form of Vault's API. */
 export interface Answer {
   readonly status: number;
-  readonly body: Buffer;
+  /** JSON. A text, because Node sends that in one piece with the head. */
+  readonly body: string;
 }
 
 /** @param id 16 bytes, random */
@@ -18,8 +19,8 @@ export function refusalOf({ status, message }: Told): Answer {
   return { status, body: encode({ errors: [message] }) };
 }
 
-function encode(value: unknown): Buffer {
-  return Buffer.from(`${JSON.stringify(value)}\n`);
+function encode(value: unknown): string {
+  return `${JSON.stringify(value)}\n`;
 }
 
 /** RFC 9562 §5.4, of which only the form matters. */

@@ -240,6 +240,22 @@ test("a thousand decrypts at once are answered, and another workload is served m
   agent.destroy();
 });
 
+/** Who has read an answer may be faster than the server learns that it is written. */
+test("requests that follow each other at once over one connection are all answered", async () => {
+  const socket = await open();
+  const body = JSON.stringify({ plaintext: "" });
+  const request = `${head(encryptPath(VAULT), `Content-Length: ${body.length}`)}${body}`;
+  let answers = 0;
+  socket.on("data", (bytes: Buffer) => {
+    answers += bytes.toString().split("HTTP/1.1 200").length - 1;
+    if (answers < 300) socket.write(request);
+    else socket.destroy();
+  });
+  socket.write(request);
+  await once(socket, "close");
+  expect(answers).toBe(300);
+});
+
 test("a thousand connections of one workload leave room for another, and each gets an answer or an end", async () => {
   const { body } = await transit.ask(vault, encryptPath(VAULT), { plaintext: base64("hello") });
   const ciphertext = String(body.data?.["ciphertext"]);

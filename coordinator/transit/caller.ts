@@ -22,10 +22,13 @@ export class ClientCertificate {
   readonly #certificate: X509Certificate;
   /** A signature is verified once for each authority. */
   readonly #verified = new WeakMap<Authority, boolean>();
+  // Each reading of these parses the certificate.
+  readonly #validity: readonly [Date, Date];
   #granted: Granted | undefined;
 
   constructor(certificate: X509Certificate) {
     this.#certificate = certificate;
+    this.#validity = [certificate.validFromDate, certificate.validToDate];
     this.key = spkiDigest(certificate.publicKey).toString("hex");
   }
 
@@ -44,8 +47,8 @@ export class ClientCertificate {
   }
 
   isValidAt(now: Date): boolean {
-    const { validFromDate, validToDate } = this.#certificate;
-    return validFromDate <= now && now <= validToDate;
+    const [from, to] = this.#validity;
+    return from <= now && now <= to;
   }
 
   /** To be believed only of a leaf of the mesh CA in force. @throws EvidenceError malformed_certificate */
@@ -71,14 +74,19 @@ export function callerOf(
   if (certificate === undefined) {
     throw new TransitError("certificate_missing", "permission denied: the client shows no certificate");
   }
-  const granted = certificate.isLeafOf(authority) ? certificate.granted : undefined;
-  const entry = granted && manifest.policies.get(granted.policy);
-  if (granted === undefined || entry === undefined || entry.workloadSecretId !== granted.workloadSecretId) {
-    const message = "permission denied: the client's certificate is not one of the mesh CA in force";
-    throw new TransitError("certificate_untrusted", message);
+  if (!certificate.isLeafOf(authority)) throw untrusted("is not one of the mesh CA in force");
+  const { granted } = certificate;
+  if (granted === undefined) throw untrusted("names no policy: an earlier version issued it");
+  const entry = manifest.policies.get(granted.policy);
+  if (entry === undefined || entry.workloadSecretId !== granted.workloadSecretId) {
+    throw untrusted("is not what the manifest in force grants");
   }
   if (!certificate.isValidAt(now)) {
     throw new TransitError("certificate_expired", "permission denied: the client's certificate is not valid now");
   }
   return { policy: granted.policy, id: granted.workloadSecretId, versions: entry.transit };
+}
+
+function untrusted(why: string): TransitError {
+  return new TransitError("certificate_untrusted", `permission denied: the client's certificate ${why}`);
 }

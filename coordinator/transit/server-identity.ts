@@ -1,6 +1,6 @@
-import { X509Certificate } from "node:crypto";
+import { constants, X509Certificate } from "node:crypto";
 import { createSecureContext, type SecureContext } from "node:tls";
-import { constants } from "node:crypto";
+import type { Manifest } from "../../manifest/manifest.ts";
 import { reservedNames, TRANSIT_NAME } from "../../manifest/reserved-names.ts";
 import { issueLeaf } from "../../pki/certificate.ts";
 import { type KeyPair, privateKeyPem } from "../../pki/keys.ts";
@@ -38,10 +38,21 @@ interface Around {
 
 const HOUR = 3_600_000;
 
+/** The place of a name that no workload may have; undefined: there is none. Asked with every request. */
+export function reservedName(manifest: Manifest): string | undefined {
+  const known = reserved.get(manifest);
+  if (known !== undefined) return known[0];
+  const places = reservedNames(manifest.policies).map(({ where }) => where);
+  reserved.set(manifest, places);
+  return places[0];
+}
+
+const reserved = new WeakMap<Manifest, readonly string[]>();
+
 /** The authority, or why there is none that the port could serve by. */
 export function basisOf({ phase, known }: Known): object | string {
   if (known === undefined) return phase === "empty" ? "no-manifest" : "needs-recovery";
-  return reservedNames(known.manifest.policies).length > 0 ? "reserved-name" : known.authority;
+  return reservedName(known.manifest) === undefined ? known.authority : "reserved-name";
 }
 
 export function makeIdentity(state: Known, around: Around): ServerIdentity {

@@ -51,7 +51,7 @@ test("a workload encrypts and decrypts by its own key, and the answer is Vault's
   const reply = await transit.ask(vault, encryptPath(VAULT), { plaintext: base64("hello") });
   expect(reply).toMatchObject({
     status: 200,
-    headers: { "content-type": "application/json", "cache-control": "no-store", connection: "keep-alive" },
+    headers: { "content-type": "application/json", "cache-control": "no-store" },
     body: {
       request_id: expect.stringMatching(
         /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/,
@@ -170,11 +170,27 @@ test("who shows no certificate, or one that is not below the mesh CA in force, i
     status: 403,
     body: { errors: ["permission denied: the client's certificate is not valid now"] },
   });
-  // Of the mesh key, and no leaf: the key is not known to anybody, but the rule stands.
+  // Nobody but the Coordinator has the mesh key; but what a leaf says is compared with the manifest all the same.
+  const ungrantedMessage = "permission denied: the client's certificate is not what the manifest in force grants";
+  const notGranted = { status: 403, body: { errors: [ungrantedMessage] } };
   const ungranted = await transit.enroll("vault", { granted: { policy: "ff".repeat(32), workloadSecretId: VAULT } });
-  expect(await transit.ask(ungranted, encryptPath(VAULT), { plaintext: "" })).toMatchObject(UNTRUSTED);
+  expect(await transit.ask(ungranted, encryptPath(VAULT), { plaintext: "" })).toMatchObject(notGranted);
   const stranger = await transit.enroll("vault", { granted: { policy: hashOf("shop"), workloadSecretId: VAULT } });
-  expect(await transit.ask(stranger, encryptPath(VAULT), { plaintext: "" })).toMatchObject(UNTRUSTED);
+  expect(await transit.ask(stranger, encryptPath(VAULT), { plaintext: "" })).toMatchObject(notGranted);
+  const old = issueLeaf({
+    subject: "vault",
+    publicKey: keys.publicKey,
+    issuer: byMesh,
+    names: [],
+    notBefore: new Date(Date.now() - 1000),
+    notAfter: new Date(Date.now() + 60_000),
+  });
+  expect(await ask(old)).toMatchObject({
+    status: 403,
+    body: { errors: [expect.stringContaining("names no policy: an earlier version issued it") as string] },
+  });
+  const ca = await ask(authority.meshCa).catch((error: Error) => error);
+  expect(ca).toBeInstanceOf(Error);
 });
 
 test("a certificate that expires while its connection lasts is refused on it", async () => {

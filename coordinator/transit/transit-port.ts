@@ -3,7 +3,6 @@ import type { TLSSocket } from "node:tls";
 import type { Clock } from "../../attestation/clock.ts";
 import type { Connection } from "../../channel/connection.ts";
 import type { ChannelObserver } from "../../channel/server.ts";
-import { reservedNames } from "../../manifest/reserved-names.ts";
 import type { KeyPair } from "../../pki/keys.ts";
 import { KeyedSemaphore } from "../../runtime/keyed-semaphore.ts";
 import type { Logger } from "../../runtime/log.ts";
@@ -17,7 +16,7 @@ import { Intake, type Secured } from "./intake.ts";
 import type { TransitLimits } from "./limits.ts";
 import { type Operation, parseOperation, requireOwnKey } from "./operation.ts";
 import { parseInput } from "./request-body.ts";
-import { basisOf, makeIdentity, type ServerIdentity } from "./server-identity.ts";
+import { basisOf, makeIdentity, reservedName, type ServerIdentity } from "./server-identity.ts";
 import { TransitError, toldOf } from "./transit-error.ts";
 
 /**
@@ -55,7 +54,10 @@ export interface Answered {
 
 interface Client extends Secured {
   readonly certificate: ClientCertificate | undefined;
-  isBusy: boolean;
+  /** Of its last request: `answered` as long as the answer is not written. */
+  state: "idle" | "asked" | "answered";
+  /** A request that came meanwhile: whoever has read an answer may be faster than the server learns that it is written. */
+  next: (() => void) | undefined;
   /** Its places of a workload. */
   workload: string | undefined;
 }
@@ -111,7 +113,7 @@ export class TransitPort {
   async close(graceMs: number): Promise<void> {
     for (const stop of this.#stop) stop();
     const closed = this.#intake.close(graceMs);
-    for (const { isBusy, connection } of this.#clients.values()) if (!isBusy) connection.destroy();
+    for (const { state, connection } of this.#clients.values()) if (state === "idle") connection.destroy();
     await closed;
   }
 
@@ -126,13 +128,14 @@ export class TransitPort {
     if (!hasChanged && this.#options.now() < this.#identity.renewAt) return;
     this.#identity = this.#makeIdentity();
     if (!hasChanged) return;
-    for (const { isBusy, connection } of this.#clients.values()) if (!isBusy) connection.destroy();
+    for (const { state, connection } of this.#clients.values()) if (state === "idle") connection.destroy();
   }
 
   #begin({ connection, tls, identity }: Secured): void {
     const shown = tls.getPeerX509Certificate();
     const certificate = shown && new ClientCertificate(shown);
-    const client: Client = { connection, tls, identity, certificate, isBusy: false, workload: undefined };
+    const fresh = { state: "idle", next: undefined, workload: undefined } as const;
+    const client: Client = { connection, tls, identity, certificate, ...fresh };
     this.#clients.set(tls, client);
     connection.transport.once("close", () => this.#clients.delete(tls));
     this.#idle(client);
@@ -152,12 +155,16 @@ export class TransitPort {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const client = this.#clients.get(request.socket);
+    if (client?.state === "answered" && client.next === undefined) {
+      client.next = () => void this.#serve(request, response);
+      return;
+    }
     // Who does not wait for an answer before the next request gets none.
-    if (client === undefined || client.isBusy) {
+    if (client?.state !== "idle") {
       request.socket.destroy();
       return;
     }
-    client.isBusy = true;
+    client.state = "asked";
     const { connection, certificate } = client;
     const facts: { operation: Answered["operation"]; policy: string | undefined } = {
       operation: "other",
@@ -221,9 +228,9 @@ export class TransitPort {
     const { guard, clock } = this.#options;
     const snapshot = guard.active();
     const now = clock.now(snapshot.manifest);
-    const [fault] = reservedNames(snapshot.manifest.policies);
-    if (fault !== undefined) {
-      throw new TransitError("reserved_name", `the manifest in force has a reserved SAN: ${fault.where}`);
+    const reserved = reservedName(snapshot.manifest);
+    if (reserved !== undefined) {
+      throw new TransitError("reserved_name", `the manifest in force has a SAN that is the Coordinator's: ${reserved}`);
     }
     return { snapshot, now, caller: callerOf(certificate, snapshot, now) };
   }
@@ -254,14 +261,18 @@ export class TransitPort {
     const stays = mayStay && response.shouldKeepAlive && identity.basis === this.#identity.basis;
     this.#end(connection, this.#options.limits.requestMs);
     this.#intake.waitFor(connection);
+    client.state = "answered";
     response.once("finish", () => {
-      client.isBusy = false;
-      if (stays && identity.basis === this.#identity.basis) this.#idle(client);
-      else client.tls.destroySoon();
+      client.state = "idle";
+      const { next } = client;
+      client.next = undefined;
+      if (!stays || identity.basis !== this.#identity.basis) client.tls.destroySoon();
+      else if (next === undefined) this.#idle(client);
+      else next();
     });
     response.writeHead(status, {
       "content-type": "application/json",
-      "content-length": body.length,
+      "content-length": Buffer.byteLength(body),
       "cache-control": "no-store",
       connection: stays ? "keep-alive" : "close",
       ...(status === 429 || status === 503 ? { "retry-after": "1" } : {}),
@@ -277,11 +288,11 @@ export class TransitPort {
 
   #malformed(error: NodeJS.ErrnoException, socket: TLSSocket): void {
     const client = this.#clients.get(socket);
-    if (client === undefined || client.isBusy || !socket.writable || error.code === "ECONNRESET") {
+    if (client?.state !== "idle" || !socket.writable || error.code === "ECONNRESET") {
       socket.destroy();
       return;
     }
-    client.isBusy = true;
+    client.state = "asked";
     const { status, message, code } = toldOf(new TransitError("malformed_request", "no request of HTTP/1.1"));
     const { body } = refusalOf({ status, message, code });
     const key = client.certificate?.key;
@@ -290,10 +301,10 @@ export class TransitPort {
     const head = [
       "HTTP/1.1 400 Bad Request",
       "content-type: application/json",
-      `content-length: ${body.length}`,
+      `content-length: ${Buffer.byteLength(body)}`,
       "connection: close",
     ];
     this.#end(client.connection, LINGER_MS);
-    socket.end(`${head.join("\r\n")}\r\n\r\n${body.toString()}`);
+    socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);
   }
 }

@@ -62,6 +62,11 @@ export class Wire extends Duplex {
     this.#transport.write(bytes, () => written());
   }
 
+  /** In one piece: each costs a call of the system. */
+  override _writev(pieces: readonly { readonly chunk: Buffer }[], written: () => void): void {
+    this.#transport.write(Buffer.concat(pieces.map(({ chunk }) => chunk)), () => written());
+  }
+
   override _final(ended: () => void): void {
     this.#transport.end(() => ended());
   }
