@@ -75,7 +75,7 @@ declare -p coordinator vault BAO_ADDR BAO_TLS_SERVER_NAME BAO_CACERT BAO_TOKEN 2
 ${deployment.replace("-f deployment/", "-f simulated-tee.json -f deployment/")}
 kubectl wait --for=jsonpath='{.status.loadBalancer.ingress}' service/coordinator service/vault --timeout=60s
 ${RUNNING}
-${set}`);
+${set.replace(/^contrast set .*$/m, "for try in $(seq 30); do $& && break; sleep 1; done\nkubectl rollout status deployment/coordinator --timeout=120s")}`);
     });
 
     test("initialise, delete the pod: it is unsealed by itself", async () => {
