@@ -122,6 +122,18 @@ test.skipIf(!HAS_OPENBAO)(name("the certificate of another workload does not uns
   const server = start("web");
   expect(await server.exited).not.toBe(0);
   expect(server.output()).toContain("permission denied");
+  // The audit log has it, without the name of the key.
+  const lines = coordinator
+    .stdout()
+    .split("\n")
+    .filter((line) => line.includes('"api":"transit"'));
+  expect(JSON.parse(lines.at(-1) ?? "{}")).toMatchObject({
+    event: "request_refused",
+    method: "encrypt",
+    code: "permission_denied",
+    policy: expect.stringMatching(/^[0-9a-f]{64}$/) as string,
+  });
+  expect(coordinator.stdout()).not.toContain("vault_unsealing");
 });
 
 test.skipIf(!HAS_OPENBAO)(

@@ -141,7 +141,6 @@ export async function startTransit(address: string, changes: Partial<TransitLimi
   };
   let last: SetResult | undefined;
   let open = 0;
-  const agents: Agent[] = [];
   const test: TestTransit = {
     guard: () => guard,
     port: () => port,
@@ -191,9 +190,8 @@ export async function startTransit(address: string, changes: Partial<TransitLimi
       const by = authority ?? inForce;
       return { cert: issueChain(by, leaf, at ?? now()), key: privateKeyPem(keys.privateKey), ca: inForce.meshCa };
     },
-    ask: (client, path, body, options = {}) => ask({ address, client, path, body, options, agents }),
+    ask: (client, path, body, options) => ask(address, client, path, body, options),
     remove: async () => {
-      for (const agent of agents) agent.destroy();
       await stop();
       await rm(directory, { recursive: true });
     },
@@ -213,16 +211,14 @@ function rekeyOf(guard: StateGuard, request: SetRequest): SetRequest {
   return { ...request, signatures: [signedBy(ownerKeys, change)], newRootKey };
 }
 
-interface Asked {
-  readonly address: string;
-  readonly client: Partial<ClientFiles>;
-  readonly path: string;
-  readonly body: unknown;
-  readonly options: AskOptions;
-  readonly agents: Agent[];
-}
-
-function ask({ address, client, path, body, options }: Asked): Promise<Reply> {
+/** Sends one request to a transit port. */
+export function ask(
+  address: string,
+  client: Partial<ClientFiles>,
+  path: string,
+  body?: unknown,
+  options: AskOptions = {},
+): Promise<Reply> {
   const { method = "POST", headers = {}, insecure = false, agent = false as const } = options;
   const bytes =
     body === undefined
