@@ -250,7 +250,7 @@ test("a pointer to another mesh CA with an amendment is followed by nobody", asy
 });
 
 /** Over real connections. */
-const ADDRESSES = ["127.41.1.1", "127.41.1.2"];
+const ADDRESSES = ["127.41.21.1", "127.41.21.2"];
 
 async function start(index: number): Promise<TestCoordinator> {
   const peers = ADDRESSES.filter((_, other) => other !== index);
