@@ -216,7 +216,7 @@ describe("where there is no such API", () => {
 
   test("auto says all that it tried", async () => {
     await expect(open(`${HOST}:1`, "auto")).rejects.toMatchObject({
-      got: expect.stringMatching(/^\(1\).*ENOENT.*\(2\).*\(3\) http:\/\/127\.84\.0\.1:1\/aa\/evidence: ECONNREFUSED/s),
+      got: expect.stringMatching(/^\(1\).*ENOENT.*\(2\).*\(3\) http:\/\/127\.84\.9\.1:1\/aa\/evidence: ECONNREFUSED/s),
     });
   });
 });
