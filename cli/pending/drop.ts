@@ -2,15 +2,16 @@ import { UserAPI } from "../../api/userapi_pb.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { callDeadline } from "../coordinator.ts";
 import { type Context, printResult } from "../context.ts";
+import { inSession, refuseOptions, requireOwnKey } from "../workspace/owner-session.ts";
 import { pendingFacts, pendingOf, requireSameManifest } from "../workspace/pending-change.ts";
-import { inSession, type PendingOptions, readMeant, refuseOptions, requireOwnKey } from "./session.ts";
+import { type PendingOptions, readMeant } from "./session.ts";
 
 /** `contrast pending drop`: takes this owner's signature below a pending change back. */
 export async function dropPending(context: Context, file: string | undefined, options: PendingOptions): Promise<void> {
-  refuseOptions({ "--signature": options.signature }, "drop");
+  refuseOptions({ "--signature": options.signature }, "pending drop");
   const { atHand, meant } = await readMeant(context, file, options);
   const { keys } = await requireOwnKey(context, options.workloadOwnerKey);
-  await inSession(context, options, atHand, keys, async ({ coordinator, active, insecure }) => {
+  await inSession(context, options.coordinator, atHand, keys, async ({ coordinator, active, insecure }) => {
     const digest = sha256Hex(meant.bytes);
     const { pending } = await coordinator.call(
       UserAPI.method.dropPending,

@@ -7,21 +7,22 @@ import { type Context, INSECURE } from "../context.ts";
 import { type Fields, render } from "../print.ts";
 import { manifestInForce } from "../workspace/active-history.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
+import { inSession, refuseOptions, requireOwnKey, type Session } from "../workspace/owner-session.ts";
 import { pendingFacts, pendingOf, type ProvenChange } from "../workspace/pending-change.ts";
 import { FILES, writeOutputs } from "../workspace/workspace.ts";
 import { changesIn, summaryOf } from "./changes.ts";
 import { fetchPending } from "./fetch-pending.ts";
-import { inSession, type PendingOptions, refuseOptions, requireOwnKey, type Session } from "./session.ts";
+import type { PendingOptions } from "./session.ts";
 
 /**
  * `contrast pending list`: what waits for owners' signatures, who has signed it, and what it would change. Manifests and
  * policies are saved to be read: `pending sign` signs a file that the owner has, never what a Coordinator shows.
  */
 export async function listPending(context: Context, file: string | undefined, options: PendingOptions): Promise<void> {
-  refuseOptions({ "[file]": file, "--signature": options.signature }, "list");
+  refuseOptions({ "[file]": file, "--signature": options.signature }, "pending list");
   const atHand = await readManifest(context, options.manifest);
   const { keys } = await requireOwnKey(context, options.workloadOwnerKey);
-  await inSession(context, options, atHand, keys, async (session) => {
+  await inSession(context, options.coordinator, atHand, keys, async (session) => {
     const { coordinator, active, insecure } = session;
     const { pending } = await coordinator.call(UserAPI.method.listPending, {}, callDeadline(context));
     const entries: Fields[] = [];

@@ -9,12 +9,13 @@ import { detachedSignature } from "../workspace/detached-signature.ts";
 import { carriedLeave, type Leave, ownLeave } from "../workspace/leave.ts";
 import { writeNewManifest } from "../workspace/new-manifest.ts";
 import { overlapOf } from "../workspace/overlap.ts";
+import { inSession, requireOwnKey, type Session } from "../workspace/owner-session.ts";
 import { pendingFacts, pendingOf, requireSameManifest } from "../workspace/pending-change.ts";
 import { warningsOf } from "../workspace/warnings.ts";
 import { FILES } from "../workspace/workspace.ts";
 import { changesIn, summaryOf } from "./changes.ts";
 import { fetchPending } from "./fetch-pending.ts";
-import { inSession, type PendingOptions, readMeant, requireOwnKey, type Session } from "./session.ts";
+import { type PendingOptions, readMeant } from "./session.ts";
 
 /**
  * `contrast pending sign`: adds this owner's signature to a pending change, which is performed if it was the last one that
@@ -29,7 +30,7 @@ export async function signPending(
 ): Promise<number> {
   const { atHand, meant } = await readMeant(context, file, options);
   const leaveOf = await prepareLeave(context, options, meant.bytes);
-  return inSession(context, options, atHand, leaveOf.keys, async (session) => {
+  return inSession(context, options.coordinator, atHand, leaveOf.keys, async (session) => {
     const { coordinator, active, insecure } = session;
     const digest = sha256Hex(meant.bytes);
     if (digest === deploymentOf(active, session.pin).digest) {
