@@ -10,12 +10,14 @@ import { carriedLeave, type Leave, ownLeave } from "../workspace/leave.ts";
 import { writeNewManifest } from "../workspace/new-manifest.ts";
 import { overlapOf } from "../workspace/overlap.ts";
 import { inSession, requireOwnKey, type Session } from "../workspace/owner-session.ts";
-import { pendingFacts, pendingOf, requireSameManifest } from "../workspace/pending-change.ts";
+import { pendingFacts, pendingOf, requireSameChange } from "../workspace/pending-change.ts";
 import { warningsOf } from "../workspace/warnings.ts";
 import { FILES } from "../workspace/workspace.ts";
 import { changesIn, summaryOf } from "./changes.ts";
 import { fetchPending } from "./fetch-pending.ts";
-import { type PendingOptions, readMeant } from "./session.ts";
+import { readMeant } from "./meant.ts";
+import type { PendingOptions } from "./options.ts";
+import { signPendingAmendment } from "./sign-amendment.ts";
 
 /**
  * `contrast pending sign`: adds this owner's signature to a pending change, which is performed if it was the last one that
@@ -28,7 +30,8 @@ export async function signPending(
   file: string | undefined,
   options: PendingOptions,
 ): Promise<number> {
-  const { atHand, meant } = await readMeant(context, file, options);
+  const { atHand, manifest: meant, annex } = await readMeant(context, file, options.manifest);
+  if (annex !== undefined) return signPendingAmendment(context, options, atHand, annex);
   const leaveOf = await prepareLeave(context, options, meant.bytes);
   return inSession(context, options.coordinator, atHand, leaveOf.keys, async (session) => {
     const { coordinator, active, insecure } = session;
@@ -65,7 +68,7 @@ export async function signPending(
     const told = context.format === "json" ? { warnings } : {};
     if (response.pending !== undefined) {
       const pending = pendingOf(response.pending, active);
-      requireSameManifest(pending, digest);
+      requireSameChange(pending, digest);
       const next = "other owners run `contrast pending sign`";
       const result = "signed; the change waits for more owners' signatures";
       printResult(context, insecure, { result, ...common, ...pendingFacts(pending), next, ...told });
