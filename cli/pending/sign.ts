@@ -74,7 +74,7 @@ export async function signPending(
       printResult(context, insecure, { result, ...common, ...pendingFacts(pending), next, ...told });
       return EXIT.pending;
     }
-    const written = await writeNewManifest(context, response, meant.bytes, active);
+    const written = await writeNewManifest(context, coordinator, response, meant.bytes, active);
     printResult(context, insecure, {
       result: "manifest set",
       ...common,

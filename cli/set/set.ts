@@ -120,7 +120,7 @@ export async function makeActive(
       });
       return EXIT.pending;
     }
-    const written = await writeNewManifest(context, response, bytes, active);
+    const written = await writeNewManifest(context, coordinator, response, bytes, active);
     printResult(context, insecure, {
       result: isRekey ? "rekeyed" : "manifest set",
       coordinator: options.coordinator,

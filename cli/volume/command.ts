@@ -7,9 +7,9 @@ const ACTIONS = ["allow-format", "list"] as const;
 type Action = (typeof ACTIONS)[number];
 
 const LEAVE = `
-A volume that a pod finds empty or unreadable is formatted only by an owner's leave:
-an empty disk may be a full one that its host has taken away. Each leave is good for
-one format, of whatever is on the disk then; it does not end before it is used.`;
+A pod that finds its volume empty or unreadable formats it only by an owner's
+leave: a disk that its host has emptied must not look like a new one. Each leave
+is good for one format, of whatever is on the disk then, and does not expire.`;
 
 /** @param exit is told the exit code of what is not done yet */
 export function addVolumeCommand(program: Command, context: () => Context, exit: (code: number) => void): void {
