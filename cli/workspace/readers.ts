@@ -1,3 +1,4 @@
+import { isReader, policyReader, WANT_ID, workloadReader } from "../../manifest/annex-names.ts";
 import type { Manifest } from "../../manifest/manifest.ts";
 import { quote } from "../../runtime/fault.ts";
 import { parsePolicies } from "../verify/report/policy-facts.ts";
@@ -24,7 +25,7 @@ export function workloadsIn({ policies }: Manifest, documents: readonly Uint8Arr
   const parsed = parsePolicies(documents);
   return [...policies].flatMap(([policy, { sans, workloadSecretId, role }]): Workload[] => {
     if (role === "coordinator") return [];
-    const values = sans.map(({ value }) => value);
+    const values = sans.map(({ value }) => value).filter((value) => !value.startsWith("*"));
     const document = parsed.get(policy);
     const pod = podName(document, values);
     const { namespace, name } = document?.generated?.data.workload ?? {};
@@ -39,23 +40,27 @@ export function workloadsIn({ policies }: Manifest, documents: readonly Uint8Arr
  * @throws CliError usage
  */
 export function readerOf(text: string, workloads: readonly Workload[]): string {
-  if (text.startsWith("workload:")) return workloadReader(text.slice("workload:".length), text);
+  if (text.startsWith("workload:")) {
+    if (isReader(text)) return text;
+    throw unknownReader(text, `${WANT_ID} behind \`workload:\``);
+  }
   const hash = /^(?:policy:)?([0-9a-f]{64})$/i.exec(text)?.[1];
-  if (hash !== undefined) return `policy:${hash.toLowerCase()}`;
+  if (hash !== undefined) return policyReader(hash.toLowerCase());
   if (text.startsWith("policy:")) throw unknownReader(text, "64 hexadecimal digits behind `policy:`");
   const named = workloads.filter(({ names }) => names.includes(text));
   const readers = new Set(
-    named.map(({ workloadSecretId: id, policy }) => (id === undefined ? policy : `workload:${id}`)),
+    named.map(({ workloadSecretId: id, policy }) => (id === undefined ? policy : workloadReader(id))),
   );
   const [reader] = readers;
   if (reader === undefined) throw unknownReader(text, `one of ${knownNames(workloads)}`);
   if (readers.size > 1)
     throw unknownReader(text, `one workload, and this is ${readers.size}: ${[...readers].join(", ")}`);
-  if (reader.startsWith("workload:")) return reader;
+  if (isReader(reader)) return reader;
+  if (reader.startsWith("workload:")) throw unknownReader(text, `a workload with ${WANT_ID}`);
   throw new CliError("usage", "this workload has no WorkloadSecretID, by which its name could be meant", {
     where: "--for",
     got: quote(text),
-    want: `policy:${reader}`,
+    want: policyReader(reader),
     hint: "every change of its file makes another policy; the annotation contrast.edgeless.systems/workload-secret-id stays",
   });
 }
@@ -64,15 +69,12 @@ export function readerOf(text: string, workloads: readonly Workload[]): string {
 export function podsOf(reader: string, workloads: readonly Workload[]): string[] {
   const pods = workloads
     .filter(
-      ({ policy, workloadSecretId }) => reader === `policy:${policy}` || reader === `workload:${workloadSecretId}`,
+      ({ policy, workloadSecretId }) =>
+        reader === policyReader(policy) ||
+        (workloadSecretId !== undefined && reader === workloadReader(workloadSecretId)),
     )
     .map(({ pod }) => pod);
   return [...new Set(pods)];
-}
-
-function workloadReader(id: string, text: string): string {
-  if (id === "") throw unknownReader(text, "a WorkloadSecretID behind `workload:`");
-  return `workload:${id}`;
 }
 
 /** So many are listed. */
