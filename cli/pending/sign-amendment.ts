@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { EXIT } from "../../runtime/exit.ts";
 import { type Context, printResult } from "../context.ts";
 import { sendAmendment, signAmendment } from "../workspace/amend.ts";
+import type { AnnexFile } from "../workspace/annex-file.ts";
 import { annexSummary } from "../workspace/annex-changes.ts";
 import { detachedSignature } from "../workspace/detached-signature.ts";
 import { annexOf } from "../workspace/generations.ts";
@@ -10,7 +11,6 @@ import { requireNextAnnex } from "../workspace/next-annex.ts";
 import { inSession, refuseOptions, requireOwnKey, type Session } from "../workspace/owner-session.ts";
 import { pendingFacts } from "../workspace/pending-change.ts";
 import { FILES } from "../workspace/workspace.ts";
-import type { AnnexFile } from "./meant.ts";
 import type { PendingOptions } from "./options.ts";
 
 /**

@@ -38,6 +38,7 @@ export function addSecretCommand(program: Command, context: () => Context, exit:
     .option("--for <name>", "set: who may read it (default: who may read the version before) (repeatable)", collect)
     .option("--from-file <file>", "set: the value (default: standard input)")
     .option("--revoke", "set: the version before can't be read any more")
+    .option("--prepare", "set, rm: only write annex.json, for owners to sign with `sign --annex`")
     .option("--workload-owner-key <file>", "the owner's key (default: workload-owner.pem of the workspace)")
     .addHelpText("after", VALUE)
     .addHelpText(

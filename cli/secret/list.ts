@@ -11,7 +11,12 @@ import type { SecretOptions } from "./options.ts";
 
 /** `contrast secret list`: names, versions and readers, from the history of an attested Coordinator. It takes no owner. */
 export async function listSecrets(context: Context, name: string | undefined, options: SecretOptions): Promise<void> {
-  const others = { "--for": options.for, "--from-file": options.fromFile, "--revoke": options.revoke };
+  const others = {
+    "--for": options.for,
+    "--from-file": options.fromFile,
+    "--revoke": options.revoke,
+    "--prepare": options.prepare,
+  };
   refuseOptions({ "[name]": name, ...others }, "secret list");
   const atHand = await readManifest(context, options.manifest);
   await inSession(context, options.coordinator, atHand, undefined, async ({ active, insecure }) => {

@@ -27,6 +27,7 @@ export function addVolumeCommand(program: Command, context: () => Context, exit:
     .addOption(manifestOption())
     .addOption(collateralProxyOption())
     .option("--for <name>", "allow-format: the workload, by its name or its WorkloadSecretID")
+    .option("--prepare", "allow-format: only write annex.json, for owners to sign with `sign --annex`")
     .option("--workload-owner-key <file>", "the owner's key (default: workload-owner.pem of the workspace)")
     .addHelpText("after", LEAVE)
     .addHelpText(

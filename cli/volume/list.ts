@@ -11,7 +11,7 @@ import type { VolumeOptions } from "./allow-format.ts";
 
 /** `contrast volume list`: how often owners allowed to format which volume, and how often that was done. */
 export async function listVolumes(context: Context, name: string | undefined, options: VolumeOptions): Promise<void> {
-  refuseOptions({ "[volume]": name, "--for": options.for }, "volume list");
+  refuseOptions({ "[volume]": name, "--for": options.for, "--prepare": options.prepare }, "volume list");
   const atHand = await readManifest(context, options.manifest);
   await inSession(context, options.coordinator, atHand, undefined, async ({ active, insecure }) => {
     const workloads = workloadsIn(parseManifest(manifestInForce(active)), active.policies);

@@ -20,13 +20,15 @@ import { pendingFacts, pendingOf, requireSameChange } from "./pending-change.ts"
 import { encodePin } from "./pin.ts";
 import { type Workload, workloadsIn } from "./readers.ts";
 import { signChange } from "./sign-change.ts";
-import { FILES, writeOutputs } from "./workspace.ts";
+import { FILES, ownerKey, writeOutputs } from "./workspace.ts";
 
 /** Of a command that amends. */
 export interface AmendOptions {
   readonly coordinator: string;
   readonly manifest?: string;
   readonly workloadOwnerKey?: string;
+  /** Only make the annex, for owners whose keys are elsewhere to sign. */
+  readonly prepare?: boolean;
 }
 
 /** What the next annex is made of: the verified history, and the manifest in force, which is the one at hand. */
@@ -54,17 +56,25 @@ export async function amend(
   compose: (amending: Amending) => Promise<Amended>,
 ): Promise<number> {
   const atHand = await readManifest(context, options.manifest);
-  const { keys, where } = await requireOwnKey(context, options.workloadOwnerKey);
-  return inSession(context, options.coordinator, atHand, keys, async (session) => {
+  const own = await ownKeys(context, options);
+  return inSession(context, options.coordinator, atHand, own?.keys, async (session) => {
     requireAtHand(atHand, session.active);
     const before = annexOf(session.active.steps.at(-1));
     const workloads = workloadsIn(atHand.manifest, session.active.policies);
     const { annex, result, facts } = await compose({ ...session, before, workloads });
     const bytes = requireNextAnnex(before, annex);
-    const signature = signAmendment(session.active, bytes, keys, where);
     const changes = annexSummary(before, annex);
+    if (own === undefined || options.prepare === true) {
+      await writeOutputs(context.workspace, { [FILES.annex]: bytes });
+      const file = join(context.workspace, FILES.annex);
+      const next = `owners sign it with \`contrast sign --annex ${file}\`; then \`contrast pending sign ${file} --signature …\``;
+      const facts = { annex: sha256Hex(bytes), written: [file], next };
+      printResult(context, session.insecure, { result: "ready to be signed", ...target(options), changes, ...facts });
+      return EXIT.done;
+    }
+    const signature = signAmendment(session.active, bytes, own.keys, own.where);
     const sent = await sendAmendment(context, session, bytes, [signature]);
-    const told = { coordinator: options.coordinator, changes };
+    const told = { ...target(options), changes };
     if (sent.pending !== undefined) {
       const next = "other owners run `contrast pending list`, read it, and run `contrast pending sign`";
       const waits = "not in force: the change waits for more owners' signatures";
@@ -75,6 +85,17 @@ export async function amend(
     printResult(context, session.insecure, { result, ...told, ...facts, transition, written });
     return EXIT.done;
   });
+}
+
+/** Whoever only prepares need be no owner, but for what is for owners' connections alone. */
+async function ownKeys(context: Context, { workloadOwnerKey, prepare }: AmendOptions) {
+  if (prepare !== true) return requireOwnKey(context, workloadOwnerKey);
+  const keys = await ownerKey(context, workloadOwnerKey, FILES.workloadOwnerKey);
+  return keys && { keys, where: "" };
+}
+
+function target({ coordinator }: AmendOptions): Result {
+  return { coordinator };
 }
 
 /** What a name means, and who may read, is decided by the manifest that the owner has read. @throws CliError manifest_mismatch */
