@@ -35,6 +35,6 @@ async function lastSeen({ workspace }: Context): Promise<Annex | undefined> {
   if (bytes === undefined) return undefined;
   const files = history.parse(JSON.parse(bytes.toString())).map(({ file }) => file);
   const last = files.findLast((file) => /^annex\.\d+\.json$/.test(file));
-  const annex = last && (await readIfPresent(join(directory, last), "the annex"));
+  const annex = last === undefined ? undefined : await readIfPresent(join(directory, last), "the annex");
   return annex && parseAnnex(annex);
 }
