@@ -15,6 +15,7 @@ const LAYERS = [
   ["pki"],
   ["measurement"],
   ["mesh-rules"],
+  ["secret-files"],
   ["api"],
   ["attestation"],
   ["manifest"],
