@@ -27,8 +27,8 @@ test.each([
   [{ "workload-secret-seed": "" }, ['workload-secret-seed: got "workload-secret-seed"']],
   [JSON.parse('{"__proto__":""}') as object, ['__proto__: got "__proto__"']],
   [{ "a.conf": "\n{{ x }}", "b.conf": "{{" }, ["a.conf, line 2, column 1: got", "b.conf, line 1, column 1: got"]],
-  [{ db: 'x{{ secret "db" }}' }, ['db: got the name of the secret "db"']],
-  [{ a: '{{ secret "b" }}', b: "x" }, ['b: got the name of the secret "b"']],
+  [{ db: 'x{{ secret "db" }}' }, ['db: got "db", which is the name of a secret of the pod, too']],
+  [{ a: '{{ secret "b" }}', b: "x" }, ['b: got "b", which is the name of a secret of the pod, too']],
   [Object.fromEntries(Array.from({ length: 17 }, (_, i) => [`f${i}`, ""])), [": got 17 templates, want at most 16"]],
   [
     Object.fromEntries(Array.from({ length: 4 }, (_, i) => [`f${i}`, "x".repeat(13_000)])),
@@ -36,7 +36,9 @@ test.each([
   ],
 ])("templates of case %# are refused", (texts, wanted) => {
   const faults = templateFaults(texts as Record<string, string>);
-  const lines = faults.map(({ where, got, want }) => `${where}: got ${got}, want ${want}`);
+  const lines = faults.map(({ file, where, got, want }) => {
+    return `${file}${where === "" ? "" : `, ${where}`}: got ${got}, want ${want}`;
+  });
   expect(lines).toEqual(wanted.map((text) => expect.stringContaining(text) as string));
   expect(() => secretTemplates.parse(JSON.stringify(texts))).toThrow(Malformed);
 });

@@ -25,41 +25,58 @@ export const secretTemplates: Variable<ReadonlyMap<string, Template>> = {
   unset: new Map(),
   parse(text) {
     const texts = readTexts(text);
-    const faults = templateFaults(texts);
+    const faults = templateFaults(texts).map(({ file, where, got, want }) => {
+      return { where: [file, where].filter((part) => part !== "").join(", "), got, want };
+    });
     if (faults.length > 0) throw new Malformed(faults);
     return new Map(Object.entries(texts).map(([file, template]) => [file, parseTemplate(template)]));
   },
 };
 
-/** What is wrong with the templates of a pod; `where` is the name of the file, and a place in it. */
-export function templateFaults(texts: Readonly<Record<string, string>>): readonly Fault[] {
-  const files = Object.keys(texts);
-  const size = Buffer.byteLength(printTemplates(texts));
-  const all: Fault[] = [
-    ...(files.length > MOST_TEMPLATES
-      ? [{ where: "", got: `${files.length} templates`, want: `at most ${MOST_TEMPLATES}` }]
-      : []),
-    ...(size > LARGEST_TEXT
-      ? [{ where: "", got: `templates of ${size} bytes together, as JSON`, want: `at most ${LARGEST_TEXT}` }]
-      : []),
-  ];
+/** What is wrong with a template; `where` is a place in it. */
+export interface TemplateFault extends Fault {
+  /** Empty: all of them together are too many, or too much. */
+  readonly file: string;
+}
+
+/** What is wrong with the templates of a pod. */
+export function templateFaults(texts: Readonly<Record<string, string>>): readonly TemplateFault[] {
   const used = new Set<string>();
-  for (const [file, text] of Object.entries(texts)) {
-    if (!isSecretName(file)) all.push({ where: file, got: quote(file), want: `a file's name: ${WANT_NAME}` });
-    try {
-      for (const secret of secretsOf(parseTemplate(text))) used.add(secret);
-    } catch (error) {
-      if (!(error instanceof Malformed)) throw error;
-      for (const fault of error.faults) {
-        all.push({ ...fault, where: fault.where === "" ? file : `${file}, ${fault.where}` });
-      }
-    }
+  const own = Object.entries(texts).flatMap(([file, text]) => faultsOf(file, text, used));
+  const clashes = Object.keys(texts).filter((file) => used.has(file));
+  return [
+    ...tooMuch(texts),
+    ...own,
+    ...clashes.map((file): TemplateFault => {
+      const got = `${quote(file)}, which is the name of a secret of the pod, too`;
+      return { file, where: "", got, want: "another name: both are files of one folder" };
+    }),
+  ];
+}
+
+/** @param used the names of the secrets are added here */
+function faultsOf(file: string, text: string, used: Set<string>): TemplateFault[] {
+  const faults: TemplateFault[] = [];
+  if (!isSecretName(file)) faults.push({ file, where: "", got: quote(file), want: `a file's name: ${WANT_NAME}` });
+  try {
+    for (const secret of secretsOf(parseTemplate(text))) used.add(secret);
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error;
+    faults.push(...error.faults.map((fault) => ({ ...fault, file })));
   }
-  for (const file of files.filter((name) => used.has(name))) {
-    const want = "a name that no secret of the pod has: both are files of one folder";
-    all.push({ where: file, got: `the name of the secret ${quote(file)}`, want });
+  return faults;
+}
+
+function tooMuch(texts: Readonly<Record<string, string>>): TemplateFault[] {
+  const count = Object.keys(texts).length;
+  if (count > MOST_TEMPLATES) {
+    return [{ file: "", where: "", got: `${count} templates`, want: `at most ${MOST_TEMPLATES}` }];
   }
-  return all;
+  const size = Buffer.byteLength(printTemplates(texts));
+  if (size <= LARGEST_TEXT) return [];
+  return [
+    { file: "", where: "", got: `templates of ${size} bytes together, as JSON`, want: `at most ${LARGEST_TEXT}` },
+  ];
 }
 
 function readTexts(text: string): Readonly<Record<string, string>> {
