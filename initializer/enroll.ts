@@ -2,18 +2,20 @@ import type { Attester } from "../attestation/evidence.ts";
 import { MeshAPI, type NewMeshCertResponse } from "../api/meshapi_pb.ts";
 import { ChannelClient } from "../channel/client.ts";
 import { type KeyPair, privateKeyPem } from "../pki/keys.ts";
-import { OWN_SECRET } from "../secret-files/names.ts";
-import { MOST_SECRET_BYTES } from "./granted-secrets.ts";
+import { LARGEST_SECRETS } from "../manifest/annex.ts";
 import type { PublishedFile } from "./publish.ts";
 import { SECRETS } from "./secret-files.ts";
 
 const HANDSHAKE_MS = 20_000;
 const CALL_MS = 30_000;
 
+/** The workload's own secret, which comes of the seed. */
+const OWN_SECRET = "workload-secret-seed";
+
 /** Three certificates and the workload's own secrets have 4 KiB. Whoever answers has not been verified. */
 const TRUST_BYTES = 256 * 1024;
-/** Each secret has a name beside its value. */
-const ANSWER_BYTES = TRUST_BYTES + MOST_SECRET_BYTES;
+/** Each secret of an annex has a name beside its value. */
+const ANSWER_BYTES = TRUST_BYTES + LARGEST_SECRETS;
 
 /**
  * One try to get certificates: attests this VM to the Coordinator with the workload's new key.

@@ -1,6 +1,7 @@
 import type { NamedSecret } from "../api/meshapi_pb.ts";
+import { LARGEST_SECRET, LARGEST_SECRETS, MOST_SECRETS, MOST_VERSIONS } from "../manifest/annex.ts";
+import { isSecretName, WANT_SECRET_NAME } from "../manifest/annex-names.ts";
 import { quote } from "../runtime/fault.ts";
-import { isSecretName, WANT_NAME } from "../secret-files/names.ts";
 import { SecretError } from "./secret-error.ts";
 
 /**
@@ -13,14 +14,6 @@ export interface GrantedSecret {
   readonly versions: readonly { readonly version: number; readonly value: Uint8Array }[];
 }
 
-const LARGEST_VERSION = 2 ** 31 - 1;
-const LARGEST_VALUE = 64 * 1024;
-const MOST_VERSIONS = 2;
-
-/** Of all values together, in bytes: they are in the memory of the VM, for a moment twice, and the message once more. */
-export const MOST_SECRET_BYTES = 4 * 1024 * 1024;
-export const MOST_SECRETS = 256;
-
 /** @throws SecretError malformed_secrets */
 export function grantedSecrets(given: readonly NamedSecret[]): readonly GrantedSecret[] {
   const secrets = new Map<string, { version: number; value: Uint8Array }[]>();
@@ -28,10 +21,10 @@ export function grantedSecrets(given: readonly NamedSecret[]): readonly GrantedS
   for (const [index, { name, version, value }] of given.entries()) {
     const refuse = (got: string, want: string): SecretError =>
       malformed(`secret ${index + 1} of the answer`, got, want);
-    if (!isSecretName(name)) throw refuse(`the name ${quote(name)}`, WANT_NAME);
-    if (version < 1 || version > LARGEST_VERSION) throw refuse(`version ${version}`, `1 to ${LARGEST_VERSION}`);
-    if (value.length < 1 || value.length > LARGEST_VALUE) {
-      throw refuse(`${value.length} bytes`, `1 to ${LARGEST_VALUE}`);
+    if (!isSecretName(name)) throw refuse(`the name ${quote(name)}`, WANT_SECRET_NAME);
+    if (version < 1) throw refuse(`version ${version}`, "1 or more");
+    if (value.length < 1 || value.length > LARGEST_SECRET) {
+      throw refuse(`${value.length} bytes`, `1 to ${LARGEST_SECRET}`);
     }
     bytes += value.length;
     const versions = secrets.get(name) ?? [];
@@ -42,8 +35,8 @@ export function grantedSecrets(given: readonly NamedSecret[]): readonly GrantedS
     secrets.set(name, [...versions, { version, value }]);
   }
   if (secrets.size > MOST_SECRETS) throw malformed("the answer", `${secrets.size} secrets`, `at most ${MOST_SECRETS}`);
-  if (bytes > MOST_SECRET_BYTES) {
-    throw malformed("the answer", `secrets of ${bytes} bytes together`, `at most ${MOST_SECRET_BYTES}`);
+  if (bytes > LARGEST_SECRETS) {
+    throw malformed("the answer", `secrets of ${bytes} bytes together`, `at most ${LARGEST_SECRETS}`);
   }
   return [...secrets].map(([name, versions]) => {
     return { name, versions: versions.toSorted((one, other) => other.version - one.version) };

@@ -1,6 +1,6 @@
 import { Malformed } from "../runtime/environment.ts";
 import { quote } from "../runtime/fault.ts";
-import { isSecretName, WANT_NAME } from "./names.ts";
+import { isSecretName, WANT_SECRET_NAME } from "../manifest/annex-names.ts";
 
 /**
  * A configuration file with places for secrets, in the form of Go's templates, of which it is a small part:
@@ -64,7 +64,7 @@ export function secretsOf(template: Template): readonly string[] {
 }
 
 function place(secret: string, pipeline: string, where: string): Part {
-  if (!isSecretName(secret)) throw at(where, quote(secret), `a secret's name: ${WANT_NAME}`);
+  if (!isSecretName(secret)) throw at(where, quote(secret), `a secret's name: ${WANT_SECRET_NAME}`);
   const names = pipeline.split("|").slice(1);
   const filters = names.map((padded) => {
     const name = padded.trim();

@@ -1,6 +1,6 @@
+import { isSecretName, WANT_SECRET_NAME } from "../manifest/annex-names.ts";
 import { Malformed, type Variable } from "../runtime/environment.ts";
 import { type Fault, quote } from "../runtime/fault.ts";
-import { isSecretName, WANT_NAME } from "./names.ts";
 import { parseTemplate, secretsOf, type Template } from "./template.ts";
 
 /** The templates of a pod, by the names of the files that they become. `generate` prints them, the Initializer reads them. */
@@ -57,7 +57,8 @@ export function templateFaults(texts: Readonly<Record<string, string>>): readonl
 /** @param used the names of the secrets are added here */
 function faultsOf(file: string, text: string, used: Set<string>): TemplateFault[] {
   const faults: TemplateFault[] = [];
-  if (!isSecretName(file)) faults.push({ file, where: "", got: quote(file), want: `a file's name: ${WANT_NAME}` });
+  if (!isSecretName(file))
+    faults.push({ file, where: "", got: quote(file), want: `a file's name: ${WANT_SECRET_NAME}` });
   try {
     for (const secret of secretsOf(parseTemplate(text))) used.add(secret);
   } catch (error) {

@@ -224,7 +224,7 @@ test.each<[string, readonly Given[], string]>([
   ["a value that is too large", [secret("db", 1, Buffer.alloc(65 * 1024, MARK))], "malformed_secrets"],
   [
     "more than one message may have",
-    Array.from({ length: 80 }, (_, i) => secret(`s${i}`, 1, HUGE)),
+    Array.from({ length: 24 }, (_, i) => secret(`s${i}`, 1, HUGE)),
     "malformed_message",
   ],
 ])(
@@ -247,13 +247,13 @@ test.skipIf(group === undefined)(
     volume = mkdtempSync("/dev/shm/secrets-in-pods-test-");
     onTestFinished(() => rmSync(volume, { recursive: true }));
     const all = (version: number): Given[] =>
-      Array.from({ length: 64 }, (_, index) => secret(`s${index}`, version, HUGE));
+      Array.from({ length: 16 }, (_, index) => secret(`s${index}`, version, HUGE));
     give(...all(1));
     const keeper = initializer({}, {}, "keep", group?.within);
     await keeper.line("certificates written");
     for (let version = 2; version <= 4; version++) {
       give(...all(version));
-      await expect.poll(() => existsSync(join(volume, `secrets/s63@${version}`)), WAIT).toBe(true);
+      await expect.poll(() => existsSync(join(volume, `secrets/s15@${version}`)), WAIT).toBe(true);
     }
     expect(group?.kills()).toBe(0);
     process.stdout.write(`at most ${Math.round((group?.peak() ?? 0) / 2 ** 20)} MiB\n`);
