@@ -84,6 +84,7 @@ class World {
     const previous = trustedAt(this.#previous, this.now).map(({ ca }) => ca);
     const { meshCa, rootCa } = this.#authority;
     const { annex } = this;
+    const content = Buffer.from(annex);
     return {
       certChain,
       meshCa,
@@ -96,8 +97,9 @@ class World {
         { name: "key.pem", content: privateKeyPem(keys.privateKey), mode: 0o400 },
         { name: "mesh-ca.pem", content: [meshCa, ...trusted].join(""), mode: 0o444 },
         { name: "coordinator-root-ca.pem", content: rootCa, mode: 0o444 },
-        ...(annex === "" ? [] : [{ name: "secrets/db", content: Buffer.from(annex), mode: 0o400 }]),
+        ...(annex === "" ? [] : [{ name: "secrets/db", content, mode: 0o400 }]),
       ],
+      forget: () => void content.fill(0),
     };
   }
 

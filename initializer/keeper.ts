@@ -36,6 +36,8 @@ export interface Issued {
   readonly settleMs: number;
   /** The files of the set. @param previous of the field of this name, those that are to be trusted */
   readonly files: (previous: readonly string[]) => readonly PublishedFile[];
+  /** Overwrites secrets, as far as they are bytes: nobody asks for the files again. */
+  readonly forget: () => void;
 }
 
 export interface KeeperOptions {
@@ -196,6 +198,7 @@ export class Keeper {
 
   #take(issued: Issued): void {
     const { now, random } = this.#options;
+    this.#issued?.forget();
     this.#issued = issued;
     this.#trusted = this.#still = issued.previous.length;
     this.#ends = issued.previous.map((pem) => instantAt(endOf(pem), now()));

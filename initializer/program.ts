@@ -263,6 +263,11 @@ function issuedBy(
     secrets: [...versionsOf(secrets)].map(([name, version]) => `${name}@${version}`),
     settleMs: response.settleMs,
     files: (previous) => filesOf(response, keys, mode, made.files, previous),
+    forget() {
+      const own = [response.workloadSecretSeed, ...response.earlierWorkloadSecrets.map(({ seed }) => seed)];
+      const contents = made.files.map(({ content }) => content);
+      for (const secret of [...own, ...contents]) if (typeof secret === "object") secret.fill(0);
+    },
   };
   return { issued, stale: made.stale };
 }
