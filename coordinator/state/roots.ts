@@ -27,6 +27,11 @@ export class Roots {
     secrets: new Set(),
   };
 
+  /** By the transitions that name them. */
+  readonly #annexOf = new Map<string, string>();
+  /** What the annex that was looked at last names. */
+  #secrets: { readonly annex: string; readonly sealed: readonly string[] } | undefined;
+
   constructor(store: Store) {
     this.#store = store;
   }
@@ -36,7 +41,7 @@ export class Roots {
     const pointer = parseLatestInsecure(latest, "latest");
     await this.#walkTransitions(pointer.transition);
     await this.#walkPointers(pointer);
-    const { annex } = await readTransition(this.#store, pointer.transition);
+    const annex = this.#annexOf.get(pointer.transition);
     return this.#withConsents(pointer.transition, annex === undefined ? [] : await this.#secretsOf(annex));
   }
 
@@ -48,7 +53,10 @@ export class Roots {
       for (const policy of await this.#policiesOf(transition.manifest)) policies.add(policy);
       manifests.add(transition.manifest);
       seedshares.add(transition.seedShares);
-      if (transition.annex !== undefined) annexes.add(transition.annex);
+      if (transition.annex !== undefined) {
+        annexes.add(transition.annex);
+        this.#annexOf.set(next, transition.annex);
+      }
       walked.push(next);
       next = transition.previous;
     }
@@ -100,8 +108,12 @@ export class Roots {
     }
   }
 
-  async #secretsOf(annex: string): Promise<string[]> {
-    return secretsOf(parseAnnex(await this.#store.get("annexes", annex))).map(({ sealed }) => sealed);
+  async #secretsOf(annex: string): Promise<readonly string[]> {
+    if (this.#secrets?.annex !== annex) {
+      const named = secretsOf(parseAnnex(await this.#store.get("annexes", annex)));
+      this.#secrets = { annex, sealed: named.map(({ sealed }) => sealed) };
+    }
+    return this.#secrets.sealed;
   }
 
   async #policiesOf(manifest: string): Promise<Iterable<string>> {

@@ -28,7 +28,9 @@ import type { Phase } from "./phase.ts";
 import { type Latest, type LatestInsecure, parseLatestInsecure, verifyLatest } from "./pointer.ts";
 import { openHistory, type Pending, type RecoverRequest, type RecoverResult, takeShare } from "./recover.ts";
 import { provesRekey } from "./rekey-proof.ts";
+import { RecentlySealed, removeUnnamed } from "./secret-garbage.ts";
 import { openInForce, storeSealed } from "./sealed-secrets.ts";
+import type { Roots } from "./roots.ts";
 import type { SecretLabel } from "./sealing.ts";
 import type { SeedShares } from "./seed-shares.ts";
 import { leavePending, makeChange, type SetRequest, type SetResult } from "./set.ts";
@@ -82,6 +84,7 @@ export class StateGuard {
   #pending: Pending | undefined;
   #prepared: PreparedSeed | undefined;
   #announced: Phase;
+  readonly #sealed = new RecentlySealed();
   /** The outcome of comparisons that a peer asks for every second. */
   readonly #compared = new Map<
     string,
@@ -225,8 +228,26 @@ export class StateGuard {
    * @returns SHA-256 of the record, hex
    * @throws as `active`, and Refusal `too_many_pending`, `state_not_written`
    */
-  async sealSecret(label: SecretLabel, value: Secret): Promise<string> {
-    return storeSealed(this.active().seed, label, value, this.#options);
+  sealSecret(label: SecretLabel, value: Secret): Promise<string> {
+    return this.#inTurn(async () => {
+      const sealed = await storeSealed(this.active().seed, label, value, this.#options);
+      this.#sealed.add(sealed, this.#monotonic());
+      return sealed;
+    });
+  }
+
+  /**
+   * Removes what an annex of before named, or what none did in the end. For a store that is this Coordinator's alone: other
+   * stores do so themselves (`sweep`).
+   *
+   * @returns how many there were
+   * @throws as `active`, and Refusal `state_not_written`
+   */
+  removeSecrets(roots: Roots): Promise<number> {
+    return this.#inTurn(async () => {
+      const { secrets: named } = await roots.namedBy(this.active().latest.raw);
+      return removeUnnamed(this.#options.store, named, this.#sealed.since(this.#monotonic()));
+    });
   }
 
   /**
