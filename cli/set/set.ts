@@ -74,7 +74,7 @@ export async function makeActive(
   const coordinator = await connect(context, options.coordinator, manifest, keys);
   try {
     const active = await activeHistory(context, coordinator);
-    if (pin !== undefined) requireSameDeployment(context, pin, active);
+    if (pin !== undefined) await requireSameDeployment(context, pin, active);
     else if (active !== undefined) requireNoFormerHolders(active.steps, []);
     const ofBefore = documentsOf(predecessors, active?.policies ?? [], policies, atHand);
     const newRootKey = await rekey?.(coordinator);

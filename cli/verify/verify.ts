@@ -42,7 +42,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
     if (verified === undefined) throw new ChannelError("evidence_missing", "the server was not asked for evidence");
     const history = attestedHistory(response);
     const pin = await readPin(context);
-    if (pin !== undefined) requireSameDeployment(context, pin, history);
+    if (pin !== undefined) await requireSameDeployment(context, pin, history);
     const active = history.steps.at(-1);
     if (active === undefined || !bytes.equals(active.manifest)) {
       throw new CliError("manifest_mismatch", "the Coordinator enforces another manifest than the one at hand", {

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { type AmendResponse, UserAPI } from "../../api/userapi_pb.ts";
+import { encodePermit } from "../../api/permit.ts";
 import { RemoteError } from "../../channel/error.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Annex } from "../../manifest/annex.ts";
@@ -141,7 +142,16 @@ export async function sendAmendment(
     signatures: [...signatures],
     leavePending: true,
   };
-  const response = await coordinator.call(UserAPI.method.amend, request, callDeadline(context)).catch(explainConflict);
+  const { signedMeshKey } = request;
+  // An owner's own connection may send so much anyway.
+  const permit = encodePermit({
+    annexDigest: Buffer.from(sha256Hex(annex), "hex"),
+    signedMeshKey,
+    signatures: [...signatures],
+  });
+  const response = await coordinator
+    .call(UserAPI.method.amend, request, callDeadline(context), permit)
+    .catch(explainConflict);
   if (response.pending !== undefined) {
     const pending = pendingOf(response.pending, active);
     requireSameChange(pending, sha256Hex(annex));

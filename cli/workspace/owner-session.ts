@@ -33,7 +33,7 @@ export async function inSession<T>(
   const coordinator = await connect(context, target, manifest, keys);
   try {
     const active = await activeHistory(context, coordinator);
-    if (pin !== undefined) requireSameDeployment(context, pin, active);
+    if (pin !== undefined) await requireSameDeployment(context, pin, active);
     if (active === undefined) {
       throw new CliError(
         "another_deployment",
