@@ -9,6 +9,7 @@ import {
 } from "../../policy/permissions.ts";
 import { type Fault, oneEditApart, quote } from "../../runtime/fault.ts";
 import { parsePort } from "../../runtime/variables.ts";
+import { type TemplateFault, templateFaults } from "../../secret-files/templates-variable.ts";
 
 /** The annotations by which a pod says what it wants (docs/design.md §3). */
 const PREFIX = "contrast.edgeless.systems/";
@@ -28,6 +29,9 @@ export const ANNOTATION = {
   openAttestationApi: `${PREFIX}open-attestation-api`,
   renew: `${PREFIX}renew`,
 } as const;
+
+/** Begins those that are a template each, of the file whose name is the rest. */
+export const SECRET_TEMPLATE = `${PREFIX}secret-template-`;
 
 export interface PodAnnotations {
   /** Empty is not the same as missing: every port needs a client certificate. */
@@ -50,6 +54,8 @@ export interface PodAnnotations {
   readonly openAttestationApi: boolean;
   /** The Initializer stays, and renews the certificates. */
   readonly renew: boolean;
+  /** Templates of files with secrets, by the names of the files, in the order of these. */
+  readonly secretTemplates: Readonly<Record<string, string>>;
 }
 
 /** One place where annotations stand. */
@@ -101,6 +107,17 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
       ? [{ where: "", got: quote(text), want: '"false": the pod has no Initializer, and no certificates' }]
       : oneOf("true", "false")(text),
   );
+  const templates = sources
+    .flatMap(({ annotations }) => Object.keys(annotations))
+    .filter(isTemplate)
+    .toSorted();
+  const secretTemplates = Object.fromEntries(
+    templates.map((name) => [name.slice(SECRET_TEMPLATE.length), find(name)?.text ?? ""]),
+  );
+  for (const { file, where, got, want } of faultsOfTemplates(secretTemplates, hasNone)) {
+    const name = file === "" ? (templates[0] ?? "") : `${SECRET_TEMPLATE}${file}`;
+    faults.push({ where: [find(name)?.place(name), name, where].filter(Boolean).join(", "), got, want });
+  }
   const ingressMode = checked(ANNOTATION.ingressMode, oneOf(...MODES));
   return {
     ingress: checked(ANNOTATION.ingress, (text) => faultsOf(parseIngressRules, text)),
@@ -121,7 +138,27 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
     ),
     openAttestationApi: checked(ANNOTATION.openAttestationApi, oneOf("true", "false")) === "true",
     renew: renew === "true",
+    secretTemplates,
   };
+}
+
+/** What a template's annotation may be about beside the file, whose name it has: Kubernetes takes no more of a name. */
+const LONGEST_FILE = 63 - SECRET_TEMPLATE.length + PREFIX.length;
+
+/** @param hasNone there is no Initializer */
+function faultsOfTemplates(templates: Readonly<Record<string, string>>, hasNone: boolean): readonly TemplateFault[] {
+  const files = Object.keys(templates);
+  if (hasNone) {
+    const want = "no such annotation: the pod has no Initializer, which would write the file";
+    return files.map((file) => ({ file, where: "", got: "a template", want }));
+  }
+  const unnameable = files.filter((file) => file.length > LONGEST_FILE || !/[A-Za-z0-9]$/.test(file));
+  const want = `a file's name of at most ${LONGEST_FILE} characters, a letter or digit last: the API server takes no other`;
+  return [...templateFaults(templates), ...unnameable.map((file) => ({ file, where: "", got: quote(file), want }))];
+}
+
+function isTemplate(name: string): boolean {
+  return name.startsWith(SECRET_TEMPLATE);
 }
 
 const MODES = ["transparent", "bind"] as const;
@@ -147,10 +184,11 @@ function unknown(sources: readonly Annotated[]): Fault[] {
   return sources.flatMap(({ annotations, place }) =>
     Object.keys(annotations)
       .filter((name) => name.startsWith(PREFIX) || known.some((candidate) => oneEditApart(name, candidate)))
-      .filter((name) => !known.includes(name))
+      .filter((name) => !known.includes(name) && !isTemplate(name))
       .map((name) => {
         const meant = known.find((candidate) => oneEditApart(name, candidate));
-        const want = meant ?? NOT_HERE[name] ?? `one of ${known.map((other) => other.slice(PREFIX.length)).join(", ")}`;
+        const names = [...known, `${SECRET_TEMPLATE}FILE`].map((other) => other.slice(PREFIX.length));
+        const want = meant ?? NOT_HERE[name] ?? `one of ${names.join(", ")}`;
         return { where: place(name), got: quote(name), want };
       }),
   );

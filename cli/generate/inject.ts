@@ -32,8 +32,14 @@ export interface InjectOptions {
   readonly simulatedTeeSecret?: string | undefined;
 }
 
-/** The volume with key and certificates, and where it is mounted. */
+/** The volume with key, certificates and secrets, and where it is mounted. */
 export const CERTIFICATES = { volume: "contrast-tls-certs", mountPath: "/tls-config" } as const;
+
+/**
+ * The volume that Edgeless Systems' Contrast writes the same into, mounted at /contrast. Pods that were made for it get this
+ * one in its place, which has the same paths.
+ */
+const FORMER_VOLUME = "contrast-secrets";
 
 /** @param pod is changed */
 export function inject(pod: PodSpec, annotations: PodAnnotations, options: InjectOptions): void {
@@ -115,15 +121,34 @@ export function sourceOf(volume: Volume): string {
 /** In memory, for the host reads the disk; written by the Initializer alone. */
 function shareCertificates(pod: PodSpec, containers: readonly Container[]): void {
   const { volume: name, mountPath } = CERTIFICATES;
+  replaceFormerVolume(pod, containers);
   const volumes = pod.volumes ?? [];
   const before = volumes.find((volume) => volume.name === name);
   if (before === undefined) pod.volumes = [...volumes, { name, emptyDir: { medium: "Memory" } }];
   else if (sourceOf(before) === "emptyDir") before.emptyDir = { ...before.emptyDir, medium: "Memory" };
 
   for (const container of containers) {
+    const writes = container.name === INITIALIZER;
+    const mounts = (container.volumeMounts ?? []).map((mount): VolumeMount => {
+      return mount.name === name && !writes ? { ...mount, readOnly: true } : mount;
+    });
+    const has = mounts.some((mount) => mount.name === name);
+    const mount: VolumeMount = writes ? { name, mountPath } : { name, mountPath, readOnly: true };
+    container.volumeMounts = has ? mounts : [...mounts, mount];
+  }
+}
+
+/** Applications find at their paths what they found there; our own containers have one mount, at the usual place. */
+function replaceFormerVolume(pod: PodSpec, containers: readonly Container[]): void {
+  const former = pod.volumes?.find((volume) => volume.name === FORMER_VOLUME);
+  if (former !== undefined && sourceOf(former) !== "emptyDir") return;
+  if (former !== undefined) pod.volumes = pod.volumes?.filter((volume) => volume !== former);
+  for (const container of containers) {
     const mounts = container.volumeMounts ?? [];
-    if (mounts.some((mount) => mount.name === name)) continue;
-    const mount: VolumeMount = { name, mountPath };
-    container.volumeMounts = [...mounts, container.name === INITIALIZER ? mount : { ...mount, readOnly: true }];
+    if (!mounts.some((mount) => mount.name === FORMER_VOLUME)) continue;
+    const isOwn = container.name === INITIALIZER || container.name === MESH_PROXY;
+    container.volumeMounts = isOwn
+      ? mounts.filter((mount) => mount.name !== FORMER_VOLUME)
+      : mounts.map((mount) => (mount.name === FORMER_VOLUME ? { ...mount, name: CERTIFICATES.volume } : mount));
   }
 }
