@@ -9,6 +9,7 @@ import {
 } from "../../policy/permissions.ts";
 import { type Fault, oneEditApart, quote } from "../../runtime/fault.ts";
 import { parsePort } from "../../runtime/variables.ts";
+import { parseSecureVolumes, type SecureVolume } from "./secure-volumes.ts";
 
 /** The annotations by which a pod says what it wants (docs/design.md §3). */
 const PREFIX = "contrast.edgeless.systems/";
@@ -27,6 +28,7 @@ export const ANNOTATION = {
   deny: `${PREFIX}deny`,
   openAttestationApi: `${PREFIX}open-attestation-api`,
   renew: `${PREFIX}renew`,
+  secureVolumes: `${PREFIX}secure-pv`,
 } as const;
 
 export interface PodAnnotations {
@@ -50,6 +52,8 @@ export interface PodAnnotations {
   readonly openAttestationApi: boolean;
   /** The Initializer stays, and renews the certificates. */
   readonly renew: boolean;
+  /** Encrypted volumes of the pod, on disks of the host. */
+  readonly secureVolumes: readonly SecureVolume[];
 }
 
 /** One place where annotations stand. */
@@ -102,6 +106,11 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
       : oneOf("true", "false")(text),
   );
   const ingressMode = checked(ANNOTATION.ingressMode, oneOf(...MODES));
+  const secureVolumes = checked(ANNOTATION.secureVolumes, (text) => {
+    const wrong: Fault[] = [];
+    parseSecureVolumes(text, wrong);
+    return wrong;
+  });
   return {
     ingress: checked(ANNOTATION.ingress, (text) => faultsOf(parseIngressRules, text)),
     ingressMode: MODES.find((mode) => mode === ingressMode),
@@ -121,6 +130,7 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
     ),
     openAttestationApi: checked(ANNOTATION.openAttestationApi, oneOf("true", "false")) === "true",
     renew: renew === "true",
+    secureVolumes: parseSecureVolumes(secureVolumes ?? ""),
   };
 }
 
@@ -158,7 +168,5 @@ function unknown(sources: readonly Annotated[]): Fault[] {
 
 /** Annotations of Edgeless Systems' Contrast that promise something which nothing here does. */
 const NOT_HERE: Readonly<Record<string, string>> = {
-  [`${PREFIX}secure-pv`]:
-    "no such annotation: no volume is encrypted for the pod; encrypt it in the pod, with a key from its secret seed",
   [`${PREFIX}image-store-size`]: "no such annotation: images are unpacked in the VM's memory; raise the memory limits",
 };

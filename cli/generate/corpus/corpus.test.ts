@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { INITDATA_ANNOTATION } from "../../../manifest/initdata.ts";
 import { INITIALIZER } from "../initializer.ts";
-import { CERTIFICATES } from "../inject.ts";
+import { CERTIFICATES } from "../certificates.ts";
 import { parseResourceFile } from "../../../kubernetes/resource-file.ts";
 import { type Loose } from "../../../kubernetes/test-files.ts";
 import { cacheImage, workspace } from "../test-workspace.ts";
