@@ -35,7 +35,7 @@ test.for([
   [
     "a name",
     WEB.replace(LABELS, `        contrast.edgeless.systems/image-store-size: "1Gi"\n${LABELS}`),
-    "15:46",
+    "15:53",
     '"contrast.edgeless.systems/image-store-size"',
   ],
 ] as const)("refuses an annotation with %s that is not known", async ([, text, place, got]) => {

@@ -25,6 +25,8 @@ export function secureVolumeFindings(pods: readonly PreparedPod[], files: readon
       found.push({ severity: "error", code: "secure_pv", where, got, want, ...(hint !== undefined && { hint }) });
     };
     checkPod(pod, error);
+    // It gets none of the containers.
+    if (pod.annotations.role === "coordinator") return found;
     for (const wanted of pod.annotations.secureVolumes) {
       checkContainers(pod, wanted, error);
       found.push(...checkDisk(pod, wanted, claims, files, error));
@@ -207,7 +209,8 @@ function sharedClaims(pods: readonly PreparedPod[]): Finding[] {
     }),
   );
   return users
-    .filter((user) => users.some((other) => other !== user && other.key === user.key && other.isSecure))
+    .filter(({ key }) => users.some((other) => other.key === key && other.isSecure))
+    .filter((user, index, all) => all.findIndex(({ key }) => key === user.key) !== index)
     .map(({ pod, index, claim }): Finding => ({
       severity: "error",
       code: "secure_pv",
