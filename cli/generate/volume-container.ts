@@ -16,6 +16,9 @@ import { mayBeVolumeContainer, type SecureVolume, volumeContainerName } from "./
 export const VOLUME_DEVICE = "/dev/contrast-volume";
 export const VOLUME_MOUNT = "/volume";
 
+/** The variable with the name of the pod, where that is a part of the volume's. */
+export const POD_NAME = "POD_NAME";
+
 /** What is decided about a pod before these containers are made. */
 export interface VolumeOptions {
   /** Names of the claim templates of the pod's StatefulSet. */
@@ -109,8 +112,6 @@ function volumeContainer(
     ],
   };
 }
-
-const POD_NAME = "POD_NAME";
 
 /** In memory: it is a place to mount at, and a disk for it would be one more of the host's. */
 function shareVolume(pod: PodSpec, { volume: name }: SecureVolume): void {
