@@ -159,6 +159,31 @@ test("refuses a DaemonSet, each pod of which would write to the one disk", async
   expect((await reviewed({ ...DB, kind: "DaemonSet", workload: {} }, {}, only))[0]).toContain("one for each node pods");
 });
 
+test("refuses a CronJob whose jobs may overlap, and one with several pods", async () => {
+  const template = {
+    metadata: { annotations: { "contrast.edgeless.systems/secure-pv": "disk:data" } },
+    spec: { runtimeClassName: "contrast-cc", containers: DB.containers, ...DB.spec },
+  };
+  const cron = (spec: object, job: object): string =>
+    JSON.stringify({
+      apiVersion: "batch/v1",
+      kind: "CronJob",
+      metadata: { name: "tick" },
+      spec: { ...spec, jobTemplate: { spec: { ...job, template } } },
+    });
+  const found = async (spec: object, job: object = {}): Promise<string[]> => {
+    const files = { ...DB.files, "cron.json": cron(spec, job) };
+    const plain = { ...DB, annotations: {}, spec: {}, containers: [WEB], files };
+    return (await findingsOf(plain, {}, only, "cron.json")).map(({ finding: { got } }) => got);
+  };
+  expect(await found({ concurrencyPolicy: "Forbid" })).toEqual([]);
+  expect(await found({})).toEqual(["concurrencyPolicy Allow, the default"]);
+  expect(await found({ concurrencyPolicy: "Replace" }, { parallelism: 2 })).toEqual([
+    "concurrencyPolicy Replace",
+    "2 pods at a time",
+  ]);
+});
+
 test("refuses a second workload with the claim", async () => {
   const second = {
     apiVersion: "apps/v1",
