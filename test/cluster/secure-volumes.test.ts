@@ -63,7 +63,7 @@ setInterval(() => {}, 2 ** 30);`;
 const MOUNTED = `process.exit(/ \\/volume .* - ext4 /.test(require("node:fs").readFileSync("/proc/self/mountinfo", "utf8")) ? 0 : 1)`;
 
 function withStandIns(text: string): { readonly resources: Loose[]; readonly runtimeClass: string } {
-  const { items } = JSON.parse(text) as Loose;
+  const { items }: Loose = JSON.parse(text);
   const { spec } = items[0].spec.template;
   const [initializer, opener] = spec.initContainers;
   initializer.command = ["node", "-e", ""];
@@ -138,7 +138,7 @@ describeOnCluster("encrypted volumes", () => {
 
   test("the API server takes neither less than privileged, nor a ban on new privileges beside it", async () => {
     const changed = async (change: (security: Loose) => void): Promise<string> => {
-      const list = JSON.parse(generated.replaceAll('"db"', '"dry"')) as Loose;
+      const list: Loose = JSON.parse(generated.replaceAll('"db"', '"dry"'));
       change(list.items[0].spec.template.spec.initContainers[1].securityContext);
       await shell.write("dry.json", JSON.stringify(list));
       return shell.fail("kubectl apply --dry-run=server -f dry.json");

@@ -138,13 +138,13 @@ function checkMount({ places, volumesBefore }: PreparedPod, volume: string, erro
   error(places.at("volumes", index), `${volume} as ${sourceOf(before)}`, "an emptyDir: the disk is mounted over it");
 }
 
-const ONE_NODE = ["ReadWriteOnce", "ReadWriteOncePod"];
+const ONE_NODE: ReadonlySet<string> = new Set(["ReadWriteOnce", "ReadWriteOncePod"]);
 
 function checkClaim({ name, volumeMode, accessModes, place }: Claim, error: Report): void {
   if (volumeMode !== "Block") {
     error(place("volumeMode"), `${name} with volumeMode ${volumeMode ?? "Filesystem, the default"}`, "Block");
   }
-  const other = accessModes.find((mode) => !ONE_NODE.includes(mode));
+  const other = accessModes.find((mode) => !ONE_NODE.has(mode));
   if (other !== undefined) {
     const hint = "two VMs that write to one disk destroy what is on it";
     error(place("accessModes"), `${name} with ${other}`, "ReadWriteOncePod, or ReadWriteOnce", hint);
@@ -182,8 +182,7 @@ function checkSingle(workload: Workload, device: string, files: readonly Resourc
   if (kind === "Deployment") {
     const { value, where } = at("spec", "strategy", "type");
     // The new pod starts before the old one ends, and may do so on the same node, where ReadWriteOnce keeps nobody off.
-    if (value !== "Recreate")
-      error(where, `strategy ${String(value ?? "RollingUpdate, the default")}`, "Recreate", hint);
+    if (value !== "Recreate") error(where, `strategy ${text(value, "RollingUpdate, the default")}`, "Recreate", hint);
   }
   if (kind === "Job" || kind === "CronJob") {
     const spec = kind === "Job" ? ["spec"] : ["spec", "jobTemplate", "spec"];
@@ -194,8 +193,12 @@ function checkSingle(workload: Workload, device: string, files: readonly Resourc
   }
   if (kind === "CronJob") {
     const { value, where } = at("spec", "concurrencyPolicy");
-    if (value !== "Forbid") error(where, `concurrencyPolicy ${String(value ?? "Allow, the default")}`, "Forbid", hint);
+    if (value !== "Forbid") error(where, `concurrencyPolicy ${text(value, "Allow, the default")}`, "Forbid", hint);
   }
+}
+
+function text(value: unknown, unset: string): string {
+  return typeof value === "string" ? value : unset;
 }
 
 /** One claim in two workloads, of which one formats and mounts it. */
