@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { annotationOf, COORDINATOR, podSpecs, workspace } from "./test-workspace.ts";
 import { fromAnnotation, regoOf } from "../../manifest/initdata.ts";
@@ -169,6 +170,16 @@ test("takes the container away with the annotation, and says that what was on th
 test("an empty annotation is none", async () => {
   const { specs } = await prepared(DEPLOYMENT.replace("disk:data", ""), { strict: false });
   expect(specs.db.initContainers.map(({ name }: { name: string }) => name)).toEqual(["contrast-initializer"]);
+});
+
+test("asks no registry for its image, which has another name here", async () => {
+  const { dir, run, read, write } = await workspace({ "app.yml": VAULT, "coordinator.yml": COORDINATOR });
+  const image = `registry.example.com/initializer@sha256:${"1".repeat(64)}`;
+  await write("replacements.txt", `contrast/initializer:0.1.0=${image}\n`);
+  const { findings } = await run({ imageReplacementsPath: join(dir, "replacements.txt") });
+  const { initContainers } = podSpecs(await read("app/app.yml")).vault;
+  expect(initContainers.slice(0, 2).map((container: { image: string }) => container.image)).toEqual([image, image]);
+  expect(findings.filter(({ got, hint }) => `${got}${hint}`.includes("registry.example.com"))).toEqual([]);
 });
 
 test("a container of somebody else's with such a name stays", async () => {
