@@ -13,10 +13,12 @@ import { addPendingCommand } from "./pending/command.ts";
 import { addRecoverCommand } from "./recover/command.ts";
 import { addRekeyCommand } from "./rekey/command.ts";
 import { addRestoreCommand } from "./restore/command.ts";
+import { addSecretCommand } from "./secret/command.ts";
 import { addSetCommand } from "./set/command.ts";
 import { addSignCommand } from "./sign/command.ts";
 import { addStatusCommand } from "./status/command.ts";
 import { addVerifyCommand } from "./verify/command.ts";
+import { addVolumeCommand } from "./volume/command.ts";
 
 /**
  * All commands and their options. Nothing here does anything: what a command does is loaded when it is run, so that
@@ -99,6 +101,8 @@ export function commandTree(
   addRekeyCommand(program, context);
   addSignCommand(program, context);
   addPendingCommand(program, context, exit);
+  addSecretCommand(program, context, exit);
+  addVolumeCommand(program, context, exit);
   addVerifyCommand(program, context);
   addStatusCommand(program, context, exit);
   addRecoverCommand(program, context);
