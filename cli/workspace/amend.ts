@@ -4,6 +4,7 @@ import { encodePermit } from "../../api/permit.ts";
 import { RemoteError } from "../../channel/error.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Annex } from "../../manifest/annex.ts";
+import type { Change } from "../../manifest/change.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
 import { requireHistory } from "../../manifest/history.ts";
 import { type KeyPair, spki } from "../../pki/keys.ts";
@@ -14,6 +15,7 @@ import { type ActiveHistory, manifestInForce } from "./active-history.ts";
 import { annexSummary } from "./annex-changes.ts";
 import { readTransition } from "./attested-history.ts";
 import { annexOf } from "./generations.ts";
+import { signedMeshKey } from "./leave.ts";
 import { type ManifestAtHand, readManifest } from "./manifest-at-hand.ts";
 import { requireNextAnnex } from "./next-annex.ts";
 import { inSession, requireOwnKey, type Session } from "./owner-session.ts";
@@ -113,13 +115,16 @@ function requireAtHand({ path, bytes }: ManifestAtHand, active: ActiveHistory): 
 
 /** @param annex its bytes @throws CliError malformed_file where the key is of another kind */
 export function signAmendment(active: ActiveHistory, annex: Uint8Array, keys: KeyPair, where: string): ChangeSignature {
-  const change = {
+  return { publicKey: spki(keys.publicKey), signature: signChange(keys, where, amendmentAfter(active, annex)) };
+}
+
+function amendmentAfter(active: ActiveHistory, annex: Uint8Array, meshKey = active.meshKey): Change {
+  return {
     manifest: manifestInForce(active),
     previous: Buffer.from(active.latest, "hex"),
-    meshKey: Buffer.from(active.meshKey, "hex"),
+    meshKey: Buffer.from(meshKey, "hex"),
     annex: Buffer.from(sha256Hex(annex), "hex"),
   };
-  return { publicKey: spki(keys.publicKey), signature: signChange(keys, where, change) };
 }
 
 /**
@@ -131,23 +136,25 @@ export function signAmendment(active: ActiveHistory, annex: Uint8Array, keys: Ke
  */
 export async function sendAmendment(
   context: Context,
-  { coordinator, active }: Session,
+  { coordinator, active, pin }: Session,
   annex: Uint8Array,
   signatures: readonly ChangeSignature[],
 ) {
+  // A signature that was made elsewhere may be for the mesh CA of the last `verify`: the Coordinator says so then.
+  const keys = [active.meshKey, pin?.meshKey];
+  const meshKey = signedMeshKey(signatures, keys, (key) => amendmentAfter(active, annex, key)) ?? active.meshKey;
   const request = {
     annex,
     latestTransition: Buffer.from(active.latest, "hex"),
-    signedMeshKey: Buffer.from(active.meshKey, "hex"),
+    signedMeshKey: Buffer.from(meshKey, "hex"),
     signatures: [...signatures],
     leavePending: true,
   };
-  const { signedMeshKey } = request;
   // An owner's own connection may send so much anyway.
   const permit = encodePermit({
     annexDigest: Buffer.from(sha256Hex(annex), "hex"),
-    signedMeshKey,
-    signatures: [...signatures],
+    signedMeshKey: request.signedMeshKey,
+    signatures: request.signatures,
   });
   const response = await coordinator
     .call(UserAPI.method.amend, request, callDeadline(context), permit)

@@ -126,9 +126,8 @@ interface Rekeyed extends Peer, InForce {
 /** An owner gave the value of a secret, which nobody can read before an annex names it. */
 interface SecretSealed extends Peer, Partial<InForce> {
   readonly event: "secret_sealed";
-  /** Its name. */
+  /** `<name>@<version>` */
   readonly secret: string;
-  readonly version: number;
   /** Digest of the ciphertext. */
   readonly sealed: string;
 }
@@ -142,22 +141,19 @@ interface Amended extends Peer, InForce {
   readonly transition: string;
   /** Digest of the annex. */
   readonly annex: string;
-  /** Those that changed: which versions there are now. None: it was removed. */
-  readonly secrets: readonly { readonly name: string; readonly latest: number; readonly versions: readonly number[] }[];
-  /** Those whose leaves to format changed. */
-  readonly volumes: readonly Grants[];
-}
-
-interface Grants {
-  readonly workload: string;
-  readonly volume: string;
-  readonly allowed: number;
-  readonly used: number;
+  /** `secret <name>`, `volume <WorkloadSecretID>/<volume>`. */
+  readonly changed: readonly string[];
 }
 
 /** A workload may format a volume now, once. */
-interface FormatGrantUsed extends Peer, InForce, Grants {
+interface FormatGrantUsed extends Peer, InForce {
   readonly event: "format_grant_used";
+  /** Its WorkloadSecretID. */
+  readonly workload: string;
+  readonly volume: string;
+  /** How many leaves there are, and how many of them are used now. */
+  readonly allowed: number;
+  readonly used: number;
   readonly policy: string;
   readonly tee: TeeKind;
   readonly chip: string;

@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Refusal } from "../../api/refusal.ts";
 import { type AmendRequest, type SealSecretRequest, type SealSecretResponseSchema } from "../../api/userapi_pb.ts";
-import { LARGEST_SECRET, MOST_READERS } from "../../manifest/annex.ts";
+import { type Annex, LARGEST_SECRET, MOST_READERS } from "../../manifest/annex.ts";
 import { isReader, isSecretName, WANT_READER, WANT_SECRET_NAME } from "../../manifest/annex-names.ts";
 import { quote } from "../../runtime/fault.ts";
 import type { Logger } from "../../runtime/log.ts";
@@ -44,8 +44,7 @@ export async function sealSecret(
     peer: user.address,
     key: user.key,
     ...inForce(guard),
-    secret: name,
-    version,
+    secret: `${name}@${version}`,
     sealed,
   });
   return { sealedDigest: Buffer.from(sealed, "hex") };
@@ -101,27 +100,20 @@ export function tellOfAmendment(
 ): void {
   const { manifestDigest: manifest, generation, latest, annex } = snapshot;
   const amended = { manifest, generation, transition: latest.transition, annex: annex?.digest ?? "" };
-  const [from, to] = [annexOf(before), annexOf(snapshot)];
+  const changed = changesBetween(annexOf(before), annexOf(snapshot));
+  log.info({ ...amended, by: owners, changed }, "annex amended");
+  audit.record({ event: "amended", peer: user.address, key: user.key, ...amended, owners, changed });
+}
+
+/** What is not as it was, by name. */
+function changesBetween(from: Annex, to: Annex): string[] {
   const secrets = [...to.secrets].filter(([name, secret]) => !isSame(from.secrets.get(name), secret));
   const volumes = [...to.volumes].flatMap(([workload, ofWorkload]) =>
     [...ofWorkload]
       .filter(([volume, grants]) => !isSame(from.volumes.get(workload)?.get(volume), grants))
-      .map(([volume, { allowed, used }]) => ({ workload, volume, allowed, used })),
+      .map(([volume]) => `volume ${workload}/${volume}`),
   );
-  log.info({ ...amended, by: owners, secrets: secrets.map(([name]) => name) }, "annex amended");
-  audit.record({
-    event: "amended",
-    peer: user.address,
-    key: user.key,
-    ...amended,
-    owners,
-    secrets: secrets.map(([name, { latestVersion, versions }]) => ({
-      name,
-      latest: latestVersion,
-      versions: versions.map(({ version }) => version),
-    })),
-    volumes,
-  });
+  return [...secrets.map(([name]) => `secret ${name}`), ...volumes];
 }
 
 function isSame(one: unknown, other: unknown): boolean {

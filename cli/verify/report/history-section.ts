@@ -61,6 +61,8 @@ function amendmentOf({ number, kind, transition, annex, signedBy, summary, chang
         ["File", code(`annex.${number}.json`)],
         ["SHA-256", code(annex)],
         ["Transition", code(transition)],
+        ["Kind", code(kind)],
+        ["In short", summary.map((line, index) => [index === 0 ? "" : html`<br />`, line])],
         ["Signed by the workload owners", kind === "use" ? "nobody: the Coordinator counted it" : signedBy.map(code)],
       ]),
       differences(changes),

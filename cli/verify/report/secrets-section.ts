@@ -43,8 +43,9 @@ export function secretsSection({ secrets, volumes, annex }: AuditFacts): Html {
   );
 }
 
-function versionOf({ version, readers }: SecretVersionFacts): Html {
-  return html`version ${version}: ${readers.map((reader, index) => [index === 0 ? "" : ", ", readerOf(reader)])}`;
+function versionOf({ version, readers, ciphertext }: SecretVersionFacts): Html {
+  const all = readers.map((reader, index) => [index === 0 ? "" : ", ", readerOf(reader)]);
+  return html`version ${version}: ${all}; <span class="quiet">ciphertext ${code(ciphertext)}</span>`;
 }
 
 function readerOf({ reader, pods }: ReaderFacts): Html {
