@@ -40,6 +40,7 @@ export const CERTIFICATES = { volume: "contrast-tls-certs", mountPath: "/tls-con
  * one in its place, which has the same paths.
  */
 const FORMER_VOLUME = "contrast-secrets";
+export const FORMER_MOUNT_PATH = "/contrast";
 
 /** @param pod is changed */
 export function inject(pod: PodSpec, annotations: PodAnnotations, options: InjectOptions): void {
