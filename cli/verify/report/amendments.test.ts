@@ -76,8 +76,8 @@ test("amendments have a manifest each, and count no manifest", () => {
 });
 
 test("the timeline says who reads a secret from now on, and what formats are allowed and done", () => {
-  const codes = ["format_allowed", "formatted", "secret_readers"];
-  const told = factsOf([1, one], [2, two], [2, used, "use"]).timeline.filter(({ code }) => codes.includes(code));
+  const codes = new Set(["format_allowed", "formatted", "secret_readers"]);
+  const told = factsOf([1, one], [2, two], [2, used, "use"]).timeline.filter(({ code }) => codes.has(code));
   expect(told.map(({ generation, level, code, text }) => `${generation} ${level} ${code}: ${text}`)).toEqual([
     `2 note secret_readers: the secret db is for other readers, too: ${policy}`,
     "2 warning format_allowed: the volume web/data may be formatted once more, whatever is on it",
