@@ -42,6 +42,8 @@ import { knownConfigurationEvents } from "../measurement/tdx/td-hob.ts";
 import { makeEventLog } from "../measurement/tdx/test-event-log.ts";
 import { INTEL_TDX, makeFirmware, makeKernel } from "../measurement/test-firmware.ts";
 import { Malformed } from "../runtime/environment.ts";
+import { type Part, parseTemplate } from "../secret-files/template.ts";
+import { printTemplates, secretTemplates } from "../secret-files/templates-variable.ts";
 import { requireEqual, type Target } from "./campaign.ts";
 import { MANIFEST } from "./manifest-seed.ts";
 
@@ -142,6 +144,21 @@ export async function parserTargets(): Promise<readonly Target[]> {
       },
     },
     {
+      name: "template with secrets",
+      seeds: [Buffer.from('user: app\npassword: {{ secret "db" | base64 | json }}\n{{ "{{" }} {{secret "api"}}')],
+      refusals: [Malformed],
+      run: (input) => {
+        const parts = parseTemplate(input.toString("utf8"));
+        requireEqual("reads in another way once printed", parseTemplate(parts.map(printPart).join("")), parts);
+      },
+    },
+    {
+      name: "templates of a pod",
+      seeds: [Buffer.from(printTemplates({ "app.conf": '{{ secret "db" }}$', other: "{{" }))],
+      refusals: [Malformed],
+      run: (input) => secretTemplates.parse(input.toString("utf8")),
+    },
+    {
       name: "firmware for SNP",
       seeds: [makeFirmware(), makeFirmware({ size: 4096, snp: [{ address: 0x1000, size: 0x2000, type: 1 }] })],
       refusals: [MeasurementError],
@@ -209,6 +226,11 @@ export async function parserTargets(): Promise<readonly Target[]> {
       },
     },
   ];
+}
+
+function printPart(part: Part): string {
+  if (typeof part === "string") return part.replaceAll("{{", '{{ "{{" }}');
+  return `{{ secret "${part.secret}"${part.filters.map((filter) => ` | ${filter}`).join("")} }}`;
 }
 
 const CONSENT = {

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { type Annex, encodeAnnex, LARGEST_ANNEX, LARGEST_SECRET } from "../../manifest/annex.ts";
 import { policyReader, workloadReader } from "../../manifest/annex-names.ts";
-import { annexOf as annexWith, digest, secret, version } from "../../manifest/test-annex.ts";
+import { annexOf as annexWith, digest, secret, type version } from "../../manifest/test-annex.ts";
 import { parseTransition } from "../../manifest/transition.ts";
 import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
 import { encodeRecord } from "../../store/record.ts";

@@ -5,7 +5,7 @@ import type { VerifiedClaimant } from "../../manifest/appraise.ts";
 import type { Step } from "../../manifest/history.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
 import { SerialQueue } from "../../runtime/serial-queue.ts";
-import { Secret } from "../../runtime/secret.ts";
+import type { Secret } from "../../runtime/secret.ts";
 import {
   type AmendRequest,
   type AmendResult,
