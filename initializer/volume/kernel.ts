@@ -50,11 +50,17 @@ export class SystemCallError extends Error {
   }
 }
 
-/** @throws SystemCallError */
-export async function mount(source: string, target: string, type: string, data: string): Promise<void> {
+/** @param data options of the file system @throws SystemCallError */
+export async function mount(
+  source: string,
+  target: string,
+  type: string,
+  data: string,
+  flags: number = MS_NODEV,
+): Promise<void> {
   binding ??= bind();
   const { mount: call, errno } = await binding;
-  await onThread("mount", target, errno, (done) => call.async(source, target, type, MS_NODEV, data, done));
+  await onThread("mount", target, errno, (done) => call.async(source, target, type, flags, data, done));
 }
 
 /** @param lazily also while it is in use: it then goes when the last user does @throws SystemCallError EBUSY */
@@ -80,9 +86,9 @@ async function onThread(
   if (failure !== 0) throw new SystemCallError(syscall, failure, about);
 }
 
-/** A tmpfs that nobody but root looks into, also without a node of a device. @throws SystemCallError */
+/** A tmpfs that nobody but root looks into. It may have nodes of devices. @throws SystemCallError */
 export async function mountMemory(directory: string): Promise<void> {
-  await mount("tmpfs", directory, "tmpfs", "mode=0700,size=1m");
+  await mount("tmpfs", directory, "tmpfs", "mode=0700,size=1m", 0);
 }
 
 export interface LoopDevice {
