@@ -14,7 +14,7 @@ import { rolldown } from "rolldown";
 const checkout = join(import.meta.dirname, "../..");
 const kernel = join(checkout, "node_modules/.cache/guest-kernel");
 const BUSYBOX = "/bin/busybox";
-const TOOLS = ["/sbin/cryptsetup", "/sbin/dmsetup", "/sbin/mke2fs", "/sbin/e2fsck"];
+const TOOLS = ["/sbin/cryptsetup", "/sbin/dmsetup", "/sbin/mke2fs", "/sbin/e2fsck", "/sbin/filefrag"];
 const MODULES = [
   ...["virtio_pci", "virtio_blk", "virtio_net", "erofs", "loop", "dm-mod", "dm-crypt", "dm-integrity"],
   ...["xts", "authenc", "ecb", "sha256_generic", "sha256-ssse3", "aesni-intel", "hmac", "crc32c_generic", "ext4"],
