@@ -18,7 +18,7 @@ let moduleKey: string;
 let moduleCertificate: string;
 
 beforeAll(async () => {
-  deployment = createCliDeployment("127.96.0.1");
+  deployment = createCliDeployment("127.88.10.1");
   moduleKey = join(deployment.directory, "module.pem");
   moduleCertificate = join(deployment.directory, "module.pub.pem");
   openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", moduleKey);
