@@ -58,7 +58,7 @@ export async function runVolume(
     name: volume,
     device: configuration.CONTRAST_VOLUME_DEVICE,
     target: configuration.CONTRAST_VOLUME_MOUNT,
-    memory: `${MEMORY}/${volume}`,
+    memory: MEMORY,
     keys: await readVolumeKeys(configuration.CONTRAST_TLS_CONFIG_DIR, volume),
     useFormatGrant: () => useFormatGrant(volume),
     log,

@@ -41,7 +41,7 @@ export interface GuestImage {
 /** Makes what all guests of a test start from. @param files more of the root file system, by path */
 export async function makeGuestImage(
   folder: string,
-  files: Readonly<Record<string, string>> = {},
+  files: Readonly<Record<string, Buffer | string>> = {},
 ): Promise<GuestImage> {
   const tree = join(folder, "tree");
   for (const name of ["bin", "dev", "proc", "run", "sbin", "sys", "tmp", "volume", "opt/contrast", "usr/local/bin"]) {
