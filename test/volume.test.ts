@@ -98,7 +98,7 @@ describe.skipIf(lacks !== undefined)(label("an encrypted volume"), { timeout: 30
     };
     for (const [name, value] of Object.entries(variables)) await running.sh(`export ${name}=${value}`);
     const initializer = "node /opt/contrast/initializer.mjs";
-    const enrolled = await running.sh(`${initializer} 2>&1; ls /run/tls-config`);
+    const enrolled = await running.sh(`${initializer} 2>&1; ls /run/tls-config`, 150_000);
     expect(enrolled.text).toContain("workload-secret-seed");
 
     await running.sh(`(${initializer} volume >/run/log 2>&1; echo $? >/run/code) &`);

@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { VolumeError } from "./error.ts";
 import { attachLoop, blockDeviceNumber, mountMemory } from "./kernel.ts";
@@ -47,17 +47,36 @@ export class Mappings {
     return join(NODES, this.#name);
   }
 
-  /** Whether an earlier container of this pod left the volume open. */
-  async isOpen(): Promise<boolean> {
-    return exists(this.path);
+  /**
+   * Removes what an earlier container left.
+   *
+   * @returns false where the volume is in use by somebody else in this VM, and stays
+   * @throws VolumeError volume_tool_failed
+   */
+  async close(): Promise<boolean> {
+    const active = await activeMappings();
+    if (active.has(this.#name)) {
+      try {
+        await runTool(CRYPTSETUP, ["close", this.#name]);
+      } catch (error) {
+        if (await this.#isInUse()) return false;
+        throw error;
+      }
+    }
+    for (const name of [`${this.#name}_dif`, this.#formatting, this.#disk]) {
+      if ((await activeMappings()).has(name)) await runTool(DMSETUP, ["remove", "--retry", name]);
+    }
+    return true;
   }
 
-  /** Removes what an earlier container left open. @throws VolumeError */
-  async close(): Promise<void> {
-    if (await this.isOpen()) await runTool(CRYPTSETUP, ["close", this.#name]);
-    for (const name of [`${this.#name}_dif`, this.#formatting, this.#disk]) {
-      if (await exists(join(NODES, name))) await runTool(DMSETUP, ["remove", "--retry", name]);
-    }
+  /** Makes the node of a volume that is open: that of an earlier container went with it. */
+  async showNode(): Promise<void> {
+    await runTool(DMSETUP, ["mknodes", this.#name]);
+  }
+
+  async #isInUse(): Promise<boolean> {
+    const count = await runTool(DMSETUP, ["info", "--columns", "--noheadings", "-o", "open", this.#name]);
+    return Number(count.trim()) > 0;
   }
 
   /**
@@ -180,11 +199,11 @@ export class Mappings {
   }
 }
 
-async function exists(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
+/** Of the whole VM: nodes in /dev are the container's own. */
+async function activeMappings(): Promise<ReadonlySet<string>> {
+  const devices = (await readdir("/sys/block")).filter((name) => /^dm-\d+$/.test(name));
+  const names = devices.map((device) => readFile(`/sys/block/${device}/dm/name`, "utf8").catch(() => ""));
+  return new Set((await Promise.all(names)).map((name) => name.trim()));
 }
 
 async function isOtherFileSystem(directory: string): Promise<boolean> {

@@ -217,7 +217,7 @@ export class Guest {
   /** Runs a command line of the guest's shell. @throws Error where it does not end in time */
   async sh(command: string, ms = 60_000): Promise<Answer> {
     const mark = `@@${++this.#count}`;
-    this.#shell.write(`{ ${command}\n} </dev/null; echo; echo "${mark} $?"\n`);
+    this.#shell.write(`{ ${command}\n} </dev/null; code=$?; echo; echo "${mark} $code"\n`);
     const lines = await this.#line(`${mark} `, ms);
     const code = Number(lines.pop()?.slice(mark.length + 1));
     return { code, text: lines.join("\n").trim() };

@@ -63,12 +63,13 @@ export class Volume {
       log.info({ volume: name, target }, "the volume is mounted: an earlier container of this pod did it");
       return;
     }
-    if (await this.#mappings.isOpen()) {
-      // It is in use where an earlier container mounted it.
+    // What is open and not mounted may be half of a format. Only what is in use was mounted before, and is mounted once more.
+    if (!(await this.#mappings.close())) {
+      await this.#mappings.showNode();
       await this.#mount();
+      log.info({ volume: name, target }, "the volume is mounted: an earlier container of this pod had opened it");
       return;
     }
-    await this.#mappings.close();
     const disk = await diskSectors(this.#options.device);
     const finding = await this.#inspect(disk);
     const obstacle = finding.kind === "volume" ? await this.#open(finding) : refusal(finding, this.#options);
@@ -94,7 +95,12 @@ export class Volume {
         await delay(UNMOUNT_MS);
       }
     }
-    await this.#mappings.close();
+    if (!(await this.#mappings.close())) {
+      throw new VolumeError("volume_busy", "another container of this pod uses the volume, which stays open", {
+        where: target,
+        hint: "nothing is lost: what is written until then is on the disk, or in its journal",
+      });
+    }
     log.info({ volume: name }, "the volume is closed");
   }
 
@@ -126,7 +132,8 @@ export class Volume {
     } catch (error) {
       await this.#mappings.close();
       if (!(error instanceof SystemCallError) || !DAMAGED.has(error.code)) throw error;
-      return unreadable(this.#options, { where: "mount", got: error.code, want: "an undamaged ext4" });
+      const found = { where: "mount", got: error.code, want: "an undamaged ext4" };
+      return unreadable(this.#options, found, "the volume is damaged");
     }
     log.info({ volume: name, secret: key.version, bytes: provided * SECTOR }, "the volume is mounted");
     if (key !== keys[0]) {
@@ -188,8 +195,9 @@ function refusal(finding: Exclude<Finding, { kind: "volume" }>, options: VolumeO
 function unreadable(
   { name, device }: VolumeOptions,
   { where, got, want }: { readonly where: string; readonly got: string; readonly want: string },
+  message = "the disk holds no volume of this workload, and nothing was written",
 ): VolumeError {
-  return new VolumeError("volume_unreadable", "the disk holds no volume of this workload, and nothing was written", {
+  return new VolumeError("volume_unreadable", message, {
     where: `volume ${name}, ${device}, ${where}`,
     got,
     want,
