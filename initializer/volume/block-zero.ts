@@ -5,7 +5,7 @@ import {
   ENTRY,
   ENTRY_SECTORS,
   FIRST_DATA_SECTOR,
-  FIRST_TAG_SECTOR,
+  INITIAL_SECTORS,
   JOURNAL_SECTIONS,
   SECTION_ENTRIES,
   SECTION_SECTORS,
@@ -34,7 +34,7 @@ export type ReadSectors = (sector: number, count: number) => Promise<Buffer>;
  * of it is trusted: it is only worth what its tag is worth.
  */
 export async function* storedBlocksZero(read: ReadSectors): AsyncGenerator<StoredBlock> {
-  const tags = await read(FIRST_TAG_SECTOR, 1);
+  const tags = await read(INITIAL_SECTORS, 1);
   yield { ciphertext: await read(FIRST_DATA_SECTOR, BLOCK_SECTORS), tag: tags.subarray(0, TAG) };
   for (let section = 0; section < JOURNAL_SECTIONS; section++) {
     yield* inSection(await read(SUPERBLOCK_SECTORS + section * SECTION_SECTORS, SECTION_SECTORS));

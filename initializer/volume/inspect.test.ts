@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Secret } from "../../runtime/secret.ts";
 import { inspect } from "./inspect.ts";
-import { ENTRY, FIRST_DATA_SECTOR, FIRST_TAG_SECTOR, providedSectors, SECTION_SECTORS, SECTOR } from "./layout.ts";
+import { ENTRY, FIRST_DATA_SECTOR, INITIAL_SECTORS, providedSectors, SECTION_SECTORS, SECTOR } from "./layout.ts";
 import { makeSuperblock } from "./superblock.ts";
 import { DISK, emptyDisk, ext4Block, readerOf, sealBlockZero, volumeDisk } from "./test-disk.ts";
 import { deriveVolumeKey } from "./volume-key.ts";
@@ -65,7 +65,7 @@ test.each<[what: string, change: (disk: Buffer) => void, where: string, got: str
   ],
   [
     "a changed first tag",
-    (disk) => disk.writeUInt8((disk[FIRST_TAG_SECTOR * SECTOR] ?? 0) ^ 1, FIRST_TAG_SECTOR * SECTOR),
+    (disk) => disk.writeUInt8((disk[INITIAL_SECTORS * SECTOR] ?? 0) ^ 1, INITIAL_SECTORS * SECTOR),
     "block 0",
     "a tag that no key of this workload makes",
   ],

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { backoff } from "../../runtime/backoff.ts";
-import { CodedError, describeError } from "../../runtime/errors.ts";
+import { type CodedError, describeError } from "../../runtime/errors.ts";
 import type { Logger } from "../../runtime/log.ts";
 import { isTransient, requestedWait } from "../persist.ts";
 import { VolumeError } from "./error.ts";

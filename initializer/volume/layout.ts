@@ -30,7 +30,7 @@ export const SECTION_ENTRIES = ENTRIES_PER_SECTOR * ENTRY_SECTORS;
 export const SECTION_SECTORS = SECTION_ENTRIES * BLOCK_SECTORS + ENTRY_SECTORS;
 export const JOURNAL_SECTORS = JOURNAL_SECTIONS * SECTION_SECTORS;
 
-/** Superblock and journal. */
+/** Superblock and journal. The tag of block 0 follows, and METADATA_RUN behind it block 0. */
 export const INITIAL_SECTORS = SUPERBLOCK_SECTORS + JOURNAL_SECTORS;
 
 /** Data sectors of an area. */
@@ -39,8 +39,6 @@ const INTERLEAVE_SECTORS = 2 ** LOG2_INTERLEAVE_SECTORS;
 /** Tags of an area, with SB_FLAG_FIXED_PADDING. */
 export const METADATA_RUN = roundUp((TAG * INTERLEAVE_SECTORS) / BLOCK_SECTORS, BLOCK) / SECTOR;
 
-/** Where block 0 and its tag are. */
-export const FIRST_TAG_SECTOR = INITIAL_SECTORS;
 export const FIRST_DATA_SECTOR = INITIAL_SECTORS + METADATA_RUN;
 
 /** Sectors: less leaves little beside the journal; for more, the kernel would choose another granularity of its bitmap. */

@@ -11,7 +11,6 @@ import type { VolumeKey } from "./volume-key.ts";
 const HEADER_BYTES = 16_384;
 const BINARY_BYTES = 4096;
 const CHECKSUM_OFFSET = 448;
-export const LUKS2_BYTES = 2 * HEADER_BYTES;
 
 /** Of no consequence, and cryptsetup wants one. */
 const UUID = "00000000-0000-4000-8000-000000000000";

@@ -1,6 +1,6 @@
 import { createCipheriv, createHmac } from "node:crypto";
 import type { ReadSectors, StoredBlock } from "./block-zero.ts";
-import { BLOCK, BLOCK_SECTORS, FIRST_DATA_SECTOR, FIRST_TAG_SECTOR, providedSectors, SECTOR } from "./layout.ts";
+import { BLOCK, BLOCK_SECTORS, FIRST_DATA_SECTOR, INITIAL_SECTORS, providedSectors, SECTOR } from "./layout.ts";
 import { makeSuperblock } from "./superblock.ts";
 import { CIPHER_KEY, type VolumeKey } from "./volume-key.ts";
 
@@ -33,7 +33,7 @@ export function volumeDisk(key: VolumeKey, plain: Buffer = ext4Block()): Buffer 
   const bytes = Buffer.alloc(USED);
   makeSuperblock(providedSectors(DISK)).copy(bytes);
   const { ciphertext, tag } = sealBlockZero(plain, key);
-  tag.copy(bytes, FIRST_TAG_SECTOR * SECTOR);
+  tag.copy(bytes, INITIAL_SECTORS * SECTOR);
   ciphertext.copy(bytes, FIRST_DATA_SECTOR * SECTOR);
   return bytes;
 }
@@ -49,8 +49,8 @@ export function readerOf(bytes: Buffer): ReadSectors {
 /** Where a sector of the volume and its tag lie, in bytes of the disk. */
 export function placeOf(sector: number): { readonly data: number; readonly tag: number } {
   const INTERLEAVE = 32_768;
-  const RUN = FIRST_DATA_SECTOR - FIRST_TAG_SECTOR;
+  const RUN = FIRST_DATA_SECTOR - INITIAL_SECTORS;
   const [area, offset] = [Math.floor(sector / INTERLEAVE), sector % INTERLEAVE];
-  const start = FIRST_TAG_SECTOR + area * (INTERLEAVE + RUN);
+  const start = INITIAL_SECTORS + area * (INTERLEAVE + RUN);
   return { data: (start + RUN + offset) * SECTOR, tag: start * SECTOR + (offset / BLOCK_SECTORS) * 32 };
 }

@@ -15,10 +15,10 @@ const checkout = join(import.meta.dirname, "../..");
 const kernel = join(checkout, "node_modules/.cache/guest-kernel");
 const BUSYBOX = "/bin/busybox";
 const TOOLS = ["/sbin/cryptsetup", "/sbin/dmsetup", "/sbin/mke2fs", "/sbin/e2fsck", "/sbin/filefrag"];
-const MODULES = [
-  ...["virtio_pci", "virtio_blk", "virtio_net", "erofs", "loop", "dm-mod", "dm-crypt", "dm-integrity"],
-  ...["xts", "authenc", "ecb", "sha256_generic", "sha256-ssse3", "aesni-intel", "hmac", "crc32c_generic", "ext4"],
-];
+const MODULES =
+  "virtio_pci virtio_blk virtio_net erofs loop dm-mod dm-crypt dm-integrity ext4 xts authenc ecb sha256-ssse3 aesni-intel".split(
+    " ",
+  );
 
 /** Why such guests can't run here. */
 export function lacksForGuests(): string | undefined {
@@ -186,8 +186,16 @@ export class Guest {
       "qemu-system-x86_64",
       [
         ..."-machine pc -accel tcg,thread=multi -smp 2 -cpu max -display none -nodefaults -no-reboot".split(" "),
-        ...["-m", String(memoryMb), "-kernel", join(kernel, "vmlinuz"), "-initrd", initramfs],
-        ...["-append", `console=ttyS0 quiet loglevel=6 panic=-1 shell=${port} `, "-serial", `file:${log}`],
+        "-m",
+        String(memoryMb),
+        "-kernel",
+        join(kernel, "vmlinuz"),
+        "-initrd",
+        initramfs,
+        "-append",
+        `console=ttyS0 quiet loglevel=6 panic=-1 shell=${port} `,
+        "-serial",
+        `file:${log}`,
         ..."-netdev user,id=net -device virtio-net-pci,netdev=net".split(" "),
         ...drive(root, ",readonly=on"),
         ...disks.flatMap((file) => drive(file, "")),
