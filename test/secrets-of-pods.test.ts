@@ -16,7 +16,7 @@ import { type Program, startProgram } from "./programs.ts";
  * the variables that the file then has, beside a Coordinator. The tests go on from one another.
  */
 
-const ADDRESS = "127.43.2.1";
+const ADDRESS = "127.43.17.1";
 const deployment = createCliDeployment(ADDRESS);
 const volume = join(deployment.directory, "volume");
 const web = join(deployment.directory, "deployment", "web.yml");

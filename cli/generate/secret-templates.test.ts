@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { ResourceError } from "../../kubernetes/error.ts";
 import { secretTemplates } from "../../secret-files/templates-variable.ts";
+import { reviewed } from "./findings/test-review.ts";
 import { COORDINATOR, podSpecs, WEB, workspace } from "./test-workspace.ts";
 
 /** Annotations with templates, as the Initializer is told them; and the volume of pods that were made for another Contrast. */
@@ -145,6 +146,27 @@ test("a pod that was made for the volume contrast-secrets gets this one in its p
     { name: "contrast-tls-certs", emptyDir: { medium: "Memory" } },
   ]);
   expect((await run()).changedFiles).toEqual([]);
+});
+
+test.each([
+  ["a command", { command: ["nginx", "--key=/contrast/tls-config/key.pem"] }, "/contrast/tls-config/key.pem"],
+  [
+    "arguments",
+    { args: ["sh", "-c", "cat /contrast/secrets/workload-secret-seed"] },
+    "/contrast/secrets/workload-secret-seed",
+  ],
+  ["a variable", { env: [{ name: "CERTS", value: "/contrast/tls-config" }] }, "/contrast/tls-config"],
+])("warns of %s that looks for files where nothing is mounted", async (_, fields, path) => {
+  const about = (text: string): boolean => text.includes("and no volume there");
+  const web = { name: "web", image: "web:1", command: ["web"], ...fields };
+  const lines = await reviewed({ containers: [web] });
+  expect(lines.filter(about)).toEqual([
+    expect.stringContaining(`: ${path} in the command or the variables of web, and no volume there`) as string,
+  ]);
+  const mounted = { ...web, volumeMounts: [{ name: "contrast-tls-certs", mountPath: "/contrast" }] };
+  expect((await reviewed({ containers: [mounted] })).filter(about)).toEqual([]);
+  const elsewhere = { ...web, command: ["/srv/contrast/tls-config", "/contrast/other"], args: null, env: null };
+  expect((await reviewed({ containers: [elsewhere] })).filter(about)).toEqual([]);
 });
 
 test("a volume of that name that is something else stays what it is", async () => {

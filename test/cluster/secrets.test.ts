@@ -78,27 +78,27 @@ describeOnCluster("secrets by name", () => {
     expect(await shell.kubectl("get", "pods", "-l", "app=app", "-o", "jsonpath={.items[*].status.phase}")).toBe(
       "Pending",
     );
-    await set("first value");
+    await set("hunter2 first");
     await shell.kubectl("rollout", "status", "deployment/app", "--timeout=120s");
     const [secret, conf, seed, key] = await files();
-    expect([secret, conf]).toEqual(["first value", 'user = app\npassword = "first value" # $(HOSTNAME)\n']);
+    expect([secret, conf]).toEqual(["hunter2 first", 'user = app\npassword = "hunter2 first" # $(HOSTNAME)\n']);
     expect(seed).toMatch(/^[0-9a-f]{64}$/);
     expect(key).toContain("BEGIN PRIVATE KEY");
   });
 
   test("another version is in the pod within a minute, and nothing starts again", async () => {
     const before = await pod();
-    await set('second "value"');
+    await set('hunter2 "second"');
     await waitFor("the pod has the new value", 60, async () => {
       const [secret] = await files();
-      if (secret !== 'second "value"') throw new Error(secret);
+      if (secret !== 'hunter2 "second"') throw new Error(secret);
     });
     const [, conf] = await files();
-    expect(conf).toBe('user = app\npassword = "second \\"value\\"" # $(HOSTNAME)\n');
+    expect(conf).toBe('user = app\npassword = "hunter2 \\"second\\"" # $(HOSTNAME)\n');
     expect(await pod()).toEqual(before);
     const log = await shell.kubectl("logs", "deployment/app", "-c", "contrast-initializer");
     expect(log).toContain("db-password@2");
-    expect(log).not.toContain("value");
+    expect(log).not.toContain("hunter2");
   });
 
   test("where the time is up, kubectl describe says what is missing", async () => {

@@ -4,7 +4,7 @@ import { posix } from "node:path";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
 import { INITIALIZER } from "../initializer.ts";
-import { CERTIFICATES } from "../certificates.ts";
+import { CERTIFICATES, FORMER_MOUNT_PATH } from "../certificates.ts";
 import { sourceOf } from "../inject.ts";
 import { SIMULATED_TEE } from "../simulated-tee.ts";
 import { claimTemplates } from "../../../kubernetes/claims.ts";
@@ -14,7 +14,13 @@ import { allContainers } from "../../../kubernetes/pod-spec.ts";
 export function volumeFindings(pod: PreparedPod): Finding[] {
   // The state of the Coordinator is made to lie with the host.
   if (pod.annotations.role === "coordinator") return emptyDirFindings(pod);
-  return [...certificateFindings(pod), ...emptyDirFindings(pod), ...sharedFindings(pod), ...claimFindings(pod)];
+  return [
+    ...certificateFindings(pod),
+    ...formerPathFindings(pod),
+    ...emptyDirFindings(pod),
+    ...sharedFindings(pod),
+    ...claimFindings(pod),
+  ];
 }
 
 /** Forms of an emptyDir that no runtime keeps in the VM. */
@@ -84,6 +90,22 @@ function certificateFindings({ spec, places, volumesBefore }: PreparedPod): Find
       ]
     : [...findings, { ...finding, severity: "error", got: `${own} as ${sourceOf(before)}` }];
 }
+
+/** Programs that look for their files where Edgeless Systems' Contrast mounts them, and would find nothing. */
+function formerPathFindings({ spec, places }: PreparedPod): Finding[] {
+  if (spec.volumes?.some(({ name }) => name === CERTIFICATES.volume) !== true) return [];
+  return allContainers(spec).flatMap(({ name, command, args, env, volumeMounts }): Finding[] => {
+    const texts = [...(command ?? []), ...(args ?? []), ...(env ?? []).map(({ value }) => value)];
+    const [path] = texts.flatMap((text) => FORMER_PATH.exec(String(text))?.[0] ?? []);
+    const covered = (volumeMounts ?? []).some(({ mountPath }) => path?.startsWith(posix.join(mountPath, "/")));
+    if (path === undefined || covered) return [];
+    const got = `${path} in the command or the variables of ${name}, and no volume there`;
+    const want = `a mount of ${CERTIFICATES.volume} at ${FORMER_MOUNT_PATH}, or ${CERTIFICATES.mountPath} in the path`;
+    return [{ severity: "warning", code: "volume", where: places.of(name, "volumeMounts"), got, want }];
+  });
+}
+
+const FORMER_PATH = new RegExp(`(?<![\\w.-])${FORMER_MOUNT_PATH}/(?:tls-config|secrets)(?:/[\\w.-]+)?`);
 
 /** What may be in a volume that the host reads and writes. */
 const WANTED: Readonly<Record<string, string>> = {
