@@ -31,6 +31,7 @@ const SLOW = [
   "demo/apps/programs.test.ts",
   "fuzz/fuzz.test.ts",
   "images/guest/{check-program,check,make}.test.ts",
+  "initializer/volume/guest.test.ts",
   "kubernetes/resource-file.test.ts",
   "cli/generate/policies/recorded-pods.test.ts",
   "policy/single-changes.test.ts",

@@ -75,6 +75,12 @@ const OUTCOMES = {
   history_too_large: { status: status.RESOURCE_EXHAUSTED, exit: EXIT.failed, transient: false },
   /** The manifest is malformed: correct it. */
   invalid_manifest: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
+  /** The annex is malformed, or not what an amendment may make of the one in force. */
+  invalid_annex: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
+  /** The annex names a ciphertext that is not there, or that is not of this name, version and readers: seal it again. */
+  not_sealed: { status: status.FAILED_PRECONDITION, exit: EXIT.failed, transient: false },
+  /** No owner allowed to format this volume, or all leaves are used: `contrast volume allow-format`. */
+  no_format_grant: { status: status.PERMISSION_DENIED, exit: EXIT.refused, transient: false },
   /** The names of a policy make a certificate chain that no proxy would accept: use fewer, or shorter ones. */
   certificate_too_long: { status: status.INVALID_ARGUMENT, exit: EXIT.usage, transient: false },
   /** The policies that came along are not those that the manifest lists: run `generate` again. */

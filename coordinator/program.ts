@@ -166,14 +166,25 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     log.warn({ code: error.code }, `the certificate of this chip is not available: ${describeError(error)}`);
   });
   const insecure = attester.insecure !== undefined;
-  const mesh = { guard, allowInsecure, vendors, cache: new EvidenceCache(), metrics, audit, clock, log, insecure };
-  audit.record({ event: "coordinator_started", version: VERSION, phase: guard.phase });
   const memory = configuration.CONTRAST_MEMORY_LIMIT ?? memoryLimit(system);
+  const limits = coordinatorLimits(memory);
+  const history = new EncodedHistory(guard, limits.historyBytes);
+  const mesh = {
+    guard,
+    history,
+    allowInsecure,
+    vendors,
+    cache: new EvidenceCache(),
+    metrics,
+    audit,
+    clock,
+    log,
+    insecure,
+  };
+  audit.record({ event: "coordinator_started", version: VERSION, phase: guard.phase });
   if (memory < LEAST_BYTES) {
     log.warn({ memory, want: LEAST_BYTES }, "little memory: a flood of connections can end this process");
   }
-  const limits = coordinatorLimits(memory);
-  const history = new EncodedHistory(guard, limits.historyBytes);
   const pending = new PendingChanges(guard, store, history);
   const status = new CoordinatorStatus({ guard, store, pending, peers: () => peers?.status() ?? [] });
   const shared = {

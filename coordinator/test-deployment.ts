@@ -2,7 +2,7 @@ import { createHash, generateKeyPairSync, randomBytes, sign } from "node:crypto"
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Change, changeToSign } from "../manifest/change.ts";
+import { type Change, type ChangeAhead, changeToSign } from "../manifest/change.ts";
 import type { ChangeSignature } from "../manifest/change-signature.ts";
 import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { decryptShare } from "../pki/seed-share.ts";
@@ -106,7 +106,7 @@ export function changeAfter(
   return { manifest, previous, meshKey: spkiDigest(authority.meshKey.publicKey) };
 }
 
-export function signedBy({ privateKey, publicKey }: KeyPair, change: Change): ChangeSignature {
+export function signedBy({ privateKey, publicKey }: KeyPair, change: Change | ChangeAhead): ChangeSignature {
   const algorithm = privateKey.asymmetricKeyType === "ed25519" ? null : "sha256";
   return { publicKey: spki(publicKey), signature: sign(algorithm, changeToSign(change), privateKey) };
 }

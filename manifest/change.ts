@@ -12,6 +12,9 @@ import { createHash } from "node:crypto";
  * A change that makes a new seed is signed in another domain, and with the root CA key that the new seed gives:
  * "contrast-rekey-v1" ‖ 0x00 ‖ the same three ‖ SHA-256 of the SubjectPublicKeyInfo of the new root CA.
  * So whoever has the old seed can't put a root CA key of his own under what owners signed, nor the other way round.
+ *
+ * An amendment keeps manifest, seed and mesh CA, and puts another annex (annex.ts) in force. It is signed in a third domain:
+ * "contrast-amendment-v1" ‖ 0x00 ‖ the same three, of the manifest in force ‖ SHA-256 of the annex.
  */
 export interface Change {
   /** The bytes of the new manifest. */
@@ -22,6 +25,8 @@ export interface Change {
   readonly meshKey: Uint8Array;
   /** SHA-256 of the SubjectPublicKeyInfo of the new root CA, 32 bytes; undefined: the seed stays. */
   readonly newRootKey?: Uint8Array | undefined;
+  /** SHA-256 of the annex of an amendment, 32 bytes; undefined: the change is none. A rekey is none. */
+  readonly annex?: Uint8Array | undefined;
 }
 
 /** The same, where only the SHA-256 of the manifest is there yet. 32 bytes. */
@@ -30,14 +35,17 @@ export interface ChangeAhead extends Omit<Change, "manifest"> {
 }
 
 export function changeToSign(change: Change | ChangeAhead): Buffer {
-  const { previous, meshKey, newRootKey } = change;
+  const { previous, meshKey, newRootKey, annex } = change;
+  if (newRootKey !== undefined && annex !== undefined) throw new RangeError("an amendment makes no new seed");
   const manifest = "manifest" in change ? createHash("sha256").update(change.manifest).digest() : change.manifestDigest;
-  const digests = [manifest, previous, meshKey, ...(newRootKey === undefined ? [] : [newRootKey])];
+  const digests = [manifest, previous, meshKey, newRootKey, annex].filter((digest) => digest !== undefined);
   if (digests.some(({ length }) => length !== 32)) {
-    throw new RangeError("manifests, transitions and keys are named by 32 bytes");
+    throw new RangeError("manifests, transitions, keys and annexes are named by 32 bytes");
   }
-  return Buffer.concat([newRootKey === undefined ? DOMAIN : REKEY_DOMAIN, ...digests]);
+  const domain = annex === undefined ? (newRootKey === undefined ? DOMAIN : REKEY_DOMAIN) : AMENDMENT_DOMAIN;
+  return Buffer.concat([domain, ...digests]);
 }
 
 const DOMAIN = Buffer.from("contrast-transition-v2\0");
 const REKEY_DOMAIN = Buffer.from("contrast-rekey-v1\0");
+const AMENDMENT_DOMAIN = Buffer.from("contrast-amendment-v1\0");

@@ -9,6 +9,8 @@ export type ManifestCode =
   | "duplicate_key"
   /** The JSON is not a manifest: unknown or missing keys, wrong lengths, odd hex, unusable names. */
   | "invalid_manifest"
+  /** The JSON is not an annex, or not in its one form. */
+  | "invalid_annex"
   /** The names of a policy make a certificate chain that no proxy would accept: use fewer, or shorter ones. */
   | "certificate_too_long"
   /** The bytes are not an initdata document, or the annotation does not hold one. */

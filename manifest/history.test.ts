@@ -4,7 +4,10 @@ import { sha256Hex } from "../bytes/sha256.ts";
 import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { type Change, changeToSign } from "./change.ts";
 import type { ChangeSignature } from "./change-signature.ts";
-import { HistoryError, requireHistory, type Step } from "./history.ts";
+import { type Annex, encodeAnnex } from "./annex.ts";
+import { HistoryCheck, HistoryError, requireHistory, type Step } from "./history.ts";
+import { annexOf, digest, secret, version } from "./test-annex.ts";
+import { generationOf } from "./transition-kind.ts";
 import { encodeTransition, parseTransition, type Transition, type TransitionFields } from "./transition.ts";
 
 /** What nobody but the owners can make, whoever has the seed and the disk. */
@@ -179,5 +182,203 @@ test("no bit of a signature, of a key or of what it is over can be changed", () 
       continue;
     }
     expect(codeOf([one, { transition: changed, manifest: two.manifest }]), `bit ${bit}`).toBeDefined();
+  }
+});
+
+/** Amendments: what the annex of a history may do, and who has to have signed it. */
+
+const PLAIN = annexOf({ db: secret(1, version(1)) }, { web: { data: { allowed: 2, used: 0 } } });
+const USED = annexOf({ db: secret(1, version(1)) }, { web: { data: { allowed: 2, used: 1 } } });
+
+/** Signed by these for this annex but for what is said otherwise. */
+function amend(
+  before: Step,
+  annex: Annex,
+  signers: readonly KeyPair[],
+  changes: { readonly signed?: Partial<Change>; readonly stored?: Partial<Transition>; readonly bytes?: Buffer } = {},
+): Step {
+  const bytes = encodeAnnex(annex);
+  const named = Buffer.from(sha256Hex(bytes), "hex");
+  const made = next(before, before.manifest as Buffer, signers, {
+    signed: { annex: named, ...changes.signed },
+    stored: { annex: named.toString("hex"), ...changes.stored },
+  });
+  return { ...made, annex: changes.bytes ?? bytes };
+}
+
+/** A step that keeps the annex, as those of all other kinds do. */
+function keep(
+  before: Step,
+  manifest: Buffer,
+  signers: readonly KeyPair[],
+  changes: Parameters<typeof next>[3] = {},
+): Step {
+  const stored = { annex: before.transition.annex, ...changes.stored };
+  return { ...next(before, manifest, signers, { ...changes, stored }), annex: before.annex };
+}
+
+const amended = amend(one, PLAIN, [ada]);
+const usedOnce = amend(amended, USED, []);
+const zero = Buffer.alloc(32);
+
+test("a history may be amended by its owners, from then on has an annex, and does not count that as a manifest", () => {
+  const set = keep(usedOnce, manifestOf("two", [ben]), [ben]);
+  const again = amend(set, annexOf({ db: secret(1) }, { web: { data: { allowed: 3, used: 1 } } }), [ben]);
+  const steps = [one, amended, usedOnce, set, again];
+  const check = new HistoryCheck();
+  const kinds = steps.map((each) => check.next(each).kind);
+  expect(kinds).toEqual(["first", "amendment", "use", "set", "amendment"]);
+  expect(generationOf(steps.map(({ transition }) => transition))).toBe(2);
+  expect(steps.map(({ transition }) => transition.version)).toEqual([2, 4, 4, 4, 4]);
+});
+
+test("a rekey brings the secrets of before, sealed anew", () => {
+  const rootKey = "ce".repeat(32);
+  const rekey = (annex: Annex): Step => {
+    const stored = { rootKey, seedShares: "be".repeat(32), annex: sha256Hex(encodeAnnex(annex)) };
+    const signed = { newRootKey: Buffer.from(rootKey, "hex") };
+    return { ...next(amended, manifestOf("two", [ben]), [ada], { signed, stored }), annex: encodeAnnex(annex) };
+  };
+  const volumes = { web: { data: { allowed: 2, used: 0 } } };
+  expect(codeOf([one, amended, rekey(annexOf({ db: secret(1, version(1, digest(0xa1))) }, volumes))])).toBeUndefined();
+  expect(codeOf([one, amended, rekey(PLAIN)])).toBe("broken_history");
+  expect(codeOf([one, amended, rekey(annexOf({}, volumes))])).toBe("broken_history");
+  expect(codeOf([one, amended, rekey(USED)])).toBe("broken_history");
+});
+
+test.each<[string, Step[]]>([
+  ["a stranger signed", [one, amend(one, PLAIN, [eve])]],
+  ["an owner whom the manifest before had removed signed", [one, two, amend(two, PLAIN, [ada])]],
+  ["one of two owners signed", [one, quorum, amend(quorum, PLAIN, [ada])]],
+  ["an owner signed another annex", [one, amend(one, PLAIN, [ada], { signed: { annex: zero } })]],
+  ["an owner signed another manifest", [one, amend(one, PLAIN, [ada], { signed: { manifest: zero } })]],
+  ["an owner signed another place in the history", [one, amend(one, PLAIN, [ada], { signed: { previous: zero } })]],
+  ["an owner signed for another mesh CA", [one, amend(one, PLAIN, [ada], { signed: { meshKey: zero } })]],
+  ["an owner signed a set of this manifest", [one, amend(one, PLAIN, [ada], { signed: { annex: undefined } })]],
+  [
+    "an owner signed an amendment, and it became a set",
+    ((annex) => [one, amended, keep(amended, one.manifest as Buffer, [ada], { signed: { annex } })])(
+      Buffer.from(amended.transition.annex ?? "", "hex"),
+    ),
+  ],
+  ["nobody is an owner any more", [one, two, three, amend(three, PLAIN, [ben])]],
+])("a history is refused whose amendment %s", (_name, steps) => {
+  expect(codeOf(steps)).toBe("unauthorized_history");
+});
+
+test("two of two owners may amend", () => {
+  expect(codeOf([one, quorum, amend(quorum, PLAIN, [ada, eve])])).toBeUndefined();
+});
+
+test.each<[string, Step[]]>([
+  ["has an annex that nobody shows", [one, { ...amended, annex: undefined }]],
+  ["shows an annex that no transition names", [{ ...one, annex: encodeAnnex(PLAIN) }]],
+  ["shows another annex than the transition names", [one, { ...amended, annex: encodeAnnex(USED) }]],
+  ["has bytes for an annex that are none", [one, amend(one, PLAIN, [ada], { bytes: Buffer.from("{}") })]],
+  [
+    "names bytes as an annex that are none",
+    ((bytes) => [
+      one,
+      amend(one, PLAIN, [ada], {
+        bytes,
+        stored: { annex: sha256Hex(bytes) },
+        signed: { annex: Buffer.from(sha256Hex(bytes), "hex") },
+      }),
+    ])(Buffer.from('{"Secrets":{}, "Volumes":{}}')),
+  ],
+  ["drops the annex with a set", [one, amended, next(amended, manifestOf("two", [ben]), [ada])]],
+  ["drops the annex with nothing else", [one, amended, next(amended, one.manifest as Buffer, [ada])]],
+  [
+    "drops the annex with a rekey",
+    [
+      one,
+      amended,
+      next(amended, one.manifest as Buffer, [ada], {
+        stored: { version: 3, rootKey: "ce".repeat(32), seedShares: "be".repeat(32) },
+        signed: { newRootKey: Buffer.from("ce".repeat(32), "hex") },
+      }),
+    ],
+  ],
+  [
+    "changes the annex with a set",
+    [
+      one,
+      amended,
+      keep(amended, manifestOf("two", [ben]), [ada], { stored: { annex: sha256Hex(encodeAnnex(USED)) } }),
+    ].map((each, index) => (index === 2 ? { ...each, annex: encodeAnnex(USED) } : each)),
+  ],
+  [
+    "begins its annex with a set",
+    [
+      one,
+      {
+        ...next(one, manifestOf("two", [ben]), [ada], { stored: { annex: sha256Hex(encodeAnnex(PLAIN)) } }),
+        annex: encodeAnnex(PLAIN),
+      },
+    ],
+  ],
+  ["begins its annex with a use", [one, amend(one, USED, [])]],
+  [
+    "changes the seed shares with an amendment",
+    [one, amend(one, PLAIN, [ada], { stored: { seedShares: "be".repeat(32) } })],
+  ],
+  ["amends nothing", [one, amended, amend(amended, PLAIN, [ada])]],
+  ["uses a leave by an amendment that owners signed", [one, amended, amend(amended, USED, [ada])]],
+  [
+    "uses two leaves at once",
+    [
+      one,
+      amended,
+      amend(amended, annexOf({ db: secret(1, version(1)) }, { web: { data: { allowed: 2, used: 2 } } }), []),
+    ],
+  ],
+  [
+    "grants itself a leave",
+    [
+      one,
+      amended,
+      amend(amended, annexOf({ db: secret(1, version(1)) }, { web: { data: { allowed: 3, used: 1 } } }), []),
+    ],
+  ],
+  [
+    "gives a secret to others without a signature",
+    [
+      one,
+      amended,
+      amend(
+        amended,
+        annexOf(
+          { db: secret(1, { ...version(1), readers: ["workload:eve"] }) },
+          { web: { data: { allowed: 2, used: 1 } } },
+        ),
+        [],
+      ),
+    ],
+  ],
+  ["undoes a use", [one, amended, usedOnce, amend(usedOnce, PLAIN, [ada])]],
+])("a history is refused that %s", (_name, steps) => {
+  expect(codeOf(steps)).not.toBeUndefined();
+});
+
+test("no bit of an amendment can be changed, nor of a use but its mesh CA", () => {
+  for (const [before, step] of [
+    [[one], amended],
+    [[one, amended], usedOnce],
+  ] as const) {
+    const { record } = step.transition;
+    // Who uses leaves has the seed, and signs the pointer: the mesh CA in such a step is a note.
+    const isNote = (byte: number): boolean => step === usedOnce && byte >= 129 && byte < 161;
+    for (let bit = 8; bit < record.length * 8; bit++) {
+      if (isNote(bit >> 3)) continue;
+      const changed = Buffer.from(record);
+      changed.writeUInt8(changed.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+      let transition: Transition;
+      try {
+        transition = parseTransition(changed);
+      } catch {
+        continue;
+      }
+      expect(codeOf([...before, { ...step, transition }]), `bit ${bit}`).toBeDefined();
+    }
   }
 });

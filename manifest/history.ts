@@ -1,9 +1,13 @@
 import { isDeepStrictEqual } from "node:util";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { CodedError } from "../runtime/errors.ts";
+import type { Fault } from "../runtime/fault.ts";
+import { type Annex, EMPTY_ANNEX, parseAnnex } from "./annex.ts";
+import { faultOfAmendment, faultOfReseal, faultOfUse } from "./annex-changes.ts";
 import { type ChangeFault, faultOfChange, type WorkloadOwners } from "./change-signature.ts";
 import { ManifestError } from "./error.ts";
 import { parseJson } from "./json.ts";
+import { isAmending, kindOf, type TransitionKind } from "./transition-kind.ts";
 import type { Transition } from "./transition.ts";
 
 /**
@@ -12,8 +16,10 @@ import type { Transition } from "./transition.ts";
  */
 export interface Step {
   readonly transition: Transition;
-  /** The bytes of the manifest that it made the active one. */
+  /** The bytes of the manifest that it made the active one, or kept as that. */
   readonly manifest: Uint8Array;
+  /** The bytes of the annex that it names; undefined: it names none. */
+  readonly annex?: Uint8Array | undefined;
 }
 
 /**
@@ -30,56 +36,137 @@ export function requireHistory(steps: readonly Step[]): void {
 
 /** The same for who reads one step at a time: all manifests together may be too many to hold. */
 export class HistoryCheck {
-  #before: Step | undefined;
-  /** Of the manifest before, where it was read already. */
-  #document: Document | undefined;
-  #index = 0;
+  #before: Before | undefined;
+  /** How many manifests there were, and how many amendments since the last of them. */
+  #manifests = 0;
+  #amendments = 0;
 
-  /** @param step the oldest first @throws HistoryError */
-  next(step: Step): void {
-    const [index, before, { transition, manifest }] = [this.#index, this.#before, step];
-    requireEqual(index, "previous transition", transition.previous, before?.transition.digest);
-    requireEqual(index, "manifest", transition.manifest, sha256Hex(manifest));
+  /**
+   * @param step the oldest first
+   * @returns what it does, and the annex that is in force from then on; undefined: none
+   * @throws HistoryError
+   */
+  next({ transition, manifest, annex }: Step): { readonly kind: TransitionKind; readonly annex: Annex | undefined } {
+    const before = this.#before;
+    const kind = kindOf(before?.transition, transition);
+    const place = this.#placeOf(kind);
+    requireEqual(place, "previous transition", transition.previous, before?.transition.digest);
+    requireEqual(place, "manifest", transition.manifest, sha256Hex(manifest));
+    const read = { transition, manifest, annex: readAnnex(place, transition, annex) };
+    let document: Document | undefined;
     if (before !== undefined) {
-      const owners = this.#document ?? documentOf(before.manifest, index);
-      this.#document = documentOf(manifest, index + 1);
-      requireSeedOf(index, [before.transition, owners], [transition, this.#document]);
-      requireLeave(index, before.transition, owners, step);
+      const from = { ...before, document: before.document ?? documentOf(before.manifest, place.before) };
+      document = isAmending(kind) ? from.document : documentOf(manifest, place.manifest);
+      requireStep(place, kind, from, { ...read, document });
     }
-    this.#before = step;
-    this.#index++;
+    this.#before = { ...read, document };
+    return { kind, annex: read.annex };
+  }
+
+  #placeOf(kind: TransitionKind): Place {
+    if (!isAmending(kind)) {
+      this.#amendments = 0;
+      this.#manifests++;
+      return { name: `manifest ${this.#manifests}`, manifest: this.#manifests, before: this.#manifests - 1 };
+    }
+    this.#amendments++;
+    const name = `amendment ${this.#amendments} of manifest ${this.#manifests}`;
+    return { name, manifest: this.#manifests, before: this.#manifests };
   }
 }
+
+/** Where a step stands, for errors: its name, the number of its manifest, and that of the one before. */
+interface Place {
+  readonly name: string;
+  readonly manifest: number;
+  readonly before: number;
+}
+
+/** A step as far as it was read. */
+interface Read {
+  readonly transition: Transition;
+  readonly manifest: Uint8Array;
+  readonly document: Document;
+  readonly annex: Annex | undefined;
+}
+
+/** The manifest of the first step is not read before there is a second. */
+type Before = Omit<Read, "document"> & { readonly document: Document | undefined };
 
 /** A manifest as it is written. */
 type Document = Readonly<Record<string, unknown>>;
 
-function requireEqual(index: number, field: string, got = "none", want = "none"): void {
+function requireEqual({ name }: Place, field: string, got = "none", want = "none"): void {
   if (got === want) return;
   throw new HistoryError("broken_history", "the history is not one chain of transitions", {
-    where: `manifest ${index + 1}, ${field}`,
+    where: `${name}, ${field}`,
     got,
     want,
   });
+}
+
+/** @throws HistoryError where the transition names an annex, and this is not it, or none that can be */
+function readAnnex(place: Place, { annex: named }: Transition, bytes: Uint8Array | undefined): Annex | undefined {
+  requireEqual(place, "annex", bytes === undefined ? undefined : sha256Hex(bytes), named);
+  if (bytes === undefined) return undefined;
+  try {
+    return parseAnnex(bytes);
+  } catch (cause) {
+    if (!(cause instanceof ManifestError)) throw cause;
+    throw brokenAnnex(place, { where: cause.where ?? "$", got: cause.got ?? "", want: cause.want ?? "" }, cause);
+  }
+}
+
+function brokenAnnex({ name }: Place, { where, got, want }: Fault, cause?: unknown): HistoryError {
+  const message = "an annex of the history is not what may follow the one before";
+  return new HistoryError("broken_history", message, { where: `${name}, annex, ${where}`, got, want, cause });
+}
+
+function requireStep(place: Place, kind: TransitionKind, before: Read, step: Read): void {
+  if (isAmending(kind)) {
+    // It is one of the annex alone.
+    requireEqual(place, "manifest", step.transition.manifest, before.transition.manifest);
+    requireEqual(place, "seed shares", step.transition.seedShares, before.transition.seedShares);
+  } else requireSeedOf(place, before, step);
+  requireAnnexOf(place, kind, before, step);
+  // Whoever has the seed makes those, and the annex may change in no other way then.
+  if (kind !== "use") requireLeave(place, kind, before, step);
+}
+
+/** From the first amendment on there is an annex, and it changes as the kind of the step says. */
+function requireAnnexOf(place: Place, kind: TransitionKind, before: Read, { annex }: Read): void {
+  if (annex === undefined) {
+    requireEqual(place, "annex", undefined, before.transition.annex);
+    return;
+  }
+  const fault = faultOfAnnex(kind, before.annex, annex);
+  if (fault !== undefined) throw brokenAnnex(place, fault);
+}
+
+function faultOfAnnex(kind: TransitionKind, before: Annex | undefined, after: Annex): Fault | undefined {
+  if (kind === "amendment") return faultOfAmendment(before ?? EMPTY_ANNEX, after);
+  if (before === undefined) return { where: "$", got: "the first annex", want: "an amendment that brings it" };
+  if (kind === "use") return faultOfUse(before, after);
+  // A set has the very bytes of before.
+  return kind === "rekey" ? faultOfReseal(before, after) : undefined;
 }
 
 /**
  * The seed shares are others exactly where the manifest names other seed share owners or another threshold, or where the
  * seed is another: nobody makes them anew on the quiet. The root CA key is another where owners signed that very key.
  */
-function requireSeedOf(
-  index: number,
-  [before, documentBefore]: readonly [Transition, Document],
-  [transition, document]: readonly [Transition, Document],
-): void {
+function requireSeedOf(place: Place, before: Read, { transition, document }: Read): void {
   const isAnew =
-    isRekey(before, transition) ||
-    !isDeepStrictEqual(seedshareOwnersIn(documentBefore, index), seedshareOwnersIn(document, index + 1));
-  requireEqual(index, "version of the transition", String(transition.version), isAnew ? "3" : "2");
+    isRekey(before.transition, transition) ||
+    !isDeepStrictEqual(seedshareOwnersIn(before.document, place.before), seedshareOwnersIn(document, place.manifest));
+  const plain = isAnew ? "3" : "2";
+  const version = transition.annex === undefined ? plain : "4";
+  requireEqual(place, "version of the transition", String(transition.version), version);
   const { seedShares } = transition;
-  if (!isAnew) requireEqual(index, "seed shares", seedShares, before.seedShares);
-  else if (seedShares === before.seedShares) {
-    requireEqual(index, "seed shares", seedShares, "new ones, for other owners or another seed");
+  const sharesBefore = before.transition.seedShares;
+  if (!isAnew) requireEqual(place, "seed shares", seedShares, sharesBefore);
+  else if (seedShares === sharesBefore) {
+    requireEqual(place, "seed shares", seedShares, "new ones, for other owners or another seed");
   }
 }
 
@@ -88,24 +175,33 @@ export function isRekey(before: Pick<Transition, "rootKey">, { rootKey }: Pick<T
   return rootKey !== before.rootKey;
 }
 
-function requireLeave(index: number, before: Transition, document: Document, { transition, manifest }: Step): void {
-  const { previous = "", meshKey = "", signatures, rootKey } = transition;
+function requireLeave(place: Place, kind: TransitionKind, before: Read, { transition, manifest }: Read): void {
+  const { previous = "", meshKey = "", signatures, rootKey, annex } = transition;
   const change = {
     manifest,
     previous: Buffer.from(previous, "hex"),
     meshKey: Buffer.from(meshKey, "hex"),
-    newRootKey: isRekey(before, transition) ? Buffer.from(rootKey, "hex") : undefined,
+    newRootKey: kind === "rekey" ? Buffer.from(rootKey, "hex") : undefined,
+    annex: kind === "amendment" ? Buffer.from(annex ?? "", "hex") : undefined,
   };
-  const owners = ownersOf(document, index);
+  const owners = ownersOf(before.document, place.before);
   const fault = faultOfChange(owners, change, signatures);
   if (fault === undefined) return;
-  throw new HistoryError("unauthorized_history", "a change of the manifest lacks the leave of its workload owners", {
-    where: `manifest ${index + 1}, transition ${transition.digest}`,
+  throw new HistoryError("unauthorized_history", `${WHAT[kind]} lacks the leave of its workload owners`, {
+    where: `${place.name}, transition ${transition.digest}`,
     got: textOf(fault),
-    want: wantOf(owners, index),
+    want: wantOf(owners, place.before),
     hint: "whoever made this history has the seed and no owner's key: trust nothing that comes from it",
   });
 }
+
+const WHAT: Readonly<Record<TransitionKind, string>> = {
+  first: "a change of the manifest",
+  set: "a change of the manifest",
+  rekey: "a change of the manifest",
+  amendment: "an amendment of the annex",
+  use: "a use of a leave to format",
+};
 
 function textOf(fault: ChangeFault): string {
   if ("key" in fault) return `${fault.code}, by the key ${fault.key}`;

@@ -21,7 +21,9 @@ const NEXT = {
   signatures: [signature(0x10), signature(0x20)],
 };
 const ANEW = { ...NEXT, version: 3 } as const;
-const all = [FIRST, NEXT, ANEW];
+const AMENDED = { ...NEXT, version: 4, annex: "a6".repeat(32) } as const;
+const USED = { ...AMENDED, signatures: [] };
+const all = [FIRST, NEXT, ANEW, AMENDED, USED];
 const records = all.map(encodeTransition);
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(/\s/g, ""), "hex");
 
@@ -36,6 +38,10 @@ test("the record is encoded as it always was", () => {
     hex(`03 ${digests(["a1", "a2", "a3", "a4", "a5"])} 02
       00000003 101010 00000004 11111111
       00000003 202020 00000004 21212121`),
+    hex(`04 ${digests(["a1", "a2", "a3", "a4", "a5", "a6"])} 02
+      00000003 101010 00000004 11111111
+      00000003 202020 00000004 21212121`),
+    hex(`04 ${digests(["a1", "a2", "a3", "a4", "a5", "a6"])} 00`),
   ]);
 });
 
@@ -60,6 +66,8 @@ test.each<[string, Partial<Omit<Transition, "record" | "digest">>]>([
   ["the first with a mesh CA key", { previous: undefined, signatures: [] }],
   ["the first with a signature", { previous: undefined, meshKey: undefined }],
   ["the first with version 3", { ...FIRST, version: 3 }],
+  ["the first with an annex", { ...FIRST, annex: "a6".repeat(32) }],
+  ["a use without a mesh CA key", { ...USED, meshKey: undefined }],
   ["a later one without a mesh CA key", { meshKey: undefined }],
   ["a later one that nobody signed", { signatures: [] }],
   ["one that a key signed twice", { signatures: [signature(0x10), signature(0x10)] }],
@@ -84,11 +92,11 @@ test("signatures out of order and lengths that lead past the end are refused", (
   }
 });
 
-test.each([0, 1, 4, 255])("version %d is told apart from damage", (version) => {
+test.each([0, 1, 5, 255])("version %d is told apart from damage", (version) => {
   const changed = Buffer.from(records[0] ?? []);
   changed.writeUInt8(version);
   expect(() => parseTransition(changed)).toThrow(
-    expect.objectContaining({ field: "version", got: String(version), want: "2 or 3" }),
+    expect.objectContaining({ field: "version", got: String(version), want: "2 to 4" }),
   );
 });
 

@@ -7,9 +7,9 @@ import { bindIngress, connectPlain, ending, startProxy, startServer } from "../t
 
 /** Both proxies, the application and the clients are in this process: all descriptors are its own. */
 
-const EGRESS = "127.78.0.1";
-const INGRESS = "127.78.0.2";
-const APPLICATION = "127.78.0.3";
+const EGRESS = "127.78.60.1";
+const INGRESS = "127.78.60.2";
+const APPLICATION = "127.78.60.3";
 
 async function startMesh(application: (socket: Socket) => void): Promise<number> {
   const mesh = await createMesh();

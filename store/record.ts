@@ -20,6 +20,8 @@ const NAMES = {
   seedshares: "seedshares",
   pointers: "pointer",
   consents: "consent",
+  annexes: "annex",
+  secrets: "secret",
   latest: "latest",
 } as const satisfies Record<RecordKind | "latest", string>;
 

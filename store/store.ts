@@ -48,8 +48,19 @@ export interface Store {
 /**
  * - `pointers`: every pointer that there was: each names the one before it
  * - `consents`: what an owner allowed of a change that lacks others' leave
+ * - `annexes`: what transitions name beside manifests (manifest/annex.ts)
+ * - `secrets`: ciphertexts that the annex in force names, and those that one that waits for signatures would name
  */
-export const RECORD_KINDS = ["manifests", "policies", "transitions", "seedshares", "pointers", "consents"] as const;
+export const RECORD_KINDS = [
+  "manifests",
+  "policies",
+  "transitions",
+  "seedshares",
+  "pointers",
+  "consents",
+  "annexes",
+  "secrets",
+] as const;
 export type RecordKind = (typeof RECORD_KINDS)[number];
 
 /** Digests of the records that have to stay. */

@@ -18,6 +18,7 @@ const LAYERS = [
   ["api"],
   ["attestation"],
   ["manifest"],
+  ["secret-files"],
   ["channel"],
   ["registry"],
   ["kubernetes"],
@@ -123,4 +124,18 @@ test("files that the documents name are there", () => {
       .map((path) => `${document}: ${path}`);
   });
   expect(missing).toEqual([]);
+});
+
+test("each test file has loopback addresses of its own, for they run beside each other", () => {
+  const files = globSync("**/*.test.ts", { cwd: root, exclude: ["node_modules/**", "dist/**"] });
+  const users = new Map<string, Set<string>>();
+  for (const file of files) {
+    for (const [address] of readFileSync(join(root, file), "utf8").matchAll(/\b127(\.\d{1,3}){3}\b/g)) {
+      users.set(address, (users.get(address) ?? new Set()).add(file));
+    }
+  }
+  // Those are everybody's: localhost in its forms, and the mesh proxy's, which nobody listens on in these files.
+  const isShared = (address: string): boolean => /^127\.(0\.0|137\.\d+)\.\d+$/.test(address);
+  const twice = [...users].filter(([address, of]) => of.size > 1 && !isShared(address));
+  expect(twice.map(([address, of]) => `${address}: ${[...of].join(", ")}`)).toEqual([]);
 });

@@ -6,6 +6,7 @@ import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { UserAPI } from "../api/userapi_pb.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
+import { encodeAnnex } from "../manifest/annex.ts";
 import { decodeRecord, encodeRecord } from "../store/record.ts";
 import { type Account, makeAccount, programOptions, writeKubeconfig } from "./kubernetes-api/accounts.ts";
 import { BIN, type KubernetesApi, NO_KUBERNETES_API, startKubernetesApi } from "./kubernetes-api/server.ts";
@@ -114,6 +115,50 @@ test("a history that was backed up, lost and restored is recovered", async () =>
   expect(restored).toMatchObject({ code: 0, result: { result: "history restored", generation: 2 } });
   expect(await start(state)).toBe("recovery");
   expect(await recover(share)).toEqual(manifests("first", "second"));
+});
+
+test("a backup has annexes and sealed secrets, and what it lacks of them is named", { timeout: 90_000 }, async () => {
+  const state = newPlace();
+  await start(state);
+  const share = await set("first");
+  const readers = ["workload:web"];
+  const owning = await owner();
+  const volumes = new Map([["web", new Map([["data", { allowed: 1, used: 0 }]])]]);
+  for (const version of [1, 2]) {
+    const request = { name: "db", version, readers, value: Buffer.from(`value ${version}`) };
+    const { sealedDigest } = await call(owning, UserAPI.method.sealSecret, request);
+    const versions = [{ version, readers, sealed: Buffer.from(sealedDigest).toString("hex") }];
+    const annex = encodeAnnex({ secrets: new Map([["db", { latestVersion: version, versions }]]), volumes });
+    await call(owning, UserAPI.method.amend, await deployment.amendment(owning, annex));
+  }
+  await set("second");
+  await stopAll();
+  const file = newPlace();
+  const backup = await contrast(["backup", ...at(state), "-o", file]);
+  expect(backup).toMatchObject({ code: 0, result: { generation: 2, sequence: 4 } });
+  const kept = readdirSync(join(state, "secrets"));
+  rmSync(state, { recursive: true });
+  expect(await contrast(["restore", file, ...at(state)])).toMatchObject({ code: 0, result: { generation: 2 } });
+  expect(readdirSync(join(state, "annexes"))).toHaveLength(2);
+  // What the annex in force names, and nothing else.
+  const [sealed = ""] = readdirSync(join(state, "secrets"));
+  expect(readdirSync(join(state, "secrets"))).toHaveLength(1);
+  expect(kept).toContain(sealed);
+  expect(await start(state)).toBe("recovery");
+  expect(await recover(share)).toEqual(manifests("first", "second"));
+  await stopAll();
+
+  for (const [kind, name] of [
+    ["secrets", sealed],
+    ["annexes", readdirSync(join(state, "annexes"))[0] ?? ""],
+  ] as const) {
+    const path = join(state, kind, name);
+    const bytes = readFileSync(path);
+    rmSync(path);
+    const refused = await contrast(["backup", ...at(state), "-o", newPlace()]);
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringContaining(`${kind}/${name}`) as string });
+    writeFileSync(path, bytes);
+  }
 });
 
 test(

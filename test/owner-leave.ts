@@ -1,4 +1,4 @@
-import { sign, X509Certificate } from "node:crypto";
+import { createHash, sign, X509Certificate } from "node:crypto";
 import { UserAPI } from "../api/userapi_pb.ts";
 import type { ChannelClient } from "../channel/client.ts";
 import { RemoteError } from "../channel/error.ts";
@@ -32,4 +32,20 @@ export async function leaveFor(client: ChannelClient<unknown>, keys: KeyPair, ma
 /** @param pem a certificate, of the mesh CA or of the root CA */
 export function keyDigestOf(pem: string): Buffer {
   return spkiDigest(new X509Certificate(pem).publicKey);
+}
+
+/** An amendment that this owner signed, after what is in force at this moment. */
+export async function signAmendment(client: ChannelClient<unknown>, keys: KeyPair, annex: Uint8Array) {
+  const { history, meshCaCert } = await client.call(UserAPI.method.getManifests, {}, new Date(Date.now() + 20_000));
+  const previous = history.at(-1)?.transition ?? Buffer.alloc(0);
+  const meshKey = keyDigestOf(meshCaCert);
+  // Amendments keep the manifest of the step before, and do not send it again.
+  const manifest = history.findLast((record) => record.manifest.length > 0)?.manifest ?? Buffer.alloc(0);
+  const signed = changeToSign({ manifest, previous, meshKey, annex: createHash("sha256").update(annex).digest() });
+  return {
+    annex,
+    latestTransition: previous,
+    signedMeshKey: meshKey,
+    signatures: [{ publicKey: spki(keys.publicKey), signature: sign("sha256", signed, keys.privateKey) }],
+  };
 }

@@ -8,7 +8,7 @@ import { ChannelClient } from "../channel/client.ts";
 import { FileStore } from "../store/file-store.ts";
 import { readLatestInsecure, readSeedShares, readTransitions } from "../coordinator/state/history.ts";
 import { generateEcKey, type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
-import { keyDigestOf, type Leave, leaveFor } from "./owner-leave.ts";
+import { keyDigestOf, type Leave, leaveFor, signAmendment } from "./owner-leave.ts";
 import { type Program, startProgram } from "./programs.ts";
 
 /** For tests of the state: the Coordinator as the program it is, and the owners of one deployment. */
@@ -23,6 +23,8 @@ export interface Deployment {
   /** The leave of the workload owner for any bytes, and for such a manifest: after what is in force at this moment. */
   readonly leaveFor: (client: Client, manifest: Uint8Array) => Promise<Leave>;
   readonly allowed: (client: Client, name: string) => Promise<Manifest & Leave>;
+  /** An amendment that the workload owner signed, after what is in force at this moment. */
+  readonly amendment: (client: Client, annex: Uint8Array) => ReturnType<typeof signAmendment>;
   /** What the seed share owner recovers with, from the answer to a set. */
   readonly openSeedShare: (answer: SetManifestResponse) => SeedShare;
   /** The same, from the disk; undefined where no manifest was set. */
@@ -96,6 +98,7 @@ export async function createDeployment(directory: string, address: string): Prom
       const next = manifest(name);
       return { ...next, ...(await leaveFor(client, owner, next.manifest)) };
     },
+    amendment: (client, annex) => signAmendment(client, owner, annex),
     openSeedShare: ({ seedShares, latestTransition, rootCaCert }) => ({
       ...open(seedShares),
       pinnedTransition: Buffer.from(latestTransition),
@@ -127,11 +130,11 @@ export function call<I extends DescMessage, O extends DescMessage>(
   return client.call(method, request, new Date(Date.now() + 20_000));
 }
 
-/** All manifests, oldest first, after each policy that they list was found. */
+/** All manifests, oldest first, without those that amendments kept, after each policy that they list was found. */
 export async function readHistory(client: Client): Promise<string[]> {
   const { history, policies } = await call(client, UserAPI.method.getManifests, {});
   const digests = new Set(policies.map((policy) => createHash("sha256").update(policy).digest("hex")));
-  const manifests = history.map(({ manifest }) => Buffer.from(manifest).toString());
+  const manifests = history.flatMap(({ manifest }) => (manifest.length > 0 ? [Buffer.from(manifest).toString()] : []));
   for (const manifest of manifests) {
     for (const digest of Object.keys((JSON.parse(manifest) as { Policies: object }).Policies)) {
       if (!digests.has(digest)) throw new Error(`the policy ${digest} is missing`);

@@ -9,7 +9,7 @@ import { startTerminal } from "./terminal.ts";
 
 /** The CLI at a terminal, and where there is none. */
 
-const ADDRESS = "127.88.3.1";
+const ADDRESS = "127.88.8.1";
 const root = join(import.meta.dirname, "..");
 const contrast = `${process.execPath} ${join(root, "cli/main.ts")}`;
 const directory = mkdtempSync(join(tmpdir(), "terminal-test-"));

@@ -16,10 +16,10 @@ async function seen(options: { groups: string; session?: Buffer }): Promise<{ he
     before.pipe(behind);
     behind.pipe(before);
   });
-  relay.listen(0, "127.76.0.4");
+  relay.listen(0, "127.76.60.4");
   await once(relay, "listening");
   const client = connectTls({
-    host: "127.76.0.4",
+    host: "127.76.60.4",
     port: (relay.address() as AddressInfo).port,
     ca: meshCa,
     servername: "server",
@@ -44,9 +44,9 @@ const server = (async () => {
   const listener = createTlsServer({ cert: certChain, key, ecdhCurve: "P-256:X25519" }, (socket) =>
     socket.on("error", () => {}),
   );
-  listener.listen(0, "127.76.0.5");
+  listener.listen(0, "127.76.60.5");
   await once(listener, "listening");
-  return { host: "127.76.0.5", port: (listener.address() as AddressInfo).port, meshCa: mesh.meshCa, listener };
+  return { host: "127.76.60.5", port: (listener.address() as AddressInfo).port, meshCa: mesh.meshCa, listener };
 })();
 
 test("a full handshake and a resumed one are told apart, behind a HelloRetryRequest too", async () => {

@@ -27,7 +27,7 @@ export async function backup(context: Context, options: BackupOptions): Promise<
   printResult(context, false, {
     result: "history backed up",
     "latest transition": history.pointer.transition,
-    generation: history.transitions.length,
+    generation: history.generation,
     sequence: history.pointer.sequence,
     records: history.records.length,
     written: [outputFile],

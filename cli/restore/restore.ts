@@ -19,7 +19,7 @@ export async function restore(context: Context, path: string, options: RestoreOp
   printResult(context, false, {
     result: had === "same" ? "the history was there, and each of its records was written again" : "history restored",
     "latest transition": history.pointer.transition,
-    generation: history.transitions.length,
+    generation: history.generation,
     sequence: history.pointer.sequence,
     records: history.records.length,
     next: "start the Coordinator, then run contrast recover with the seed share owners",

@@ -10,7 +10,8 @@ import type { StoredHistory } from "./stored-history.ts";
  *     <kind>/<digest> <length> LF <record>      as in a state folder (store/record.ts)
  *     latest <length> LF <record>               the last one
  *
- * What ends before `latest` is no backup. Nothing in it is secret: seed shares are encrypted for their owners.
+ * What ends before `latest` is no backup. Nothing in it can be read that is secret: seed shares are encrypted for
+ * their owners, and secrets under the seed.
  */
 const HEADER = "contrast backup 1\n";
 

@@ -22,9 +22,13 @@ export interface AttestedHistory {
 
 /** @throws HistoryError */
 export function attestedHistory({ history, rootCaCert, meshCaCert }: GetManifestsResponse): AttestedHistory {
-  const steps = history.map(({ manifest, transition, transitionRecord }, index) => {
-    return { manifest, transition: readTransition(transitionRecord, transition, `manifest ${index + 1}`) };
-  });
+  const steps: Step[] = [];
+  for (const { manifest: bytes, transition: digest, transitionRecord, annex } of history) {
+    const transition = readTransition(transitionRecord, digest, `step ${steps.length + 1}`);
+    // An amendment keeps the manifest, and so it is not sent again.
+    const manifest = bytes.length > 0 ? bytes : (steps.at(-1)?.manifest ?? bytes);
+    steps.push({ transition, manifest, annex: annex.length > 0 ? annex : undefined });
+  }
   const latest = steps.at(-1)?.transition;
   if (latest === undefined) throw new HistoryError("broken_history", "the Coordinator has no history");
   requireHistory(steps);

@@ -1,6 +1,8 @@
 import { Refusal } from "../../api/refusal.ts";
+import type { Annex } from "../../manifest/annex.ts";
 import { HistoryCheck } from "../../manifest/history.ts";
 import { parseJson } from "../../manifest/json.ts";
+import { generationOf } from "../../manifest/transition-kind.ts";
 import { parseTransition, type Transition } from "../../manifest/transition.ts";
 import { parseRecord } from "../../store/parse-record.ts";
 import { type LatestInsecure, parseLatestInsecure } from "../../store/pointer.ts";
@@ -13,6 +15,8 @@ export interface StoredHistory {
   readonly pointers: readonly string[];
   /** Digests of all transitions, the latest first. */
   readonly transitions: readonly string[];
+  /** How many manifests the history has. */
+  readonly generation: number;
   /** All that the pointer leads to, each once. */
   readonly records: readonly StoredRecord[];
 }
@@ -44,16 +48,24 @@ export async function readStoredHistory(source: Source): Promise<StoredHistory |
     transitions.push(parseRecord(`transitions/${digest}`, () => parseTransition(record)));
   }
   const check = new HistoryCheck();
-  for (const transition of transitions.toReversed()) {
+  const history = transitions.toReversed();
+  let inForce: Annex | undefined;
+  for (const transition of history) {
     const manifest = await records.read("manifests", transition.manifest);
-    check.next({ transition, manifest });
+    const annex = transition.annex === undefined ? undefined : await records.read("annexes", transition.annex);
+    ({ annex: inForce } = check.next({ transition, manifest, annex }));
     for (const policy of policiesOf(manifest, transition.manifest)) await records.read("policies", policy);
     await records.read("seedshares", transition.seedShares);
+  }
+  // Those of earlier annexes are gone, or will be.
+  for (const { versions } of inForce?.secrets.values() ?? []) {
+    for (const { sealed } of versions) await records.read("secrets", sealed);
   }
   return {
     pointer,
     pointers: await readPointers(records, pointer),
     transitions: transitions.map(({ digest }) => digest),
+    generation: generationOf(history),
     records: records.all,
   };
 }

@@ -18,6 +18,9 @@ export type AuditEvent =
   | SeedSharesMade
   | RekeyPrepared
   | Rekeyed
+  | SecretSealed
+  | Amended
+  | FormatGrantUsed
   | ChangePending
   | ChangeDropped
   | ShareAccepted
@@ -121,8 +124,46 @@ interface Rekeyed extends Peer, InForce {
   readonly secrets: number;
 }
 
+/** An owner gave the value of a secret, which nobody can read before an annex names it. */
+interface SecretSealed extends Peer, Partial<InForce> {
+  readonly event: "secret_sealed";
+  /** `<name>@<version>` */
+  readonly secret: string;
+  /** Digest of the ciphertext. */
+  readonly sealed: string;
+}
+
+/** Another annex is in force. The manifest stays, and so does every certificate. */
+interface Amended extends Peer, InForce {
+  readonly event: "amended";
+  /** Digests of the keys of the workload owners who signed it. */
+  readonly owners: readonly string[];
+  /** Of the transition that brought it into force. */
+  readonly transition: string;
+  /** Digest of the annex. */
+  readonly annex: string;
+  /** `secret <name>`, `volume <WorkloadSecretID>/<volume>`. */
+  readonly changed: readonly string[];
+}
+
+/** A workload may format a volume now, once. */
+interface FormatGrantUsed extends Peer, InForce {
+  readonly event: "format_grant_used";
+  /** Its WorkloadSecretID. */
+  readonly workload: string;
+  readonly volume: string;
+  /** How many leaves there are, and how many of them are used now. */
+  readonly allowed: number;
+  readonly used: number;
+  readonly policy: string;
+  readonly tee: TeeKind;
+  readonly chip: string;
+  /** Of the transition that counts it. */
+  readonly transition: string;
+}
+
 interface Pending extends Peer, Partial<InForce> {
-  /** Digest of the manifest that would be set. */
+  /** Digest of the manifest that would be set, or of the annex of an amendment. */
   readonly pending: string;
   /** Digests of the keys of all owners who have signed it now. */
   readonly owners: readonly string[];

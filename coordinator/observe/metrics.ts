@@ -74,6 +74,14 @@ export class Metrics implements Audit {
     "contrast_coordinator_takeovers_total",
     "New mesh CAs that this Coordinator made because nobody had the last one.",
   );
+  readonly #amendments = this.#counter(
+    "contrast_coordinator_amendments_total",
+    "Annexes that owners put in force at this Coordinator.",
+  );
+  readonly #formatGrants = this.#counter(
+    "contrast_coordinator_format_grants_used_total",
+    "Leaves to format a volume that workloads used up at this Coordinator.",
+  );
   readonly #manifestSet = this.#gauge(
     "contrast_coordinator_manifest_set_timestamp_seconds",
     "Time when this process last set a manifest; 0: never.",
@@ -170,6 +178,13 @@ export class Metrics implements Audit {
       case "taken_over":
         this.#takeovers.inc();
         break;
+      case "amended":
+        this.#amendments.inc();
+        break;
+      case "format_grant_used":
+        this.#formatGrants.inc();
+        break;
+      case "secret_sealed":
       case "peer_recovery_refused":
       case "history_forked":
       case "state_rolled_back":

@@ -120,6 +120,8 @@ export class Peers {
     for (const { exchange } of this.#peers.values()) exchange();
     if (!this.#options.guard.lacks) return;
     this.#options.lookAtStore();
+    await this.#follow();
+    if (this.#isStopped || !this.#options.guard.lacks) return;
     await this.#fetch();
     if (!this.#isStopped && this.#options.guard.lacks) await this.#takeOver();
   }
@@ -192,6 +194,16 @@ export class Peers {
     const line = `a peer can't be asked what it has in force: ${describeError(error)}`;
     if (WAITING.has(code)) log.info({ peer: target, code }, line);
     else log.warn({ peer: target, code }, line);
+  }
+
+  /** An amendment needs nobody's secrets. */
+  async #follow(): Promise<void> {
+    const { guard, log } = this.#options;
+    try {
+      await guard.follow();
+    } catch (error) {
+      log.debug(`what is in force can't be followed without a peer: ${describeError(error)}`);
+    }
   }
 
   /** Asks one after the other; the next, too, where one takes its time. */

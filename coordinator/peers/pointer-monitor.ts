@@ -54,9 +54,23 @@ export class PointerMonitor {
     const { store, guard, monotonic } = this.#options;
     const at = monotonic();
     try {
-      this.#tell(await guard.observe(await store.latest(), at), undefined);
+      const found = await guard.observe(await store.latest(), at);
+      // Of an amendment there is nothing to tell.
+      if (found === "moved" && (await this.#follow())) return;
+      this.#tell(found, undefined);
     } catch (error) {
       this.#tell("unreadable", error);
+    }
+  }
+
+  /** @returns whether what is in force is here now */
+  async #follow(): Promise<boolean> {
+    const { guard, log } = this.#options;
+    try {
+      return (await guard.follow()) !== undefined;
+    } catch (error) {
+      log.debug(`what is in force can't be followed: ${describeError(error)}`);
+      return false;
     }
   }
 

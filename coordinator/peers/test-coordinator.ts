@@ -22,6 +22,7 @@ import type { AuditEvent } from "../observe/audit-events.ts";
 import { Metrics } from "../observe/metrics.ts";
 import { coordinatorLimits } from "../serve/limits.ts";
 import { appraiseWorkload, peerAccount, serveMeshApi } from "../serve/mesh-api.ts";
+import { EncodedHistory } from "../state/encoded-history.ts";
 import { StateGuard } from "../state/state-guard.ts";
 import type { SharedStore } from "../state/test-shared-store.ts";
 import { changeAfter, signedBy } from "../test-deployment.ts";
@@ -150,7 +151,19 @@ export async function startCoordinator(
   const limits = coordinatorLimits(256 * 2 ** 20);
   const cache = new EvidenceCache();
   const metrics = new Metrics(guard, now);
-  const mesh = { guard, allowInsecure: true, vendors: NO_VENDORS, cache, metrics, audit, clock, log, insecure: true };
+  const history = new EncodedHistory(guard, limits.historyBytes);
+  const mesh = {
+    guard,
+    history,
+    allowInsecure: true,
+    vendors: NO_VENDORS,
+    cache,
+    metrics,
+    audit,
+    clock,
+    log,
+    insecure: true,
+  };
   const server = await listen(
     {
       identity,

@@ -18,9 +18,11 @@ import { fingerprint, inForce, reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { issueChain } from "../state/authority.ts";
 import { earlierSecrets } from "../state/earlier-seeds.ts";
+import type { EncodedHistory } from "../state/encoded-history.ts";
 import type { Snapshot } from "../state/snapshot.ts";
 import { settleMs, trustedAt } from "../state/overlap.ts";
 import { exchangeLatest, giveSecrets } from "./peer-api.ts";
+import { namedSecrets, useFormatGrant } from "./workload-annex.ts";
 import type { Caller, Workload } from "./workload.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { StateGuard } from "../state/state-guard.ts";
@@ -29,6 +31,8 @@ import type { StateGuard } from "../state/state-guard.ts";
 
 export interface MeshApiOptions {
   readonly guard: StateGuard;
+  /** Whether there is room in the history. */
+  readonly history: Pick<EncodedHistory, "requireRoomFor">;
   readonly allowInsecure: boolean;
   readonly vendors: Vendors;
   readonly cache: EvidenceCache;
@@ -86,7 +90,7 @@ export function serveMeshApi(methods: Methods, workload: Caller, options: MeshAp
     currentTrust: async () => currentTrust(options),
     recover: async () => giveSecrets(withEvidence(workload), options),
     latest: async (request) => exchangeLatest(request, withEvidence(workload), options),
-    useFormatGrant: () => Promise.reject(new Error("there is no annex yet")),
+    useFormatGrant: async (request, { signal }) => useFormatGrant(request, withEvidence(workload), options, signal),
   });
   addMethods(methods, MeshAPI, handlers, (error, method) => {
     log.warn({ policy: policyHash, method }, `${REFUSED[method] ?? "refused"}: ${describeError(error)}`);
@@ -111,14 +115,16 @@ function withEvidence({ verified, ...caller }: Caller): Workload {
 }
 
 async function currentTrust({ guard, clock }: MeshApiOptions) {
-  const { authority, previousMeshes, manifest } = guard.active();
+  const { authority, previousMeshes, manifest, annex } = guard.active();
   const previous = trustedAt(previousMeshes, clock.now(manifest));
-  return { digest: trustDigest([authority.meshCa, ...previous.map(({ ca }) => ca)]) };
+  const digest = trustDigest([authority.meshCa, ...previous.map(({ ca }) => ca)]);
+  return { digest, ...annexMessage(annex) };
 }
 
 const REFUSED: Readonly<Record<string, string>> = {
   [MeshAPI.method.newMeshCert.name]: "no certificate",
   [MeshAPI.method.recover.name]: "no secrets for this peer",
+  [MeshAPI.method.useFormatGrant.name]: "no leave to format",
 };
 
 /** The account of Coordinators that call: the places of those can't be taken by workloads. */
@@ -129,9 +135,8 @@ export function peerAccount({ known }: StateGuard, { verified }: Caller): string
 }
 
 async function newMeshCert({ address, publicKey, verified }: Workload, { guard, audit, log, clock }: MeshApiOptions) {
-  // The manifest may have changed since the connection was made: the snapshot of this instant decides, alone.
-  const snapshot = guard.active();
-  const policy = admit(verified, snapshot.manifest);
+  // The manifest may have changed since the connection was made: one snapshot decides, alone, the last one.
+  const { snapshot, policy, secrets } = await namedSecrets(verified, guard);
   const { claims } = verified;
   const granted = grantExtensions({ policy: verified.policyHash, workloadSecretId: policy.workloadSecretId });
   const leaf = { publicKey, names: policy.sans, extensions: new Map([...claimExtensions(claims), ...granted]) };
@@ -160,7 +165,13 @@ async function newMeshCert({ address, publicKey, verified }: Workload, { guard, 
     previousMeshCaCerts: trustedAt(snapshot.previousMeshes, time).map(({ ca }) => ca),
     settleMs: settleMs(snapshot, time),
     ...(policy.workloadSecretId === undefined ? {} : secretsOf(snapshot, policy.workloadSecretId, time)),
+    secrets: secrets.map(({ name, version, value }) => ({ name, version, value: value.reveal() })),
+    ...annexMessage(snapshot.annex),
   };
+}
+
+function annexMessage(annex: Snapshot["annex"]): { annex?: Uint8Array } {
+  return annex === undefined ? {} : { annex: Buffer.from(annex.digest, "hex") };
 }
 
 function secretsOf(snapshot: Snapshot, id: string, time: Date) {

@@ -6,6 +6,7 @@ import type { PendingChange } from "../state/pending.ts";
 /** Pending changes as the user API says them. */
 export function pendingMessage({
   manifest,
+  annex,
   signatures,
   missing,
   revoke,
@@ -15,6 +16,7 @@ export function pendingMessage({
     signatures: [...signatures],
     missingSignatures: missing,
     revoke,
+    ...(annex !== undefined && { annex }),
   };
 }
 

@@ -37,6 +37,33 @@ export function requireMaySetManifest(
   requireOwnersLeave(manifest, callerKey, { change, signatures, signedMeshKey: signedFor });
 }
 
+/**
+ * The same of an annex, which follows what is in force.
+ *
+ * @throws Refusal `not_owner`, `immutable`, `signature_outdated`, `bad_signature`, `needs_recovery`, `no_manifest`
+ */
+export function requireMayAmend(
+  guard: Pick<StateGuard, "changeable">,
+  callerKey: string,
+  headers: IncomingHttpHeaders,
+): void {
+  const { manifest, manifestDigest, latest, authority } = guard.changeable();
+  const permit = permitOf(headers);
+  const signatures = signaturesOf(permit ?? {});
+  if (signatures.length === 0 || permit?.annexDigest?.length !== 32) {
+    requireOwnerKey(manifest, callerKey, "caller's");
+    return;
+  }
+  const change = {
+    manifestDigest: Buffer.from(manifestDigest, "hex"),
+    previous: Buffer.from(latest.transition, "hex"),
+    meshKey: spkiDigest(authority.meshKey.publicKey),
+    annex: permit.annexDigest,
+  };
+  const signedFor = permit.signedMeshKey.length === 0 ? undefined : permit.signedMeshKey;
+  requireOwnersLeave(manifest, callerKey, { change, signatures, signedMeshKey: signedFor });
+}
+
 function permitOf({ [PERMIT_HEADER]: text }: IncomingHttpHeaders): SetManifestPermit | undefined {
   if (typeof text !== "string") return undefined;
   try {
@@ -46,8 +73,8 @@ function permitOf({ [PERMIT_HEADER]: text }: IncomingHttpHeaders): SetManifestPe
   }
 }
 
-/** A permit has four, and as many signatures as a transition. */
-const MAX_FIELDS = 4 + 3 * (1 + MOST_SIGNATURES);
+/** A permit has five, and as many signatures as a transition. */
+const MAX_FIELDS = 5 + 3 * (1 + MOST_SIGNATURES);
 
 /**
  * All signatures of a request: the field that earlier versions know has one.

@@ -13,12 +13,14 @@ import { inForce, reasonOf } from "../observe/audit.ts";
 import type { Audit } from "../observe/audit-events.ts";
 import { type EncodedHistory, toMessage } from "../state/encoded-history.ts";
 import type { Metrics } from "../observe/metrics.ts";
-import { newRootKeyOf, requireMaySetManifest, signaturesOf } from "./set-permit.ts";
+import { amend, amendedMessage, sealSecret, tellOfAmendment } from "./amend-api.ts";
+import { newRootKeyOf, requireMayAmend, requireMaySetManifest, signaturesOf } from "./set-permit.ts";
 import { requireAnyOwner } from "./owner-places.ts";
-import { requireRekeyOwner } from "../state/authorize.ts";
+import { requireOwnerKey, requireRekeyOwner } from "../state/authorize.ts";
 import type { Snapshot } from "../state/snapshot.ts";
 import type { PendingChange } from "../state/pending.ts";
 import type { PendingChanges } from "../state/pending-changes.ts";
+import type { AmendResult } from "../state/amend.ts";
 import type { SetResult } from "../state/set.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 import { digestOf, pendingMessage } from "./pending-message.ts";
@@ -48,10 +50,23 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
   const { guard, history, pending, metrics, audit, log } = options;
   const who = { peer: user.address, key: user.key };
   const leftPending = (change: PendingChange) => {
-    const { manifest, owners, missing } = change;
-    log.info({ manifest, missing, by: owners }, "change waits for more owners' signatures");
-    audit.record({ event: "change_pending", ...who, ...inForce(guard), pending: manifest, owners, missing });
+    const { subject, owners, missing } = change;
+    log.info({ pending: subject, missing, by: owners }, "change waits for more owners' signatures");
+    audit.record({ event: "change_pending", ...who, ...inForce(guard), pending: subject, owners, missing });
     return { pending: pendingMessage(change) };
+  };
+  /** The answer does not wait for it: the change is done. What stays is passed over, and removed after the next one. */
+  const tidy = (): void => {
+    pending.tidy().catch((error: unknown) => {
+      log.warn(`consents to outdated changes can't be removed: ${describeError(error)}`);
+    });
+  };
+  const wasAmended = (result: AmendResult) => {
+    tellOfAmendment(result, user, options);
+    tidy();
+    const { authority, seedShares } = result.snapshot;
+    const certificates = { rootCaCert: authority.rootCa, meshCaCert: authority.meshCa };
+    return { ...amendedMessage(result), ...certificates, seedShares: toMessage(seedShares) };
   };
   const wasSet = ({ snapshot, record, owners, overlapRefused, hasNewShares, isRekey }: SetResult) => {
     const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
@@ -69,10 +84,7 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
       const root = spkiDigest(snapshot.seed.rootKey.publicKey).toString("hex");
       audit.record({ event: "rekeyed", ...who, owners, ...set, root, secrets: seedShares.secretVersion });
     }
-    // The answer does not wait for it: the set is done. What stays is passed over, and removed after the next one.
-    pending.tidy().catch((error: unknown) => {
-      log.warn(`consents to outdated changes can't be removed: ${describeError(error)}`);
-    });
+    tidy();
     return {
       rootCaCert: authority.rootCa,
       meshCaCert: authority.meshCa,
@@ -132,7 +144,7 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
     },
     async signPending({ manifestDigest, latestTransition, signature, signedMeshKey, revoke }, { signal }) {
       const request = {
-        manifest: digestOf(manifestDigest, "manifest_digest"),
+        subject: digestOf(manifestDigest, "manifest_digest"),
         latestTransition,
         signature,
         signedMeshKey: signedMeshKey.length === 0 ? undefined : signedMeshKey,
@@ -140,11 +152,17 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
         revoke,
       };
       const result = await pending.sign(request, signal);
-      return "pending" in result ? leftPending(result.pending) : wasSet(result);
+      if ("pending" in result) return leftPending(result.pending);
+      return "before" in result ? wasAmended(result) : wasSet(result);
     },
     getStatus: () => options.status.read(user.key),
-    sealSecret: () => Promise.reject(new Error("there is no annex yet")),
-    amend: () => Promise.reject(new Error("there is no annex yet")),
+    sealSecret: (message) => sealSecret(message, user, options),
+    async amend(message, { signal }) {
+      const result = await amend(message, user, options, signal);
+      if ("pending" in result) return leftPending(result.pending);
+      tidy();
+      return amendedMessage(result);
+    },
     getManifests: () => history.read(),
     async recover({ seed, salt, force, pinnedTransition, pinnedRootKey }, { signal }) {
       if (force || guard.phase === "recovery" || guard.phase === "stale") requireAnyOwner(guard, user);
@@ -170,6 +188,8 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
   };
   addMethods(methods, UserAPI, handlers, refuse, (method, headers) => {
     if (method === UserAPI.method.setManifest.name) requireMaySetManifest(guard, user.key, headers);
+    else if (method === UserAPI.method.amend.name) requireMayAmend(guard, user.key, headers);
+    else if (method === UserAPI.method.sealSecret.name) requireOwnerKey(guard.active().manifest, user.key, "caller's");
     else requireSmall(method);
   });
 }

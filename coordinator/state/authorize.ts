@@ -63,6 +63,7 @@ export function requireOwnersLeave(
   const key = "key" in fault ? fault.key : "";
   const meshKey = hex(change.meshKey);
   const rekey = change.newRootKey === undefined ? "" : `, as a rekey to the root CA key ${hex(change.newRootKey)}`;
+  const amendment = change.annex === undefined ? "" : `, as an amendment to the annex ${hex(change.annex)}`;
   if (signedMeshKey !== undefined && hex(signedMeshKey) !== meshKey) {
     throw new Refusal("signature_outdated", "the signature is for another generation of the mesh CA", {
       where: `the signature of the workload owner ${key}`,
@@ -75,9 +76,9 @@ export function requireOwnersLeave(
     where: `the signature of the workload owner ${key}`,
     want:
       `ECDSA with SHA-256 over this manifest, after the transition ${hex(change.previous)}, ` +
-      `with the mesh CA key ${meshKey}${rekey}`,
+      `with the mesh CA key ${meshKey}${rekey}${amendment}`,
     hint:
-      "a signature is good until the next set or recovery: run `contrast verify`, look at what changed, " +
+      "a signature is good until the next set, amendment or recovery: run `contrast verify`, look at what changed, " +
       "then `contrast sign` again",
   });
 }

@@ -21,6 +21,13 @@ test("the form of a consent stays", () => {
   expect(parseConsent(Buffer.from(want, "hex"))).toEqual(CONSENT);
 });
 
+test("so does that of a consent to an amendment", () => {
+  const [manifest, previous, meshKey, annex] = ["a1", "a2", "a3", "a4"].map((byte) => byte.repeat(32));
+  const want = `02${manifest}${previous}${meshKey}${annex}010203040100000007746865206b6579000000067369676e6564`;
+  expect(encodeConsent({ ...CONSENT, annex }).toString("hex")).toBe(want);
+  expect(parseConsent(Buffer.from(want, "hex"))).toEqual({ ...CONSENT, annex });
+});
+
 test("one consent has one encoding, and other bytes are refused by the name of a field", () => {
   const record = encodeConsent(CONSENT);
   const parse = (bytes: Uint8Array): Consent | undefined => {
@@ -41,7 +48,7 @@ test("one consent has one encoding, and other bytes are refused by the name of a
       if (consent !== undefined) expect(encodeConsent(consent)).toEqual(changed);
     }),
   );
-  expect(() => parseConsent(Buffer.concat([Buffer.of(2), record.subarray(1)]))).toThrow(
+  expect(() => parseConsent(Buffer.concat([Buffer.of(3), record.subarray(1)]))).toThrow(
     expect.objectContaining({ field: "version" }),
   );
 });

@@ -6,11 +6,13 @@ import { readSigned } from "../../manifest/read-signed.ts";
 /**
  * What one workload owner allowed of a change that lacks others' leave, as it is stored: a record of kind `consents`.
  *
- * version u8 (1) ‖ SHA-256 of the manifest ‖ SHA-256 of the transition that it follows
- *   ‖ SHA-256 of the mesh CA's SubjectPublicKeyInfo ‖ size u32be ‖ revoke u8 (0 or 1)
+ * version u8 (1 or 2) ‖ SHA-256 of the manifest ‖ SHA-256 of the transition that it follows
+ *   ‖ SHA-256 of the mesh CA's SubjectPublicKeyInfo ‖ SHA-256 of the annex (version 2 only) ‖ size u32be ‖ revoke u8 (0 or 1)
  *   ‖ length u32be ‖ SubjectPublicKeyInfo of the owner ‖ length u32be ‖ signature (manifest/change.ts)
  *
- * The size is that of the manifest and its policies, in bytes. The owner's signature does not cover it, nor whether the owner
+ * Version 2 is that of an amendment: its manifest is the one in force.
+ *
+ * The size is that of the manifest and its policies, or of the annex and the ciphertexts that it is the first to name, in bytes. The owner's signature does not cover it, nor whether the owner
  * wants no certificate of before to be trusted any more: the one decides about room alone, the other only takes trust away.
  */
 export interface Consent extends ChangeSignature {
@@ -18,28 +20,33 @@ export interface Consent extends ChangeSignature {
   readonly manifest: string;
   readonly previous: string;
   readonly meshKey: string;
+  /** Undefined: it is no amendment. */
+  readonly annex?: string | undefined;
   readonly size: number;
   readonly revoke: boolean;
 }
 
-const VERSION = 1;
 const DIGEST = 32;
 
-export function encodeConsent({ manifest, previous, meshKey, size, revoke, publicKey, signature }: Consent): Buffer {
-  const digests = [manifest, previous, meshKey].map((digest) => Buffer.from(digest, "hex"));
+export function encodeConsent(consent: Consent): Buffer {
+  const { manifest, previous, meshKey, annex, size, revoke, publicKey, signature } = consent;
+  const named = [manifest, previous, meshKey, ...(annex === undefined ? [] : [annex])];
+  const version = annex === undefined ? 1 : 2;
+  const digests = named.map((digest) => Buffer.from(digest, "hex"));
   const signed = [u32be(publicKey.length), publicKey, u32be(signature.length), signature];
-  return Buffer.concat([Buffer.of(VERSION), ...digests, u32be(size), Buffer.of(Number(revoke)), ...signed]);
+  return Buffer.concat([Buffer.of(version), ...digests, u32be(size), Buffer.of(Number(revoke)), ...signed]);
 }
 
 /** @throws MalformedBytes; its field is `version` where another version wrote it */
 export function parseConsent(record: Uint8Array): Consent {
   const cursor = new Cursor(record);
   const version = cursor.u8("version");
-  if (version !== VERSION) throw new MalformedBytes("version", 0, String(version), String(VERSION));
+  if (version !== 1 && version !== 2) throw new MalformedBytes("version", 0, String(version), "1 or 2");
   const digest = (field: string): string => cursor.bytes(DIGEST, field).toString("hex");
   const manifest = digest("manifest");
   const previous = digest("previous");
   const meshKey = digest("mesh CA key");
+  const annex = version === 2 ? digest("annex") : undefined;
   const size = cursor.u32be("size");
   const at = cursor.offset;
   const revoke = cursor.u8("revoke");
@@ -47,5 +54,5 @@ export function parseConsent(record: Uint8Array): Consent {
   const publicKey = readSigned(cursor, "key");
   const signature = readSigned(cursor, "signature");
   cursor.end("consent");
-  return { manifest, previous, meshKey, size, revoke: revoke === 1, publicKey, signature };
+  return { manifest, previous, meshKey, annex, size, revoke: revoke === 1, publicKey, signature };
 }

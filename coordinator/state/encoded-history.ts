@@ -2,6 +2,7 @@ import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { Encoded } from "../../api/grpc.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { GetManifestsResponseSchema, type SeedSharesSchema } from "../../api/userapi_pb.ts";
+import { isAmending, kindOf } from "../../manifest/transition-kind.ts";
 import type { SeedShares } from "./seed-shares.ts";
 import type { StateGuard } from "./state-guard.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -58,10 +59,12 @@ export class EncodedHistory {
   async #encode(): Promise<Encoded> {
     const { steps, policies, seedShares, authority } = await this.#guard.history();
     const response = create(GetManifestsResponseSchema, {
-      history: steps.map(({ manifest, transition: { digest, record } }) => ({
-        manifest,
-        transition: Buffer.from(digest, "hex"),
-        transitionRecord: record,
+      history: steps.map(({ manifest, transition, annex }, index) => ({
+        // An amendment keeps the manifest of the step before.
+        ...(isAmending(kindOf(steps[index - 1]?.transition, transition)) ? {} : { manifest }),
+        transition: Buffer.from(transition.digest, "hex"),
+        transitionRecord: transition.record,
+        ...(annex === undefined ? {} : { annex }),
       })),
       policies: [...policies],
       rootCaCert: authority.rootCa,

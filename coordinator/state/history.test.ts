@@ -67,14 +67,14 @@ test("what was written is read and verified", async () => {
 test.each([
   ["0", `00${RECORD.slice(2)}`],
   ["1", `01${"aa".repeat(32)}${"00".repeat(32)}${"bb".repeat(32)}`],
-  ["4", `04${RECORD.slice(2)}`],
+  ["5", `05${RECORD.slice(2)}`],
 ])("a transition of version %s is refused by its name and its version", async (version, record) => {
   const digest = await store.put("transitions", Buffer.from(record, "hex"));
   await expect(readTransitions(store, digest)).rejects.toMatchObject({
     code: "unknown_state_version",
     where: `transitions/${digest}`,
     got: `version ${version}`,
-    want: "version 2 or 3",
+    want: "version 2 to 4",
   });
 });
 

@@ -13,7 +13,7 @@ import { damaged } from "../../store/record.ts";
 import type { Store } from "../../store/store.ts";
 
 /**
- * The history of manifests in the store: a chain of transitions (manifest/transition.ts), and a signed pointer to the
+ * The history of manifests and annexes in the store: a chain of transitions (manifest/transition.ts), and a signed pointer to the
  * latest one (pointer.ts). What the owners allowed is signed by them, in the transitions: the seed alone makes no history
  * that continues another. Every pointer that there was is kept, too, as a record that the next one names.
  */
@@ -28,8 +28,8 @@ export async function readLatestInsecure(store: Store): Promise<LatestInsecure |
  * Stores a transition and moves the pointer to it.
  *
  * @param expected the pointer as it is now
- * @param step its manifest and its seed shares are stored already
- * @param meshKey SHA-256 of the SubjectPublicKeyInfo of the mesh CA that begins with it, hex
+ * @param step its manifest, its seed shares and its annex are stored already
+ * @param meshKey SHA-256 of the SubjectPublicKeyInfo of the mesh CA that is in force from then on, hex
  */
 export async function advance(
   store: Store,
@@ -108,14 +108,24 @@ export async function readTransitions(store: Store, latest: string): Promise<Tra
   return transitions.reverse();
 }
 
-/** With the manifests. @throws Refusal `damaged_state`, `unknown_state_version` */
+/** With the manifests and annexes, each read once. @throws Refusal `damaged_state`, `unknown_state_version` */
 export async function readSteps(store: Store, latest: string): Promise<Step[]> {
   const transitions = await readTransitions(store, latest);
+  const read = new Map<string, Promise<Buffer>>();
+  const once = (kind: "manifests" | "annexes", digest: string): Promise<Buffer> => {
+    const bytes = read.get(digest) ?? store.get(kind, digest);
+    read.set(digest, bytes);
+    return bytes;
+  };
   return Promise.all(
-    transitions.map(async (transition) => ({
-      transition,
-      manifest: await store.get("manifests", transition.manifest),
-    })),
+    transitions.map(async (transition) => {
+      const { manifest, annex } = transition;
+      const [bytes, amended] = await Promise.all([
+        once("manifests", manifest),
+        annex === undefined ? undefined : once("annexes", annex),
+      ]);
+      return { transition, manifest: bytes, annex: amended };
+    }),
   );
 }
 

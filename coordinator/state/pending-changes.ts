@@ -1,22 +1,32 @@
-import type { ChangeSignature } from "../../manifest/change-signature.ts";
+import { type ChangeSignature, faultOfChange } from "../../manifest/change-signature.ts";
+import { workloadOwnersOf } from "../../manifest/manifest.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import type { Store } from "../../store/store.ts";
 import { requireOwnerKey, requireOwnersLeave } from "./authorize.ts";
 import { parseUsable } from "./parse-manifest.ts";
-import { type PendingChange, readPending, readProposal, removeOutdatedConsents, withdrawConsent } from "./pending.ts";
+import {
+  type PendingChange,
+  readPending,
+  readProposal,
+  readProposedAnnex,
+  removeOutdatedConsents,
+  withdrawConsent,
+} from "./pending.ts";
+import type { AmendResult } from "./amend.ts";
 import type { EncodedHistory } from "./encoded-history.ts";
 import type { SetResult } from "./set.ts";
+import type { Snapshot } from "./snapshot.ts";
 import type { StateGuard } from "./state-guard.ts";
 
 /** What owners do with the changes that wait for their signatures. */
 export class PendingChanges {
-  readonly #guard: Pick<StateGuard, "active" | "propose">;
+  readonly #guard: Pick<StateGuard, "active" | "propose" | "amend">;
   readonly #store: Store;
 
   readonly #history: Pick<EncodedHistory, "requireRoomFor">;
 
   constructor(
-    guard: Pick<StateGuard, "active" | "propose">,
+    guard: Pick<StateGuard, "active" | "propose" | "amend">,
     store: Store,
     history: Pick<EncodedHistory, "requireRoomFor">,
   ) {
@@ -62,27 +72,31 @@ export class PendingChanges {
    *
    * @throws Refusal `not_pending`, `history_too_large`, and what `propose` throws
    */
-  async sign(request: SignRequest, abandoned?: AbortSignal): Promise<SetResult | { readonly pending: PendingChange }> {
-    const { manifest: digest, callerKey, signature, ...rest } = request;
+  async sign(
+    request: SignRequest,
+    abandoned?: AbortSignal,
+  ): Promise<SetResult | AmendResult | { readonly pending: PendingChange }> {
+    const { subject, callerKey, signature, revoke, latestTransition, signedMeshKey } = request;
     const active = this.#guard.active();
     const signatures = signature === undefined ? [] : [signature];
-    const place = {
-      previous: Buffer.from(active.latest.transition, "hex"),
-      meshKey: spkiDigest(active.authority.meshKey.publicKey),
-    };
     // Asked before anything large is read for it.
-    const change = { manifestDigest: Buffer.from(digest, "hex"), ...place };
-    requireOwnersLeave(active.manifest, callerKey, { change, signatures, signedMeshKey: request.signedMeshKey });
-    const manifest = await readProposal(this.#store, active, digest);
+    const kind = signedAs(active, subject, { callerKey, signatures, signedMeshKey });
+    const common = { callerKey, signatures, latestTransition, signedMeshKey };
+    if (kind === "amendment") {
+      const annex = await readProposedAnnex(this.#store, active, subject);
+      await this.#history.requireRoomFor([annex]);
+      return this.#guard.amend({ ...common, annex }, true, abandoned);
+    }
+    const manifest = await readProposal(this.#store, active, subject);
     const policies: Buffer[] = [];
     for (const hash of policiesOf(manifest)) policies.push(await this.#store.get("policies", hash));
     await this.#history.requireRoomFor([manifest, ...policies]);
-    return this.#guard.propose({ ...rest, callerKey, signatures, manifest, policies }, abandoned);
+    return this.#guard.propose({ ...common, revoke, manifest, policies }, abandoned);
   }
 
   /** @throws Refusal `not_owner`, `immutable`, `not_pending`, and what `active` throws */
-  async drop(callerKey: string, manifest: string): Promise<PendingChange> {
-    return withdrawConsent(this.#store, this.#guard.active(), manifest, callerKey);
+  async drop(callerKey: string, subject: string): Promise<PendingChange> {
+    return withdrawConsent(this.#store, this.#guard.active(), subject, callerKey);
   }
 
   /** Removes what a set has ended. */
@@ -92,8 +106,8 @@ export class PendingChanges {
 }
 
 export interface SignRequest {
-  /** SHA-256 of the manifest of the pending change, hex. */
-  readonly manifest: string;
+  /** SHA-256 of the manifest of the pending change, or of the annex of an amendment, hex. */
+  readonly subject: string;
   /** SHA-256 of the transition that must be the latest; undefined: any. */
   readonly latestTransition: Uint8Array | undefined;
   /** SHA-256 of the caller's SubjectPublicKeyInfo, hex. */
@@ -103,6 +117,30 @@ export interface SignRequest {
   readonly signedMeshKey: Uint8Array | undefined;
   /** No mesh CA of before stays trusted, where this signature performs the change. */
   readonly revoke: boolean;
+}
+
+/**
+ * Which of the two it is that the owner signed: the signature is good for one alone.
+ *
+ * @throws Refusal as `requireOwnersLeave`
+ */
+function signedAs(
+  active: Snapshot,
+  subject: string,
+  signed: Pick<SignRequest, "callerKey" | "signedMeshKey"> & { readonly signatures: readonly ChangeSignature[] },
+): "set" | "amendment" {
+  const digest = Buffer.from(subject, "hex");
+  const place = {
+    previous: Buffer.from(active.latest.transition, "hex"),
+    meshKey: spkiDigest(active.authority.meshKey.publicKey),
+  };
+  const amendment = { manifestDigest: Buffer.from(active.manifestDigest, "hex"), ...place, annex: digest };
+  const { callerKey, ...given } = signed;
+  // With a threshold above 1 it is one of too few, and good.
+  const fault = faultOfChange({ ...workloadOwnersOf(active.manifest), threshold: 1 }, amendment, given.signatures);
+  if (fault === undefined) return "amendment";
+  requireOwnersLeave(active.manifest, callerKey, { change: { manifestDigest: digest, ...place }, ...given });
+  return "set";
 }
 
 /** Then no further policy follows in one answer. */

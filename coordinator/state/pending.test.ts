@@ -15,6 +15,7 @@ import {
   type TestState,
   makeState,
 } from "../test-deployment.ts";
+import type { AmendResult } from "./amend.ts";
 import { encodeConsent, parseConsent } from "./consent.ts";
 import { PENDING_LIMITS, type PendingChange } from "./pending.ts";
 import { PendingChanges } from "./pending-changes.ts";
@@ -72,7 +73,7 @@ const propose = (pairs: readonly KeyPair[], manifest = next): Promise<SetResult 
 function sign(pair: KeyPair, manifest = next) {
   const change = changeAfter(guard.active(), manifest);
   return pending.sign({
-    manifest: digestOf(manifest),
+    subject: digestOf(manifest),
     latestTransition: undefined,
     callerKey: keyOf(pair),
     signature: signedBy(pair, change),
@@ -81,7 +82,7 @@ function sign(pair: KeyPair, manifest = next) {
   });
 }
 
-const signers = (result: SetResult | { pending: PendingChange }): unknown =>
+const signers = (result: SetResult | AmendResult | { pending: PendingChange }): unknown =>
   "pending" in result ? { waits: result.pending.owners, missing: result.pending.missing } : { set: result.owners };
 
 const options = () => ({ store: state.store(), allowInsecure: true, now, random: randomBytes });

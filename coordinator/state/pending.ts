@@ -18,8 +18,12 @@ import type { Snapshot } from "./snapshot.ts";
  * consent, and bring one back that was withdrawn, as long as the transition and the mesh CA are those that it names.
  */
 export interface PendingChange {
-  /** SHA-256 of its manifest, hex. */
+  /** SHA-256 of its manifest, hex; of an amendment, of the one in force. */
   readonly manifest: string;
+  /** The annex of an amendment; undefined: it is none. */
+  readonly annex: Buffer | undefined;
+  /** SHA-256 of what it would put in force, hex: of the annex, or of the manifest. Changes are told apart by it. */
+  readonly subject: string;
   /** One of each key, every one of them good. */
   readonly signatures: readonly ChangeSignature[];
   /** SHA-256 of the keys of the owners who signed, hex. */
@@ -31,7 +35,11 @@ export interface PendingChange {
 }
 
 /** What came along with a request. */
-type Given = Pick<PendingChange, "manifest" | "signatures" | "revoke">;
+export type Given = Pick<PendingChange, "manifest" | "annex" | "signatures" | "revoke">;
+
+export function subjectOf({ manifest, annex }: Pick<PendingChange, "manifest" | "annex">): string {
+  return annex === undefined ? manifest : sha256Hex(annex);
+}
 
 /** What is pending of an owner, and of all together: no owner can fill the store, nor keep the others out. */
 export const PENDING_LIMITS = {
@@ -47,12 +55,21 @@ interface StoredConsent extends Consent {
   readonly record: string;
   /** SHA-256 of the owner's key. */
   readonly owner: string;
+  /** As of a pending change. */
+  readonly subject: string;
 }
 
 /** The changes that would follow what is in force. */
 export async function readPending(store: Store, active: Snapshot): Promise<PendingChange[]> {
-  const consents = Map.groupBy(await readConsents(store, active), ({ manifest }) => manifest);
-  return [...consents].map(([manifest, given]) => pendingOf(active, manifest, given, given));
+  const consents = Map.groupBy(await readConsents(store, active), ({ subject }) => subject);
+  const pending: PendingChange[] = [];
+  for (const given of consents.values()) {
+    const [{ manifest, annex: named } = { manifest: "", annex: undefined }] = given;
+    const annex = named === undefined ? undefined : await readAnnex(store, named);
+    // What nobody can read, nobody can sign.
+    if (named === undefined || annex !== undefined) pending.push(pendingOf(active, { manifest, annex }, given, given));
+  }
+  return pending;
 }
 
 /**
@@ -63,39 +80,42 @@ export async function readPending(store: Store, active: Snapshot): Promise<Pendi
 export async function allConsents(
   store: Store,
   active: Snapshot,
-  { manifest, signatures, revoke }: Given,
+  { signatures, revoke, ...change }: Given,
 ): Promise<PendingChange> {
-  const stored = (await readConsents(store, active)).filter((consent) => consent.manifest === manifest);
+  const subject = subjectOf(change);
+  const stored = (await readConsents(store, active)).filter((consent) => consent.subject === subject);
   const all = onePerKey([...signatures, ...stored]).slice(0, MOST_SIGNATURES);
-  return pendingOf(active, manifest, all, [{ revoke }, ...stored]);
+  return pendingOf(active, change, all, [{ revoke }, ...stored]);
 }
 
 /**
- * Keeps what owners allowed of a change. Its manifest and its policies are stored already.
+ * Keeps what owners allowed of a change. Its manifest and its policies, or its annex, are stored already.
  *
  * @param signatures good ones of owners of the manifest in force
- * @param size of the manifest and its policies, in bytes
+ * @param size of the manifest and its policies, or of the annex and the ciphertexts that are new in it, in bytes
  * @throws Refusal `too_many_pending`, `state_not_written`
  */
 export async function keepConsents(
   store: Store,
   active: Snapshot,
-  { manifest, signatures, revoke }: Given,
+  { signatures, revoke, ...change }: Given,
   size: number,
 ): Promise<PendingChange> {
   const stored = await readConsents(store, active);
-  const place = placeAfter(active);
+  const subject = subjectOf(change);
+  const annex = change.annex === undefined ? undefined : subject;
+  const common = { ...placeAfter(active), manifest: change.manifest, annex, size, revoke, subject };
   const fresh = onePerKey(signatures)
-    .map((signature) => ({ ...signature, ...place, manifest, size, revoke, owner: sha256Hex(signature.publicKey) }))
+    .map((signature) => ({ ...signature, ...common, owner: sha256Hex(signature.publicKey) }))
     // One of each owner, and another where the owner wants more taken away than before.
     .filter(({ owner }) => {
-      const own = stored.filter((one) => one.manifest === manifest && one.owner === owner);
+      const own = stored.filter((one) => one.subject === subject && one.owner === owner);
       return own.length === 0 || (revoke && !own.some((one) => one.revoke));
     });
   for (const consent of fresh) requireRoom(stored, consent);
   for (const consent of fresh) await store.put("consents", encodeConsent(consent));
-  const given = [...stored.filter((one) => one.manifest === manifest), ...fresh];
-  return pendingOf(active, manifest, given, given);
+  const given = [...stored.filter((one) => one.subject === subject), ...fresh];
+  return pendingOf(active, change, given, given);
 }
 
 /**
@@ -105,29 +125,44 @@ export async function keepConsents(
  */
 export async function readProposal(store: Store, active: Snapshot, manifest: string): Promise<Buffer> {
   const consents = await readConsents(store, active);
-  if (!consents.some((consent) => consent.manifest === manifest)) throw notPending(manifest);
+  if (!consents.some(({ subject, annex }) => subject === manifest && annex === undefined)) throw notPending(manifest);
   return store.get("manifests", manifest);
+}
+
+/**
+ * The annex of a pending amendment, the same.
+ *
+ * @param annex SHA-256, hex
+ * @throws Refusal `not_pending`, `damaged_state`
+ */
+export async function readProposedAnnex(store: Store, active: Snapshot, annex: string): Promise<Buffer> {
+  const consents = await readConsents(store, active);
+  if (!consents.some((consent) => consent.annex === annex)) throw notPending(annex);
+  return store.get("annexes", annex);
 }
 
 /**
  * Takes an owner's own consent back. Nobody takes back another's: whoever could, could keep all others from any change.
  *
+ * @param subject of the change
  * @param owner SHA-256 of the key that the caller has proven to hold, hex
  * @throws Refusal `not_owner`, `immutable`, `not_pending`, `state_not_written`
  */
 export async function withdrawConsent(
   store: Store,
   active: Snapshot,
-  manifest: string,
+  subject: string,
   owner: string,
 ): Promise<PendingChange> {
   requireOwnerKey(active.manifest, owner, "caller's");
-  const consents = (await readConsents(store, active)).filter((consent) => consent.manifest === manifest);
+  const consents = (await readConsents(store, active)).filter((consent) => consent.subject === subject);
   const own = consents.filter((consent) => consent.owner === owner);
-  if (own.length === 0) throw notPending(manifest, owner);
+  const [first] = own;
+  if (first === undefined) throw notPending(subject, owner);
   for (const { record } of own) await store.remove("consents", record);
   const left = consents.filter((consent) => !own.includes(consent));
-  return pendingOf(active, manifest, left, left);
+  const annex = first.annex === undefined ? undefined : ((await readAnnex(store, subject)) ?? Buffer.alloc(0));
+  return { ...pendingOf(active, { manifest: first.manifest, annex }, left, left), subject };
 }
 
 /**
@@ -145,12 +180,12 @@ export async function removeOutdatedConsents(store: Store, active: Snapshot): Pr
   }
 }
 
-function notPending(manifest: string, owner?: string): Refusal {
+function notPending(subject: string, owner?: string): Refusal {
   const whose = owner === undefined ? "no owner has" : "this owner has not";
   return new Refusal("not_pending", `${whose} signed such a change after the manifest in force`, {
-    got: manifest,
-    want: "the SHA-256 of a pending manifest",
-    hint: "`contrast pending list` shows those that there are; every set and every recovery ends all of them",
+    got: subject,
+    want: "the SHA-256 of a pending manifest or annex",
+    hint: "`contrast pending list` shows those that there are; every set, amendment and recovery ends all of them",
   });
 }
 
@@ -160,17 +195,20 @@ function placeAfter({ latest, authority }: Snapshot): Pick<Consent, "previous" |
 
 function pendingOf(
   active: Snapshot,
-  manifest: string,
+  change: Pick<PendingChange, "manifest" | "annex">,
   given: readonly ChangeSignature[],
   wishes: readonly Pick<Consent, "revoke">[],
 ): PendingChange {
   const signatures = onePerKey(given).map(({ publicKey, signature }) => ({ publicKey, signature }));
   const owners = signatures.map(({ publicKey }) => sha256Hex(publicKey));
   const wanted = workloadOwnersOf(active.manifest);
-  const fault = faultOfChange(wanted, changeOf({ manifest, ...placeAfter(active) }), signatures);
-  const signed = fault === undefined ? wanted.threshold : "signed" in fault ? fault.signed : 0;
+  const subject = subjectOf(change);
+  const annex = change.annex === undefined ? undefined : subject;
+  const signed = changeOf({ manifest: change.manifest, annex, ...placeAfter(active) });
+  const fault = faultOfChange(wanted, signed, signatures);
+  const count = fault === undefined ? wanted.threshold : "signed" in fault ? fault.signed : 0;
   const revoke = wishes.some((wish) => wish.revoke);
-  return { manifest, signatures, owners, missing: wanted.threshold - signed, revoke };
+  return { ...change, subject, signatures, owners, missing: wanted.threshold - count, revoke };
 }
 
 /** Those that are good for what is in force; an owner may have several for one change. */
@@ -183,15 +221,35 @@ async function readConsents(store: Store, active: Snapshot): Promise<StoredConse
     if (consent === undefined) continue;
     if (consent.previous !== place.previous || consent.meshKey !== place.meshKey) continue;
     if (faultOfChange(owners, changeOf(consent), [consent]) !== undefined) continue;
-    good.push({ ...consent, record, owner: sha256Hex(consent.publicKey) });
+    // An amendment is one of what is in force.
+    if (consent.annex !== undefined && consent.manifest !== active.manifestDigest) continue;
+    const subject = consent.annex ?? consent.manifest;
+    good.push({ ...consent, record, subject, owner: sha256Hex(consent.publicKey) });
   }
   return good;
 }
 
-function changeOf({ manifest, previous, meshKey }: Pick<Consent, "manifest" | "previous" | "meshKey">): ChangeAhead {
+type Signed = Pick<Consent, "manifest" | "previous" | "meshKey" | "annex">;
+
+function changeOf({ manifest, previous, meshKey, annex }: Signed): ChangeAhead {
   const [manifestDigest, before, mesh] = [manifest, previous, meshKey].map((digest) => Buffer.from(digest, "hex"));
   if (manifestDigest === undefined || before === undefined || mesh === undefined) throw new Error("three digests");
-  return { manifestDigest, previous: before, meshKey: mesh };
+  const amendment = annex === undefined ? {} : { annex: Buffer.from(annex, "hex") };
+  return { manifestDigest, previous: before, meshKey: mesh, ...amendment };
+}
+
+/** @returns undefined where it is missing or damaged */
+async function readAnnex(store: Store, digest: string): Promise<Buffer | undefined> {
+  try {
+    return await store.get("annexes", digest);
+  } catch (error) {
+    if (isOfTheRecord(error)) return undefined;
+    throw error;
+  }
+}
+
+function isOfTheRecord(error: unknown): boolean {
+  return error instanceof Refusal && (error.code === "damaged_state" || error.code === "unknown_state_version");
 }
 
 /** @returns undefined where it is damaged, gone, or of a version that this one does not know */
@@ -200,17 +258,15 @@ async function readConsent(store: Store, record: string): Promise<Consent | unde
     return parseConsent(await store.get("consents", record));
   } catch (error) {
     if (error instanceof MalformedBytes) return undefined;
-    const isOfTheRecord =
-      error instanceof Refusal && (error.code === "damaged_state" || error.code === "unknown_state_version");
-    if (isOfTheRecord) return undefined;
+    if (isOfTheRecord(error)) return undefined;
     throw error;
   }
 }
 
 /** @throws Refusal `too_many_pending` */
-function requireRoom(stored: readonly StoredConsent[], added: Consent & { readonly owner: string }): void {
+function requireRoom(stored: readonly StoredConsent[], added: Pick<StoredConsent, "owner" | "subject" | "size">): void {
   const [own, all] = [stored.filter(({ owner }) => owner === added.owner), stored].map((consents) => {
-    const sizes = new Map([...consents, added].map(({ manifest, size }) => [manifest, size]));
+    const sizes = new Map([...consents, added].map(({ subject, size }) => [subject, size]));
     return { changes: sizes.size, bytes: [...sizes.values()].reduce((sum, size) => sum + size, 0) };
   });
   if (own === undefined || all === undefined) throw new Error("there are two");

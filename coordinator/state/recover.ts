@@ -1,6 +1,6 @@
 import { Refusal } from "../../api/refusal.ts";
-import { HistoryCheck, HistoryError } from "../../manifest/history.ts";
 import type { Manifest } from "../../manifest/manifest.ts";
+import { generationOf } from "../../manifest/transition-kind.ts";
 import type { Transition } from "../../manifest/transition.ts";
 import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
 import type { Secret } from "../../runtime/secret.ts";
@@ -12,6 +12,7 @@ import {
   requireSeedshareOwner,
   requireSharesOf,
 } from "./authorize.ts";
+import { type CheckedHistory, requireAllowed } from "./checked-history.ts";
 import { movePointer, readLatestInsecure, readSeedShares, readTransitions } from "./history.ts";
 import { parseUsable } from "./parse-manifest.ts";
 import { type Latest, type LatestInsecure, verifyLatest } from "./pointer.ts";
@@ -56,6 +57,7 @@ export interface Pending {
 interface Taken {
   readonly pending: Pending;
   readonly history: readonly Transition[];
+  readonly checked: CheckedHistory;
   readonly transition: Transition;
   readonly manifest: Manifest;
   readonly manifestBytes: Buffer;
@@ -97,7 +99,7 @@ export async function takeShare(
   requireSeedshareOwner(manifest, callerSpki);
   requirePinnedHistory(history, pins);
   if (active !== undefined) requireContinuation(history, active.latest.transition);
-  await requireAllowed(store, history);
+  const checked = await requireAllowed(store, history);
   const seedShares = await readSeedShares(store, transition.seedShares);
   requireSharesOf(manifest, seedShares);
   const given = { ownerSpki: callerSpki, share, salt };
@@ -106,7 +108,7 @@ export async function takeShare(
   const before = pending?.pointer.raw.equals(pointer.raw) === true ? pending.shares : [];
   const shares = new Map([...before, [callerSpki.toString("hex"), share]]);
   const taken = { pointer, shares, missing: seedShares.threshold - shares.size };
-  return { pending: taken, history, transition, manifest, manifestBytes, seedShares, at };
+  return { pending: taken, history, checked, transition, manifest, manifestBytes, seedShares, at };
 }
 
 /**
@@ -120,7 +122,7 @@ export async function takeShare(
  * @throws Refusal `wrong_seed`, `pin_mismatch`, `conflict`, `state_not_written`
  */
 export async function openHistory(
-  { pending, history, transition, ...stored }: Taken,
+  { pending, history, checked, transition, ...stored }: Taken,
   { store }: Pick<StateOptions, "store">,
 ): Promise<Recovered> {
   const { manifest, manifestBytes, seedShares, at } = stored;
@@ -130,12 +132,12 @@ export async function openHistory(
   const meshKey = await generateEcKey("P-256");
   const target = { transition: transition.digest, meshKey: spkiDigest(meshKey.publicKey).toString("hex") };
   const latest = await moved(() => movePointer(store, before, target, seed.historyKey.privateKey), before, store);
-  const generation = history.length;
+  const { generation } = checked;
   const manifestDigest = transition.manifest;
   const authority = authorityOf({ manifest, manifestDigest, seed, generation }, meshKey, at);
   // Who needs to recover does not know the mesh CA of before, and nothing that is stored may say which it was.
   const trust = { previousMeshes: [], began: at, rekey: lastRekey(history) };
-  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
+  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, ...checked };
   return { snapshot, manifest: manifestBytes };
 }
 
@@ -166,9 +168,10 @@ async function replacedBy(
     const next = history[index + 1];
     if (next === undefined || next.seedShares === seedShares) continue;
     if (!isShareOf(await readSeedShares(store, seedShares), given)) continue;
+    const number = generationOf(history.slice(0, index + 2));
     return next.rootKey === rootKey
-      ? `manifest ${index + 2} has other seed share owners or another threshold, so all shares were made anew`
-      : `manifest ${index + 2} came with a new seed (\`contrast rekey\`)`;
+      ? `manifest ${number} has other seed share owners or another threshold, so all shares were made anew`
+      : `manifest ${number} came with a new seed (\`contrast rekey\`)`;
   }
   return undefined;
 }
@@ -187,24 +190,4 @@ function requireRootKey(seed: SeedEngine, pinned: string): void {
     want: pinned,
     hint: "the state was made up, or the seed share is another deployment's: do not recover it",
   });
-}
-
-/**
- * Workload owners signed every change of this history.
- *
- * @param history oldest first
- * @throws Refusal `unauthorized_history`, `damaged_state`
- */
-export async function requireAllowed(store: Store, history: readonly Transition[]): Promise<void> {
-  const check = new HistoryCheck();
-  try {
-    for (const transition of history) {
-      check.next({ transition, manifest: await store.get("manifests", transition.manifest) });
-    }
-  } catch (error) {
-    if (!(error instanceof HistoryError)) throw error;
-    const { message, where, got, want, hint } = error;
-    const code = error.code === "unauthorized_history" ? error.code : "damaged_state";
-    throw new Refusal(code, message, { where, got, want, hint, cause: error });
-  }
 }

@@ -23,9 +23,14 @@ export function lastRekey(history: readonly Transition[]): Buffer | undefined {
 }
 
 /** Whether the owners of what is in force have put another seed in place of its own, by this very transition. */
-export function provesRekey(record: Uint8Array, active: Pick<Snapshot, "manifest" | "latest" | "seed">): boolean {
+export function provesRekey(
+  record: Uint8Array,
+  active: Pick<Snapshot, "manifest" | "latest" | "seed" | "unsigned">,
+): boolean {
   const transition = parsed(record);
-  if (transition === undefined || transition.previous !== active.latest.transition) return false;
+  if (transition?.previous === undefined) return false;
+  // Whoever has the seed of before can let uses of leaves follow what the owners signed their rekey after.
+  if (![active.latest.transition, ...active.unsigned].includes(transition.previous)) return false;
   if (!isRekey({ rootKey: spkiDigest(active.seed.rootKey.publicKey).toString("hex") }, transition)) return false;
   const [manifestDigest, previous, meshKey, newRootKey] = [
     transition.manifest,

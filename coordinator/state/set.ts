@@ -1,4 +1,3 @@
-import { timingSafeEqual } from "node:crypto";
 import { Refusal } from "../../api/refusal.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { reservedNames } from "../../manifest/reserved-names.ts";
@@ -14,9 +13,10 @@ import { earlierAfterRekey } from "./earlier-seeds.ts";
 import { advance, storeSeedShares } from "./history.ts";
 import { overlap } from "./overlap.ts";
 import { parseUsable } from "./parse-manifest.ts";
-import { allConsents, keepConsents, type PendingChange } from "./pending.ts";
-import type { Latest } from "./pointer.ts";
+import { allConsents, keepConsents, type PendingChange, subjectOf } from "./pending.ts";
 import { type PreparedSeed, requirePrepared } from "./prepared-seed.ts";
+import { requireLatest } from "./require-latest.ts";
+import { resealed } from "./sealed-secrets.ts";
 import { makeSeedShares } from "./seed-shares.ts";
 import { SALT_LENGTH, SeedEngine } from "./seed.ts";
 import { authorityOf, type Snapshot } from "./snapshot.ts";
@@ -82,6 +82,7 @@ export async function makeChange(
   const meshKey = await generateEcKey("P-256");
   for (const policy of request.policies) await store.put("policies", policy);
   const manifestDigest = await store.put("manifests", request.manifest);
+  const annex = await annexAfter(before, newSeed, { store, random });
   const hasNewShares = before?.seedShares !== seedShares;
   const step = {
     version: before !== undefined && hasNewShares ? (3 as const) : (2 as const),
@@ -89,6 +90,7 @@ export async function makeChange(
     seedShares: await storeSeedShares(store, seedShares),
     rootKey: spkiDigest(seed.rootKey.publicKey).toString("hex"),
     meshKey: before && spkiDigest(before.authority.meshKey.publicKey).toString("hex"),
+    annex: annex?.digest,
     signatures: leave.signatures,
   };
   const { latest, record } = await advance(store, before?.latest, step, {
@@ -104,7 +106,8 @@ export async function makeChange(
   const revoke = request.revoke || leave.revoke || newSeed !== undefined;
   const { previousMeshes, refused } = overlap(before, manifest, revoke, began);
   const trust = { previousMeshes, began, rekey: newSeed === undefined ? before?.rekey : record };
-  const snapshot = { manifest, manifestDigest, latest, seed, seedShares, authority, ...trust, generation };
+  const inForce = { manifest, manifestDigest, latest, annex, unsigned: [] };
+  const snapshot = { ...inForce, seed, seedShares, authority, ...trust, generation };
   return {
     snapshot,
     record,
@@ -134,7 +137,7 @@ export async function leavePending(
   await store.put("manifests", request.manifest);
   const size = request.policies.reduce((sum, { length }) => sum + length, request.manifest.length);
   const { signatures, revoke } = request;
-  return keepConsents(store, before, { manifest: leave.manifest, signatures, revoke }, size);
+  return keepConsents(store, before, { manifest: leave.manifest, annex: undefined, signatures, revoke }, size);
 }
 
 /** Nobody is asked for leave by the first set, so nobody's is stored. */
@@ -186,6 +189,19 @@ async function seedFor(
   return { seed, seedShares: { ...made, ...rekeys } };
 }
 
+/** A set keeps the annex; a rekey seals its secrets anew, under the new seed. */
+async function annexAfter(
+  before: Snapshot | undefined,
+  newSeed: SeedEngine | undefined,
+  options: Pick<StateOptions, "store" | "random">,
+): Promise<Snapshot["annex"]> {
+  if (before?.annex === undefined || newSeed === undefined) return before?.annex;
+  const { seed, annex } = before;
+  const anew = await resealed({ seed, annex }, newSeed, options);
+  await options.store.put("annexes", anew.bytes);
+  return anew;
+}
+
 /**
  * What owners allowed of the change: those whose signatures came along, and where these are too few, others whose consent is
  * stored.
@@ -197,21 +213,11 @@ async function leaveFor(active: Snapshot, request: SetRequest, store: Store): Pr
   const previous = Buffer.from(active.latest.transition, "hex");
   const change = { manifest, previous, meshKey: spkiDigest(active.authority.meshKey.publicKey), newRootKey };
   const { owners, missing } = requireOwnersLeave(active.manifest, callerKey, { change, signatures, signedMeshKey });
-  const given = { manifest: sha256Hex(manifest), signatures: onePerKey(signatures), revoke: request.revoke };
+  const { revoke } = request;
+  const given = { manifest: sha256Hex(manifest), annex: undefined, signatures: onePerKey(signatures), revoke };
   // What is stored was signed as a plain change.
   const isEnough = missing === 0 || newRootKey !== undefined;
-  return isEnough ? { ...given, owners, missing } : allConsents(store, active, given);
-}
-
-function requireLatest(latest: Latest | undefined, expected: Uint8Array | undefined): void {
-  if (expected === undefined) return;
-  const actual = Buffer.from(latest?.transition ?? "0".repeat(64), "hex");
-  if (expected.length === actual.length && timingSafeEqual(expected, actual)) return;
-  throw new Refusal("conflict", "the latest transition is another one", {
-    got: actual.toString("hex"),
-    want: Buffer.from(expected).toString("hex"),
-    hint: "run `contrast verify`, look at what changed, then set again",
-  });
+  return isEnough ? { ...given, subject: subjectOf(given), owners, missing } : allConsents(store, active, given);
 }
 
 function requireSamePolicies(manifest: Manifest, policies: readonly Uint8Array[]): void {

@@ -1,4 +1,5 @@
 import type { Manifest } from "../../manifest/manifest.ts";
+import type { AnnexInForce } from "./annex-in-force.ts";
 import type { KeyPair } from "../../pki/keys.ts";
 import { type Authority, createAuthority } from "./authority.ts";
 import type { PreviousMesh } from "./overlap.ts";
@@ -12,6 +13,10 @@ export interface Snapshot {
   /** SHA-256 of the manifest's bytes, hex. */
   readonly manifestDigest: string;
   readonly latest: Latest;
+  /** Undefined: nothing was ever amended. */
+  readonly annex: AnnexInForce | undefined;
+  /** SHA-256 of the transitions before the latest, hex, that nothing followed but uses of leaves to format. */
+  readonly unsigned: readonly string[];
   readonly seed: SeedEngine;
   readonly seedShares: SeedShares;
   readonly authority: Authority;
@@ -19,7 +24,7 @@ export interface Snapshot {
   readonly previousMeshes: readonly PreviousMesh[];
   /** When this generation began to issue certificates. */
   readonly began: Date;
-  /** How many manifests this history has. */
+  /** How many manifests this history has: amendments do not count. */
   readonly generation: number;
   /** The transition that made the seed, as it is stored; undefined: the first one did. */
   readonly rekey: Buffer | undefined;

@@ -48,6 +48,7 @@ export class Standing {
    * @param latest what is in force from now on
    * @param confirmedAt when the store was asked that said so
    * @param hold whether it waits for a peer that has the same
+   * @param isAmendment whether the mesh CA is the one of before: then it is served while it waits
    * @param shared whether others can move the pointer
    */
   constructor(
@@ -57,8 +58,9 @@ export class Standing {
       confirmedAt,
       hold,
       shared,
+      isAmendment = false,
       livePeers = () => 1,
-    }: Sharing & { readonly confirmedAt: number; readonly shared: boolean },
+    }: Sharing & { readonly confirmedAt: number; readonly shared: boolean; readonly isAmendment?: boolean },
   ) {
     this.#monotonic = monotonic;
     this.#latest = latest;
@@ -67,8 +69,8 @@ export class Standing {
     this.#awakeAt = this.enteredAt;
     this.#confirmedAt = shared ? confirmedAt : this.enteredAt;
     this.#boundMs = shared ? CONFIRM_BOUND_MS : Infinity;
-    this.#heldUntil = hold && shared ? this.enteredAt + HOLD_MS : -Infinity;
-    this.#waitUntil = this.#heldUntil;
+    this.#waitUntil = hold && shared ? this.enteredAt + HOLD_MS : -Infinity;
+    this.#heldUntil = isAmendment ? -Infinity : this.#waitUntil;
     this.#livePeers = livePeers;
   }
 
@@ -91,6 +93,11 @@ export class Standing {
   /** Since when it is known that the pointer is where it is now. */
   get movedAt(): number | undefined {
     return this.#movedAt;
+  }
+
+  /** Owners have replaced the seed that is in use here. */
+  get isSuperseded(): boolean {
+    return this.#superseded;
   }
 
   get isRolledBack(): boolean {

@@ -5,8 +5,19 @@ import type { VerifiedClaimant } from "../../manifest/appraise.ts";
 import type { Step } from "../../manifest/history.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
 import { SerialQueue } from "../../runtime/serial-queue.ts";
+import type { Secret } from "../../runtime/secret.ts";
+import {
+  type AmendRequest,
+  type AmendResult,
+  type GrantRequest,
+  leaveAmendmentPending,
+  makeAmendment,
+  useGrant,
+} from "./amend.ts";
+import { annexOf, readableBy, secretsOf } from "./annex-in-force.ts";
 import type { Authority } from "./authority.ts";
 import { comparePointers, type Relation } from "./compare-pointers.ts";
+import { followAmendments } from "./follow.ts";
 import { type Handover, handoverOf, openHandover } from "./handover.ts";
 import { readLatestInsecure, readPointerAt, readSteps, readTransition } from "./history.ts";
 import type { Obstacle } from "./may-serve.ts";
@@ -17,6 +28,10 @@ import type { Phase } from "./phase.ts";
 import { type Latest, type LatestInsecure, parseLatestInsecure, verifyLatest } from "./pointer.ts";
 import { openHistory, type Pending, type RecoverRequest, type RecoverResult, takeShare } from "./recover.ts";
 import { provesRekey } from "./rekey-proof.ts";
+import { RecentlySealed, removeUnnamed } from "./secret-garbage.ts";
+import { openInForce, storeSealed } from "./sealed-secrets.ts";
+import type { Roots } from "./roots.ts";
+import type { SecretLabel } from "./sealing.ts";
 import type { SeedShares } from "./seed-shares.ts";
 import { leavePending, makeChange, type SetRequest, type SetResult } from "./set.ts";
 import type { Snapshot } from "./snapshot.ts";
@@ -26,8 +41,8 @@ import { ownersOf, readOwnersInsecure } from "./stored-owners.ts";
 import { forkedHistory, ROLLED_BACK_HINT, takeOver } from "./take-over.ts";
 
 /**
- * Guards the state of the Coordinator. What is in force is an immutable snapshot; `set`, `recover`, `adopt` and `takeOver`
- * make a new one and replace the old one by a single assignment, after everything that can fail has succeeded. So every
+ * Guards the state of the Coordinator. What is in force is an immutable snapshot; `set`, `amend`, `useFormatGrant`,
+ * `recover`, `follow`, `adopt` and `takeOver` make a new one and replace the old one by a single assignment, after everything that can fail has succeeded. So every
  * request sees one snapshot, whole, and a failed change is no change. Changes happen one after another.
  *
  * Where several Coordinators share a store, each is told what the store and its peers show (`observe`, `hear`), and serves
@@ -69,6 +84,7 @@ export class StateGuard {
   #pending: Pending | undefined;
   #prepared: PreparedSeed | undefined;
   #announced: Phase;
+  readonly #sealed = new RecentlySealed();
   /** The outcome of comparisons that a peer asks for every second. */
   readonly #compared = new Map<
     string,
@@ -207,6 +223,117 @@ export class StateGuard {
   }
 
   /**
+   * Seals a value for an annex that is to name it. Nothing is in force by that.
+   *
+   * @param owner SHA-256 of the key of the workload owner who gives it, hex
+   * @returns SHA-256 of the record, hex
+   * @throws as `active`, and Refusal `too_many_pending`, `state_not_written`
+   */
+  sealSecret(label: SecretLabel, value: Secret, owner: string): Promise<string> {
+    return this.#inTurn(async () => {
+      const { seed } = this.active();
+      this.#sealed.requireRoom(owner, this.#monotonic());
+      const sealed = await storeSealed(seed, label, value, this.#options);
+      this.#sealed.add(sealed, owner, this.#monotonic());
+      return sealed;
+    });
+  }
+
+  /**
+   * Removes what an annex of before named, or what none did in the end. For a store that is this Coordinator's alone: other
+   * stores do so themselves (`sweep`).
+   *
+   * @returns how many there were
+   * @throws as `active`, and Refusal `state_not_written`
+   */
+  removeSecrets(roots: Roots): Promise<number> {
+    return this.#inTurn(async () => {
+      const { secrets: named } = await roots.namedBy(this.active().latest.raw);
+      return removeUnnamed(this.#options.store, named, this.#sealed.waiting(this.#monotonic()));
+    });
+  }
+
+  /**
+   * Puts another annex in force.
+   *
+   * @param leavePending where it takes more owners' signatures than there are, those that are there are kept
+   * @throws Refusal of many codes; the state is then as before
+   */
+  amend(
+    request: AmendRequest,
+    leavePending: boolean,
+    abandoned?: AbortSignal,
+  ): Promise<AmendResult | { readonly pending: PendingChange }> {
+    return this.#inTurn(async () => {
+      const before = this.changeable();
+      const { store } = this.#options;
+      const pending = leavePending ? await leaveAmendmentPending(before, request, store) : undefined;
+      if (pending !== undefined) return { pending };
+      this.#requireNotRolledBack();
+      const result = await this.#orFork(() => makeAmendment(before, request, store));
+      await this.#begin(result.snapshot, true);
+      return result;
+    }, abandoned);
+  }
+
+  /**
+   * Counts a leave to format a volume as used: it is in the history when this returns.
+   *
+   * @throws as `active`, and Refusal `no_format_grant`, `state_not_written`; the state is then as before
+   */
+  useFormatGrant(request: GrantRequest, abandoned?: AbortSignal): Promise<AmendResult> {
+    return this.#inTurn(async () => {
+      for (let attempt = 1; ; attempt++) {
+        if (this.lacks) await this.#follow();
+        const before = this.active();
+        this.#requireNotRolledBack();
+        try {
+          const result = await this.#orFork(() => useGrant(before, request, this.#options.store));
+          // Nobody waits for peers: what is in the history is used, whoever serves next.
+          this.#enter(result.snapshot, this.#options.store.swappedAt, { hold: false, isAmendment: true });
+          return result;
+        } catch (error) {
+          if (!(error instanceof Refusal) || error.code !== "conflict") throw error;
+          // Another Coordinator was quicker: with what it has put in force, there may be a leave left.
+          if (attempt < USE_ATTEMPTS && (await this.#follow()) !== undefined) continue;
+          throw movedOn();
+        }
+      }
+    }, abandoned);
+  }
+
+  /**
+   * Takes what another Coordinator has put in force, where that is an amendment.
+   *
+   * @returns undefined where it is not, or nothing is lacking
+   * @throws as `followAmendments`; the state is then as before
+   */
+  follow(): Promise<Snapshot | undefined> {
+    return this.#inTurn(async () => (this.lacks ? this.#follow() : undefined));
+  }
+
+  /**
+   * The secrets that one of these may read.
+   *
+   * @param readers as the annex names them
+   * @returns by name, and of each the latest version first
+   * @throws Refusal `damaged_state`, and what the store throws
+   */
+  async secretsFor(
+    { seed, annex }: Snapshot,
+    readers: ReadonlySet<string>,
+  ): Promise<{ readonly name: string; readonly version: number; readonly value: Secret }[]> {
+    if (annex === undefined) return [];
+    const { store } = this.#options;
+    return Promise.all(
+      readableBy(annex.annex, readers).map(async (secret) => {
+        const { name, version } = secret;
+        return { name, version, value: await openInForce({ seed, annex }, secret, store) };
+      }),
+    );
+  }
+
+  /**
    * @throws Refusal `not_seedshare_owner`, `pin_mismatch`, `wrong_seed` and others; the state is then as before, and so
    *   are the shares that were given, unless they turned out together to be of another history
    */
@@ -225,7 +352,7 @@ export class StateGuard {
       if (!this.lacks) return undefined;
       const askedAt = this.#monotonic();
       const snapshot = await this.#orFork(() => openHandover(handover, giver, this.known, this.#options));
-      this.#enter(snapshot, askedAt, false);
+      this.#enter(snapshot, askedAt, { hold: false });
       return snapshot;
     });
   }
@@ -379,15 +506,31 @@ export class StateGuard {
 
   async #set(request: SetRequest): Promise<SetResult> {
     const before = this.#state.phase === "empty" ? undefined : this.changeable();
-    if (this.standing?.isRolledBack === true) {
-      throw new Refusal("state_rolled_back", "the store shows an older pointer than the one in force", {
-        where: "latest",
-        hint: ROLLED_BACK_HINT,
-      });
-    }
+    this.#requireNotRolledBack();
     const result = await this.#orFork(() => makeChange(before, request, this.#options, this.#prepared));
     await this.#begin(result.snapshot);
     return result;
+  }
+
+  #requireNotRolledBack(): void {
+    if (this.standing?.isRolledBack !== true) return;
+    throw new Refusal("state_rolled_back", "the store shows an older pointer than the one in force", {
+      where: "latest",
+      hint: ROLLED_BACK_HINT,
+    });
+  }
+
+  /** Not where owners have replaced the seed: whoever has the one of before can sign pointers, and uses of leaves. */
+  async #follow(): Promise<Snapshot | undefined> {
+    if (this.#state.phase !== "known" || this.#state.standing.isSuperseded) return undefined;
+    const { snapshot: known, standing } = this.#state;
+    const askedAt = this.#monotonic();
+    const snapshot = await this.#orFork(() => followAmendments(known, standing.highest, this.#options));
+    // A peer may have told meanwhile that the seed is replaced, that there are two histories, or of a later pointer.
+    if (snapshot === undefined || standing.isSuperseded || standing.fork !== undefined) return undefined;
+    if (snapshot.latest.sequence < standing.highest.sequence) return undefined;
+    this.#enter(snapshot, askedAt, { hold: false, isAmendment: true });
+    return snapshot;
   }
 
   async #recover(request: RecoverRequest): Promise<RecoverResult> {
@@ -403,23 +546,28 @@ export class StateGuard {
   }
 
   /** Puts in force what this Coordinator has made, and waits until a peer has it, too, or for a second. */
-  async #begin(snapshot: Snapshot): Promise<void> {
+  async #begin(snapshot: Snapshot, isAmendment = false): Promise<void> {
     const { store, sharing } = this.#options;
-    this.#enter(snapshot, store.swappedAt, sharing?.hold === true);
+    this.#enter(snapshot, store.swappedAt, { hold: sharing?.hold === true, isAmendment });
     await this.standing?.released();
     this.#announce();
   }
 
-  #enter(snapshot: Snapshot, confirmedAt: number, hold: boolean): void {
+  #enter(
+    snapshot: Snapshot,
+    confirmedAt: number,
+    { hold, isAmendment = false }: { readonly hold: boolean; readonly isAmendment?: boolean },
+  ): void {
     const { shared } = this.#options.store;
     const monotonic = (): number => this.#monotonic();
     const livePeers = this.#options.sharing?.livePeers;
     this.#state = {
       phase: "known",
       snapshot,
-      standing: new Standing(snapshot.latest, { monotonic, confirmedAt, hold, shared, livePeers }),
+      standing: new Standing(snapshot.latest, { monotonic, confirmedAt, hold, isAmendment, shared, livePeers }),
     };
     this.#owners = ownersOf(snapshot.manifest);
+    this.#sealed.named(secretsOf(annexOf(snapshot)).map(({ sealed }) => sealed));
     this.#pending = undefined;
     this.#prepared = undefined;
     this.#options.store.settle();
@@ -466,6 +614,16 @@ function remember<T>(known: Map<string, T>, key: string, value: T): T {
   if (known.size >= MOST_REMEMBERED) known.clear();
   known.set(key, value);
   return value;
+}
+
+/** So often a use is tried where other Coordinators move the pointer meanwhile. */
+const USE_ATTEMPTS = 4;
+
+function movedOn(): Refusal {
+  return new Refusal("stale_state", "another Coordinator has put something else in force", {
+    hint: "try again",
+    retryAfterMs: SOON_MS,
+  });
 }
 
 /** How soon to ask again, in milliseconds: a peer mostly has what lacks. */

@@ -3,25 +3,23 @@ import type { Manifest } from "../../manifest/manifest.ts";
 import type { Transition } from "../../manifest/transition.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { requireSharesOf } from "./authorize.ts";
+import { type CheckedHistory, requireAllowed } from "./checked-history.ts";
 import { readSeedShares, readTransitions } from "./history.ts";
 import { parseUsable } from "./parse-manifest.ts";
 import type { Latest } from "./pointer.ts";
 import { lastRekey } from "./rekey-proof.ts";
-import { requireAllowed } from "./recover.ts";
 import type { SeedShares } from "./seed-shares.ts";
 import type { SeedEngine } from "./seed.ts";
 import type { StateOptions } from "./state-options.ts";
 
 /** The stored history up to a pointer, checked with the seed that signed it. */
-export interface StoredHistory {
+export interface StoredHistory extends CheckedHistory {
   /** Oldest first. */
   readonly history: readonly Transition[];
   readonly manifest: Manifest;
   /** SHA-256 of the manifest's bytes, hex. */
   readonly manifestDigest: string;
   readonly seedShares: SeedShares;
-  /** How many manifests the history has. */
-  readonly generation: number;
   /** The transition that made the seed, as it is stored; undefined: the first one did. */
   readonly rekey: Buffer | undefined;
 }
@@ -40,7 +38,7 @@ export async function readStoredHistory(
   const history = await readTransitions(store, latest.transition);
   const transition = history.at(-1);
   if (transition === undefined) throw new Error("a history has a transition");
-  await requireAllowed(store, history);
+  const checked = await requireAllowed(store, history);
   const rootKey = spkiDigest(seed.rootKey.publicKey).toString("hex");
   if (rootKey !== transition.rootKey) {
     throw new Refusal("bad_handover", "the seed gives another root CA key than the history names", {
@@ -53,5 +51,5 @@ export async function readStoredHistory(
   const seedShares = await readSeedShares(store, transition.seedShares);
   requireSharesOf(manifest, seedShares);
   const digests = { manifestDigest: transition.manifest, rekey: lastRekey(history) };
-  return { history, manifest, seedShares, generation: history.length, ...digests };
+  return { history, manifest, seedShares, ...checked, ...digests };
 }

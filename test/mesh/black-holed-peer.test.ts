@@ -6,9 +6,9 @@ import { ENGINE } from "../ways.ts";
 import { blackHole } from "./black-hole.ts";
 import { once } from "node:events";
 
-const PROXY = "127.77.13.1";
-const LOST = "127.77.13.2";
-const ALIVE = "127.77.13.3";
+const PROXY = "127.77.63.1";
+const LOST = "127.77.63.2";
+const ALIVE = "127.77.63.3";
 
 test("a connection to a peer that is lost is a reset after the deadline, and others are served meanwhile", async () => {
   const mesh = await createMesh();

@@ -9,8 +9,8 @@ import { refusals, startLiveProxy, type StartedProxy, startServer } from "../mes
 
 /** Clients that know nothing of this project; curl and openssl are in test/interop.test.ts. */
 
-const PROXY = "127.77.15.1";
-const APPLICATION = "127.77.15.2";
+const PROXY = "127.77.65.1";
+const APPLICATION = "127.77.65.2";
 
 let mesh: Mesh;
 let client: Workload;

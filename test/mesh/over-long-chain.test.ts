@@ -13,8 +13,8 @@ import {
   startServer,
 } from "../mesh-proxies.ts";
 
-const PROXY = "127.77.14.1";
-const APPLICATION = "127.77.14.2";
+const PROXY = "127.77.64.1";
+const APPLICATION = "127.77.64.2";
 
 let mesh: Mesh;
 let good: Workload;

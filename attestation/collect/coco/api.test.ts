@@ -20,7 +20,7 @@ import { type CocoRoute, cocoSnpJson, startCocoApi } from "./test-coco-api.ts";
 
 /** Over real sockets, against servers that behave like the attestation API, well or badly. */
 
-const HOST = "127.84.0.1";
+const HOST = "127.84.9.1";
 const NOW = new Date();
 const VECTOR = join(import.meta.dirname, "../../../../shared/vectors/coco-aa/tdx-v4-google-spr.json");
 const reportData = Buffer.from(Array.from({ length: 64 }, (_, index) => 255 - index));
@@ -216,7 +216,7 @@ describe("where there is no such API", () => {
 
   test("auto says all that it tried", async () => {
     await expect(open(`${HOST}:1`, "auto")).rejects.toMatchObject({
-      got: expect.stringMatching(/^\(1\).*ENOENT.*\(2\).*\(3\) http:\/\/127\.84\.0\.1:1\/aa\/evidence: ECONNREFUSED/s),
+      got: expect.stringMatching(/^\(1\).*ENOENT.*\(2\).*\(3\) http:\/\/127\.84\.9\.1:1\/aa\/evidence: ECONNREFUSED/s),
     });
   });
 });
