@@ -178,13 +178,10 @@ function describe(samples: readonly { readonly crypto: number; readonly peers: r
   });
   const ratio = (other: number, value: (one: Measured) => number): number =>
     median(samples.map(({ peers: all }) => ratioOf(all[0], all[other], value)));
-  const against = peers
-    .slice(1)
-    .flatMap(({ name }, index) => [
-      `- processor time of ${name}: ${ratio(index + 1, ({ cost }) => cost).toFixed(2)} of it`,
-      `- operations a second as its clients see them: ${ratio(index + 1, ({ rate }) => rate).toFixed(2)} of it`,
-      `- p99: ${(p99(0) / p99(index + 1)).toFixed(2)} of it`,
-    ]);
+  const against = peers.slice(1).map(({ name }, index) => {
+    const [cost, rate] = [ratio(index + 1, (one) => one.cost), ratio(index + 1, (one) => one.rate)];
+    return `| ${name} | ${cost.toFixed(2)} | ${rate.toFixed(2)} | ${(p99(0) / p99(index + 1)).toFixed(2)} |`;
+  });
   const toCrypto = median(samples.map((sample) => (sample.peers[0]?.cost ?? NaN) / (sample.crypto / 2)));
   return [
     "# The transit port",
@@ -200,13 +197,15 @@ function describe(samples: readonly { readonly crypto: number; readonly peers: r
     `| HKDF-SHA256 and AES-256-GCM alone | ${Math.round(crypto * 1e6)} | ${Math.round(1 / crypto)} | – | – |`,
     ...rows,
     "",
-    "The transit port takes, in relation to",
+    "The transit port in relation to each, as a factor:",
     "",
-    `- processor time of the bare cryptography: ${toCrypto.toFixed(1)} times it`,
+    "| | processor time | operations a second | p99 |",
+    "|---|---|---|---|",
+    `| HKDF-SHA256 and AES-256-GCM alone | ${toCrypto.toFixed(1)} | – | – |`,
     ...against,
     "",
-    "What it takes beside the cryptography is HTTPS: reading and writing records of TLS and heads of HTTP in Node. What it adds to bare",
-    "HTTPS is its own layer below TLS, which bounds a handshake; the caller's certificate against what is in force; a turn; parsing the body strictly; metrics.",
+    "What it adds to bare HTTPS is a layer of its own below TLS, which bounds a handshake; the caller's certificate against what is",
+    "in force, twice for each request; a turn; parsing strictly; limits of time; and metrics.",
     "",
   ].join("\n");
 }
