@@ -22,6 +22,8 @@ import { isCa, keyUsage, parseCertificate, publicKeyOf } from "../attestation/x5
 import { ChannelError } from "../channel/error.ts";
 import { fromWire, toWire } from "../channel/evidence-wire.ts";
 import { readMessage } from "../channel/framing.ts";
+import { type Annex, EMPTY_ANNEX, encodeAnnex, parseAnnex } from "../manifest/annex.ts";
+import { faultOfAmendment, faultOfReseal, faultOfUse } from "../manifest/annex-changes.ts";
 import { ManifestError } from "../manifest/error.ts";
 import { encodeGuestPull, type GuestPull, readGuestPull } from "../manifest/guest-pull.ts";
 import { encodeInitdata, fromAnnotation, regoOf, toAnnotation } from "../manifest/initdata.ts";
@@ -201,7 +203,7 @@ export async function parserTargets(): Promise<readonly Target[]> {
     },
     {
       name: "transition",
-      seeds: [{}, LATER, { ...LATER, version: 3 as const }].map((changes) =>
+      seeds: [{}, LATER, { ...LATER, version: 3 as const }, { ...LATER, annex: "a6".repeat(32) }].map((changes) =>
         encodeTransition({ ...TRANSITION, ...changes }),
       ),
       refusals: [MalformedBytes],
@@ -209,9 +211,25 @@ export async function parserTargets(): Promise<readonly Target[]> {
     },
     {
       name: "consent",
-      seeds: [encodeConsent(CONSENT)],
+      seeds: [encodeConsent(CONSENT), encodeConsent({ ...CONSENT, annex: "a6".repeat(32) })],
       refusals: [MalformedBytes],
       run: (input) => requireEqual("encodes to other bytes", encodeConsent(parseConsent(input)), input),
+    },
+    {
+      name: "annex",
+      seeds: [encodeAnnex(EMPTY_ANNEX), encodeAnnex(ANNEX)],
+      refusals: [ManifestError],
+      run: (input) => {
+        const annex = parseAnnex(input);
+        requireEqual("encodes to other bytes", encodeAnnex(annex), input);
+        // Whatever it is, what may follow it is decided without a fault.
+        for (const other of [EMPTY_ANNEX, ANNEX]) {
+          for (const fault of [faultOfAmendment, faultOfUse, faultOfReseal]) {
+            fault(annex, other);
+            fault(other, annex);
+          }
+        }
+      },
     },
     {
       name: "channel framing",
@@ -241,6 +259,14 @@ const CONSENT = {
   revoke: false,
   publicKey: Buffer.alloc(91, 0x30),
   signature: Buffer.alloc(70, 0x31),
+};
+
+const ANNEX: Annex = {
+  secrets: new Map([
+    ["db", { latestVersion: 2, versions: [{ version: 2, readers: ["workload:web"], sealed: "a7".repeat(32) }] }],
+    ["old", { latestVersion: 1, versions: [] }],
+  ]),
+  volumes: new Map([["web", new Map([["data", { allowed: 2, used: 1 }]])]]),
 };
 
 const TRANSITION = {

@@ -10,6 +10,7 @@ import {
 import { type Fault, oneEditApart, quote } from "../../runtime/fault.ts";
 import { parsePort } from "../../runtime/variables.ts";
 import { type TemplateFault, templateFaults } from "../../secret-files/templates-variable.ts";
+import { parseSecureVolumes, type SecureVolume } from "./secure-volumes.ts";
 
 /** The annotations by which a pod says what it wants (docs/design.md §3). */
 const PREFIX = "contrast.edgeless.systems/";
@@ -28,6 +29,7 @@ export const ANNOTATION = {
   deny: `${PREFIX}deny`,
   openAttestationApi: `${PREFIX}open-attestation-api`,
   renew: `${PREFIX}renew`,
+  secureVolumes: `${PREFIX}secure-pv`,
 } as const;
 
 /** Begins those that are a template each, of the file whose name is the rest. */
@@ -56,6 +58,8 @@ export interface PodAnnotations {
   readonly renew: boolean;
   /** Templates of files with secrets, by the names of the files, in the order of these. */
   readonly secretTemplates: Readonly<Record<string, string>>;
+  /** Encrypted volumes of the pod, on disks of the host. */
+  readonly secureVolumes: readonly SecureVolume[];
 }
 
 /** One place where annotations stand. */
@@ -119,6 +123,11 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
     faults.push({ where: [find(name)?.place(name), name, where].filter(Boolean).join(", "), got, want });
   }
   const ingressMode = checked(ANNOTATION.ingressMode, oneOf(...MODES));
+  const secureVolumes = checked(ANNOTATION.secureVolumes, (text) => {
+    const wrong: Fault[] = [];
+    parseSecureVolumes(text, wrong);
+    return wrong;
+  });
   return {
     ingress: checked(ANNOTATION.ingress, (text) => faultsOf(parseIngressRules, text)),
     ingressMode: MODES.find((mode) => mode === ingressMode),
@@ -139,6 +148,7 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
     openAttestationApi: checked(ANNOTATION.openAttestationApi, oneOf("true", "false")) === "true",
     renew: renew === "true",
     secretTemplates,
+    secureVolumes: parseSecureVolumes(secureVolumes ?? ""),
   };
 }
 
@@ -196,7 +206,5 @@ function unknown(sources: readonly Annotated[]): Fault[] {
 
 /** Annotations of Edgeless Systems' Contrast that promise something which nothing here does. */
 const NOT_HERE: Readonly<Record<string, string>> = {
-  [`${PREFIX}secure-pv`]:
-    "no such annotation: no volume is encrypted for the pod; encrypt it in the pod, with a key from its secret seed",
   [`${PREFIX}image-store-size`]: "no such annotation: images are unpacked in the VM's memory; raise the memory limits",
 };

@@ -264,8 +264,10 @@ const MEDIA = {
   other: "nowhere",
 } as const;
 
-function volumesOf({ workload: { kind, name }, spec }: PreparedPod): string[] {
+function volumesOf({ workload: { kind, name }, spec, annotations }: PreparedPod): string[] {
   return (spec.volumes ?? []).flatMap((volume) => {
+    const secure = annotations.secureVolumes.find((it) => it.volume === volume.name);
+    if (secure !== undefined) return [`${kind}/${name}: ${volume.name} on the disk ${secure.device}, encrypted`];
     const medium = mediumOf(volume.name, spec);
     return medium === undefined ? [] : [`${kind}/${name}: ${volume.name} ${MEDIA[medium]}`];
   });

@@ -15,7 +15,7 @@ export const INITIALIZER = "contrast-initializer";
 /** What stands in for the vendors' services. */
 export const COLLATERAL_PROXY = "CONTRAST_COLLATERAL_PROXY";
 
-const OPEN_ATTESTATION_API = "CONTRAST_OPEN_ATTESTATION_API";
+export const OPEN_ATTESTATION_API = "CONTRAST_OPEN_ATTESTATION_API";
 
 /** What is decided about a pod before its Initializer is made. */
 export interface InitializerOptions {

@@ -1,5 +1,6 @@
 import { MESH_PROXY } from "../../policy/own-images.ts";
 import type { PodAnnotations } from "./annotations.ts";
+import { CERTIFICATES, FORMER } from "./certificates.ts";
 import type { WantedHost } from "./coordinator-host.ts";
 import { type ImageReplacements, replaceImage } from "./image-replacements.ts";
 import { INITIALIZER, initializer } from "./initializer.ts";
@@ -10,6 +11,7 @@ import { type Platform, runtimeClassName } from "./platforms.ts";
 import type { Container, PodSpec, Volume, VolumeMount } from "../../kubernetes/pod-spec.ts";
 import type { Sidecar } from "./sidecars.ts";
 import { mountSimulatedTee, tellOfSimulatedTee } from "./simulated-tee.ts";
+import { putVolumeContainers } from "./volume-container.ts";
 
 /**
  * Puts the Initializer and the mesh proxy into a pod. What it puts there it finds again by its name, so that a second
@@ -30,17 +32,9 @@ export interface InjectOptions {
   readonly coordinatorHost?: WantedHost | undefined;
   /** The Secret with the pod's software TEE; undefined: the platform has hardware. */
   readonly simulatedTeeSecret?: string | undefined;
+  /** Names of the claim templates of the pod's StatefulSet. */
+  readonly claimTemplates?: readonly string[] | undefined;
 }
-
-/** The volume with key, certificates and secrets, and where it is mounted. */
-export const CERTIFICATES = { volume: "contrast-tls-certs", mountPath: "/tls-config" } as const;
-
-/**
- * The volume that Edgeless Systems' Contrast writes the same into, mounted at /contrast. Pods that were made for it get this
- * one in its place, which has the same paths.
- */
-const FORMER_VOLUME = "contrast-secrets";
-export const FORMER_MOUNT_PATH = "/contrast";
 
 /** @param pod is changed */
 export function inject(pod: PodSpec, annotations: PodAnnotations, options: InjectOptions): void {
@@ -78,6 +72,9 @@ export function inject(pod: PodSpec, annotations: PodAnnotations, options: Injec
         );
       }
     }
+    const { claimTemplates = [], coordinatorHost, collateralProxy, earlierProxy } = options;
+    const volumes = { claimTemplates, coordinatorHost, collateralProxy, earlierProxy };
+    putVolumeContainers(pod, initContainers, annotations, volumes);
     if (!skipsInitializer || (!options.skipServiceMesh && wantsMesh(annotations))) {
       shareCertificates(pod, [...initContainers, ...containers]);
     }
@@ -141,15 +138,15 @@ function shareCertificates(pod: PodSpec, containers: readonly Container[]): void
 
 /** Applications find at their paths what they found there; our own containers have one mount, at the usual place. */
 function replaceFormerVolume(pod: PodSpec, containers: readonly Container[]): void {
-  const former = pod.volumes?.find((volume) => volume.name === FORMER_VOLUME);
+  const former = pod.volumes?.find((volume) => volume.name === FORMER.volume);
   if (former !== undefined && sourceOf(former) !== "emptyDir") return;
   if (former !== undefined) pod.volumes = pod.volumes?.filter((volume) => volume !== former);
   for (const container of containers) {
     const mounts = container.volumeMounts ?? [];
-    if (!mounts.some((mount) => mount.name === FORMER_VOLUME)) continue;
+    if (!mounts.some((mount) => mount.name === FORMER.volume)) continue;
     const isOwn = container.name === INITIALIZER || container.name === MESH_PROXY;
     container.volumeMounts = isOwn
-      ? mounts.filter((mount) => mount.name !== FORMER_VOLUME)
-      : mounts.map((mount) => (mount.name === FORMER_VOLUME ? { ...mount, name: CERTIFICATES.volume } : mount));
+      ? mounts.filter((mount) => mount.name !== FORMER.volume)
+      : mounts.map((mount) => (mount.name === FORMER.volume ? { ...mount, name: CERTIFICATES.volume } : mount));
   }
 }

@@ -4,9 +4,10 @@ import { posix } from "node:path";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
 import { INITIALIZER } from "../initializer.ts";
-import { CERTIFICATES, FORMER_MOUNT_PATH, sourceOf } from "../inject.ts";
+import { CERTIFICATES, FORMER } from "../certificates.ts";
+import { sourceOf } from "../inject.ts";
 import { SIMULATED_TEE } from "../simulated-tee.ts";
-import { placeIn } from "../../../kubernetes/resource-file.ts";
+import { claimTemplates } from "../../../kubernetes/claims.ts";
 import { allContainers } from "../../../kubernetes/pod-spec.ts";
 
 /** Volumes that are not the VM's own memory, and what is in the way of the one with the certificates. */
@@ -99,12 +100,12 @@ function formerPathFindings({ spec, places }: PreparedPod): Finding[] {
     const covered = (volumeMounts ?? []).some(({ mountPath }) => path?.startsWith(posix.join(mountPath, "/")));
     if (path === undefined || covered) return [];
     const got = `${path} in the command or the variables of ${name}, and no volume there`;
-    const want = `a mount of ${CERTIFICATES.volume} at ${FORMER_MOUNT_PATH}, or ${CERTIFICATES.mountPath} in the path`;
+    const want = `a mount of ${CERTIFICATES.volume} at ${FORMER.mountPath}, or ${CERTIFICATES.mountPath} in the path`;
     return [{ severity: "warning", code: "volume", where: places.of(name, "volumeMounts"), got, want }];
   });
 }
 
-const FORMER_PATH = new RegExp(`(?<![\\w.-])${FORMER_MOUNT_PATH}/(?:tls-config|secrets)(?:/[\\w.-]+)?`);
+const FORMER_PATH = new RegExp(`(?<![\\w.-])${FORMER.mountPath}/(?:tls-config|secrets)(?:/[\\w.-]+)?`);
 
 /** What may be in a volume that the host reads and writes. */
 const WANTED: Readonly<Record<string, string>> = {
@@ -115,29 +116,22 @@ const WANTED: Readonly<Record<string, string>> = {
   hostPath: "an emptyDir, or files of the image",
 };
 
-function sharedFindings({ spec, places }: PreparedPod): Finding[] {
+function sharedFindings({ spec, places, annotations }: PreparedPod): Finding[] {
   return (spec.volumes ?? []).flatMap((volume, index): Finding[] => {
     const source = sourceOf(volume);
     // Of the platform `simulated`: `generate` put it there, and takes it away on any other.
     const isOwn = volume.name === CERTIFICATES.volume || volume.name === SIMULATED_TEE.volume;
-    if (source === "emptyDir" || isOwn) return [];
+    const isEncrypted = annotations.secureVolumes.some(({ device }) => device === volume.name);
+    if (source === "emptyDir" || isOwn || isEncrypted) return [];
     return [shared(places.at("volumes", index), `${volume.name} as ${source}`, WANTED[source])];
   });
 }
 
 /** A StatefulSet has volumes beside its pod template. */
-function claimFindings({ workload }: PreparedPod): Finding[] {
-  const { file, document, path } = workload;
-  const claims = [...path, "spec", "volumeClaimTemplates"].reduce<unknown>(
-    (value, step) => (Object(value) as Readonly<Record<string | number, unknown>>)[step],
-    file.values[document],
-  );
-  if (!Array.isArray(claims)) return [];
-  return claims.map((claim: { metadata?: { name?: unknown } } | null, index) => {
-    const where = placeIn(file, document, [...path, "spec", "volumeClaimTemplates", index]);
-    const field = `spec.volumeClaimTemplates[${index}]`;
-    return shared(`${where}, ${field}`, `${String(claim?.metadata?.name)} as persistentVolumeClaim`, undefined);
-  });
+function claimFindings({ workload, annotations }: PreparedPod): Finding[] {
+  return claimTemplates(workload)
+    .filter(({ name }) => !annotations.secureVolumes.some(({ device }) => device === name))
+    .map(({ name, place }) => shared(place(), `${name} as persistentVolumeClaim`, undefined));
 }
 
 function shared(where: string, got: string, want = "only what the pod encrypts and authenticates"): Finding {
