@@ -38,7 +38,8 @@ Sources of options, in order of precedence:
   the flag                   --coordinator host:1313
   the environment            CONTRAST_COORDINATOR=host:1313; 1 or 0 if an option
                              has no value. Not for the options of \`evidence\`,
-                             \`measure\`, \`manifest\`, \`backup\`, \`restore\`
+                             \`measure\`, \`manifest\`, \`backup\`, \`restore\`,
+                             nor for what \`secret\` and \`volume\` change
   contrast.toml              in the workspace: coordinator = "host:1313";
                              options below [set] are for that command only
 

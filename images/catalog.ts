@@ -28,10 +28,11 @@ export const IMAGES: readonly Image[] = [
     title: "Contrast Initializer",
     description: "Proves to the Coordinator what its pod is, and gets its certificates",
     programs: ["initializer/main.js"],
-    // It closes the pod's ports, or lifts the default deny of a guest image where nothing is to guard them.
-    packages: [NODE_NEEDS, "iptables"],
-    // As an emptyDir of Kubernetes: for whoever runs the Initializer.
-    volumes: { "tls-config": 0o1777 },
+    // It closes the pod's ports, or lifts the default deny of a guest image where nothing is to guard them. It opens and
+    // formats encrypted volumes with the rest.
+    packages: [NODE_NEEDS, "iptables", "cryptsetup-bin", "dmsetup", "e2fsprogs"],
+    // As an emptyDir of Kubernetes: for whoever runs the Initializer. A tmpfs is mounted on the other.
+    volumes: { "tls-config": 0o1777, "run/contrast-volume": 0o755 },
   },
   {
     name: "mesh-proxy",

@@ -54,6 +54,8 @@ const KEPT = [
   /^(usr\/lib|etc)\/os-release$/,
   /^etc\/ld\.so\.conf\.d\//,
   /^bin\/busybox$/,
+  /^sbin\/(cryptsetup|dmsetup|mke2fs|mkfs\.ext4)$/,
+  /^etc\/mke2fs\.conf$/,
   /^usr\/sbin\/(iptables|ip6tables|xtables)-(nft|legacy)/,
   /^usr\/share\/doc\/[^/]+\/copyright$/,
   /^usr\/share\/common-licenses\//,

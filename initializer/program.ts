@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { withEndorsement } from "../attestation/collect/with-endorsement.ts";
+import type { Attester } from "../attestation/evidence.ts";
 import { EndorsementCache } from "../attestation/endorsements/cache.ts";
 import { EndorsementError } from "../attestation/endorsements/error.ts";
 import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
@@ -39,6 +40,10 @@ import { endOf } from "./renewal.ts";
 import { SecretError } from "./secret-error.ts";
 import { secretFiles } from "./secret-files.ts";
 import { generationOfChain, requireSameDeployment } from "./same-deployment.ts";
+import { runVolume, volumeVariables } from "./volume/command.ts";
+import { VolumeError } from "./volume/error.ts";
+import { useFormatGrant } from "./volume/grant.ts";
+import { volumeHealth } from "./volume/mounts.ts";
 
 /** Read permission only, and always for the owner: 0400 to 0444. */
 const keyMode: Variable<number> = {
@@ -69,6 +74,7 @@ const variables = {
   CONTRAST_OPEN_ATTESTATION_API: onlyIfOne(
     "1: leave CoCo's attestation API open to everything in the pod; DANGEROUS where there is an application",
   ),
+  ...volumeVariables,
 } as const;
 
 await runProgram(
@@ -126,6 +132,19 @@ await runProgram(
           await closePorts(open, process.env, log);
           await gateOf(configuration, log).secure();
           return EXIT.done;
+        },
+      },
+      volume: {
+        help: "opens an encrypted volume, mounts it and stays; formats it only where an owner allows that",
+        isConstrained: true,
+        run: runVolumeCommand,
+      },
+      "volume-healthcheck": {
+        help: "checks whether the encrypted volume is mounted: exit code 0 or 1",
+        async run({ configuration }) {
+          const { isGood, text } = await volumeHealth(configuration.CONTRAST_VOLUME_MOUNT);
+          process.stdout.write(`${text}\n`);
+          return isGood ? EXIT.done : EXIT.failed;
         },
       },
       "lift-default-deny": {
@@ -210,6 +229,20 @@ async function run(running: Running<typeof variables>, keeps: boolean): Promise<
   }
 }
 
+async function runVolumeCommand(running: Running<typeof variables>): Promise<number> {
+  const { configuration, log } = running;
+  try {
+    const use = async (volume: string): Promise<void> => {
+      const attester = await attesterOf(configuration, gateOf(configuration, log), log);
+      await useFormatGrant(configuration.COORDINATOR_HOST, attester, volume, now);
+    };
+    return await runVolume(running, { useFormatGrant: use, random: Math.random });
+  } catch (error) {
+    logFailure(log, error);
+    return exitCode(error);
+  }
+}
+
 type Gate = Pick<AttestationGate, "secure" | "through">;
 
 interface Enrolled {
@@ -222,6 +255,15 @@ interface Enrolled {
 type Enroll = () => Promise<Enrolled>;
 
 async function enroller(configuration: Configuration<typeof variables>, gate: Gate, log: Logger): Promise<Enroll> {
+  const attester = await attesterOf(configuration, gate, log);
+  return async () => {
+    const keys = await generateEcKey("P-256");
+    const response = await enroll(configuration.COORDINATOR_HOST, attester, keys, now);
+    return { response, keys, secrets: grantedSecrets(response.secrets) };
+  };
+}
+
+async function attesterOf(configuration: Configuration<typeof variables>, gate: Gate, log: Logger): Promise<Attester> {
   const network = { fetch, now, random: Math.random, sleep: delay };
   const endorsements = new EndorsementCache({
     network,
@@ -231,15 +273,10 @@ async function enroller(configuration: Configuration<typeof variables>, gate: Ga
     onWarning: (message, url, error) => log.warn({ url: url.href }, `${message}: ${describeError(error)}`),
   });
   const tee = await openAttester(configuration, network, (use) => gate.through(use));
-  const attester = withEndorsement(tee, vendorsThrough(endorsements), {}, (error) => {
+  return withEndorsement(tee, vendorsThrough(endorsements), {}, (error) => {
     // The Coordinator asks nobody for it.
     throw error;
   });
-  return async () => {
-    const keys = await generateEcKey("P-256");
-    const response = await enroll(configuration.COORDINATOR_HOST, attester, keys, now);
-    return { response, keys, secrets: grantedSecrets(response.secrets) };
-  };
 }
 
 type FileOptions = Pick<Configuration<typeof variables>, "CONTRAST_KEY_MODE" | "CONTRAST_SECRET_TEMPLATES">;
@@ -348,6 +385,8 @@ function gateOf(
   });
 }
 
+const VOLUME_EXIT: ReadonlySet<string> = new Set(["volume_not_formatted", "volume_unreadable"]);
+
 /**
  * 3: refused for good. 4 and 5: time was up while the Coordinator or a vendor was unreachable, or the former not ready, or a
  * secret missing.
@@ -356,6 +395,8 @@ function exitCode(error: unknown): number {
   const reason = error instanceof GaveUp ? error.cause : error;
   if (reason instanceof SecretError && reason.transient) return EXIT.notReady;
   if (reason instanceof RemoteError) return outcomeOf(reason.code)?.exit ?? EXIT.refused;
+  if (reason instanceof VolumeError) return VOLUME_EXIT.has(reason.code) ? EXIT.refused : EXIT.failed;
+  if (reason instanceof ConfigurationError) return EXIT.usage;
   if (reason instanceof ChannelError || reason instanceof EndorsementError) return EXIT.unreachable;
   return EXIT.failed;
 }

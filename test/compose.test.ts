@@ -111,6 +111,20 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
     }
   });
 
+  test("the Initializer's image has what opens and formats encrypted volumes", async () => {
+    const run = ["docker", "run", "--rm", "--read-only", "--cap-drop=ALL", "--network=none", "--entrypoint"];
+    for (const [program, argument, said] of [
+      ["/sbin/cryptsetup", "--version", "cryptsetup 2."],
+      ["/sbin/mkfs.ext4", "-V", "mke2fs 1."],
+      // It asks the kernel for its version, which only root may.
+      ["/sbin/dmsetup", "--help", "[--version]"],
+    ] as const) {
+      const ran = await engine.run([...run, program, "contrast/initializer:0.1.0", argument]);
+      expect(ran.code, ran.output).toBe(0);
+      expect(ran.output).toContain(said);
+    }
+  });
+
   test("the node installer can enter the file system of another process", async () => {
     // Of itself, which every engine allows; on a node it is the first process of the node.
     const entering = ["--entrypoint", "/bin/busybox", "contrast/node-installer:0.1.0", "nsenter", "-t", "1", "-m"];
@@ -153,6 +167,8 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
       const names = bill.components.map((component) => component.name);
       expect(names).toEqual(expect.arrayContaining(["node", "libc6", "libatomic1", "koffi", "pino"]));
       expect(names.includes("iptables")).toBe(name === "initializer" || name === "mesh-proxy");
+      for (const part of ["cryptsetup-bin", "dmsetup", "e2fsprogs"])
+        expect(names.includes(part)).toBe(name === "initializer");
       for (const part of ["rustls", "aws-lc-sys", "rust"]) expect(names.includes(part)).toBe(name === "mesh-proxy");
       expect(new Set(bill.components.map(({ purl }) => purl)).size).toBe(bill.components.length);
       for (const { version } of bill.components) expect(version).not.toBe("");

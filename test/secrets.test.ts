@@ -201,6 +201,30 @@ test("another manifest keeps secrets and leaves, and so does a rekey, which encr
   expect(await json("secret", "set", "others", "--from-file", fileOf("z"))).toMatchObject({ version: 3 });
 }, 90_000);
 
+test("of several at once each is a version of its own, or is told that another came first", async () => {
+  const workspaces = ["one", "two", "three"].map((name) => join(deployment.directory, name));
+  for (const folder of workspaces) {
+    mkdirSync(folder);
+    for (const name of ["manifest.json", "pinned.json", "workload-owner.pem"]) {
+      cpSync(deployment.file(name), join(folder, name));
+    }
+  }
+  const path = fileOf("at-once");
+  const ended = await Promise.all(
+    workspaces.map((folder) => run(folder, path, "--output", "json", "secret", "set", "once", "--for", "web")),
+  );
+  const done = ended
+    .filter(({ code }) => code === 0)
+    .map(({ stdout }) => (JSON.parse(stdout) as { version: number }).version);
+  expect(done.length).toBeGreaterThan(0);
+  expect(done.toSorted()).toEqual(done.map((_, index) => index + 1));
+  for (const { stderr } of ended.filter(({ code }) => code !== 0))
+    expect(stderr).toMatch(/error: conflict: .*run it again/);
+  expect((await given()).filter((text) => text.startsWith("once@"))).toHaveLength(Math.min(2, done.length));
+  for (const folder of workspaces) expect((await run(folder, "/dev/null", "secret", "list")).code).toBe(0);
+  await json("secret", "rm", "once");
+}, 60_000);
+
 describe("bad input", () => {
   const set = (...args: readonly string[]) => cli("secret", "set", ...args);
   test.each([

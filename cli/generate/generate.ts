@@ -21,6 +21,7 @@ import {
   openValues,
   readManifestFile,
   withNotBefore,
+  requireNoReservedNames,
   requireShortChains,
   withReferenceValues,
 } from "./manifest-file.ts";
@@ -205,6 +206,7 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
   const bytes = encodeManifestFile(manifest);
   const fillIn = openValues(bytes, manifest);
   requireShortChains(manifest);
+  requireNoReservedNames(manifest);
 
   const changes = await unwritten([...owners.keys, ...resources, { path: manifestPath, content: bytes, mode: 0o644 }]);
   await writeFiles(changes);

@@ -1,6 +1,6 @@
 import { MESH_PROXY } from "../../policy/own-images.ts";
 import type { PodAnnotations } from "./annotations.ts";
-import { CERTIFICATES, FORMER } from "./certificates.ts";
+import { CERTIFICATES } from "./certificates.ts";
 import type { WantedHost } from "./coordinator-host.ts";
 import { type ImageReplacements, replaceImage } from "./image-replacements.ts";
 import { INITIALIZER, initializer } from "./initializer.ts";
@@ -35,6 +35,12 @@ export interface InjectOptions {
   /** Names of the claim templates of the pod's StatefulSet. */
   readonly claimTemplates?: readonly string[] | undefined;
 }
+
+/**
+ * The volume that Edgeless Systems' Contrast writes the same into, mounted at /contrast. Pods that were made for it get this
+ * one in its place, which has the same paths.
+ */
+const FORMER_VOLUME = "contrast-secrets";
 
 /** @param pod is changed */
 export function inject(pod: PodSpec, annotations: PodAnnotations, options: InjectOptions): void {
@@ -138,15 +144,15 @@ function shareCertificates(pod: PodSpec, containers: readonly Container[]): void
 
 /** Applications find at their paths what they found there; our own containers have one mount, at the usual place. */
 function replaceFormerVolume(pod: PodSpec, containers: readonly Container[]): void {
-  const former = pod.volumes?.find((volume) => volume.name === FORMER.volume);
+  const former = pod.volumes?.find((volume) => volume.name === FORMER_VOLUME);
   if (former !== undefined && sourceOf(former) !== "emptyDir") return;
   if (former !== undefined) pod.volumes = pod.volumes?.filter((volume) => volume !== former);
   for (const container of containers) {
     const mounts = container.volumeMounts ?? [];
-    if (!mounts.some((mount) => mount.name === FORMER.volume)) continue;
+    if (!mounts.some((mount) => mount.name === FORMER_VOLUME)) continue;
     const isOwn = container.name === INITIALIZER || container.name === MESH_PROXY;
     container.volumeMounts = isOwn
-      ? mounts.filter((mount) => mount.name !== FORMER.volume)
-      : mounts.map((mount) => (mount.name === FORMER.volume ? { ...mount, name: CERTIFICATES.volume } : mount));
+      ? mounts.filter((mount) => mount.name !== FORMER_VOLUME)
+      : mounts.map((mount) => (mount.name === FORMER_VOLUME ? { ...mount, name: CERTIFICATES.volume } : mount));
   }
 }

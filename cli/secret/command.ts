@@ -1,5 +1,6 @@
 import { Argument, type Command } from "commander";
 import type { Context } from "../context.ts";
+import { FlagAlone } from "../option-value.ts";
 import { collateralProxyOption, collect, coordinatorOption, examples, manifestOption } from "../options.ts";
 import type { SecretOptions } from "./options.ts";
 
@@ -35,10 +36,15 @@ export function addSecretCommand(program: Command, context: () => Context, exit:
     .addOption(coordinatorOption())
     .addOption(manifestOption())
     .addOption(collateralProxyOption())
-    .option("--for <name>", "set: who may read it (default: who may read the version before) (repeatable)", collect)
-    .option("--from-file <file>", "set: the value (default: standard input)")
-    .option("--revoke", "set: the version before can't be read any more")
-    .option("--prepare", "set, rm: only write annex.json, for owners to sign with `sign --annex`")
+    .addOption(
+      new FlagAlone(
+        "--for <name>",
+        "set: who may read it (default: who may read the version before) (repeatable)",
+      ).argParser(collect),
+    )
+    .addOption(new FlagAlone("--from-file <file>", "set: the value (default: standard input)"))
+    .addOption(new FlagAlone("--revoke", "set: the version before can't be read any more"))
+    .addOption(new FlagAlone("--prepare", "set, rm: only write annex.json, for owners to sign with `sign --annex`"))
     .option("--workload-owner-key <file>", "the owner's key (default: workload-owner.pem of the workspace)")
     .addHelpText("after", VALUE)
     .addHelpText(

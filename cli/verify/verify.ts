@@ -187,10 +187,10 @@ function auditFiles(response: GetManifestsResponse, steps: readonly Step[]): Rec
     [FILES.meshCa]: response.meshCaCert,
     ...(response.seedShares === undefined ? {} : { [FILES.seedShares]: encodeSeedSharesFile(response.seedShares) }),
   };
-  const { amendments } = generationsOf(steps);
+  const amendments = new Set(generationsOf(steps).amendments.map(({ transition }) => transition.digest));
   let [manifestNumber, annexNumber] = [0, 0];
   const history = steps.map(({ manifest, annex, transition: { digest } }) => {
-    const isAmendment = amendments.some(({ transition }) => transition.digest === digest);
+    const isAmendment = amendments.has(digest);
     const content = isAmendment ? (annex ?? Buffer.alloc(0)) : manifest;
     const file = isAmendment ? `annex.${++annexNumber}.json` : `manifest.${++manifestNumber}.json`;
     files[file] = content;

@@ -1,5 +1,6 @@
 import { Argument, type Command } from "commander";
 import type { Context } from "../context.ts";
+import { FlagAlone } from "../option-value.ts";
 import { collateralProxyOption, coordinatorOption, examples, manifestOption } from "../options.ts";
 import type { VolumeOptions } from "./allow-format.ts";
 
@@ -26,8 +27,10 @@ export function addVolumeCommand(program: Command, context: () => Context, exit:
     .addOption(coordinatorOption())
     .addOption(manifestOption())
     .addOption(collateralProxyOption())
-    .option("--for <name>", "allow-format: the workload, by its name or its WorkloadSecretID")
-    .option("--prepare", "allow-format: only write annex.json, for owners to sign with `sign --annex`")
+    .addOption(new FlagAlone("--for <name>", "allow-format: the workload, by its name or its WorkloadSecretID"))
+    .addOption(
+      new FlagAlone("--prepare", "allow-format: only write annex.json, for owners to sign with `sign --annex`"),
+    )
     .option("--workload-owner-key <file>", "the owner's key (default: workload-owner.pem of the workspace)")
     .addHelpText("after", LEAVE)
     .addHelpText(

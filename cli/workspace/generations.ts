@@ -24,12 +24,14 @@ export interface Generations {
 export function generationsOf(steps: readonly Step[]): Generations {
   const manifests: Step[] = [];
   const amendments: AmendingStep[] = [];
+  let before = EMPTY_ANNEX;
   for (const [index, step] of steps.entries()) {
-    const before = steps[index - 1];
-    const kind = kindOf(before?.transition, step.transition);
+    const kind = kindOf(steps[index - 1]?.transition, step.transition);
+    const isKept = step.transition.annex === steps[index - 1]?.transition.annex;
+    const after = isKept ? before : annexOf(step);
     if (kind !== "amendment" && kind !== "use") manifests.push(step);
-    else
-      amendments.push({ ...step, generation: manifests.length, kind, before: annexOf(before), after: annexOf(step) });
+    else amendments.push({ ...step, generation: manifests.length, kind, before, after });
+    before = after;
   }
   return { manifests, amendments };
 }

@@ -40,6 +40,15 @@ describe.skipIf(NO_PREVIOUS !== "")(`beside release ${PREVIOUS.version}${NO_PREV
       await result("set");
       expect(await result("verify")).toMatchObject({ generation: 2 });
 
+      if (!programs.some((program) => program === "cli")) {
+        // That Coordinator knows no annex.
+        const value = ["--from-file", join(deployment.directory, "workspace/manifest.json")];
+        const told = { code: 4, stderr: expect.stringContaining("upgrade that first") as string };
+        expect(await contrast("secret", "set", "db", "--for", "web", ...value)).toMatchObject(told);
+        expect(await contrast("volume", "allow-format", "data", "--for", "web")).toMatchObject(told);
+        expect(await result("secret", "list")).toMatchObject({ secrets: [] });
+      }
+
       await stop(coordinator);
       coordinator = await startCoordinator("state");
       expect(await contrast("verify")).toMatchObject({ code: 5 });

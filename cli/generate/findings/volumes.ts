@@ -4,7 +4,7 @@ import { posix } from "node:path";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
 import { INITIALIZER } from "../initializer.ts";
-import { CERTIFICATES, FORMER } from "../certificates.ts";
+import { CERTIFICATES, FORMER_MOUNT_PATH } from "../certificates.ts";
 import { sourceOf } from "../inject.ts";
 import { SIMULATED_TEE } from "../simulated-tee.ts";
 import { claimTemplates } from "../../../kubernetes/claims.ts";
@@ -100,12 +100,12 @@ function formerPathFindings({ spec, places }: PreparedPod): Finding[] {
     const covered = (volumeMounts ?? []).some(({ mountPath }) => path?.startsWith(posix.join(mountPath, "/")));
     if (path === undefined || covered) return [];
     const got = `${path} in the command or the variables of ${name}, and no volume there`;
-    const want = `a mount of ${CERTIFICATES.volume} at ${FORMER.mountPath}, or ${CERTIFICATES.mountPath} in the path`;
+    const want = `a mount of ${CERTIFICATES.volume} at ${FORMER_MOUNT_PATH}, or ${CERTIFICATES.mountPath} in the path`;
     return [{ severity: "warning", code: "volume", where: places.of(name, "volumeMounts"), got, want }];
   });
 }
 
-const FORMER_PATH = new RegExp(`(?<![\\w.-])${FORMER.mountPath}/(?:tls-config|secrets)(?:/[\\w.-]+)?`);
+const FORMER_PATH = new RegExp(`(?<![\\w.-])${FORMER_MOUNT_PATH}/(?:tls-config|secrets)(?:/[\\w.-]+)?`);
 
 /** What may be in a volume that the host reads and writes. */
 const WANTED: Readonly<Record<string, string>> = {
