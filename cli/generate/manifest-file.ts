@@ -184,7 +184,8 @@ export function requireShortChains({ Policies }: ManifestFile): void {
 /** @throws ManifestError invalid_manifest */
 export function requireNoReservedNames({ Policies }: ManifestFile): void {
   const faults = reservedNames(namedIn(Policies));
-  if (faults.length > 0) throw new ManifestError("invalid_manifest", "a workload has a name of the Coordinator's", faults);
+  if (faults.length > 0)
+    throw new ManifestError("invalid_manifest", "a workload has a name of the Coordinator's", faults);
 }
 
 function namedIn(policies: ManifestFile["Policies"]) {
