@@ -83,8 +83,6 @@ function requireVolume(path = "", named: string | undefined): { volume: string; 
 
 /** A volume is of a WorkloadSecretID, which keys it: a policy has none. @throws CliError usage */
 function workloadOf(named: string, workloads: readonly Workload[]): string {
-  const byId = workloads.find(({ workloadSecretId }) => workloadSecretId === named);
-  if (byId !== undefined) return named;
   const reader = readerOf(named, workloads);
   if (reader.startsWith("workload:")) return reader.slice("workload:".length);
   throw new CliError("usage", "a volume belongs to a WorkloadSecretID, whatever policy its pods have", {
