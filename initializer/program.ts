@@ -385,8 +385,6 @@ function gateOf(
   });
 }
 
-const VOLUME_EXIT: ReadonlySet<string> = new Set(["volume_not_formatted", "volume_unreadable"]);
-
 /**
  * 3: refused for good. 4 and 5: time was up while the Coordinator or a vendor was unreachable, or the former not ready, or a
  * secret missing.
@@ -395,7 +393,7 @@ function exitCode(error: unknown): number {
   const reason = error instanceof GaveUp ? error.cause : error;
   if (reason instanceof SecretError && reason.transient) return EXIT.notReady;
   if (reason instanceof RemoteError) return outcomeOf(reason.code)?.exit ?? EXIT.refused;
-  if (reason instanceof VolumeError) return VOLUME_EXIT.has(reason.code) ? EXIT.refused : EXIT.failed;
+  if (reason instanceof VolumeError) return reason.isAboutDisk ? EXIT.refused : EXIT.failed;
   if (reason instanceof ConfigurationError) return EXIT.usage;
   if (reason instanceof ChannelError || reason instanceof EndorsementError) return EXIT.unreachable;
   return EXIT.failed;

@@ -78,7 +78,7 @@ test("opens the volume in a sidecar behind the Initializer, and shows it to the 
     command: [...COMMAND, "volume"],
     restartPolicy: "Always",
     terminationMessagePolicy: "FallbackToLogsOnError",
-    securityContext: { privileged: true, runAsUser: 0, runAsNonRoot: false },
+    securityContext: { privileged: true, readOnlyRootFilesystem: true, runAsUser: 0, runAsNonRoot: false },
     startupProbe: {
       exec: { command: [...COMMAND, "volume-healthcheck"] },
       periodSeconds: 1,

@@ -19,4 +19,9 @@ export type VolumeCode =
   | "volume_tool_failed"
   | "volume_busy";
 
-export class VolumeError extends CodedError<VolumeCode> {}
+export class VolumeError extends CodedError<VolumeCode> {
+  /** It is about what the disk holds: another disk, or an owner, may change that. */
+  get isAboutDisk(): boolean {
+    return this.code === "volume_not_formatted" || this.code === "volume_unreadable";
+  }
+}

@@ -47,6 +47,5 @@ export async function bringUpPatiently(
 }
 
 function mayWait(error: unknown): error is CodedError {
-  if (error instanceof VolumeError) return error.code === "volume_not_formatted" || error.code === "volume_unreadable";
-  return isTransient(error);
+  return error instanceof VolumeError ? error.isAboutDisk : isTransient(error);
 }
