@@ -143,6 +143,41 @@ test("an answer of many pieces is whole, and a request that comes byte by byte t
 });
 
 const bomb = gzipSync(Buffer.alloc(4 * KIB * KIB));
+test("a large answer that was made for its caller takes room until it is read, and is refused beyond; a shared one is not", async () => {
+  // More than the window of a stream, so that it waits for its reader.
+  const message = Buffer.alloc(120 * KIB, 7);
+  const budget = new Budget({ total: 400 * KIB, perSource: 200 * KIB });
+  const reserve = (bytes: number): (() => void) | undefined => {
+    const taken = budget.reserve("peer", bytes);
+    return taken && (() => taken.release());
+  };
+  let isOwn = true;
+  const { session } = await start({
+    limits: { reserve },
+    method: { answer: async () => ({ status: { code: status.OK }, message, isOwn }) },
+  });
+  const ask = (): ClientHttp2Stream => {
+    const stream = begin(session);
+    stream.end(framed(Buffer.of(1)));
+    return stream;
+  };
+  const first = ask();
+  first.pause();
+  await once(first, "response");
+  expect(budget.used).toBe(message.length);
+  // Of the 200 KiB of one source.
+  expect(await outcome(ask())).toMatchObject({ code: status.PERMISSION_DENIED, message: "overloaded" });
+  isOwn = false;
+  expect((await outcome(ask())).code).toBe(status.OK);
+  expect(budget.used).toBe(message.length);
+  const read = outcome(first);
+  first.resume();
+  expect((await read).bytes).toHaveLength(5 + message.length);
+  expect(budget.used).toBe(0);
+  isOwn = true;
+  expect((await outcome(ask())).code).toBe(status.OK);
+});
+
 test.each([
   ["a header that says so", bomb, { "grpc-encoding": "gzip" }, 1],
   ["a header that says so, and a message that does not", Buffer.alloc(8), { "grpc-encoding": "deflate" }, 0],

@@ -39,6 +39,8 @@ export interface Answer {
   readonly status: Status;
   /** The last message, or the only one. */
   readonly message?: Uint8Array | undefined;
+  /** Whether it was made for this call alone. What is shared among all who ask for it costs no more of them. */
+  readonly isOwn?: boolean;
 }
 
 export interface CallLimits {
@@ -50,7 +52,7 @@ export interface CallLimits {
   readonly ageMs: number;
   /** The largest request that anybody may send, in bytes. */
   readonly requestBytes: number;
-  /** Takes so many bytes for a request. @returns what gives them back; undefined where there is no room */
+  /** Takes so many bytes for a request, or for an answer. @returns what gives them back; undefined where there is no room */
   readonly reserve: (bytes: number) => (() => void) | undefined;
   /** Makes a status of what went wrong before a method was asked. */
   readonly toStatus: (error: unknown) => Status;
@@ -87,6 +89,9 @@ const PREFIX = 5;
 
 /** A key, a seed share and a few digests. Requests that are no larger are part of what a connection costs. */
 const SMALL_REQUEST = 4096;
+
+/** Three certificates and a few secrets. An answer that is no larger is part of what a connection costs. */
+const SMALL_ANSWER = 32 * 1024;
 
 /** So much of an answer is on its way at once. What is left of it is shared among all who are given it. */
 const PIECE = 16 * 1024;
@@ -173,6 +178,7 @@ async function serveCall(open: OpenCall): Promise<void> {
   const timeout = timeoutOf(headers);
   const deadline = timeout === undefined ? undefined : setTimeout(abandon, timeout);
   const taken: { release?: () => void } = {};
+  let release: (() => void) | undefined;
   const writer = new AnswerWriter(stream, limits.requestMs, destroy);
   try {
     const refused = refusalOf(headers, methods);
@@ -188,6 +194,7 @@ async function serveCall(open: OpenCall): Promise<void> {
     const answer = await method
       .answer(request, { signal: abandoned.signal, send: (message) => writer.send(message) })
       .finally(() => turn(-1));
+    release = reserveAnswer(answer, limits);
     await writer.finish(answer);
   } catch (error) {
     refuse(stream, limits.toStatus(error));
@@ -195,7 +202,20 @@ async function serveCall(open: OpenCall): Promise<void> {
     clearTimeout(deadline);
     stream.off("close", abandon);
     taken.release?.();
+    release?.();
   }
+}
+
+/**
+ * Takes the bytes of a large answer for as long as its caller reads it.
+ *
+ * @throws Refusal `overloaded`
+ */
+function reserveAnswer({ message, isOwn = false }: Answer, { reserve }: CallLimits): (() => void) | undefined {
+  if (!isOwn || message === undefined || message.length <= SMALL_ANSWER) return undefined;
+  const release = reserve(message.length);
+  if (release !== undefined) return release;
+  throw new Refusal("overloaded", "there is no room for so large an answer", { hint: "try again soon" });
 }
 
 /** What is wrong with a call before its request is looked at. */

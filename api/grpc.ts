@@ -72,8 +72,8 @@ export function addMethods<M extends GenServiceMethods>(
         try {
           call.signal.throwIfAborted();
           const response = await handler(parseRequest(method, bytes), call);
-          const message = response instanceof Encoded ? response.bytes : serialize(method.output)(response);
-          return { status: { code: status.OK }, message };
+          if (response instanceof Encoded) return { status: { code: status.OK }, message: response.bytes };
+          return { status: { code: status.OK }, message: serialize(method.output)(response), isOwn: true };
         } catch (error) {
           return { status: toStatus(error, method.name) };
         }

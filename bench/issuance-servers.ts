@@ -14,7 +14,7 @@ import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
 import { ChannelClient } from "../channel/client.ts";
 import { selfSigned, type TlsIdentity } from "../channel/tls.ts";
 import { enroll } from "../initializer/enroll.ts";
-import { generateEcKey } from "../pki/keys.ts";
+import { generateEcKey, type KeyPair } from "../pki/keys.ts";
 
 /** The servers that are measured, as processes of their own, and their clients in this one. */
 export interface MeasuredServer {
@@ -67,6 +67,23 @@ export async function startBareGrpc(): Promise<MeasuredServer> {
 /** A Coordinator with a manifest, and Initializers that are real up to the files they would write. */
 export async function startCoordinator(directory: string): Promise<MeasuredServer> {
   const address = "127.89.0.1";
+  const { child, enrolled } = await launchCoordinator(directory, address, "");
+  return measured(child, async () => void (await enrolled()));
+}
+
+interface LaunchedCoordinator {
+  readonly child: ChildProcess;
+  /** Enrols the workload once more. */
+  readonly enrolled: () => ReturnType<typeof enroll>;
+  readonly keys: KeyPair;
+}
+
+/** @param workloadSecretId of the one workload; empty: none */
+export async function launchCoordinator(
+  directory: string,
+  address: string,
+  workloadSecretId: string,
+): Promise<LaunchedCoordinator> {
   const policies = ["the Coordinator's policy", "web's policy"].map((text) => Buffer.from(text));
   const hashes = policies.map((policy) => createHash("sha256").update(policy).digest());
   const vendor = await openOrCreateVendor(join(directory, "vendor"), now());
@@ -91,10 +108,13 @@ export async function startCoordinator(directory: string): Promise<MeasuredServe
   await ready.promise;
 
   const [coordinator = "", web = ""] = hashes.map((hash) => hash.toString("hex"));
-  const entry = (role: string, SANs: string[]) => ({ SANs, WorkloadSecretID: "", Role: role });
+  const entry = (Role: string, SANs: string[], WorkloadSecretID = "") => ({ SANs, WorkloadSecretID, Role });
   const manifest = Buffer.from(
     JSON.stringify({
-      Policies: { [coordinator]: entry("coordinator", []), [web]: entry("", ["web", "*", "203.0.113.34"]) },
+      Policies: {
+        [coordinator]: entry("coordinator", []),
+        [web]: entry("", ["web", "*", "203.0.113.34"], workloadSecretId),
+      },
       ReferenceValues: { insecure: [{ RootDigest: vendor.rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
       WorkloadOwnerKeyDigests: [],
       SeedshareOwnerPubKeys: [],
@@ -107,7 +127,7 @@ export async function startCoordinator(directory: string): Promise<MeasuredServe
 
   const attester = await openSimulatedAttester(join(directory, "vm1"));
   const keys = await generateEcKey("P-256");
-  return measured(child, async () => void (await enroll(`${address}:7777`, attester, keys, now)));
+  return { child, keys, enrolled: async () => enroll(`${address}:7777`, attester, keys, now) };
 }
 
 function measured(child: ChildProcess, request: () => Promise<void>): MeasuredServer {

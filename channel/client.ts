@@ -96,7 +96,10 @@ export class ChannelClient<P> {
     return new ChannelError("malformed_message", "the server answered out of protocol", {
       where: this.#target,
       got: `${status[error.code]} ${error.details}`,
-      hint: "check the port: 1313 is for the CLI, 7777 for Initializers",
+      hint:
+        error.code === status.UNIMPLEMENTED
+          ? "a Coordinator of an earlier version does not know it: upgrade that first; or the port is not 1313, for the CLI"
+          : "check the port: 1313 is for the CLI, 7777 for Initializers",
       cause: error,
     });
   }

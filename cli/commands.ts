@@ -13,10 +13,12 @@ import { addPendingCommand } from "./pending/command.ts";
 import { addRecoverCommand } from "./recover/command.ts";
 import { addRekeyCommand } from "./rekey/command.ts";
 import { addRestoreCommand } from "./restore/command.ts";
+import { addSecretCommand } from "./secret/command.ts";
 import { addSetCommand } from "./set/command.ts";
 import { addSignCommand } from "./sign/command.ts";
 import { addStatusCommand } from "./status/command.ts";
 import { addVerifyCommand } from "./verify/command.ts";
+import { addVolumeCommand } from "./volume/command.ts";
 
 /**
  * All commands and their options. Nothing here does anything: what a command does is loaded when it is run, so that
@@ -36,7 +38,8 @@ Sources of options, in order of precedence:
   the flag                   --coordinator host:1313
   the environment            CONTRAST_COORDINATOR=host:1313; 1 or 0 if an option
                              has no value. Not for the options of \`evidence\`,
-                             \`measure\`, \`manifest\`, \`backup\`, \`restore\`
+                             \`measure\`, \`manifest\`, \`backup\`, \`restore\`,
+                             nor for what \`secret\` and \`volume\` change
   contrast.toml              in the workspace: coordinator = "host:1313";
                              options below [set] are for that command only
 
@@ -99,6 +102,8 @@ export function commandTree(
   addRekeyCommand(program, context);
   addSignCommand(program, context);
   addPendingCommand(program, context, exit);
+  addSecretCommand(program, context, exit);
+  addVolumeCommand(program, context, exit);
   addVerifyCommand(program, context);
   addStatusCommand(program, context, exit);
   addRecoverCommand(program, context);

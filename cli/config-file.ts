@@ -63,7 +63,7 @@ export async function readConfigFile(
   for (const [key, content] of Object.entries(document)) {
     const command = commands.find((command) => command.name() === key);
     if (command === undefined || !isTable(content)) read([key], content, [...settableOptions(program), ...shared]);
-    else for (const [inner, value] of Object.entries(content)) read([key, inner], value, command.options);
+    else for (const [inner, value] of Object.entries(content)) read([key, inner], value, settableOptions(command));
   }
   if (faults.length > 0) throw new ConfigurationError(faults);
   return (command, option) => settings.get(`${command.name()}.${option.name()}`) ?? settings.get(option.name());

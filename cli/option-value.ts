@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError, type Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 
 /** What the value of an option is, told by its placeholder: `--manifest <file>`. */
 export type ValueKind =
@@ -34,9 +34,12 @@ export function placeholderOf(option: Option): string | undefined {
   return /<(.+?)(?:\.\.\.)?>/.exec(option.flags)?.[1];
 }
 
+/** An option that only a flag sets: what it says has to stand in the command itself. */
+export class FlagAlone extends Option {}
+
 /** Those whose values may come from elsewhere than a flag. */
 export function settableOptions({ options }: Command): Option[] {
-  return options.filter((option) => option.name() !== "version");
+  return options.filter((option) => option.name() !== "version" && !(option instanceof FlagAlone));
 }
 
 /** Whether it may stand several times. */

@@ -62,6 +62,21 @@ async function faults(words: string, environment: Record<string, string> = {}): 
   return error.faults.map(({ where, got, want }) => `${where}: got ${got}, want ${want}`);
 }
 
+test("who reads a secret, and what else a change says, stands in the command alone", async () => {
+  const environment = { CONTRAST_FOR: "evil", CONTRAST_FROM_FILE: "evil", CONTRAST_REVOKE: "1", CONTRAST_PREPARE: "1" };
+  for (const words of ["secret set db -c flag", "volume allow-format data -c flag"]) {
+    const { options } = await parse(words, environment);
+    expect(Object.keys(options)).not.toEqual(expect.arrayContaining(["for"]));
+    expect(options).not.toMatchObject({ revoke: true });
+    expect(options).not.toMatchObject({ prepare: true });
+  }
+  config("[secret]", 'for = ["evil"]', "revoke = true", "[volume]", 'for = "evil"');
+  const refused = await faults("secret set db -c flag");
+  expect(refused.map((fault) => fault.replace(/,.*/, ""))).toEqual(
+    [2, 3, 5].map((line, index) => `${place(line)}: got the unknown key "${["for", "revoke", "for"][index]}"`),
+  );
+});
+
 test("a flag goes before the environment, the environment before the file, the file before the default", async () => {
   expect((await parse("verify -c flag")).options).toMatchObject({ coordinator: "flag:1313", output: "text" });
   config('coordinator = "file:1"', 'output = "json"');

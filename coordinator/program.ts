@@ -46,11 +46,14 @@ import { CoordinatorStatus } from "./serve/status.ts";
 import { PendingChanges } from "./state/pending-changes.ts";
 import type { Phase } from "./state/phase.ts";
 import { StateGuard } from "./state/state-guard.ts";
+import { transitObserver } from "./transit/observer.ts";
+import { TransitPort } from "./transit/transit-port.ts";
 import { keepTidy } from "./state/tidy.ts";
 import { appraiseUser, serveUserApi } from "./serve/user-api.ts";
 
 const USER_API_PORT = 1313;
 const MESH_API_PORT = 7777;
+const TRANSIT_PORT = 8200;
 const PROBE_PORT = 9102;
 
 /** How long the audit log counts refusals before it tells of those without a line, in milliseconds. */
@@ -217,10 +220,26 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
       address,
     ),
   ];
+  const transit = await TransitPort.listen(
+    {
+      guard,
+      keys: await generateEcKey("P-256"),
+      clock,
+      now,
+      random: randomBytes,
+      limits: limits.transit,
+      turns: shared.turns,
+      log,
+      observer: metrics.connections("transit"),
+      answered: transitObserver({ guard, metrics, audit }),
+    },
+    TRANSIT_PORT,
+    address,
+  );
   const http = createProbes(guard, metrics.registry, log);
   const health = healthMethods(guard);
   const probes = await listenForProbes({ http, methods: health, limits: limits.probes, log }, PROBE_PORT, address);
-  const ports = { userApi: USER_API_PORT, meshApi: MESH_API_PORT, probes: PROBE_PORT };
+  const ports = { userApi: USER_API_PORT, meshApi: MESH_API_PORT, transit: TRANSIT_PORT, probes: PROBE_PORT };
   if (built === undefined)
     log.warn("the build time of this program is unknown: it can't detect a clock before the build");
   const hints: Partial<Record<Phase, string>> = { empty: "run contrast set", recovery: "run contrast recover" };
@@ -261,7 +280,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   peers?.stop();
   stopTidying();
   probes.close();
-  await Promise.all(servers.map((server) => server.close(GRACE_MS)));
+  await Promise.all([...servers, transit].map((server) => server.close(GRACE_MS)));
   audit.record({ event: "coordinator_stopped" });
   await auditLog.close();
   return EXIT.done;

@@ -22,6 +22,8 @@ import { isCa, keyUsage, parseCertificate, publicKeyOf } from "../attestation/x5
 import { ChannelError } from "../channel/error.ts";
 import { fromWire, toWire } from "../channel/evidence-wire.ts";
 import { readMessage } from "../channel/framing.ts";
+import { type Annex, EMPTY_ANNEX, encodeAnnex, parseAnnex } from "../manifest/annex.ts";
+import { faultOfAmendment, faultOfReseal, faultOfUse } from "../manifest/annex-changes.ts";
 import { ManifestError } from "../manifest/error.ts";
 import { encodeGuestPull, type GuestPull, readGuestPull } from "../manifest/guest-pull.ts";
 import { encodeInitdata, fromAnnotation, regoOf, toAnnotation } from "../manifest/initdata.ts";
@@ -42,6 +44,8 @@ import { knownConfigurationEvents } from "../measurement/tdx/td-hob.ts";
 import { makeEventLog } from "../measurement/tdx/test-event-log.ts";
 import { INTEL_TDX, makeFirmware, makeKernel } from "../measurement/test-firmware.ts";
 import { Malformed } from "../runtime/environment.ts";
+import { type Part, parseTemplate } from "../secret-files/template.ts";
+import { printTemplates, secretTemplates } from "../secret-files/templates-variable.ts";
 import { requireEqual, type Target } from "./campaign.ts";
 import { MANIFEST } from "./manifest-seed.ts";
 
@@ -142,6 +146,21 @@ export async function parserTargets(): Promise<readonly Target[]> {
       },
     },
     {
+      name: "template with secrets",
+      seeds: [Buffer.from('user: app\npassword: {{ secret "db" | base64 | json }}\n{{ "{{" }} {{secret "api"}}')],
+      refusals: [Malformed],
+      run: (input) => {
+        const parts = parseTemplate(input.toString("utf8"));
+        requireEqual("reads in another way once printed", parseTemplate(parts.map(printPart).join("")), parts);
+      },
+    },
+    {
+      name: "templates of a pod",
+      seeds: [Buffer.from(printTemplates({ "app.conf": '{{ secret "db" }}$', other: "{{" }))],
+      refusals: [Malformed],
+      run: (input) => secretTemplates.parse(input.toString("utf8")),
+    },
+    {
       name: "firmware for SNP",
       seeds: [makeFirmware(), makeFirmware({ size: 4096, snp: [{ address: 0x1000, size: 0x2000, type: 1 }] })],
       refusals: [MeasurementError],
@@ -184,7 +203,7 @@ export async function parserTargets(): Promise<readonly Target[]> {
     },
     {
       name: "transition",
-      seeds: [{}, LATER, { ...LATER, version: 3 as const }].map((changes) =>
+      seeds: [{}, LATER, { ...LATER, version: 3 as const }, { ...LATER, annex: "a6".repeat(32) }].map((changes) =>
         encodeTransition({ ...TRANSITION, ...changes }),
       ),
       refusals: [MalformedBytes],
@@ -192,9 +211,25 @@ export async function parserTargets(): Promise<readonly Target[]> {
     },
     {
       name: "consent",
-      seeds: [encodeConsent(CONSENT)],
+      seeds: [encodeConsent(CONSENT), encodeConsent({ ...CONSENT, annex: "a6".repeat(32) })],
       refusals: [MalformedBytes],
       run: (input) => requireEqual("encodes to other bytes", encodeConsent(parseConsent(input)), input),
+    },
+    {
+      name: "annex",
+      seeds: [encodeAnnex(EMPTY_ANNEX), encodeAnnex(ANNEX)],
+      refusals: [ManifestError],
+      run: (input) => {
+        const annex = parseAnnex(input);
+        requireEqual("encodes to other bytes", encodeAnnex(annex), input);
+        // Whatever it is, what may follow it is decided without a fault.
+        for (const other of [EMPTY_ANNEX, ANNEX]) {
+          for (const fault of [faultOfAmendment, faultOfUse, faultOfReseal]) {
+            fault(annex, other);
+            fault(other, annex);
+          }
+        }
+      },
     },
     {
       name: "channel framing",
@@ -211,6 +246,11 @@ export async function parserTargets(): Promise<readonly Target[]> {
   ];
 }
 
+function printPart(part: Part): string {
+  if (typeof part === "string") return part.replaceAll("{{", '{{ "{{" }}');
+  return `{{ secret "${part.secret}"${part.filters.map((filter) => ` | ${filter}`).join("")} }}`;
+}
+
 const CONSENT = {
   manifest: "a1".repeat(32),
   previous: "a2".repeat(32),
@@ -219,6 +259,14 @@ const CONSENT = {
   revoke: false,
   publicKey: Buffer.alloc(91, 0x30),
   signature: Buffer.alloc(70, 0x31),
+};
+
+const ANNEX: Annex = {
+  secrets: new Map([
+    ["db", { latestVersion: 2, versions: [{ version: 2, readers: ["workload:web"], sealed: "a7".repeat(32) }] }],
+    ["old", { latestVersion: 1, versions: [] }],
+  ]),
+  volumes: new Map([["web", new Map([["data", { allowed: 2, used: 1 }]])]]),
 };
 
 const TRANSITION = {

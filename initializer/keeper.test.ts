@@ -1,5 +1,5 @@
 import { X509Certificate } from "node:crypto";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Writable } from "node:stream";
@@ -12,6 +12,7 @@ import { manifestOf } from "../coordinator/test-deployment.ts";
 import { type Manifest, parseManifest } from "../manifest/manifest.ts";
 import { generateEcKey, type KeyPair, privateKeyPem } from "../pki/keys.ts";
 import { trustDigest } from "../pki/trust-digest.ts";
+import type { InForce } from "./enroll.ts";
 import { type Issued, Keeper } from "./keeper.ts";
 import { publish, type PublishedFile } from "./publish.ts";
 import { asFiles, healthcheck, readPublished } from "./published.ts";
@@ -34,8 +35,10 @@ class World {
   monotonic = 0;
   /** What the Coordinator answers with instead. */
   away: Error | undefined;
-  /** A question to it is answered with something made up. */
-  lies = false;
+  /** Questions to it are answered with something made up, about one of the two. */
+  lies: keyof InForce | undefined;
+  /** The annex in force has one secret, whose value is its text. */
+  annex = "";
   enrolled = 0;
   asked = 0;
   publishes: Error | undefined;
@@ -80,25 +83,35 @@ class World {
     const certChain = issueChain(this.#authority, leaf, this.now);
     const previous = trustedAt(this.#previous, this.now).map(({ ca }) => ca);
     const { meshCa, rootCa } = this.#authority;
+    const { annex } = this;
+    const content = Buffer.from(annex);
     return {
       certChain,
       meshCa,
       previous,
+      annex,
+      secrets: annex === "" ? [] : [`db@${annex}`],
       settleMs: settleMs({ previousMeshes: this.#previous, began: this.#began }, this.now),
       files: (trusted) => [
         { name: "certChain.pem", content: certChain, mode: 0o444 },
         { name: "key.pem", content: privateKeyPem(keys.privateKey), mode: 0o400 },
         { name: "mesh-ca.pem", content: [meshCa, ...trusted].join(""), mode: 0o444 },
         { name: "coordinator-root-ca.pem", content: rootCa, mode: 0o444 },
+        ...(annex === "" ? [] : [{ name: "secrets/db", content, mode: 0o400 }]),
       ],
+      forget: () => void content.fill(0),
     };
   }
 
-  async askTrust(): Promise<Uint8Array> {
+  async askInForce(): Promise<InForce> {
     this.asked++;
     if (this.away !== undefined) throw this.away;
-    if (this.lies) return Buffer.alloc(32, this.asked);
-    return trustDigest([this.#authority.meshCa, ...trustedAt(this.#previous, this.now).map(({ ca }) => ca)]);
+    const { meshCa } = this.#authority;
+    const trust = trustDigest([meshCa, ...trustedAt(this.#previous, this.now).map(({ ca }) => ca)]);
+    return {
+      trust: this.lies === "trust" ? Buffer.alloc(32, this.asked) : trust,
+      annex: this.lies === "annex" ? `${this.asked}` : this.annex,
+    };
   }
 
   keeper(files: readonly PublishedFile[], issued?: Issued): Keeper {
@@ -113,7 +126,7 @@ class World {
     return new Keeper(
       {
         enroll: () => this.enroll(),
-        askTrust: () => this.askTrust(),
+        askInForce: () => this.askInForce(),
         publish: async (set) => {
           if (this.publishes !== undefined) throw this.publishes;
           await publish(this.directory, set);
@@ -325,14 +338,19 @@ test("a clock that is set back does not put off a renewal", async () => {
   expect(world.enrolled).toBe(2);
 });
 
-test("whoever makes up answers to the question costs the Coordinator less and less", async () => {
+test.each(["trust", "annex"] as const)("made-up answers about %s cost the Coordinator less and less", async (lies) => {
   const world = await World.make();
+  world.annex = "1";
   const keeper = await world.start();
-  world.lies = true;
+  world.lies = lies;
   await world.run(keeper, 4 * HOUR);
+  expect(world.enrolled).toBeGreaterThan(5);
   expect(world.enrolled).toBeLessThan(40);
-  world.lies = false;
+  world.lies = undefined;
   await world.run(keeper, HOUR);
+  world.annex = "2";
+  await world.run(keeper, 15 * SECOND);
+  expect(await world.file("secrets/db")).toBe("2");
   await world.set(NO_WINDOW);
   await world.run(keeper, 15 * SECOND);
   expect(await world.state()).toBe("2 2");
@@ -345,7 +363,7 @@ test.each([
   const world = await World.make();
   const keeper = await world.start();
   await world.set(NO_WINDOW);
-  world.askTrust = async () => Buffer.alloc(32);
+  world.askInForce = async () => ({ trust: Buffer.alloc(32), annex: "" });
   world.away = away;
   await world.run(keeper, 10 * MINUTE);
   expect(await world.state()).toBe("1 1");
@@ -354,6 +372,42 @@ test.each([
   world.away = undefined;
   await world.run(keeper, 2 * MINUTE);
   expect(await world.state()).toBe("2 2");
+});
+
+test("another annex brings other secrets within seconds, costs one enrolment, and leaves the mesh CA as it is", async () => {
+  const world = await World.make();
+  const keeper = await world.start();
+  expect(await readdir(world.directory)).not.toContain("secrets");
+  world.annex = "1";
+  await world.run(keeper, 15 * SECOND);
+  expect(await world.file("secrets/db")).toBe("1");
+  expect(world.enrolled).toBe(2);
+  world.annex = "2";
+  await world.run(keeper, 15 * SECOND);
+  expect(await world.file("secrets/db")).toBe("2");
+  expect(world.lines.at(-1)).toMatchObject({ msg: "certificates renewed", secrets: ["db@2"] });
+  expect(await world.state()).toBe("1 1");
+  // Removed: the file is gone, and so is the folder.
+  world.annex = "";
+  await world.run(keeper, 15 * SECOND);
+  expect(await readdir(world.directory)).not.toContain("secrets");
+  await world.run(keeper, HOUR);
+  expect(world.enrolled).toBe(4);
+});
+
+test("a secret that changes while a new mesh CA settles is there at once, with the certificate of before", async () => {
+  const world = await World.make();
+  const keeper = await world.start();
+  await world.set();
+  world.annex = "1";
+  await world.run(keeper, 15 * SECOND);
+  expect(await world.state()).toBe("1 2 1");
+  expect(await world.file("secrets/db")).toBe("1");
+  world.annex = "2";
+  await world.run(keeper, 14 * SECOND);
+  expect(await world.file("secrets/db")).toBe("2");
+  await world.run(keeper, 30 * SECOND);
+  expect(await world.state()).toBe("2 2 1");
 });
 
 test("files that can't be written are tried again; until then the set before is whole", async () => {

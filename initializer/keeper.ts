@@ -1,5 +1,6 @@
 import type { Logger } from "../runtime/log.ts";
 import { CodedError, describeError } from "../runtime/errors.ts";
+import type { InForce } from "./enroll.ts";
 import { isTransient, requestedWait } from "./persist.ts";
 import type { PublishedFile } from "./publish.ts";
 import {
@@ -16,8 +17,8 @@ import {
 import { Retry } from "./retry.ts";
 
 /**
- * Keeps the certificates of a pod good while it runs. It renews them long before they expire, and when the Coordinator has
- * another mesh CA. Where that one has to settle first, the pod trusts it at once, and shows its new certificate when all
+ * Keeps the certificates of a pod good while it runs, and its secrets up to date. It renews them long before they expire, and
+ * when the Coordinator has another mesh CA, or another annex. Where that one has to settle first, the pod trusts it at once, and shows its new certificate when all
  * others had the time to do so, too. What can't be renewed stays as it is; that it is no good any more is said loudly.
  */
 
@@ -27,17 +28,23 @@ export interface Issued {
   readonly meshCa: string;
   /** The mesh CAs of before that are still trusted, the latest first. */
   readonly previous: readonly string[];
+  /** As `InForce` has it. */
+  readonly annex: string;
+  /** Those of the annex, by name and version, for people: `db@3`. */
+  readonly secrets: readonly string[];
   /** How long until peers trust `meshCa`, in milliseconds. */
   readonly settleMs: number;
   /** The files of the set. @param previous of the field of this name, those that are to be trusted */
   readonly files: (previous: readonly string[]) => readonly PublishedFile[];
+  /** Overwrites secrets, as far as they are bytes: nobody asks for the files again. */
+  readonly forget: () => void;
 }
 
 export interface KeeperOptions {
   /** One try. @throws ChannelError, RemoteError, RenewalError, and whatever the TEE refuses */
   readonly enroll: () => Promise<Issued>;
-  /** As `trustDigest`. @throws ChannelError, RemoteError */
-  readonly askTrust: () => Promise<Uint8Array>;
+  /** @throws ChannelError, RemoteError */
+  readonly askInForce: () => Promise<InForce>;
   /** @throws the system's error; the files before are then still the published ones */
   readonly publish: (files: readonly PublishedFile[]) => Promise<void>;
   readonly now: () => Instant;
@@ -46,7 +53,7 @@ export interface KeeperOptions {
   readonly log: Logger;
 }
 
-/** Between two questions whether the mesh CA is another one, in milliseconds, and a fifth more or less. */
+/** Between two questions whether mesh CA or annex are others, in milliseconds, and a fifth more or less. */
 const ASK_MS = 10_000;
 
 /** So often it is doubled where the answers lead to nothing new: somebody makes them up. */
@@ -121,21 +128,22 @@ export class Keeper {
     return { retry: this.#renewing, action: () => this.#renew() };
   }
 
-  /** Whether the mesh CA is another one. */
+  /** Whether the mesh CA is another one, or the annex. */
   async #ask(): Promise<void> {
-    const { now, askTrust, random, log } = this.#options;
+    const { now, askInForce, random, log } = this.#options;
     const issued = this.#issued;
     if (issued === undefined || !isOver(this.#question, now())) return;
     let wait = ASK_MS * (0.8 + 0.4 * random()) * 2 ** this.#vain;
     try {
-      const count = trustedCount(await askTrust(), issued.meshCa, issued.previous);
+      const { trust, annex } = await askInForce();
+      const count = trustedCount(trust, issued.meshCa, issued.previous);
       if (this.#silence !== undefined) log.info("the Coordinator answers again");
       this.#silence = undefined;
-      this.#wasAsked = count === undefined;
-      if (count === undefined) this.#renewal = now();
-      else {
+      this.#wasAsked = count === undefined || annex !== issued.annex;
+      if (this.#wasAsked) this.#renewal = now();
+      if (count !== undefined) {
         this.#still = count;
-        this.#vain = Math.max(this.#vain - 1, 0);
+        if (!this.#wasAsked) this.#vain = Math.max(this.#vain - 1, 0);
       }
     } catch (error) {
       wait += requestedWait(error);
@@ -150,7 +158,7 @@ export class Keeper {
     const { enroll, now, log } = this.#options;
     const issued = await enroll();
     const settled = laterBy(now(), Math.min(issued.settleMs, MOST_SETTLE_MS));
-    const isNew = issued.meshCa !== this.#issued?.meshCa;
+    const isNew = issued.meshCa !== this.#issued?.meshCa || issued.annex !== this.#issued.annex;
     this.#vain = this.#wasAsked && !isNew ? Math.min(this.#vain + 1, MOST_DOUBLINGS) : 0;
     this.#wasAsked = false;
     const waits = issued.settleMs > 0 && canWait(this.#chain, issued.previous, settled.wall);
@@ -190,6 +198,7 @@ export class Keeper {
 
   #take(issued: Issued): void {
     const { now, random } = this.#options;
+    this.#issued?.forget();
     this.#issued = issued;
     this.#trusted = this.#still = issued.previous.length;
     this.#ends = issued.previous.map((pem) => instantAt(endOf(pem), now()));
@@ -212,12 +221,13 @@ export class Keeper {
   }
 
   get #chain(): string {
-    return this.#identity.find(({ name }) => name === "certChain.pem")?.content ?? "";
+    return String(this.#identity.find(({ name }) => name === "certChain.pem")?.content ?? "");
   }
 
-  #tellRenewal({ certChain }: Issued): void {
+  #tellRenewal({ certChain, secrets }: Issued): void {
     const until = endOf(certChain).toISOString();
-    this.#options.log.info({ until, previousMeshCas: this.#trusted }, "certificates renewed");
+    const named = secrets.length > 0 && { secrets };
+    this.#options.log.info({ until, previousMeshCas: this.#trusted, ...named }, "certificates renewed");
   }
 
   /** Peers refuse the pod from then on. */

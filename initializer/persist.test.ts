@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { EvidenceError } from "../attestation/error.ts";
 import { ChannelError, RemoteError } from "../channel/error.ts";
 import { GaveUp, persist } from "./persist.ts";
+import { SecretError } from "./secret-error.ts";
 
 const noManifest = new RemoteError("no_manifest", "no manifest yet", true, {});
 const unreachable = new ChannelError("unreachable", "nobody there");
@@ -39,6 +40,20 @@ test("it writes one line for each change of what it waits for, not for each try"
     "no_manifest",
     "unreachable",
   ]);
+});
+
+test("it says which secret it waits for, whenever that is another one", async () => {
+  const missing = (got: string) => new SecretError("secret_missing", "a template needs a secret", { got });
+  const { result, lines } = setUp([missing("db"), missing("db"), missing("api"), noManifest, missing("api"), "done"]);
+  expect(await result).toBe("done");
+  expect(lines.map((line) => (JSON.parse(line) as { msg: string }).msg.split(" (")[1])).toEqual([
+    "got db)",
+    "got api)",
+    undefined,
+    "got api)",
+  ]);
+  const bad = new SecretError("malformed_secrets", "no secrets");
+  await expect(setUp([bad]).result).rejects.toBe(bad);
 });
 
 test("it stays away as long as the Coordinator asks for, and its own time on top; never longer than a minute", async () => {

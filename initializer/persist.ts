@@ -4,6 +4,7 @@ import { ChannelError, RemoteError } from "../channel/error.ts";
 import { backoff } from "../runtime/backoff.ts";
 import { CodedError, describeError } from "../runtime/errors.ts";
 import type { Logger } from "../runtime/log.ts";
+import { SecretError } from "./secret-error.ts";
 
 /**
  * Tries until it succeeds, is refused for good, is told to stop, or has no time left. Writes a line when what it waits
@@ -21,7 +22,7 @@ export interface Patience {
 
 const MAX_REQUESTED_WAIT = 60_000;
 
-type Obstacle = ChannelError | RemoteError | EvidenceError | EndorsementError;
+type Obstacle = ChannelError | RemoteError | EvidenceError | EndorsementError | SecretError;
 
 /** Waiting ended without success; `cause` is what stood in the way last. */
 export class GaveUp extends CodedError<"gave_up"> {}
@@ -42,11 +43,17 @@ export async function persist<T>(attempt: () => Promise<T>, { log, stop, random,
       return await Promise.race([stopped, attempt()]);
     } catch (error) {
       if (!isTransient(error)) throw error;
-      if (error.code !== obstacle?.code) log.info({ code: error.code }, `waiting: ${describeError(error)}`);
+      if (!isSame(error, obstacle)) log.info({ code: error.code }, `waiting: ${describeError(error)}`);
       obstacle = error;
     }
     await Promise.race([stopped, sleep(requestedWait(obstacle) + backoff(failures, random()), stop)]);
   }
+}
+
+/** Of secrets people are told which; other messages have what changes from one try to the next. */
+function isSame(error: Obstacle, before: Obstacle | undefined): boolean {
+  const isSecrets = error instanceof SecretError && before instanceof SecretError;
+  return isSecrets ? error.describe() === before.describe() : error.code === before?.code;
 }
 
 /** What the Coordinator asks for, to some extent: a hostile one must not park an Initializer for ever. Milliseconds. */
@@ -56,7 +63,7 @@ export function requestedWait(obstacle: unknown): number {
 
 /** Nothing that this side could change would help, and time may. */
 export function isTransient(error: unknown): error is Obstacle {
-  if (error instanceof RemoteError) return error.transient;
+  if (error instanceof RemoteError || error instanceof SecretError) return error.transient;
   if (error instanceof EvidenceError) return error.code === "tee_busy";
   if (error instanceof EndorsementError) return error.code === "vendor_unreachable";
   return error instanceof ChannelError && ["unreachable", "timeout", "closed", "tls_handshake"].includes(error.code);

@@ -20,15 +20,25 @@ import { logFailure } from "../runtime/failure.ts";
 import type { Logger } from "../runtime/log.ts";
 import { type Running, runProgram } from "../runtime/program.ts";
 import { duration, onlyIfOne, path } from "../runtime/variables.ts";
+import { secretTemplates } from "../secret-files/templates-variable.ts";
 import { coordinatorHost } from "./address.ts";
 import { AttestationGate } from "./attestation-gate.ts";
 import { closePorts } from "./close-ports.ts";
-import { askTrust, enroll, filesOf } from "./enroll.ts";
+import { askInForce, enroll, filesOf } from "./enroll.ts";
+import {
+  type GrantedSecret,
+  grantedSecrets,
+  requireNotOlder,
+  type SecretVersions,
+  versionsOf,
+} from "./granted-secrets.ts";
 import { type Issued, Keeper, MOST_SETTLE_MS } from "./keeper.ts";
 import { GaveUp, persist } from "./persist.ts";
 import { publish, type PublishedFile } from "./publish.ts";
-import { asFiles, healthcheck, readPublished } from "./published.ts";
+import { asFiles, healthcheck, publishedVersions, readPublished, readSecretFiles } from "./published.ts";
 import { endOf } from "./renewal.ts";
+import { SecretError } from "./secret-error.ts";
+import { secretFiles } from "./secret-files.ts";
 import { generationOfChain, requireSameDeployment } from "./same-deployment.ts";
 import { runVolume, volumeVariables } from "./volume/command.ts";
 import { VolumeError } from "./volume/error.ts";
@@ -37,7 +47,7 @@ import { volumeHealth } from "./volume/mounts.ts";
 
 /** Read permission only, and always for the owner: 0400 to 0444. */
 const keyMode: Variable<number> = {
-  help: "mode of key.pem and workload-secret-seed (default: 0400)",
+  help: "mode of key.pem, workload-secret-seed and the files in secrets/ (default: 0400)",
   unset: 0o400,
   parse(text) {
     if (!/^0?4[04][04]$/.test(text)) throw Malformed.text(text, "0400, 0440, 0404 or 0444");
@@ -54,6 +64,7 @@ const variables = {
   CONTRAST_TLS_CONFIG_DIR: path("/tls-config", "the folder for certificates and keys"),
   CONTRAST_TIMEOUT: duration(undefined, "give up after this time, like 5m (default: never)"),
   CONTRAST_KEY_MODE: keyMode,
+  CONTRAST_SECRET_TEMPLATES: secretTemplates,
   ...ingressVariables,
   CONTRAST_LIFT_DEFAULT_DENY: onlyIfOne(
     "1: remove the guest's default deny when all files are written; the pod's ports are then open",
@@ -159,13 +170,17 @@ async function run(running: Running<typeof variables>, keeps: boolean): Promise<
     await gate.secure();
     const enroll = await enroller(configuration, gate, log);
     const directory = configuration.CONTRAST_TLS_CONFIG_DIR;
-    const keyMode = configuration.CONTRAST_KEY_MODE;
     // Of a container before this one, which ended while the pod ran: the application has it, and need not wait.
     const before = keeps ? await readPublished(directory) : undefined;
     if (before !== undefined) {
       log.info({ until: endOf(before["certChain.pem"]).toISOString() }, "the certificates of an earlier run are kept");
-      const pin = { root: before["coordinator-root-ca.pem"], generation: generationOfChain(before["certChain.pem"]) };
-      return await keep(running, { enroll, gate, pin, files: asFiles(before, keyMode), issued: undefined });
+      const pin = {
+        root: before["coordinator-root-ca.pem"],
+        generation: generationOfChain(before["certChain.pem"]),
+        secrets: await publishedVersions(directory),
+      };
+      const files = asFiles(before, configuration.CONTRAST_KEY_MODE);
+      return await keep(running, { enroll, gate, pin, files, issued: undefined });
     }
     const timeout = configuration.CONTRAST_TIMEOUT;
     const timeUp = timeout === undefined ? stop : AbortSignal.any([stop, AbortSignal.timeout(timeout)]);
@@ -173,7 +188,12 @@ async function run(running: Running<typeof variables>, keeps: boolean): Promise<
       { coordinator: configuration.COORDINATOR_HOST, tee: configuration.CONTRAST_TEE },
       "requesting certificates",
     );
-    const { response, keys } = await persist(enroll, {
+    // Before there are all secrets that its templates need, the pod is not ready to start.
+    const attempt = async (): Promise<Enrolled & { readonly issued: Issued }> => {
+      const enrolled = await enroll();
+      return { ...enrolled, issued: issuedBy(enrolled, configuration).issued };
+    };
+    const { response, secrets, issued } = await persist(attempt, {
       log,
       stop: timeUp,
       random: Math.random,
@@ -188,7 +208,6 @@ async function run(running: Running<typeof variables>, keeps: boolean): Promise<
     // It may have come up since. What follows lets the application start.
     await gate.secure();
     // Who stays can take away what is not to be trusted for long.
-    const issued = issuedBy(response, keys, keyMode);
     const files = issued.files(keeps ? issued.previous : []);
     // Of this program's end or of its files the application's start depends, so it is the last that it does.
     const lift = async (): Promise<void> => {
@@ -201,7 +220,8 @@ async function run(running: Running<typeof variables>, keeps: boolean): Promise<
       await lift();
       return EXIT.done;
     }
-    const pin = { root: response.rootCaCert, generation: generationOfChain(response.certChain) };
+    const generation = generationOfChain(response.certChain);
+    const pin = { root: response.rootCaCert, generation, secrets: versionsOf(secrets) };
     return await keep(running, { enroll, gate, pin, files, issued });
   } catch (error) {
     logFailure(log, error);
@@ -225,14 +245,21 @@ async function runVolumeCommand(running: Running<typeof variables>): Promise<num
 
 type Gate = Pick<AttestationGate, "secure" | "through">;
 
-/** One try to get a certificate, for a new key. */
-type Enroll = () => Promise<{ readonly response: NewMeshCertResponse; readonly keys: KeyPair }>;
+interface Enrolled {
+  readonly response: NewMeshCertResponse;
+  readonly keys: KeyPair;
+  readonly secrets: readonly GrantedSecret[];
+}
+
+/** One try to get a certificate, for a new key, and the secrets. */
+type Enroll = () => Promise<Enrolled>;
 
 async function enroller(configuration: Configuration<typeof variables>, gate: Gate, log: Logger): Promise<Enroll> {
   const attester = await attesterOf(configuration, gate, log);
   return async () => {
     const keys = await generateEcKey("P-256");
-    return { response: await enroll(configuration.COORDINATOR_HOST, attester, keys, now), keys };
+    const response = await enroll(configuration.COORDINATOR_HOST, attester, keys, now);
+    return { response, keys, secrets: grantedSecrets(response.secrets) };
   };
 }
 
@@ -252,21 +279,45 @@ async function attesterOf(configuration: Configuration<typeof variables>, gate: 
   });
 }
 
-function issuedBy(response: NewMeshCertResponse, keys: KeyPair, keyMode: number): Issued {
-  return {
+type FileOptions = Pick<Configuration<typeof variables>, "CONTRAST_KEY_MODE" | "CONTRAST_SECRET_TEMPLATES">;
+
+/**
+ * @param before the files of templates that are published
+ * @returns and which of these stay as they are, and why
+ * @throws SecretError where there is none of before that could stay
+ */
+function issuedBy(
+  { response, keys, secrets }: Enrolled,
+  { CONTRAST_KEY_MODE: mode, CONTRAST_SECRET_TEMPLATES: templates }: FileOptions,
+  before: ReadonlyMap<string, Uint8Array> = new Map(),
+): { readonly issued: Issued; readonly stale: readonly SecretError[] } {
+  const made = secretFiles(secrets, { templates, mode, before: (file) => before.get(file) });
+  const issued: Issued = {
     certChain: response.certChain,
     meshCa: response.meshCaCert,
     previous: response.previousMeshCaCerts,
+    annex: Buffer.from(response.annex).toString("hex"),
+    secrets: [...versionsOf(secrets)].map(([name, version]) => `${name}@${version}`),
     settleMs: response.settleMs,
-    files: (previous) => filesOf(response, keys, keyMode, previous),
+    files: (previous) => filesOf(response, keys, mode, made.files, previous),
+    forget() {
+      const own = [response.workloadSecretSeed, ...response.earlierWorkloadSecrets.map(({ seed }) => seed)];
+      const contents = made.files.map(({ content }) => content);
+      for (const secret of [...own, ...contents]) if (typeof secret === "object") secret.fill(0);
+    },
   };
+  return { issued, stale: made.stale };
 }
 
 interface Keeping {
   readonly enroll: Enroll;
   readonly gate: Gate;
   /** Of the first certificate: what comes later has to be of the same Coordinator. */
-  readonly pin: { readonly root: string; readonly generation: MeshGeneration | undefined };
+  readonly pin: {
+    readonly root: string;
+    readonly generation: MeshGeneration | undefined;
+    readonly secrets: SecretVersions;
+  };
   /** As they are published. */
   readonly files: readonly PublishedFile[];
   readonly issued: Issued | undefined;
@@ -279,19 +330,27 @@ async function keep(
 ): Promise<number> {
   // Anybody's: who asks shows no evidence.
   const keys = await generateEcKey("P-256");
-  let { generation } = pin;
+  const directory = configuration.CONTRAST_TLS_CONFIG_DIR;
+  let { generation, secrets: versions } = pin;
   const keeper = new Keeper(
     {
       async enroll() {
-        const { response, keys: own } = await enroll();
+        const enrolled = await enroll();
+        const { response, keys: own, secrets } = enrolled;
         const given = { certChain: response.certChain, meshCa: response.meshCaCert };
         generation = requireSameDeployment(given, own.publicKey, pin.root, generation);
-        return issuedBy(response, own, configuration.CONTRAST_KEY_MODE);
+        const named = versionsOf(secrets);
+        requireNotOlder(versions, named);
+        const before = await readSecretFiles(directory, configuration.CONTRAST_SECRET_TEMPLATES.keys());
+        const { issued, stale } = issuedBy(enrolled, configuration, before);
+        for (const error of stale) log.warn({ code: error.code }, `the file stays as it is: ${error.describe()}`);
+        versions = new Map([...versions, ...named]);
+        return issued;
       },
-      askTrust: () => askTrust(configuration.COORDINATOR_HOST, keys, now),
+      askInForce: () => askInForce(configuration.COORDINATOR_HOST, keys, now),
       async publish(set) {
         await gate.secure();
-        await publish(configuration.CONTRAST_TLS_CONFIG_DIR, set);
+        await publish(directory, set);
       },
       now: () => ({ wall: now(), monotonic: performance.now() }),
       random: Math.random,
@@ -326,9 +385,13 @@ function gateOf(
   });
 }
 
-/** 3: refused for good. 4 and 5: time was up while the Coordinator or a vendor was unreachable, or the former not ready. */
+/**
+ * 3: refused for good. 4 and 5: time was up while the Coordinator or a vendor was unreachable, or the former not ready, or a
+ * secret missing.
+ */
 function exitCode(error: unknown): number {
   const reason = error instanceof GaveUp ? error.cause : error;
+  if (reason instanceof SecretError && reason.transient) return EXIT.notReady;
   if (reason instanceof RemoteError) return outcomeOf(reason.code)?.exit ?? EXIT.refused;
   if (reason instanceof VolumeError) return reason.isAboutDisk ? EXIT.refused : EXIT.failed;
   if (reason instanceof ConfigurationError) return EXIT.usage;

@@ -1,7 +1,7 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, readlink, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, onTestFinished, test } from "vitest";
 import { publish } from "./publish.ts";
 
 let directory: string;
@@ -42,13 +42,14 @@ test("a second set replaces the first one and leaves nothing behind", async () =
     expect.stringMatching(/^\.\.set-/),
     "certChain.pem",
     "key.pem",
+    "tls-config",
   ]);
 });
 
 test("a file that the new set lacks is gone", async () => {
   await publish(directory, files(1, ["certChain.pem", "workload-secret-seed"]));
   await publish(directory, files(2, ["certChain.pem"]));
-  expect(await visible()).toEqual(["certChain.pem"]);
+  expect(await visible()).toEqual(["certChain.pem", "tls-config"]);
 });
 
 test("a file of another origin is replaced if it is of the set, and left alone if not", async () => {
@@ -87,8 +88,66 @@ test("whoever reads through one link of the set never sees two generations", asy
 test("a set with a file that can't be written leaves the old one and no debris", async () => {
   await publish(directory, files(1));
   const before = await readdir(directory);
-  const bad = [...files(2), { name: "no/such/folder", content: "", mode: 0o444 }];
-  await expect(publish(directory, bad)).rejects.toMatchObject({ code: "ENOENT" });
+  const bad = [...files(2), { name: "n".repeat(300), content: "", mode: 0o444 }];
+  await expect(publish(directory, bad)).rejects.toMatchObject({ code: "ENAMETOOLONG" });
   expect(await readFile(join(directory, "key.pem"), "utf8")).toBe("key.pem 1");
   expect(await readdir(directory)).toEqual(before);
+});
+
+const secrets = (...names: readonly string[]) =>
+  names.map((name) => ({ name: `secrets/${name}`, content: Buffer.from([0xff, 0, 0x0a]), mode: 0o400 }));
+
+test("a folder is a part of the set: bytes as they are, and a secret that the new set lacks is gone", async () => {
+  await publish(directory, [...files(1), ...secrets("db", "db@3", "old")]);
+  expect((await readdir(join(directory, "secrets"))).sort()).toEqual(["db", "db@3", "old"]);
+  expect(await readFile(join(directory, "secrets/db"))).toEqual(Buffer.from([0xff, 0, 0x0a]));
+  expect((await stat(join(directory, "secrets/db"))).mode & 0o777).toBe(0o400);
+  expect((await stat(join(directory, "secrets/"))).mode & 0o777).toBe(0o755);
+  expect(await readlink(join(directory, "secrets"))).toBe("..data/secrets");
+  await publish(directory, [...files(2), ...secrets("db")]);
+  expect(await readdir(join(directory, "secrets"))).toEqual(["db"]);
+  await publish(directory, files(3));
+  expect(await visible()).toEqual(["certChain.pem", "key.pem", "tls-config"]);
+});
+
+test("names that differ in case alone are two files", async () => {
+  await publish(directory, [
+    { name: "secrets/db", content: "one", mode: 0o400 },
+    { name: "secrets/DB", content: "two", mode: 0o400 },
+  ]);
+  expect(await readFile(join(directory, "secrets/db"), "utf8")).toBe("one");
+  expect(await readFile(join(directory, "secrets/DB"), "utf8")).toBe("two");
+});
+
+test("mounted at /contrast it has the paths that others have", async () => {
+  await publish(directory, [...files(1), ...secrets("workload-secret-seed")]);
+  await symlink(directory, `${directory}-contrast`);
+  onTestFinished(() => rm(`${directory}-contrast`));
+  expect(await readFile(`${directory}-contrast/tls-config/key.pem`, "utf8")).toBe("key.pem 1");
+  expect(await readFile(`${directory}-contrast/secrets/workload-secret-seed`)).toHaveLength(3);
+  // Whoever follows all links comes to an end.
+  expect(await readdir(`${directory}-contrast/tls-config/`)).toEqual(["certChain.pem", "key.pem", "secrets"]);
+});
+
+test.each([
+  "../key.pem",
+  "secrets/../key.pem",
+  "secrets/..data",
+  "..data",
+  ".",
+  "a/b/c",
+  "/etc/x",
+  "secrets/",
+  "tls-config",
+])("the name %s is none of a set", async (name) => {
+  await publish(directory, files(1));
+  const before = await readdir(directory);
+  const bad = [...files(2), { name, content: "", mode: 0o444 }];
+  await expect(publish(directory, bad)).rejects.toThrow("no name for a file of a set");
+  expect(await readdir(directory)).toEqual(before);
+  expect(await readFile(join(directory, "key.pem"), "utf8")).toBe("key.pem 1");
+});
+
+test("a name that stands twice is none, either", async () => {
+  await expect(publish(directory, [...secrets("db"), ...secrets("db")])).rejects.toThrow("no name for");
 });

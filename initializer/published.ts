@@ -1,7 +1,9 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { endOf } from "./renewal.ts";
+import type { SecretVersions } from "./granted-secrets.ts";
 import type { PublishedFile } from "./publish.ts";
+import { SECRETS } from "./secret-files.ts";
 
 /** What an earlier run of this program left in the folder: the container is new, the pod is not. */
 
@@ -27,6 +29,29 @@ export async function readPublished(directory: string): Promise<Published | unde
 /** @param keyMode of the key */
 export function asFiles(published: Published, keyMode: number): readonly PublishedFile[] {
   return NAMES.map((name) => ({ name, content: published[name], mode: name === "key.pem" ? keyMode : 0o444 }));
+}
+
+/** The files of a folder of secrets that are published, of those names that there are. */
+export async function readSecretFiles(
+  directory: string,
+  names: Iterable<string>,
+): Promise<ReadonlyMap<string, Buffer>> {
+  const files = new Map<string, Buffer>();
+  for (const name of names) {
+    const content = await readFile(join(directory, "..data", SECRETS, name)).catch(() => undefined);
+    if (content !== undefined) files.set(name, content);
+  }
+  return files;
+}
+
+/** Of the secrets that are published. */
+export async function publishedVersions(directory: string): Promise<SecretVersions> {
+  const versions = new Map<string, number>();
+  for (const file of await readdir(join(directory, "..data", SECRETS)).catch(() => [])) {
+    const [, name = "", version = ""] = /^(.+)@(\d+)$/.exec(file) ?? [];
+    if (version !== "") versions.set(name, Math.max(versions.get(name) ?? 0, Number(version)));
+  }
+  return versions;
 }
 
 /** `initializer healthcheck`: whether there is a certificate that has not expired. */

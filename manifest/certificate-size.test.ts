@@ -5,6 +5,7 @@ import { type Claims, claimExtensions } from "../attestation/claims.ts";
 import { issueCa, issueLeaf } from "../pki/certificate.ts";
 import { generateEcKey } from "../pki/keys.ts";
 import { certificateMessageSize, LONGEST_CHAIN, longChains, longestChain } from "./certificate-size.ts";
+import { grantExtensions } from "./grant-extensions.ts";
 import { generationExtensions } from "./generation-extensions.ts";
 import { parseSan, type San } from "./san.ts";
 
@@ -49,10 +50,12 @@ const snp: Claims = {
   insecure: false,
 };
 
-function chainSize(names: readonly San[], claims: Claims, publicKey: KeyObject): number {
+function chainSize(names: readonly San[], claims: Claims, publicKey: KeyObject, workloadSecretId?: string): number {
   const issuer = { name: "Contrast mesh CA", key: meshKey };
   const subject = (names[0]?.value ?? "workload").slice(0, 64);
-  const leaf = issueLeaf({ ...validity, subject, publicKey, issuer, names, extensions: claimExtensions(claims) });
+  const granted = grantExtensions({ policy: "a".repeat(64), workloadSecretId });
+  const extensions = new Map([...claimExtensions(claims), ...granted]);
+  const leaf = issueLeaf({ ...validity, subject, publicKey, issuer, names, extensions });
   const intermediate = issueCa({
     ...validity,
     subject: "Contrast mesh CA",
@@ -81,7 +84,8 @@ test("no chain is longer than its bound, whatever its names, claims and key", ()
       fc.array(name, { maxLength: 60 }),
       fc.constantFrom(snp, tdx(0), tdx(64)),
       fc.constantFrom(ec, rsa),
-      (names, claims, key) => chainSize(names, claims, key) <= longestChain(names),
+      fc.option(fc.string({ minLength: 1, maxLength: 300, unit: "binary" }), { nil: undefined }),
+      (names, claims, key, id) => chainSize(names, claims, key, id) <= longestChain(names, id),
     ),
     { numRuns: 200 },
   );
@@ -98,7 +102,7 @@ test("the longest chain that is allowed leaves room for many names", () => {
     kind: "dns",
     value: `web-${index}.shop.svc.example`,
   }));
-  expect(longChains([["ab", { sans: names }]])).toEqual([]);
+  expect(longChains([["ab", { sans: names, workloadSecretId: "apps/v1/StatefulSet/shop/web" }]])).toEqual([]);
 });
 
 test("a policy with too many names is named, with what its chain would take", () => {
@@ -108,14 +112,14 @@ test("a policy with too many names is named, with what its chain would take", ()
   }));
   const hash = "ab".repeat(32);
   const [fault, ...others] = longChains([
-    ["cd".repeat(32), { sans: names.slice(0, 3) }],
-    [hash, { sans: names }],
+    ["cd".repeat(32), { sans: names.slice(0, 3), workloadSecretId: undefined }],
+    [hash, { sans: names, workloadSecretId: undefined }],
   ]);
   expect(others).toEqual([]);
   expect(fault).toEqual({
     where: `$.Policies["${hash}"].SANs`,
     got: `names for a certificate chain of up to ${longestChain(names)} bytes`,
-    want: "fewer or shorter names: at most 8192 bytes with all claims",
+    want: "fewer or shorter names, or a shorter WorkloadSecretID: at most 8192 bytes with all claims",
   });
   expect(longestChain(names)).toBeGreaterThan(LONGEST_CHAIN);
 });

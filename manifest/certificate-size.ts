@@ -6,6 +6,7 @@ import type { TdxClaims } from "../attestation/tdx/claims.ts";
 import type { ClaimsOf } from "../attestation/tee.ts";
 import { leafExtensions } from "../pki/certificate.ts";
 import type { Fault } from "../runtime/fault.ts";
+import { grantExtensions } from "./grant-extensions.ts";
 import { pathText } from "./json.ts";
 import type { PolicyEntry } from "./manifest.ts";
 import type { San } from "./san.ts";
@@ -33,20 +34,25 @@ export function certificateMessageSize(lengths: readonly number[]): number {
  * No chain with these names is longer, whatever the evidence says: each claim is as long as it can be, and the key is one
  * of RSA with 4096 bits.
  */
-export function longestChain(sans: readonly San[]): number {
-  return certificateMessageSize([LEAF_FRAME + sizeOf(leafExtensions({ names: sans })) + LONGEST_CLAIMS, INTERMEDIATE]);
+export function longestChain(sans: readonly San[], workloadSecretId?: string): number {
+  const extensions = grantExtensions({ policy: hex(32), workloadSecretId });
+  const granted = sizeOf(leafExtensions({ names: sans, extensions }));
+  return certificateMessageSize([LEAF_FRAME + granted + LONGEST_CLAIMS, INTERMEDIATE]);
 }
 
+/** What of a certificate's length the manifest says. */
+type Named = Pick<PolicyEntry, "sans" | "workloadSecretId">;
+
 /** The policies whose pods could get no certificate. */
-export function longChains(policies: Iterable<readonly [hash: string, entry: Pick<PolicyEntry, "sans">]>): Fault[] {
-  return [...policies].flatMap(([hash, { sans }]) => {
-    const size = longestChain(sans);
+export function longChains(policies: Iterable<readonly [hash: string, entry: Named]>): Fault[] {
+  return [...policies].flatMap(([hash, { sans, workloadSecretId }]) => {
+    const size = longestChain(sans, workloadSecretId);
     if (size <= LONGEST_CHAIN) return [];
     return [
       {
         where: pathText(["Policies", hash, "SANs"]),
         got: `names for a certificate chain of up to ${size} bytes`,
-        want: `fewer or shorter names: at most ${LONGEST_CHAIN} bytes with all claims`,
+        want: `fewer or shorter names, or a shorter WorkloadSecretID: at most ${LONGEST_CHAIN} bytes with all claims`,
       },
     ];
   });

@@ -6,6 +6,7 @@ import { encodeBitString, encodeDer, encodeOid, encodeSequence } from "../pki/de
 import { ManifestError } from "./error.ts";
 import { pathText } from "./json.ts";
 import { parseManifest } from "./manifest.ts";
+import { FIRST_VERSION } from "./transit.ts";
 
 const HASH = "ab".repeat(32);
 const OTHER_HASH = "cd".repeat(32);
@@ -105,9 +106,18 @@ test("reads a manifest", () => {
         ],
         workloadSecretId: "web",
         role: undefined,
+        transit: FIRST_VERSION,
       },
     ],
-    [OTHER_HASH, { sans: [{ kind: "dns", value: "coordinator" }], workloadSecretId: undefined, role: "coordinator" }],
+    [
+      OTHER_HASH,
+      {
+        sans: [{ kind: "dns", value: "coordinator" }],
+        workloadSecretId: undefined,
+        role: "coordinator",
+        transit: FIRST_VERSION,
+      },
+    ],
   ]);
   expect(manifest.referenceValues).toEqual({
     snp: [

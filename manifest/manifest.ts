@@ -14,6 +14,7 @@ import { type ReferenceValues, referenceValuesSchema } from "./reference-values.
 import { isUsableRsa } from "../pki/keys.ts";
 import { parseSan, type San } from "./san.ts";
 import { faultsOf, list, record, text } from "./schema.ts";
+import { readTransitVersions, transitVersions, type TransitVersions } from "./transit.ts";
 
 /**
  * The manifest (docs/design.md §6): which policies may run, on which platforms, and who may change that. Parsing is
@@ -48,6 +49,8 @@ export interface PolicyEntry {
   /** Pods with the same one share their secrets; undefined: no secrets. */
   readonly workloadSecretId: string | undefined;
   readonly role: "coordinator" | undefined;
+  /** Of its transit key, which belongs to its WorkloadSecretID: all policies with that have the same. */
+  readonly transit: TransitVersions;
 }
 
 const HASH = /^[0-9a-f]{64}$/;
@@ -90,12 +93,17 @@ const seedshareOwner = z
 const policyEntry = record({
   SANs: list(san),
   WorkloadSecretID: text.optional(),
+  Transit: transitVersions.optional(),
   Role: z.enum(["", "coordinator"], { error: '"coordinator" or ""' }).optional(),
   /** What the policy lets the host do beside what every pod needs. For people: the policy itself decides. */
   Permissions: list(text).optional(),
-}).transform(({ SANs, WorkloadSecretID, Role }): PolicyEntry => {
+}).transform(({ SANs, WorkloadSecretID, Transit, Role }, context): PolicyEntry => {
   // An empty identifier would be one that all who forgot theirs share.
-  return { sans: SANs, workloadSecretId: WorkloadSecretID || undefined, role: Role || undefined };
+  const workloadSecretId = WorkloadSecretID || undefined;
+  if (Transit !== undefined && workloadSecretId === undefined) {
+    context.issues.push({ code: "custom", path: ["Transit"], message: "a WorkloadSecretID beside it", input: Transit });
+  }
+  return { sans: SANs, workloadSecretId, role: Role || undefined, transit: readTransitVersions(Transit) };
 });
 
 /** The keys and their order, for whoever writes one. */
@@ -126,6 +134,17 @@ export const manifestSchema = record({
   const { WorkloadOwnerKeyDigests: workloadOwners, WorkloadOwnerThreshold: needed = 1 } = manifest;
   // Without owners there is nobody whom a threshold could ask for, and one that can't be met is a typing error.
   if (needed > 1 && needed > new Set(workloadOwners).size) fault(["WorkloadOwnerThreshold"], WANT_OWNER_THRESHOLD);
+  // Pods that share a key would not decrypt what the others encrypt.
+  const versions = new Map<string, TransitVersions>();
+  for (const [hash, entry] of Object.entries(manifest.Policies)) {
+    // Of an entry with a fault there is no more than was written.
+    const { workloadSecretId: id, transit }: Partial<PolicyEntry> = entry;
+    if (id === undefined || transit === undefined) continue;
+    const { latest, minimum } = versions.get(id) ?? transit;
+    versions.set(id, { latest, minimum });
+    if (transit.latest === latest && transit.minimum === minimum) continue;
+    fault(["Policies", hash, "Transit"], "the versions that other policies with this WorkloadSecretID have");
+  }
   // An owner who stands there twice would have two shares, and so be two of those whom the threshold asks for.
   const seen = new Set<string>();
   for (const [index, owner] of owners.entries()) {

@@ -8,7 +8,7 @@ const P384_ORDER = BigInt(
 );
 
 /** HKDF-SHA256 (RFC 5869). `info` separates the uses of one seed; no two uses may share it. */
-export function deriveBytes(seed: Secret, salt: Uint8Array, info: string, length: number): Buffer {
+export function deriveBytes(seed: Secret, salt: Uint8Array, info: string | Uint8Array, length: number): Buffer {
   return Buffer.from(hkdfSync("sha256", seed.reveal(), salt, info, length));
 }
 

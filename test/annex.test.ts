@@ -80,7 +80,7 @@ beforeAll(async () => {
   const { Policies } = JSON.parse(deployment.read("manifest.json")) as {
     Policies: Record<string, { WorkloadSecretID?: string; SANs: string[] }>;
   };
-  const [web] = Object.entries(Policies).filter(([, { SANs }]) => SANs.includes("web"));
+  const web = Object.entries(Policies).find(([, { SANs }]) => SANs.includes("web"));
   [policy, id] = [web?.[0] ?? "", web?.[1].WorkloadSecretID ?? ""];
 }, 60_000);
 

@@ -18,6 +18,7 @@ const LAYERS = [
   ["api"],
   ["attestation"],
   ["manifest"],
+  ["secret-files"],
   ["channel"],
   ["registry"],
   ["kubernetes"],

@@ -28,7 +28,8 @@ export interface CliDeployment {
   readonly result: (command: string, ...args: readonly string[]) => Promise<Readonly<Record<string, unknown>>>;
   /** @param state the name of its state directory */
   readonly startCoordinator: (state: string) => Promise<Program>;
-  readonly enroll: (volume: string) => Promise<{ readonly chain: string; readonly secret: string }>;
+  /** @param vm whose pod it is, as `simulated-tee/` names it; web's where left out */
+  readonly enroll: (volume: string, vm?: string) => Promise<{ readonly chain: string; readonly secret: string }>;
   readonly stop: (program: Program) => Promise<void>;
   readonly editManifest: (change: (manifest: Record<string, unknown>) => void) => void;
   readonly remove: () => Promise<void>;
@@ -97,10 +98,10 @@ export function createCliDeployment(
       await program.line("ready");
       return program;
     },
-    enroll: async (volume) => {
+    enroll: async (volume, vm = "web") => {
       const path = join(directory, volume);
       const initializer = start("initializer", {
-        ...tee("web"),
+        ...tee(vm),
         COORDINATOR_HOST: address,
         CONTRAST_TLS_CONFIG_DIR: path,
       });

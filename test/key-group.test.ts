@@ -97,10 +97,10 @@ async function initialize({ annotations = {}, pod = {}, container = {} }: PodUnd
   return { folder, pod: web };
 }
 
-/** Whether this user reads both secret files. */
+/** Whether this user reads all secret files. */
 function reads(folder: string, user: number, group: number, groups: readonly number[] = []): boolean {
   const more = groups.length === 0 ? "--clear-groups" : `--groups=${groups.join(",")}`;
-  const results = ["key.pem", "workload-secret-seed"].map((name) => {
+  const results = ["key.pem", "workload-secret-seed", "secrets/workload-secret-seed"].map((name) => {
     const identity = [`--reuid=${user}`, `--regid=${group}`, more, "--bounding-set=-all", "--inh-caps=-all"];
     return spawnSync("setpriv", [...identity, "cat", join(folder, name)]).status === 0;
   });

@@ -5,15 +5,17 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { sha256Hex } from "../bytes/sha256.ts";
+import { annexOf, secretsOf } from "../coordinator/state/annex-in-force.ts";
 import { Roots } from "../coordinator/state/roots.ts";
 import { StateGuard } from "../coordinator/state/state-guard.ts";
+import { amend, sealed, served, withSecret } from "../coordinator/state/test-amend.ts";
 import { keepTidy } from "../coordinator/state/tidy.ts";
 import { ConfigMaps } from "../store/kubernetes/config-maps.ts";
 import { KubernetesStore } from "../store/kubernetes/kubernetes-store.ts";
 import { Objects } from "../store/kubernetes/objects.ts";
 import { Sweeper } from "../store/kubernetes/sweep.ts";
 import { type Named, RECORD_KINDS, type RecordKind } from "../store/store.ts";
-import { manifestOf, now, setRequest } from "../coordinator/test-deployment.ts";
+import { manifestOf, now, ownerKeys, setRequest } from "../coordinator/test-deployment.ts";
 import { ApiClient } from "../kubernetes/api/client.ts";
 import { type Account, makeAccount, storeOptions } from "./kubernetes-api/accounts.ts";
 import { type KubernetesApi, NO_KUBERNETES_API, startKubernetesApi } from "./kubernetes-api/server.ts";
@@ -121,6 +123,33 @@ describe.runIf(NO_KUBERNETES_API === undefined)("garbage collection", { timeout:
     expect(
       (await StateGuard.load({ store: fresh, allowInsecure: true, now, random: randomBytes, sharing })).phase,
     ).toBe("recovery");
+  });
+
+  test("ciphertexts that no annex names go after an hour; what one in force or one that waits names stays", async () => {
+    const store = await open();
+    const guard = await StateGuard.load({ store, allowInsecure: true, now, random: randomBytes, sharing });
+    await guard.set(setRequest());
+    for (const value of ["one", "two", "three"]) await amend(guard, await withSecret(guard, "db", value), [ownerKeys]);
+    const [waiting, named] = [await sealed(guard, "waiting", 1), annexOf(guard.active())];
+    const roots = new Roots(store);
+    const sweep = async (): Promise<number> => {
+      const { raw } = guard.active().latest;
+      return store.sweep(raw, await roots.namedBy(raw));
+    };
+    expect(await sweep()).toBe(0);
+    clock += 3_600_000;
+    // The first version, and what nobody named within the hour.
+    expect(await sweep()).toBe(2);
+    expect(new Set(await store.list("secrets"))).toEqual(new Set(secretsOf(named).map((secret) => secret.sealed)));
+    expect(await store.list("annexes")).toHaveLength(3);
+    expect(await served(guard)).toEqual({ "db@3": "three", "db@2": "two" });
+    // An owner who comes too late is told so, and nothing is in force.
+    const late = {
+      ...named,
+      secrets: new Map([...named.secrets, ["waiting", { latestVersion: 1, versions: [waiting] }]]),
+    };
+    await expect(amend(guard, late, [ownerKeys])).rejects.toMatchObject({ code: "not_sealed" });
+    expect((await guard.history()).steps).toHaveLength(4);
   });
 
   test("a Coordinator sweeps after a set", async () => {

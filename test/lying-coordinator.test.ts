@@ -2,9 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { createHash, createPrivateKey, generateKeyPairSync, randomBytes, sign, X509Certificate } from "node:crypto";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { addMethods } from "../api/grpc.ts";
 import {
   type GetManifestsResponse,
   type GetManifestsResponseSchema,
@@ -14,21 +12,15 @@ import {
   type SetManifestResponseSchema,
   UserAPI,
 } from "../api/userapi_pb.ts";
-import { openSimulatedAttester } from "../attestation/simulated/attester.ts";
 import { ChannelClient } from "../channel/client.ts";
-import { toStatus } from "../channel/rejection.ts";
-import { type ChannelServer, listen } from "../channel/server.ts";
-import { selfSigned } from "../channel/tls.ts";
-import { coordinatorLimits } from "../coordinator/serve/limits.ts";
-import { appraiseUser } from "../coordinator/serve/user-api.ts";
+import type { ChannelServer } from "../channel/server.ts";
 import { changeToSign } from "../manifest/change.ts";
 import { encodeTransition, parseTransition, type Transition } from "../manifest/transition.ts";
-import { Budget } from "../runtime/budget.ts";
-import { KeyedSemaphore } from "../runtime/keyed-semaphore.ts";
 import { issueCa } from "../pki/certificate.ts";
 import { generateEcKey, type KeyPair, keyPairOf, spki } from "../pki/keys.ts";
 import { type CliDeployment, createCliDeployment } from "./cli-deployment.ts";
 import { keyDigestOf } from "./owner-leave.ts";
+import { standIn } from "./stand-in.ts";
 
 /**
  * A Coordinator that is attested and says what it should not: one of another version, or one that a host had recovered
@@ -78,42 +70,23 @@ interface Lies {
 
 async function lie({ manifests = honest, set = {}, recovery = {}, pending = {} }: Lies): Promise<void> {
   sets = 0;
-  const limits = coordinatorLimits(2 ** 30);
-  lying = await listen(
-    {
-      identity: await selfSigned(await generateEcKey("P-256"), new Date()),
-      attester: await openSimulatedAttester(deployment.file("simulated-tee/coordinator")),
-      log: pino({ level: "silent" }),
-      limits: limits.user,
-      requests: new Budget(limits.requests),
-      turns: new KeyedSemaphore(limits.turns),
-      appraise: appraiseUser,
-      serve: (methods) => {
-        const handlers = {
-          getManifests: async () => manifests,
-          setManifest: async () => {
-            sets++;
-            return set;
-          },
-          prepareRekey: async () => ({}),
-          recover: async () => recovery,
-          listPending: async () => pending.list ?? {},
-          getPending: async () => pending.get ?? {},
-          signPending: async () => {
-            sets++;
-            return set;
-          },
-          dropPending: async () => ({}),
-          getStatus: async () => ({ state: "active" }),
-          sealSecret: () => Promise.reject(new Error("nobody asks")),
-          amend: () => Promise.reject(new Error("nobody asks")),
-        };
-        addMethods(methods, UserAPI, handlers, toStatus, () => undefined);
-      },
+  lying = await standIn(ADDRESS, deployment.file("simulated-tee/coordinator"), {
+    getManifests: async () => manifests,
+    setManifest: async () => {
+      sets++;
+      return set;
     },
-    1313,
-    ADDRESS,
-  );
+    prepareRekey: async () => ({}),
+    recover: async () => recovery,
+    listPending: async () => pending.list ?? {},
+    getPending: async () => pending.get ?? {},
+    signPending: async () => {
+      sets++;
+      return set;
+    },
+    dropPending: async () => ({}),
+    getStatus: async () => ({ state: "active" }),
+  });
 }
 
 /** The honest history, whose transitions from this one on are others. */

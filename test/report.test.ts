@@ -25,7 +25,10 @@ type Facts = AuditFacts & { readonly report: string; readonly written: readonly 
 let facts: Facts;
 let text: string;
 
-/** Six manifests: the first one, another image, older firmware, a pod less, another owner, nobody. */
+/**
+ * Six manifests: the first one, another image, older firmware, a pod less, another owner, nobody. Under the fourth a secret
+ * gets two versions, and a volume a leave to format.
+ */
 beforeAll(async () => {
   cpSync(join(import.meta.dirname, "../demo/deployment/vote-bot.yml"), join(resources, "vote-bot.yml"));
   await succeed(generate());
@@ -51,6 +54,11 @@ beforeAll(async () => {
   rmSync(join(resources, "vote-bot.yml"));
   await succeed(generate());
   await succeed(contrast("set"));
+  writeFileSync(file("value"), "hunter2");
+  for (const reader of ["web", "workload:another"]) {
+    await succeed(contrast("secret", "set", "db", "--for", "web", "--for", reader, "--from-file", file("value")));
+  }
+  await succeed(contrast("volume", "allow-format", "data", "--for", "web"));
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-384" });
   const other = file("other-owner.pem");
   writeFileSync(other, privateKey.export({ type: "pkcs8", format: "pem" }), { mode: 0o600 });
@@ -80,6 +88,8 @@ test("the timeline has what happened, at the manifest that began it", () => {
     "3 warning lowered_minimum",
     "3 note changed_reference_values",
     "4 warning removed_pod",
+    "4 note secret_readers",
+    "4 warning format_allowed",
     "5 warning changed_owner",
     "5 warning changed_owner",
     "6 note immutable",
@@ -194,6 +204,7 @@ describe.skipIf(!existsSync(CHROMIUM))(`the report in a browser (skipped without
         "Evidence of the Coordinator",
         "Manifests",
         "Warnings",
+        "Secrets and volumes",
         "Policies",
         "Owners",
         "Certificates",
@@ -238,6 +249,10 @@ describe.skipIf(!existsSync(CHROMIUM))(`the report in a browser (skipped without
       "Workloads",
     ]);
     expect(await page.locator("svg .line").allTextContents()).toContain(`SHA-256 ${facts.manifest.slice(0, 24)}…`);
+    const fourth = page.locator("#history > details").nth(2).locator("details").nth(1);
+    expect(await fourth.locator("summary").first().textContent()).toMatch(/^\s*Amendment 2: .*secret db: version 2/s);
+    expect(await fourth.locator("ins").allTextContents()).toContain('"workload:another"');
+    expect(await page.locator("#secrets tbody tr").first().textContent()).toMatch(/db\s*2\s*version 2:.*version 1:/s);
     const second = page.locator("#history > details").nth(4);
     expect(await second.locator("del").allTextContents()).toContain('"contrast/emojivoto:0.1.0"');
     expect(await second.locator("ins").allTextContents()).toContain('"contrast/emojivoto:0.2.0"');

@@ -212,7 +212,7 @@ test("a signature is good on the Coordinator that was verified, and on no fork o
   rmSync(deployment.file("pinned.json"));
   const carrier = await deployment.contrast("set", "--signature", signature());
   expect(carrier).toMatchObject(refused("bad_signature", 3));
-  expect(carrier.stderr).toContain("good until the next set or recovery");
+  expect(carrier.stderr).toContain("good until the next set, amendment or recovery");
   writeFileSync(deployment.file("pinned.json"), pin);
 
   // Signed again after a verify, it is good.

@@ -9,6 +9,8 @@ import {
 } from "../../policy/permissions.ts";
 import { type Fault, oneEditApart, quote } from "../../runtime/fault.ts";
 import { parsePort } from "../../runtime/variables.ts";
+import { type TemplateFault, templateFaults } from "../../secret-files/templates-variable.ts";
+import { parseSecureVolumes, type SecureVolume } from "./secure-volumes.ts";
 
 /** The annotations by which a pod says what it wants (docs/design.md §3). */
 const PREFIX = "contrast.edgeless.systems/";
@@ -27,7 +29,11 @@ export const ANNOTATION = {
   deny: `${PREFIX}deny`,
   openAttestationApi: `${PREFIX}open-attestation-api`,
   renew: `${PREFIX}renew`,
+  secureVolumes: `${PREFIX}secure-pv`,
 } as const;
+
+/** Begins those that are a template each, of the file whose name is the rest. */
+export const SECRET_TEMPLATE = `${PREFIX}secret-template-`;
 
 export interface PodAnnotations {
   /** Empty is not the same as missing: every port needs a client certificate. */
@@ -50,6 +56,10 @@ export interface PodAnnotations {
   readonly openAttestationApi: boolean;
   /** The Initializer stays, and renews the certificates. */
   readonly renew: boolean;
+  /** Templates of files with secrets, by the names of the files, in the order of these. */
+  readonly secretTemplates: Readonly<Record<string, string>>;
+  /** Encrypted volumes of the pod, on disks of the host. */
+  readonly secureVolumes: readonly SecureVolume[];
 }
 
 /** One place where annotations stand. */
@@ -101,7 +111,23 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
       ? [{ where: "", got: quote(text), want: '"false": the pod has no Initializer, and no certificates' }]
       : oneOf("true", "false")(text),
   );
+  const templates = sources
+    .flatMap(({ annotations }) => Object.keys(annotations))
+    .filter(isTemplate)
+    .toSorted();
+  const secretTemplates = Object.fromEntries(
+    templates.map((name) => [name.slice(SECRET_TEMPLATE.length), find(name)?.text ?? ""]),
+  );
+  for (const { file, where, got, want } of faultsOfTemplates(secretTemplates, hasNone)) {
+    const name = file === "" ? (templates[0] ?? "") : `${SECRET_TEMPLATE}${file}`;
+    faults.push({ where: [find(name)?.place(name), name, where].filter(Boolean).join(", "), got, want });
+  }
   const ingressMode = checked(ANNOTATION.ingressMode, oneOf(...MODES));
+  const secureVolumes = checked(ANNOTATION.secureVolumes, (text) => {
+    const wrong: Fault[] = [];
+    parseSecureVolumes(text, wrong);
+    return wrong;
+  });
   return {
     ingress: checked(ANNOTATION.ingress, (text) => faultsOf(parseIngressRules, text)),
     ingressMode: MODES.find((mode) => mode === ingressMode),
@@ -121,7 +147,28 @@ export function readAnnotations(sources: readonly Annotated[], faults: Fault[]):
     ),
     openAttestationApi: checked(ANNOTATION.openAttestationApi, oneOf("true", "false")) === "true",
     renew: renew === "true",
+    secretTemplates,
+    secureVolumes: parseSecureVolumes(secureVolumes ?? ""),
   };
+}
+
+/** What a template's annotation may be about beside the file, whose name it has: Kubernetes takes no more of a name. */
+const LONGEST_FILE = 63 - SECRET_TEMPLATE.length + PREFIX.length;
+
+/** @param hasNone there is no Initializer */
+function faultsOfTemplates(templates: Readonly<Record<string, string>>, hasNone: boolean): readonly TemplateFault[] {
+  const files = Object.keys(templates);
+  if (hasNone) {
+    const want = "no such annotation: the pod has no Initializer, which would write the file";
+    return files.map((file) => ({ file, where: "", got: "a template", want }));
+  }
+  const unnameable = files.filter((file) => file.length > LONGEST_FILE || !/[A-Za-z0-9]$/.test(file));
+  const want = `a file's name of at most ${LONGEST_FILE} characters, a letter or digit last: the API server takes no other`;
+  return [...templateFaults(templates), ...unnameable.map((file) => ({ file, where: "", got: quote(file), want }))];
+}
+
+function isTemplate(name: string): boolean {
+  return name.startsWith(SECRET_TEMPLATE);
 }
 
 const MODES = ["transparent", "bind"] as const;
@@ -147,10 +194,11 @@ function unknown(sources: readonly Annotated[]): Fault[] {
   return sources.flatMap(({ annotations, place }) =>
     Object.keys(annotations)
       .filter((name) => name.startsWith(PREFIX) || known.some((candidate) => oneEditApart(name, candidate)))
-      .filter((name) => !known.includes(name))
+      .filter((name) => !known.includes(name) && !isTemplate(name))
       .map((name) => {
         const meant = known.find((candidate) => oneEditApart(name, candidate));
-        const want = meant ?? NOT_HERE[name] ?? `one of ${known.map((other) => other.slice(PREFIX.length)).join(", ")}`;
+        const names = [...known, `${SECRET_TEMPLATE}FILE`].map((other) => other.slice(PREFIX.length));
+        const want = meant ?? NOT_HERE[name] ?? `one of ${names.join(", ")}`;
         return { where: place(name), got: quote(name), want };
       }),
   );
@@ -158,7 +206,5 @@ function unknown(sources: readonly Annotated[]): Fault[] {
 
 /** Annotations of Edgeless Systems' Contrast that promise something which nothing here does. */
 const NOT_HERE: Readonly<Record<string, string>> = {
-  [`${PREFIX}secure-pv`]:
-    "no such annotation: no volume is encrypted for the pod; encrypt it in the pod, with a key from its secret seed",
   [`${PREFIX}image-store-size`]: "no such annotation: images are unpacked in the VM's memory; raise the memory limits",
 };

@@ -34,9 +34,9 @@ test.for([
   ],
   [
     "a name",
-    WEB.replace(LABELS, `        contrast.edgeless.systems/secure-pv: "state:data"\n${LABELS}`),
-    "15:46",
-    '"contrast.edgeless.systems/secure-pv"',
+    WEB.replace(LABELS, `        contrast.edgeless.systems/image-store-size: "1Gi"\n${LABELS}`),
+    "15:53",
+    '"contrast.edgeless.systems/image-store-size"',
   ],
 ] as const)("refuses an annotation with %s that is not known", async ([, text, place, got]) => {
   const { run, dir, read } = await workspace({ "web.yml": text });

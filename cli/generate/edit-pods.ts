@@ -1,4 +1,4 @@
-import type { Fault } from "../../runtime/fault.ts";
+import { type Fault, quote } from "../../runtime/fault.ts";
 import { encodeInitdata, policyHash } from "../../manifest/initdata.ts";
 import type { ResolvedImages } from "../../registry/resolved-image.ts";
 import { type Annotated, ANNOTATION, type PodAnnotations, readAnnotations } from "./annotations.ts";
@@ -11,11 +11,13 @@ import { inject, type InjectOptions } from "./inject.ts";
 import { platformOf } from "./pod-platform.ts";
 import type { Platform } from "./platform-names.ts";
 import { giveKey, keyGroupOf } from "./key-group.ts";
+import { claimTemplates } from "../../kubernetes/claims.ts";
 import { type PodPlaces, podPlaces } from "../../kubernetes/pod-places.ts";
-import type { PodSpec, Volume } from "../../kubernetes/pod-spec.ts";
+import type { Container, PodSpec, Volume } from "../../kubernetes/pod-spec.ts";
 import { type Permission, type PermissionChanges, permissionsOf } from "../../policy/permissions.ts";
 import { type PolicyOptions, policyOf } from "../../policy/policy.ts";
 import { simulatedTeeSecret } from "./simulated-tee.ts";
+import { isVolumeContainer, VOLUME_MOUNT } from "./volume-container.ts";
 import { setPolicy } from "../../policy/policy-annotation.ts";
 import { placeIn } from "../../kubernetes/resource-file.ts";
 import type { Service } from "../../kubernetes/services.ts";
@@ -33,6 +35,8 @@ export interface PreparedPod {
   readonly places: PodPlaces;
   /** The volumes as the file has them. */
   readonly volumesBefore: readonly Volume[];
+  /** Those that were encrypted, by the file, and are not any more. */
+  readonly droppedVolumes: readonly string[];
 }
 
 /** A pod that was made ready for its confidential VM. */
@@ -64,7 +68,10 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
   const annotations = workloads.map((workload) => {
     const sources = annotatedPlaces(workload);
     const read = readAnnotations(sources, faults);
-    if (read.renew && options.sidecar === "container") faults.push(noSidecar(sources));
+    if (options.sidecar === "container") {
+      if (read.renew) faults.push(noSidecar(sources, ANNOTATION.renew));
+      if (read.secureVolumes.length > 0) faults.push(noSidecar(sources, ANNOTATION.secureVolumes));
+    }
     return read;
   });
   if (faults.length > 0) throw new ResourceError("invalid_annotation", "an annotation is wrong", faults);
@@ -89,6 +96,7 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
     const { spec } = workload.template;
     const places = podPlaces(workload);
     const volumesBefore = structuredClone(spec.volumes ?? []);
+    const volumeContainers = (spec.initContainers ?? []).filter((container) => isVolumeContainer(container));
     const secret = platform === "simulated" ? simulatedTeeSecret(workload) : undefined;
     const coordinatorHost = hostOfCoordinator(workload.namespace, meant);
     inject(spec, own, {
@@ -98,20 +106,33 @@ export function preparePods(workloads: readonly Workload[], options: PrepareOpti
       earlierProxy,
       coordinatorHost,
       simulatedTeeSecret: secret,
+      claimTemplates: claimTemplates(workload).map(({ name }) => name),
     });
     const permissions = permissionsOf(
       ...(options.permissions === undefined ? [] : [options.permissions]),
       own.permissions,
     );
-    return [{ workload, platform, annotations: own, spec, permissions, places, volumesBefore }];
+    const droppedVolumes = mountedBy(volumeContainers).filter(
+      (name) =>
+        !own.secureVolumes.some(({ volume }) => volume === name) && volumesBefore.some((it) => it.name === name),
+    );
+    return [{ workload, platform, annotations: own, spec, permissions, places, volumesBefore, droppedVolumes }];
   });
 }
 
+/** The volumes that they open. */
+function mountedBy(containers: readonly Container[]): string[] {
+  return containers.flatMap(({ volumeMounts }) =>
+    (volumeMounts ?? []).filter(({ mountPath }) => mountPath === VOLUME_MOUNT).map(({ name }) => name),
+  );
+}
+
 /** Who stays beside the application, and comes before it, is a native sidecar. */
-function noSidecar(sources: readonly Annotated[]): Fault {
-  const source = sources.findLast(({ annotations }) => Object.hasOwn(annotations, ANNOTATION.renew));
-  const where = [source?.place(ANNOTATION.renew), ANNOTATION.renew].filter(Boolean).join(", ");
-  return { where, got: '"true" with --sidecar container', want: "--sidecar native, on Kubernetes 1.29 or later" };
+function noSidecar(sources: readonly Annotated[], name: string): Fault {
+  const source = sources.findLast(({ annotations }) => Object.hasOwn(annotations, name));
+  const where = [source?.place(name), name].filter(Boolean).join(", ");
+  const got = `${quote(source?.annotations[name] ?? "")} with --sidecar container`;
+  return { where, got, want: "--sidecar native, on Kubernetes 1.29 or later" };
 }
 
 function collateralProxyOf(coordinators: readonly Workload[]): string | undefined {

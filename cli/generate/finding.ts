@@ -33,6 +33,8 @@ export type FindingCode =
   | "ingress_port"
   /** A volume is not in the VM's memory, so that the host can read and change it. */
   | "volume"
+  /** An encrypted volume could not be opened, or two pods would write to its disk. */
+  | "secure_pv"
   /** Something of the resource that the policy refuses, or that has no effect, in a confidential VM. */
   | "unsupported"
   /** The policy permits the host more than a pod needs. */

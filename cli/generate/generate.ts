@@ -21,6 +21,7 @@ import {
   openValues,
   readManifestFile,
   withNotBefore,
+  requireNoReservedNames,
   requireShortChains,
   withReferenceValues,
 } from "./manifest-file.ts";
@@ -205,6 +206,7 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
   const bytes = encodeManifestFile(manifest);
   const fillIn = openValues(bytes, manifest);
   requireShortChains(manifest);
+  requireNoReservedNames(manifest);
 
   const changes = await unwritten([...owners.keys, ...resources, { path: manifestPath, content: bytes, mode: 0o644 }]);
   await writeFiles(changes);
@@ -264,8 +266,10 @@ const MEDIA = {
   other: "nowhere",
 } as const;
 
-function volumesOf({ workload: { kind, name }, spec }: PreparedPod): string[] {
+function volumesOf({ workload: { kind, name }, spec, annotations }: PreparedPod): string[] {
   return (spec.volumes ?? []).flatMap((volume) => {
+    const secure = annotations.secureVolumes.find((it) => it.volume === volume.name);
+    if (secure !== undefined) return [`${kind}/${name}: ${volume.name} on the disk ${secure.device}, encrypted`];
     const medium = mediumOf(volume.name, spec);
     return medium === undefined ? [] : [`${kind}/${name}: ${volume.name} ${MEDIA[medium]}`];
   });

@@ -7,6 +7,7 @@ import type { Platform } from "./platforms.ts";
 import { SIMULATED_VARIABLES } from "./simulated-tee.ts";
 import type { Container } from "../../kubernetes/pod-spec.ts";
 import { ownCommand } from "../../policy/own-images.ts";
+import { printTemplates, SECRET_TEMPLATES } from "../../secret-files/templates-variable.ts";
 
 /** The container that gets a pod its certificates before anything else of it runs. */
 export const INITIALIZER = "contrast-initializer";
@@ -14,7 +15,7 @@ export const INITIALIZER = "contrast-initializer";
 /** What stands in for the vendors' services. */
 export const COLLATERAL_PROXY = "CONTRAST_COLLATERAL_PROXY";
 
-const OPEN_ATTESTATION_API = "CONTRAST_OPEN_ATTESTATION_API";
+export const OPEN_ATTESTATION_API = "CONTRAST_OPEN_ATTESTATION_API";
 
 /** What is decided about a pod before its Initializer is made. */
 export interface InitializerOptions {
@@ -65,7 +66,7 @@ export function initializer(
   annotations: PodAnnotations,
   { platform, mode, user, collateralProxy, earlierProxy, coordinatorHost }: InitializerOptions,
 ): Container {
-  const { ingress, adminPort, openAttestationApi, renew } = annotations;
+  const { ingress, adminPort, openAttestationApi, renew, secretTemplates } = annotations;
   const lifts = liftsDefaultDeny(annotations, mode, platform);
   const closes = ingress !== undefined && mode === "transparent";
   // Guests may have CoCo's attestation API, which it keeps from the pod by the packet filter. The software TEE has no guest.
@@ -90,6 +91,7 @@ export function initializer(
       }),
       ...(lifts && { CONTRAST_LIFT_DEFAULT_DENY: "1" }),
       ...(openAttestationApi && { [OPEN_ATTESTATION_API]: "1" }),
+      ...(Object.keys(secretTemplates).length > 0 && { [SECRET_TEMPLATES]: printTemplates(secretTemplates) }),
       ...(asksThrough !== undefined && { [COLLATERAL_PROXY]: asksThrough }),
     },
     ownedVariables: [
@@ -99,6 +101,7 @@ export function initializer(
       INGRESS_MODE,
       "CONTRAST_LIFT_DEFAULT_DENY",
       OPEN_ATTESTATION_API,
+      SECRET_TEMPLATES,
     ],
     user,
     capabilities: lifts || closes || guards ? FILTER_CAPABILITIES : [],

@@ -1,5 +1,6 @@
 import { MESH_PROXY } from "../../policy/own-images.ts";
 import type { PodAnnotations } from "./annotations.ts";
+import { CERTIFICATES } from "./certificates.ts";
 import type { WantedHost } from "./coordinator-host.ts";
 import { type ImageReplacements, replaceImage } from "./image-replacements.ts";
 import { INITIALIZER, initializer } from "./initializer.ts";
@@ -10,6 +11,7 @@ import { type Platform, runtimeClassName } from "./platforms.ts";
 import type { Container, PodSpec, Volume, VolumeMount } from "../../kubernetes/pod-spec.ts";
 import type { Sidecar } from "./sidecars.ts";
 import { mountSimulatedTee, tellOfSimulatedTee } from "./simulated-tee.ts";
+import { putVolumeContainers } from "./volume-container.ts";
 
 /**
  * Puts the Initializer and the mesh proxy into a pod. What it puts there it finds again by its name, so that a second
@@ -30,10 +32,15 @@ export interface InjectOptions {
   readonly coordinatorHost?: WantedHost | undefined;
   /** The Secret with the pod's software TEE; undefined: the platform has hardware. */
   readonly simulatedTeeSecret?: string | undefined;
+  /** Names of the claim templates of the pod's StatefulSet. */
+  readonly claimTemplates?: readonly string[] | undefined;
 }
 
-/** The volume with key and certificates, and where it is mounted. */
-export const CERTIFICATES = { volume: "contrast-tls-certs", mountPath: "/tls-config" } as const;
+/**
+ * The volume that Edgeless Systems' Contrast writes the same into, mounted at /contrast. Pods that were made for it get this
+ * one in its place, which has the same paths.
+ */
+const FORMER_VOLUME = "contrast-secrets";
 
 /** @param pod is changed */
 export function inject(pod: PodSpec, annotations: PodAnnotations, options: InjectOptions): void {
@@ -71,6 +78,9 @@ export function inject(pod: PodSpec, annotations: PodAnnotations, options: Injec
         );
       }
     }
+    const { claimTemplates = [], coordinatorHost, collateralProxy, earlierProxy } = options;
+    const volumes = { claimTemplates, coordinatorHost, collateralProxy, earlierProxy };
+    putVolumeContainers(pod, initContainers, annotations, volumes);
     if (!skipsInitializer || (!options.skipServiceMesh && wantsMesh(annotations))) {
       shareCertificates(pod, [...initContainers, ...containers]);
     }
@@ -115,15 +125,34 @@ export function sourceOf(volume: Volume): string {
 /** In memory, for the host reads the disk; written by the Initializer alone. */
 function shareCertificates(pod: PodSpec, containers: readonly Container[]): void {
   const { volume: name, mountPath } = CERTIFICATES;
+  replaceFormerVolume(pod, containers);
   const volumes = pod.volumes ?? [];
   const before = volumes.find((volume) => volume.name === name);
   if (before === undefined) pod.volumes = [...volumes, { name, emptyDir: { medium: "Memory" } }];
   else if (sourceOf(before) === "emptyDir") before.emptyDir = { ...before.emptyDir, medium: "Memory" };
 
   for (const container of containers) {
+    const writes = container.name === INITIALIZER;
+    const mounts = (container.volumeMounts ?? []).map((mount): VolumeMount => {
+      return mount.name === name && !writes ? { ...mount, readOnly: true } : mount;
+    });
+    const has = mounts.some((mount) => mount.name === name);
+    const mount: VolumeMount = writes ? { name, mountPath } : { name, mountPath, readOnly: true };
+    container.volumeMounts = has ? mounts : [...mounts, mount];
+  }
+}
+
+/** Applications find at their paths what they found there; our own containers have one mount, at the usual place. */
+function replaceFormerVolume(pod: PodSpec, containers: readonly Container[]): void {
+  const former = pod.volumes?.find((volume) => volume.name === FORMER_VOLUME);
+  if (former !== undefined && sourceOf(former) !== "emptyDir") return;
+  if (former !== undefined) pod.volumes = pod.volumes?.filter((volume) => volume !== former);
+  for (const container of containers) {
     const mounts = container.volumeMounts ?? [];
-    if (mounts.some((mount) => mount.name === name)) continue;
-    const mount: VolumeMount = { name, mountPath };
-    container.volumeMounts = [...mounts, container.name === INITIALIZER ? mount : { ...mount, readOnly: true }];
+    if (!mounts.some((mount) => mount.name === FORMER_VOLUME)) continue;
+    const isOwn = container.name === INITIALIZER || container.name === MESH_PROXY;
+    container.volumeMounts = isOwn
+      ? mounts.filter((mount) => mount.name !== FORMER_VOLUME)
+      : mounts.map((mount) => (mount.name === FORMER_VOLUME ? { ...mount, name: CERTIFICATES.volume } : mount));
   }
 }

@@ -5,6 +5,7 @@ import { ManifestError } from "../../manifest/error.ts";
 import { encodeTime, parseManifest } from "../../manifest/manifest.ts";
 import { REFERENCE_VALUE_KEYS, type ReferenceValues } from "../../manifest/reference-values.ts";
 import type { Permission } from "../../policy/permissions.ts";
+import { reservedNames } from "../../manifest/reserved-names.ts";
 import { parseSan } from "../../manifest/san.ts";
 import { GenerateError } from "./error.ts";
 import { systemReason } from "../../kubernetes/error.ts";
@@ -69,6 +70,7 @@ export function grantPolicies(
       {
         SANs: kept?.SANs ?? defaultSans,
         ...(secret && { WorkloadSecretID: secret }),
+        ...(secret && kept?.Transit !== undefined && { Transit: kept.Transit }),
         ...(role !== undefined && { Role: role }),
         ...(permissions.length > 0 && { Permissions: permissions }),
       },
@@ -174,12 +176,22 @@ export function encodeManifestFile(file: ManifestFile): Buffer {
  * @throws ManifestError certificate_too_long
  */
 export function requireShortChains({ Policies }: ManifestFile): void {
-  const policies = Object.entries(Policies).map(([hash, { SANs }]) => {
-    return [hash, { sans: SANs.flatMap((name) => parseSan(name) ?? []) }] as const;
-  });
-  const faults = longChains(policies);
+  const faults = longChains(namedIn(Policies));
   if (faults.length === 0) return;
   throw new ManifestError("certificate_too_long", "the names of a policy make its certificates too long", faults);
+}
+
+/** @throws ManifestError invalid_manifest */
+export function requireNoReservedNames({ Policies }: ManifestFile): void {
+  const faults = reservedNames(namedIn(Policies));
+  if (faults.length > 0)
+    throw new ManifestError("invalid_manifest", "a workload has a name of the Coordinator's", faults);
+}
+
+function namedIn(policies: ManifestFile["Policies"]) {
+  return Object.entries(policies).map(([hash, { SANs, WorkloadSecretID: workloadSecretId }]) => {
+    return [hash, { sans: SANs.flatMap((name) => parseSan(name) ?? []), workloadSecretId }] as const;
+  });
 }
 
 /**

@@ -16,6 +16,8 @@ export interface OwnContainer {
   /** Variables that are taken away where they are not wanted any more. */
   readonly ownedVariables: readonly string[];
   readonly user: number;
+  /** All rights in the VM. Kubernetes then takes neither a ban on new privileges nor single capabilities. */
+  readonly privileged?: true;
   /** Of `FILTER_CAPABILITIES`, those that the container needs: the others are taken away. */
   readonly capabilities: readonly string[];
   readonly defaults: Partial<Container>;
@@ -31,10 +33,20 @@ export const ROOT = 0;
 export const PLAIN_USER = 65_532;
 
 /** A new object each time: YAML would make aliases of equal ones. */
-const security = (): object => ({
+const security = (before: Container | undefined, wanted: OwnContainer): Container["securityContext"] => ({
   allowPrivilegeEscalation: false,
   readOnlyRootFilesystem: true,
   seccompProfile: { type: "RuntimeDefault" },
+  ...before?.securityContext,
+  runAsUser: wanted.user,
+  runAsNonRoot: wanted.user !== ROOT,
+  capabilities: capabilities(before, wanted),
+});
+
+const privileged = ({ user }: OwnContainer): Container["securityContext"] => ({
+  privileged: true,
+  runAsUser: user,
+  runAsNonRoot: user !== ROOT,
 });
 
 /**
@@ -50,13 +62,7 @@ export function ownContainer(before: Container | undefined, wanted: OwnContainer
     image: ownImage(wanted.program),
     command: [...ownCommand(wanted.program), ...(wanted.words ?? [])],
     env: environment(before?.env ?? [], wanted),
-    securityContext: {
-      ...security(),
-      ...before?.securityContext,
-      runAsUser: wanted.user,
-      runAsNonRoot: wanted.user !== ROOT,
-      capabilities: capabilities(before, wanted),
-    },
+    securityContext: wanted.privileged === true ? privileged(wanted) : security(before, wanted),
   };
   return { ...owned, ...DEFAULTS, ...wanted.defaults, ...before, ...owned };
 }

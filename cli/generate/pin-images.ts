@@ -3,16 +3,22 @@ import type { ResolvedImage, ResolvedImages } from "../../registry/resolved-imag
 import type { PreparedPod } from "./edit-pods.ts";
 import { INITIALIZER } from "./initializer.ts";
 import { MESH_PROXY, ownImageConfig } from "../../policy/own-images.ts";
-import { allContainers } from "../../kubernetes/pod-spec.ts";
+import { allContainers, type Container } from "../../kubernetes/pod-spec.ts";
+import { isVolumeContainer } from "./volume-container.ts";
 
 /** The images of all pods, each of them once, but for those that all is known about: ours. */
 export function imagesToResolve(pods: readonly PreparedPod[]): string[] {
   const containers = pods.flatMap(({ spec }) => allContainers(spec));
   const unknown = containers.filter(
-    ({ name, image }) =>
-      ownImageConfig(image) === undefined && !([INITIALIZER, MESH_PROXY].includes(name) && image.includes("@")),
+    (container) =>
+      ownImageConfig(container.image) === undefined && !(isOurs(container) && container.image.includes("@")),
   );
   return [...new Set(unknown.map(({ image }) => image))];
+}
+
+/** Whether `generate` has put it there: it states all that its image could. */
+function isOurs(container: Container): boolean {
+  return container.name === INITIALIZER || container.name === MESH_PROXY || isVolumeContainer(container);
 }
 
 /**

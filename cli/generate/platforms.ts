@@ -19,6 +19,8 @@ interface PlatformFacts {
   readonly values: ReferenceValueSet;
   /** What whoever chooses the platform has to know. */
   readonly warning?: string;
+  /** Why pods of it have no encrypted volumes; undefined: they may (docs/decisions/0050-secure-pv-privileges.md). */
+  readonly noSecureVolumes?: string;
 }
 
 const SNP = {
@@ -51,12 +53,18 @@ const FACTS: Readonly<Record<Platform, PlatformFacts>> = {
     values: { ...SNP, GuestPolicy: { ...SNP.GuestPolicy, ABIMinor: 31 } },
     warning:
       "AKS ended its confidential containers in March 2026; node pools that are left run a fork of Kata, on which no policy of this version has been tried",
+    noSecureVolumes: "nobody knows how the fork of Kata there gives a disk to a container, and passes on its mounts",
   },
   "k3s-qemu-snp": { kind: "snp", values: SNP },
   "k3s-qemu-tdx": { kind: "tdx", values: TDX },
   "metal-qemu-snp": { kind: "snp", values: SNP },
   "metal-qemu-tdx": { kind: "tdx", values: TDX },
-  simulated: { kind: "insecure", values: { RootDigest: "", TrustedMeasurement: SIMULATED_MEASUREMENT } },
+  simulated: {
+    kind: "insecure",
+    values: { RootDigest: "", TrustedMeasurement: SIMULATED_MEASUREMENT },
+    noSecureVolumes:
+      "there is no VM: the disk would be open on the node, and the kubelet deletes what it finds in an emptyDir when a pod ends",
+  },
 };
 
 export function platformFacts(platform: Platform): PlatformFacts {

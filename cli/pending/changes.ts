@@ -1,4 +1,5 @@
 import type { ActiveHistory } from "../workspace/active-history.ts";
+import { generationsOf } from "../workspace/generations.ts";
 import { readGeneration } from "../verify/report/generation.ts";
 import { type Change, manifestChanges } from "../verify/report/manifest-changes.ts";
 import { parsePolicies } from "../verify/report/policy-facts.ts";
@@ -21,7 +22,7 @@ export function changesIn(
   policies: readonly Uint8Array[],
 ): PendingFacts {
   const parsed = parsePolicies([...known, ...policies]);
-  const history = steps.map(({ manifest: bytes, transition: { digest, rootKey } }) => {
+  const history = generationsOf(steps).manifests.map(({ manifest: bytes, transition: { digest, rootKey } }) => {
     return { manifest: bytes, transition: digest, signedBy: [], rootKey };
   });
   const next = { manifest, transition: "", signedBy: [], rootKey: history.at(-1)?.rootKey ?? "" };

@@ -1,7 +1,7 @@
 import { Argument, type Command } from "commander";
 import type { Context } from "../context.ts";
 import { collateralProxyOption, coordinatorOption, examples, manifestOption } from "../options.ts";
-import type { PendingOptions } from "./session.ts";
+import type { PendingOptions } from "./options.ts";
 
 const ACTIONS = ["list", "sign", "drop"] as const;
 type Action = (typeof ACTIONS)[number];

@@ -5,7 +5,7 @@ import { policyHash } from "../../manifest/initdata.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
 import { callDeadline } from "../coordinator.ts";
 import type { Context } from "../context.ts";
-import type { Session } from "./session.ts";
+import type { Session } from "../workspace/owner-session.ts";
 
 /**
  * The manifest of a pending change and its policies, each of them what its digest says.

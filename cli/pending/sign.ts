@@ -9,12 +9,15 @@ import { detachedSignature } from "../workspace/detached-signature.ts";
 import { carriedLeave, type Leave, ownLeave } from "../workspace/leave.ts";
 import { writeNewManifest } from "../workspace/new-manifest.ts";
 import { overlapOf } from "../workspace/overlap.ts";
-import { pendingFacts, pendingOf, requireSameManifest } from "../workspace/pending-change.ts";
+import { inSession, requireOwnKey, type Session } from "../workspace/owner-session.ts";
+import { pendingFacts, pendingOf, requireSameChange } from "../workspace/pending-change.ts";
 import { warningsOf } from "../workspace/warnings.ts";
 import { FILES } from "../workspace/workspace.ts";
 import { changesIn, summaryOf } from "./changes.ts";
 import { fetchPending } from "./fetch-pending.ts";
-import { inSession, type PendingOptions, readMeant, requireOwnKey, type Session } from "./session.ts";
+import { readMeant } from "./meant.ts";
+import type { PendingOptions } from "./options.ts";
+import { signPendingAmendment } from "./sign-amendment.ts";
 
 /**
  * `contrast pending sign`: adds this owner's signature to a pending change, which is performed if it was the last one that
@@ -27,9 +30,10 @@ export async function signPending(
   file: string | undefined,
   options: PendingOptions,
 ): Promise<number> {
-  const { atHand, meant } = await readMeant(context, file, options);
+  const { atHand, manifest: meant, annex } = await readMeant(context, file, options.manifest);
+  if (annex !== undefined) return signPendingAmendment(context, options, atHand, annex);
   const leaveOf = await prepareLeave(context, options, meant.bytes);
-  return inSession(context, options, atHand, leaveOf.keys, async (session) => {
+  return inSession(context, options.coordinator, atHand, leaveOf.keys, async (session) => {
     const { coordinator, active, insecure } = session;
     const digest = sha256Hex(meant.bytes);
     if (digest === deploymentOf(active, session.pin).digest) {
@@ -64,13 +68,13 @@ export async function signPending(
     const told = context.format === "json" ? { warnings } : {};
     if (response.pending !== undefined) {
       const pending = pendingOf(response.pending, active);
-      requireSameManifest(pending, digest);
+      requireSameChange(pending, digest);
       const next = "other owners run `contrast pending sign`";
       const result = "signed; the change waits for more owners' signatures";
       printResult(context, insecure, { result, ...common, ...pendingFacts(pending), next, ...told });
       return EXIT.pending;
     }
-    const written = await writeNewManifest(context, response, meant.bytes, active);
+    const written = await writeNewManifest(context, coordinator, response, meant.bytes, active);
     printResult(context, insecure, {
       result: "manifest set",
       ...common,

@@ -52,7 +52,7 @@ async function prepare(context: Context, options: RekeyOptions): Promise<void> {
   const coordinator = await connect(context, options.coordinator, manifest, keys);
   try {
     const history = attestedHistory(await coordinator.call(UserAPI.method.getManifests, {}, callDeadline(context)));
-    if (pin !== undefined) requireSameDeployment(context, pin, history);
+    if (pin !== undefined) await requireSameDeployment(context, pin, history);
     else requireNoFormerHolders(history.steps, []);
     const prepared = await askPrepared(context, coordinator);
     await writeOutputs(context.workspace, { [FILES.rekey]: encodePreparedRekey(prepared) });

@@ -13,7 +13,7 @@ import { detachedSignature } from "../workspace/detached-signature.ts";
 import { carriedLeave, ownLeave } from "../workspace/leave.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { writeNewManifest } from "../workspace/new-manifest.ts";
-import { pendingFacts, pendingOf, requireSameManifest } from "../workspace/pending-change.ts";
+import { pendingFacts, pendingOf, requireSameChange } from "../workspace/pending-change.ts";
 import { overlapOf } from "../workspace/overlap.ts";
 import { requireNoFormerHolders } from "../workspace/former-holders.ts";
 import { readPin, requireSameDeployment } from "../workspace/pin.ts";
@@ -74,7 +74,7 @@ export async function makeActive(
   const coordinator = await connect(context, options.coordinator, manifest, keys);
   try {
     const active = await activeHistory(context, coordinator);
-    if (pin !== undefined) requireSameDeployment(context, pin, active);
+    if (pin !== undefined) await requireSameDeployment(context, pin, active);
     else if (active !== undefined) requireNoFormerHolders(active.steps, []);
     const ofBefore = documentsOf(predecessors, active?.policies ?? [], policies, atHand);
     const newRootKey = await rekey?.(coordinator);
@@ -110,7 +110,7 @@ export async function makeActive(
     const insecure = coordinator.server?.claims.insecure === true;
     if (response.pending !== undefined) {
       const pending = pendingOf(response.pending, active);
-      requireSameManifest(pending, sha256Hex(bytes));
+      requireSameChange(pending, sha256Hex(bytes));
       printResult(context, insecure, {
         result: "not set: the change waits for more owners' signatures",
         coordinator: options.coordinator,
@@ -120,7 +120,7 @@ export async function makeActive(
       });
       return EXIT.pending;
     }
-    const written = await writeNewManifest(context, response, bytes, active);
+    const written = await writeNewManifest(context, coordinator, response, bytes, active);
     printResult(context, insecure, {
       result: isRekey ? "rekeyed" : "manifest set",
       coordinator: options.coordinator,

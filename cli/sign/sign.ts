@@ -1,15 +1,18 @@
 import { basename, dirname, join } from "node:path";
 import { sha256Hex } from "../../bytes/sha256.ts";
+import { EMPTY_ANNEX } from "../../manifest/annex.ts";
 import { type Change, changeToSign } from "../../manifest/change.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { CliError, type Context, printResult, type Result } from "../context.ts";
 import { requireInsecureFlag } from "../coordinator.ts";
+import { annexSummary } from "../workspace/annex-changes.ts";
+import { type AnnexFile, readAnnexFile } from "../workspace/annex-file.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { type Pin, requirePin } from "../workspace/pin.ts";
 import { readPreparedRekey } from "../workspace/prepared-rekey.ts";
 import { signChange } from "../workspace/sign-change.ts";
 import { transitionOf } from "../workspace/transition.ts";
-import { FILES, ownerKey, writeOutputs } from "../workspace/workspace.ts";
+import { FILES, ownerKey, readInput, writeOutputs } from "../workspace/workspace.ts";
 
 export interface SignOptions {
   readonly manifest?: string;
@@ -18,11 +21,13 @@ export interface SignOptions {
   readonly outputFile?: string;
   readonly prepare?: boolean;
   readonly rekey?: boolean;
+  readonly annex?: string;
 }
 
 /**
  * `contrast sign`: a workload owner allows that this manifest follows that transition, on the Coordinator whose mesh CA
- * this workspace saw attested; without a connection. With `--prepare` it writes the bytes to be signed instead, for a key
+ * this workspace saw attested; without a connection. Of an annex: that it takes the place of the one that is in force there,
+ * with the manifest at hand. With `--prepare` it writes the bytes to be signed instead, for a key
  * that never leaves its module.
  */
 export async function sign(context: Context, options: SignOptions): Promise<void> {
@@ -31,8 +36,15 @@ export async function sign(context: Context, options: SignOptions): Promise<void
   const { latestTransition: hex } = options;
   const pin = await requirePin(context, "a signature");
   const previous = hex === undefined ? Buffer.from(pin.transition, "hex") : transitionOf(hex);
+  const annex = await annexToSign(options);
   const newRootKey = options.rekey === true ? await preparedRootKey(context, previous, pin) : undefined;
-  const change = { manifest: bytes, previous, meshKey: Buffer.from(pin.meshKey, "hex"), newRootKey };
+  const change = {
+    manifest: bytes,
+    previous,
+    meshKey: Buffer.from(pin.meshKey, "hex"),
+    newRootKey,
+    annex: annex && Buffer.from(annex.digest, "hex"),
+  };
 
   const prepare = options.prepare === true;
   const output = options.outputFile ?? join(context.workspace, prepare ? FILES.change : FILES.signature);
@@ -41,11 +53,21 @@ export async function sign(context: Context, options: SignOptions): Promise<void
   printResult(context, manifest.referenceValues.insecure.length > 0, {
     ...facts,
     manifest: sha256Hex(bytes),
+    ...(annex === undefined
+      ? {}
+      : { annex: annex.digest, "secrets and volumes": annexSummary(EMPTY_ANNEX, annex.annex) }),
     "latest transition": previous.toString("hex"),
     "mesh CA key": pin.meshKey,
     ...(newRootKey === undefined ? {} : { "new root CA key": newRootKey.toString("hex") }),
     written: [output],
   });
+}
+
+/** @throws CliError usage, unreadable_file; ManifestError */
+async function annexToSign({ annex: path, rekey }: SignOptions): Promise<AnnexFile | undefined> {
+  if (path === undefined) return undefined;
+  if (rekey === true) throw new CliError("usage", "an amendment makes no new seed", { want: "--annex or --rekey" });
+  return readAnnexFile(path, await readInput(path, "the annex"));
 }
 
 /** A rekey is for the very generation that this workspace has verified. @throws CliError malformed_file */
@@ -88,7 +110,13 @@ async function signed(context: Context, options: SignOptions, change: Change, ou
     facts: {
       result: "signed",
       key: spkiDigest(keys.publicKey).toString("hex"),
-      next: `contrast ${change.newRootKey === undefined ? "set" : "rekey"} --signature ${output}`,
+      next: `contrast ${commandOf(change, options)} --signature ${output}`,
     },
   };
+}
+
+/** What carries the signature. */
+function commandOf({ newRootKey, annex }: Change, options: SignOptions): string {
+  if (annex !== undefined) return `pending sign ${options.annex ?? ""}`;
+  return newRootKey === undefined ? "set" : "rekey";
 }

@@ -98,8 +98,9 @@ function fieldsOf(answer: GetStatusResponse, keys: KeyPair | undefined, manifest
     ...(forOwners === undefined
       ? {}
       : {
-          pending: forOwners.pending.map(({ manifestDigest, signatures, missingSignatures }) => ({
+          pending: forOwners.pending.map(({ manifestDigest, annex, signatures, missingSignatures }) => ({
             manifest: hex(manifestDigest),
+            ...(annex.length === 0 ? {} : { annex: sha256Hex(annex) }),
             "signed by": signatures.map(({ publicKey }) => sha256Hex(publicKey)),
             "missing signatures": missingSignatures,
           })),
@@ -137,8 +138,10 @@ function missingFrom({ state, inForce, forOwners }: GetStatusResponse): string[]
   }
   if (inForce?.owners?.workloadOwners.length === 0) return [];
   return (forOwners?.pending ?? []).map(
-    ({ manifestDigest, missingSignatures: count }) =>
-      `${count} ${count === 1 ? "signature" : "signatures"} below the manifest ${hex(manifestDigest)}: run \`contrast pending sign\``,
+    ({ manifestDigest, annex, missingSignatures: count }) =>
+      `${count} ${count === 1 ? "signature" : "signatures"} below ${
+        annex.length === 0 ? `the manifest ${hex(manifestDigest)}` : `an amendment, the annex ${sha256Hex(annex)}`
+      }: run \`contrast pending sign\``,
   );
 }
 

@@ -4,16 +4,19 @@ import { type GetManifestsResponse, UserAPI } from "../../api/userapi_pb.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { ChannelError } from "../../channel/error.ts";
 import { policyHash, readInitdata } from "../../manifest/initdata.ts";
+import type { Step } from "../../manifest/history.ts";
 import { VERSION } from "../../runtime/version.ts";
 import { attestedHistory } from "../workspace/attested-history.ts";
-import { CliError, type Context, printResult } from "../context.ts";
+import { CliError, type Context, printResult, type Result } from "../context.ts";
 import { callDeadline, connect } from "../coordinator.ts";
 import { printableLines } from "../print.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { compareWithKnownRoot, requireKnownRoot } from "../workspace/known-root.ts";
+import { annexOf, generationsOf } from "../workspace/generations.ts";
 import { requireNoFormerHolders } from "../workspace/former-holders.ts";
 import { encodePin, readPin, replacedRoots, requireSameDeployment } from "../workspace/pin.ts";
-import { type AuditFacts, auditFacts } from "./report/facts.ts";
+import type { SecretVersionFacts } from "./report/annex-facts.ts";
+import { type AuditFacts, auditFacts, type AuditInput } from "./report/facts.ts";
 import { reportPage } from "./report/page.ts";
 import { encodeSeedSharesFile } from "../workspace/seed-shares-file.ts";
 import { FILES, readIfPresent, writeOutputs } from "../workspace/workspace.ts";
@@ -39,7 +42,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
     if (verified === undefined) throw new ChannelError("evidence_missing", "the server was not asked for evidence");
     const history = attestedHistory(response);
     const pin = await readPin(context);
-    if (pin !== undefined) requireSameDeployment(context, pin, history);
+    if (pin !== undefined) await requireSameDeployment(context, pin, history);
     const active = history.steps.at(-1);
     if (active === undefined || !bytes.equals(active.manifest)) {
       throw new CliError("manifest_mismatch", "the Coordinator enforces another manifest than the one at hand", {
@@ -68,17 +71,12 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
       at: context.now(),
       address: options.coordinator,
       coordinator: verified,
-      history: history.steps.map(({ manifest, transition: { digest, signatures, rootKey } }) => ({
-        manifest,
-        transition: digest,
-        signedBy: signatures.map(({ publicKey }) => sha256Hex(publicKey)),
-        rootKey,
-      })),
+      ...historyInput(history.steps),
       policies: response.policies,
       rootCa: response.rootCaCert,
       meshCa: response.meshCaCert,
     });
-    const files = { ...auditFiles(response), [FILES.report]: reportPage(facts) };
+    const files = { ...auditFiles(response, history.steps), [FILES.report]: reportPage(facts) };
     await writeOutputs(directory, files);
     await removeOthers(directory, new Set(Object.keys(files)));
     const { latest: transition, rootKey, meshKey } = history;
@@ -107,6 +105,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
       generation: facts.generation,
       ...verified.claims,
       "earlier certificates": earlierCertificates(facts),
+      ...annexLines(facts),
       ...(warnings.length > 0 ? { warnings } : {}),
       ...(pulls.length > 0 ? { "how guests pull images": pulls.map((name) => join(directory, name)) } : {}),
       report,
@@ -121,6 +120,41 @@ function earlierCertificates({ earlierCertificatesUntil: until, time }: AuditFac
   return until < time
     ? `ended on ${until}`
     : `until ${until} for clients that trust ${FILES.rootCa}, none for clients that trust ${FILES.meshCa}`;
+}
+
+/** What owners changed beside the manifest, as far as there is any. */
+function annexLines({ secrets, volumes }: AuditFacts): Result {
+  const readers = ({ version, readers: all }: SecretVersionFacts): string => {
+    const names = all.map(({ reader, pods }) => `${reader}${pods.length === 0 ? "" : ` (${pods.join(", ")})`}`);
+    return `version ${version}, read by ${names.join(", ")}`;
+  };
+  const lines = {
+    secrets: secrets.map(({ name, latestVersion, versions }) => {
+      return `${name}: ${versions.map(readers).join("; ") || `removed after version ${latestVersion}`}`;
+    }),
+    volumes: volumes.map(({ volume, workloadSecretId, formatsAllowed, formatsUsed }) => {
+      return `${volume} of ${workloadSecretId}: formatted ${formatsUsed} of ${formatsAllowed} times allowed`;
+    }),
+  };
+  return Object.fromEntries(Object.entries(lines).filter(([, all]) => all.length > 0));
+}
+
+/** The history as the report has it: by manifests, and what changed without another one. */
+function historyInput(steps: readonly Step[]): Pick<AuditInput, "history" | "amendments" | "annex"> {
+  const { manifests, amendments } = generationsOf(steps);
+  const signers = ({ signatures }: Step["transition"]) => signatures.map(({ publicKey }) => sha256Hex(publicKey));
+  const last = steps.at(-1);
+  return {
+    history: manifests.map(({ manifest, transition }) => {
+      const { digest, rootKey } = transition;
+      return { manifest, transition: digest, signedBy: signers(transition), rootKey };
+    }),
+    amendments: amendments.map(({ generation, kind, transition, before, after }) => {
+      const { digest, annex = "" } = transition;
+      return { generation, kind, transition: digest, annex, signedBy: signers(transition), before, after };
+    }),
+    annex: last?.annex && { digest: sha256Hex(last.annex), content: annexOf(last) },
+  };
 }
 
 const MOST_WARNINGS = 20;
@@ -147,16 +181,20 @@ async function newSeedShares(
 }
 
 /** What an auditor wants to read, each byte of it from the attested Coordinator. */
-function auditFiles(response: GetManifestsResponse): Record<string, string | Uint8Array> {
+function auditFiles(response: GetManifestsResponse, steps: readonly Step[]): Record<string, string | Uint8Array> {
   const files: Record<string, string | Uint8Array> = {
     [FILES.rootCa]: response.rootCaCert,
     [FILES.meshCa]: response.meshCaCert,
     ...(response.seedShares === undefined ? {} : { [FILES.seedShares]: encodeSeedSharesFile(response.seedShares) }),
   };
-  const history = response.history.map(({ manifest, transition }, index) => {
-    const file = `manifest.${index + 1}.json`;
-    files[file] = manifest;
-    return { file, sha256: sha256Hex(manifest), transition: Buffer.from(transition).toString("hex") };
+  const amendments = new Set(generationsOf(steps).amendments.map(({ transition }) => transition.digest));
+  let [manifestNumber, annexNumber] = [0, 0];
+  const history = steps.map(({ manifest, annex, transition: { digest } }) => {
+    const isAmendment = amendments.has(digest);
+    const content = isAmendment ? (annex ?? Buffer.alloc(0)) : manifest;
+    const file = isAmendment ? `annex.${++annexNumber}.json` : `manifest.${++manifestNumber}.json`;
+    files[file] = content;
+    return { file, sha256: sha256Hex(content), transition: digest };
   });
   files[FILES.history] = `${JSON.stringify(history, undefined, 2)}\n`;
   for (const policy of response.policies) {
@@ -173,9 +211,8 @@ function auditFiles(response: GetManifestsResponse): Record<string, string | Uin
 /** What an earlier verify wrote and this one did not has not been verified. */
 async function removeOthers(directory: string, names: ReadonlySet<string>): Promise<void> {
   for (const name of await readdir(directory)) {
-    const isOurs = /^(?:manifest\.\d+\.json|policy\.[0-9a-f]{64}\.rego|(?:initdata|cdh)\.[0-9a-f]{64}\.toml)$/.test(
-      name,
-    );
+    const isOurs =
+      /^(?:(?:manifest|annex)\.\d+\.json|policy\.[0-9a-f]{64}\.rego|(?:initdata|cdh)\.[0-9a-f]{64}\.toml)$/.test(name);
     if (isOurs && !names.has(name)) await rm(join(directory, name));
   }
 }

@@ -6,6 +6,7 @@ import { callDeadline, type Coordinator } from "../coordinator.ts";
 import type { Context } from "../context.ts";
 import { type AttestedHistory, attestedHistory } from "./attested-history.ts";
 import { type Pin, replacedRoots } from "./pin.ts";
+import { generationsOf } from "./generations.ts";
 import type { ActiveDeployment } from "./warnings.ts";
 
 /** The history of a Coordinator that has proven itself, with what else it says of what is in force. */
@@ -36,7 +37,13 @@ export function deploymentOf(
   const bytes = manifestInForce(active);
   const manifest = parseManifest(bytes);
   const replaced = replacedRoots(pin, active);
-  return { manifest, generation: steps.length, rootCa, replacedRoots: replaced, digest: sha256Hex(bytes) };
+  return {
+    manifest,
+    generation: generationsOf(steps).manifests.length,
+    rootCa,
+    replacedRoots: replaced,
+    digest: sha256Hex(bytes),
+  };
 }
 
 /** Its bytes. */

@@ -1,6 +1,7 @@
 import type { Step } from "../../manifest/history.ts";
 import { formerSeedHolders } from "../../manifest/seed-holders.ts";
 import { CliError } from "../context.ts";
+import { generationsOf } from "./generations.ts";
 
 /**
  * For whoever meets a deployment for the first time. A manifest that was read and found good does not say who knows its
@@ -11,11 +12,12 @@ import { CliError } from "../context.ts";
  * @throws CliError seed_known_to_others
  */
 export function requireNoFormerHolders(steps: readonly Step[], accepted: readonly string[]): void {
-  const others = formerSeedHolders(steps).filter(({ key }) => !accepted.includes(key));
+  const { manifests } = generationsOf(steps);
+  const others = formerSeedHolders(manifests).filter(({ key }) => !accepted.includes(key));
   const [first] = others;
   if (first === undefined) return;
   throw new CliError("seed_known_to_others", "earlier manifests let others have the seed than the one in force", {
-    where: `manifest ${first.manifest} of ${steps.length}, $.SeedshareOwnerPubKeys and $.SeedshareThreshold`,
+    where: `manifest ${first.manifest} of ${manifests.length}, $.SeedshareOwnerPubKeys and $.SeedshareThreshold`,
     got: others.map(({ key }) => key).join(", "),
     want: "the seed share owners of the manifest in force, and no lower threshold before",
     hint:

@@ -61,10 +61,8 @@ export function carriedLeave(
       hint: "its state was lost or replaced; the first manifest of a deployment is set without a signature",
     });
   }
-  const meshKey = [active.meshKey, pin?.meshKey].find(
-    (key) =>
-      key !== undefined &&
-      signatures.some((one) => signs(one, changeAfter(active, manifest, { meshKey: key, newRootKey }))),
+  const meshKey = signedMeshKey(signatures, [active.meshKey, pin?.meshKey], (key) =>
+    changeAfter(active, manifest, { meshKey: key, newRootKey }),
   );
   const [signature, ...others] = signatures;
   return {
@@ -73,6 +71,15 @@ export function carriedLeave(
     signatures: others,
     ...(meshKey === undefined ? {} : { signedMeshKey: Buffer.from(meshKey, "hex") }),
   };
+}
+
+/** @returns the first of the mesh CA keys with which one of the signatures is over the change, hex */
+export function signedMeshKey(
+  signatures: readonly ChangeSignature[],
+  keys: readonly (string | undefined)[],
+  changeWith: (meshKey: string) => Change,
+): string | undefined {
+  return keys.find((key) => key !== undefined && signatures.some((one) => signs(one, changeWith(key))));
 }
 
 function signs(signature: ChangeSignature, change: Change): boolean {

@@ -2,6 +2,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import { CliError, type Context } from "../context.ts";
 import type { AttestedHistory } from "./attested-history.ts";
+import { annexOf } from "./generations.ts";
+import { rolledBack } from "./rolled-back.ts";
 import { FILES, readIfPresent } from "./workspace.ts";
 
 /**
@@ -71,7 +73,7 @@ type Deployment = Pick<AttestedHistory, "steps">;
  * @param found undefined: the Coordinator has no manifest
  * @throws CliError another_deployment, pin_mismatch
  */
-export function requireSameDeployment(context: Context, pin: Pin, found: Deployment | undefined): void {
+export async function requireSameDeployment(context: Context, pin: Pin, found: Deployment | undefined): Promise<void> {
   const transitions = found?.steps.map(({ transition }) => transition) ?? [];
   const pinned = transitions.find(({ digest }) => digest === pin.transition);
   if (pinned?.rootKey === pin.rootKey) return;
@@ -85,9 +87,11 @@ export function requireSameDeployment(context: Context, pin: Pin, found: Deploym
       hint: `its state was lost or replaced, and so were all secrets: use a new workspace for another deployment; ${toAccept}`,
     });
   }
+  const lost = await rolledBack(context, annexOf(found?.steps.at(-1)));
+  const others = `${transitions.length} others, the latest ${transitions.at(-1)?.digest}`;
   throw new CliError("pin_mismatch", "the Coordinator's history lacks the transition that this workspace knows", {
     where: `${where}, $.Transition`,
-    got: `${transitions.length} others, the latest ${transitions.at(-1)?.digest}`,
+    got: [others, ...lost].join("; "),
     want: pin.transition,
     hint: `it is an older state, or a history that somebody with the seed made up: find out who; ${toAccept}`,
   });

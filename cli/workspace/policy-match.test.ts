@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { PolicyEntry } from "../../manifest/manifest.ts";
+import { FIRST_VERSION } from "../../manifest/transit.ts";
 import type { CollectedPolicy } from "../../policy/collected-policies.ts";
 import type { ManifestAtHand } from "./manifest-at-hand.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
@@ -38,8 +39,13 @@ function manifestWith(policies: Readonly<Record<string, PolicyEntry>>): Manifest
   return { path: "manifest.json", bytes: Buffer.alloc(0), manifest };
 }
 
-const WEB: PolicyEntry = { sans: [{ kind: "dns", value: "web" }], workloadSecretId: "secret", role: undefined };
-const NAMELESS: PolicyEntry = { sans: [], workloadSecretId: undefined, role: "coordinator" };
+const WEB: PolicyEntry = {
+  sans: [{ kind: "dns", value: "web" }],
+  workloadSecretId: "secret",
+  transit: FIRST_VERSION,
+  role: undefined,
+};
+const NAMELESS: PolicyEntry = { sans: [], workloadSecretId: undefined, transit: FIRST_VERSION, role: "coordinator" };
 
 test("files and manifest of one generate belong together, however often a policy stands", () => {
   const policies = [policy("a", "web"), policy("a", "copy"), policy("b", "coordinator")];
@@ -69,7 +75,12 @@ test("names every pod that the manifest lacks and every policy that no file has"
 test("a Coordinator of before needs no file beside one that has, and its policy comes from the history", () => {
   const old = Buffer.from("the policy of before");
   const [coordinator, web] = [policy("a", "coordinator"), policy("b", "web")];
-  const entry = (role?: "coordinator"): PolicyEntry => ({ sans: [], workloadSecretId: undefined, role });
+  const entry = (role?: "coordinator"): PolicyEntry => ({
+    sans: [],
+    workloadSecretId: undefined,
+    role,
+    transit: FIRST_VERSION,
+  });
   const atHand = manifestWith({
     [hash("a")]: entry("coordinator"),
     [hash("b")]: entry(),

@@ -24,6 +24,8 @@ export const FILES = {
   /** Changes that wait for signatures. */
   pending: "pending",
   history: "history.json",
+  /** Of a pending amendment. */
+  annex: "annex.json",
   report: "report.html",
 } as const;
 

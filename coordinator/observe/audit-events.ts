@@ -66,11 +66,12 @@ interface ConnectionRefused extends Peer, InForce, Reason {
   readonly event: "connection_refused";
 }
 
-interface RequestRefused extends Peer, Partial<InForce>, Reason {
+interface RequestRefused extends Partial<Peer>, Partial<InForce>, Reason {
   readonly event: "request_refused";
-  readonly api: "user" | "mesh";
+  readonly peer: string;
+  readonly api: "user" | "mesh" | "transit";
   readonly method: string;
-  /** Only of the mesh API: the policy of the VM. */
+  /** Not of the user API: the policy of the VM, of the transit port that of the certificate. */
   readonly policy?: string;
 }
 

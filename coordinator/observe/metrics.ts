@@ -16,7 +16,7 @@ import type { Snapshot } from "../state/snapshot.ts";
  * operator needs. What is an event of the audit log is counted by that event, so that log and metrics can't disagree.
  * docs/observability.md explains each; a test compares.
  */
-type Api = "user" | "mesh";
+type Api = "user" | "mesh" | "transit";
 
 /** The part of StateGuard that is looked at, at every scrape. */
 export interface ObservedState {
@@ -58,6 +58,11 @@ export class Metrics implements Audit {
     "contrast_connections_refused_total",
     "Connections that were refused before a call, by the code of the refusal.",
     ["api", "reason"],
+  );
+  readonly #transit = this.#counter(
+    "contrast_transit_requests_total",
+    "Requests to the transit port, by operation and by result: ok, or the code of the refusal.",
+    ["operation", "result"],
   );
   readonly #recoveries = this.#counter("contrast_coordinator_recoveries_total", "Successful recoveries.");
   readonly #peerRecoveries = this.#counter(
@@ -194,6 +199,10 @@ export class Metrics implements Audit {
       case "refusals_suppressed":
         break;
     }
+  }
+
+  countTransit(operation: string, result: string): void {
+    this.#transit.inc({ operation, result });
   }
 
   countAuditFailure(): void {

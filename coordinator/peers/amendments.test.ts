@@ -69,7 +69,8 @@ async function twoThatShare(stores: readonly SharedStore[] = []): Promise<[State
   return [one, two];
 }
 
-const rest = ({ latest: _, annex: _annex, unsigned: _unsigned, ...same }: ReturnType<StateGuard["active"]>) => same;
+const rest = ({ latest: _latest, annex: _annex, unsigned: _unsigned, ...same }: ReturnType<StateGuard["active"]>) =>
+  same;
 
 test("another's amendment is followed without a peer, with the very same mesh CA", async () => {
   const [one, two] = await twoThatShare();

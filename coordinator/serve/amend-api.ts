@@ -37,7 +37,7 @@ export async function sealSecret(
   requireOwnerKey(manifest, user.key, "caller's");
   const label = { name, version, readers };
   requireSealable(label, value.length);
-  const sealed = await guard.sealSecret(label, new Secret(value));
+  const sealed = await guard.sealSecret(label, new Secret(value), user.key);
   log.info({ secret: name, version, sealed, by: user.key }, "secret sealed; no annex names it yet");
   audit.record({
     event: "secret_sealed",

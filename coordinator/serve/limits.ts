@@ -2,6 +2,7 @@ import { type ChannelLimits, CONNECTION_BYTES, WAITING_BYTES } from "../../chann
 import { MAX_MESSAGE } from "../../channel/framing.ts";
 import { type BudgetLimits, budgetLimits } from "../../runtime/budget.ts";
 import type { SemaphoreLimits } from "../../runtime/keyed-semaphore.ts";
+import { type TransitLimits, TRANSIT_BYTES } from "../transit/limits.ts";
 import type { ProbeLimits } from "./probe-port.ts";
 
 /**
@@ -13,6 +14,7 @@ import type { ProbeLimits } from "./probe-port.ts";
 export interface CoordinatorLimits {
   readonly user: ChannelLimits;
   readonly mesh: ChannelLimits;
+  readonly transit: TransitLimits;
   readonly probes: ProbeLimits;
   /** Large requests: manifests with their policies. */
   readonly requests: BudgetLimits;
@@ -38,12 +40,14 @@ const MOST_BYTES = 2 ** 30;
 const PARTS = {
   requests: 4,
   history: 2,
-  meshPlaces: 4,
+  meshPlaces: 3.25,
   meshWaiting: 1,
-  userPlaces: 2,
+  userPlaces: 1.5,
   userWaiting: 1,
   reserved: 1,
   probes: 1,
+  transitPlaces: 1,
+  transitWaiting: 0.25,
 } as const;
 
 const TIMES = { handshakeMs: 10_000, requestMs: 10_000, idleMs: 30_000, ageMs: 5 * 60_000, patienceMs: 300 } as const;
@@ -57,18 +61,16 @@ const MAX_REQUEST_BYTES = 16 * 2 ** 20;
 /** @param limit what the process may use, in bytes */
 export function coordinatorLimits(limit: number): CoordinatorLimits {
   const sixteenth = Math.floor((Math.min(Math.max(limit, LEAST_BYTES), MOST_BYTES) - OWN_BYTES) / 16);
-  const places = (part: keyof typeof PARTS, bytes: number): SemaphoreLimits => {
-    const { total, perSource } = budgetLimits(Math.floor((PARTS[part] * sixteenth) / bytes));
+  const places = (which: keyof typeof PARTS, bytes: number): SemaphoreLimits => {
+    const { total, perSource } = budgetLimits(Math.floor((PARTS[which] * sixteenth) / bytes));
     return { total, perPeer: perSource };
   };
   const api = (placesPart: keyof typeof PARTS, waitingPart: keyof typeof PARTS, helloBytes: number): ChannelLimits => {
-    const waiting = places(waitingPart, WAITING_BYTES);
     const inside = places(placesPart, CONNECTION_BYTES);
     return {
       ...TIMES,
       helloBytes,
-      connections: { total: waiting.total + inside.total, perPeer: waiting.perPeer + inside.perPeer },
-      places: { ...inside, waiting },
+      ...withWaiting(inside, places(waitingPart, WAITING_BYTES)),
       reserved: places("reserved", CONNECTION_BYTES),
       // Only evidence that waits for a vendor stays for longer than a few milliseconds.
       appraisals: inside,
@@ -77,15 +79,32 @@ export function coordinatorLimits(limit: number): CoordinatorLimits {
   const requests = budgetLimits(PARTS.requests * sixteenth);
   const mesh = api("meshPlaces", "meshWaiting", MAX_MESSAGE);
   const user = api("userPlaces", "userWaiting", USER_HELLO_BYTES);
-  const all = mesh.connections.total + user.connections.total + user.reserved.total;
+  const transitPlaces = places("transitPlaces", TRANSIT_BYTES);
+  const { handshakeMs, requestMs, idleMs, patienceMs } = TIMES;
+  const transit: TransitLimits = {
+    ...{ handshakeMs, requestMs, idleMs, patienceMs },
+    ...withWaiting(transitPlaces, places("transitWaiting", WAITING_BYTES)),
+    workloads: transitPlaces,
+  };
+  const all = mesh.connections.total + user.connections.total + user.reserved.total + transit.connections.total;
   return {
     user,
     mesh,
+    transit,
     probes: { connections: places("probes", PROBE_BYTES).total, requestMs: 10_000, idleMs: 30_000, ageMs: 10 * 60_000 },
     requests: { ...requests, perSource: Math.min(requests.perSource, MAX_REQUEST_BYTES) },
     historyBytes: PARTS.history * sixteenth,
     // Who waits here has a place.
     turns: { total: 1, perPeer: 1, waiting: { total: all, perPeer: all } },
+  };
+}
+
+/** Those that have a place, and those that wait for one. */
+function withWaiting(inside: SemaphoreLimits, waiting: SemaphoreLimits) {
+  const { total, perPeer } = waiting;
+  return {
+    connections: { total: total + inside.total, perPeer: perPeer + inside.perPeer },
+    places: { ...inside, waiting: { total, perPeer } },
   };
 }
 

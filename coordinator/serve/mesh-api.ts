@@ -9,6 +9,7 @@ import type { EvidenceCache } from "../../attestation/evidence-cache.ts";
 import type { Appraiser } from "../../channel/exchange.ts";
 import { toStatus } from "../../channel/rejection.ts";
 import { admit, verifyClaimant } from "../../manifest/appraise.ts";
+import { grantExtensions } from "../../manifest/grant-extensions.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { trustDigest } from "../../pki/trust-digest.ts";
 import { describeError } from "../../runtime/errors.ts";
@@ -137,7 +138,8 @@ async function newMeshCert({ address, publicKey, verified }: Workload, { guard, 
   // The manifest may have changed since the connection was made: one snapshot decides, alone, the last one.
   const { snapshot, policy, secrets } = await namedSecrets(verified, guard);
   const { claims } = verified;
-  const leaf = { publicKey, names: policy.sans, extensions: claimExtensions(claims) };
+  const granted = grantExtensions({ policy: verified.policyHash, workloadSecretId: policy.workloadSecretId });
+  const leaf = { publicKey, names: policy.sans, extensions: new Map([...claimExtensions(claims), ...granted]) };
   const time = clock.now(snapshot.manifest);
   const certChain = issueChain(snapshot.authority, leaf, time);
   const issued = {

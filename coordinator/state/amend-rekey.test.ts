@@ -60,7 +60,7 @@ test("a rekey seals every secret anew: the values stay, and the seed of before o
   expect(await served(guard)).toEqual({ "db@2": "two", "db@1": "one" });
   expect(annexOf(snapshot).volumes).toEqual(annexOf(before).volumes);
   const [was, is] = [before, snapshot].map((each) => secretsOf(annexOf(each)));
-  expect(is?.map(({ sealed: _, ...rest }) => rest)).toEqual(was?.map(({ sealed: _, ...rest }) => rest));
+  expect(is?.map(({ sealed: _sealed, ...rest }) => rest)).toEqual(was?.map(({ sealed: _sealed, ...rest }) => rest));
   for (const secret of is ?? []) {
     expect(was?.map(({ sealed }) => sealed)).not.toContain(secret.sealed);
     expect(await readSealed(oldSeed(before), secret, state.store())).toBeUndefined();

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { type Annex, encodeAnnex, LARGEST_ANNEX, LARGEST_SECRET } from "../../manifest/annex.ts";
 import { policyReader, workloadReader } from "../../manifest/annex-names.ts";
-import { annexOf as annexWith, digest, secret, version } from "../../manifest/test-annex.ts";
+import { annexOf as annexWith, digest, secret, type version } from "../../manifest/test-annex.ts";
 import { parseTransition } from "../../manifest/transition.ts";
 import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
 import { encodeRecord } from "../../store/record.ts";
@@ -253,22 +253,30 @@ test("values have 1 byte to 64 KiB, and all together 1 MiB", async () => {
   await amend(guard, { ...before, secrets: new Map([...before.secrets, ["s0", secret(2, next)]]) }, [ownerKeys]);
 });
 
-test("one owner fills no store: so many ciphertexts wait for an annex, and no more", async () => {
-  const store = state.store();
-  const list = store.list.bind(store);
-  store.list = async (kind) => (kind === "secrets" ? Array.from({ length: 1024 }, () => digest(1)) : list(kind));
+test("one owner fills no store, and keeps no other out: so many ciphertexts wait for an annex, and no more", async () => {
+  for (let version = 1; version <= 64; version++) await sealed(guard, "db", version);
+  await expect(sealed(guard, "db", 1)).rejects.toMatchObject({ code: "too_many_pending" });
+  const others = await sealed(guard, "api", 1, "key", READERS, "another owner");
+  // What is named waits no more, however often it is replaced.
+  await amend(guard, annexWith({ api: secret(1, others) }), [ownerKeys]);
+  for (let number = 2; number < 70; number++) {
+    const next = await sealed(guard, "api", number, "key", READERS, "another owner");
+    await amend(guard, annexWith({ api: secret(number, next) }), [ownerKeys]);
+  }
   await expect(sealed(guard, "db", 1)).rejects.toMatchObject({ code: "too_many_pending" });
 });
 
 test("ciphertexts of before go, and those that an owner is about to name stay", async () => {
   for (const value of ["one", "two", "three"]) await amend(guard, await withSecret(guard, "db", value), [ownerKeys]);
   const roots = new Roots(state.store());
-  // All three were sealed a moment ago.
-  expect(await guard.removeSecrets(roots)).toBe(0);
+  const unnamed = await sealed(guard, "api", 1);
+  expect(await guard.removeSecrets(roots)).toBe(1);
+  expect(secretFiles()).toContain(unnamed.sealed);
   const { snapshot } = await guard.set(setRequest({}, guard));
   guard = await state.load();
   await guard.recover(recoverRequest(snapshot));
   const waiting = await sealed(guard, "api", 1);
+  // After a restart nobody remembers what was about to be named.
   expect(await guard.removeSecrets(new Roots(state.store()))).toBe(1);
   expect(secretFiles()).toHaveLength(3);
   expect(secretFiles()).toContain(waiting.sealed);

@@ -1,7 +1,6 @@
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { type Annex, EMPTY_ANNEX, type SecretVersion } from "../../manifest/annex.ts";
 import type { SecretLabel } from "./sealing.ts";
-import type { Snapshot } from "./snapshot.ts";
 
 /** An annex as it is in force, or would be. */
 export interface AnnexInForce {
@@ -16,7 +15,7 @@ export function annexInForce(bytes: Uint8Array, annex: Annex): AnnexInForce {
 }
 
 /** What is in force, also where nothing was ever amended. */
-export function annexOf({ annex }: Pick<Snapshot, "annex">): Annex {
+export function annexOf({ annex }: { readonly annex: AnnexInForce | undefined }): Annex {
   return annex?.annex ?? EMPTY_ANNEX;
 }
 

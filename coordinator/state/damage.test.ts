@@ -10,6 +10,7 @@ import { StateGuard } from "./state-guard.ts";
 import type { RecoverRequest } from "./recover.ts";
 import { RECORD_KINDS, type RecordKind } from "../../store/store.ts";
 import { changeAfter, signedBy } from "../test-deployment.ts";
+import { amend, withSecret } from "./test-amend.ts";
 
 /**
  * Every byte of every file of a state is changed, and every file is cut at every length. Whoever reads the file is
@@ -33,6 +34,7 @@ beforeAll(async () => {
   active = await load();
   const request = await set("before");
   await set("after");
+  await amend(active, await withSecret(active, "db"), [ownerKeys]);
   restarted = await load();
   recover = () => restarted.recover(request);
 });
@@ -94,8 +96,10 @@ function readers(kind: string, digest: string): (() => Promise<unknown>)[] {
   if (kind === "seedshares") return [get, recover];
   // Only who compares pointers reads those that were.
   if (kind === "pointers") return [get];
+  // Who recovers asks for no secret: they are opened when a workload gets them.
+  if (kind === "secrets") return [get];
   // Who recovers reads every manifest: each says who may replace it.
-  return kind === "manifests" ? [get, history, recover] : [get, history];
+  return kind === "manifests" || kind === "annexes" ? [get, history, recover] : [get, history];
 }
 
 async function files(): Promise<string[]> {
@@ -135,6 +139,6 @@ test(
     }
     expect(restarted.phase).toBe("recovery");
     await recover();
-    expect((await restarted.history()).steps).toHaveLength(2);
+    expect((await restarted.history()).steps).toHaveLength(3);
   },
 );

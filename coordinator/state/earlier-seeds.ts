@@ -93,19 +93,22 @@ export function earlierAfterRekey(
 }
 
 /** @returns the earlier secrets of a workload that can still be read, oldest first */
-export function earlierSecrets(
+export function earlierSecrets(seeds: Seeds, workloadSecretId: string, overlapMs: number, now: Date): EarlierSecret[] {
+  return readableSeeds(seeds, overlapMs, now).map(({ version, until, seed, salt }) => {
+    return { version, until, secret: deriveWorkloadSecret(seed, salt, workloadSecretId) };
+  });
+}
+
+/** @returns the earlier seeds whose window is open, oldest first */
+export function readableSeeds(
   { seed, seedShares: { earlier } }: Seeds,
-  workloadSecretId: string,
   overlapMs: number,
   now: Date,
-): EarlierSecret[] {
+): (Pick<EarlierSeed, "version" | "until"> & Opened)[] {
   return earlier
     .map((one) => ({ one, until: endOf(one, overlapMs) }))
     .filter(({ until }) => now.getTime() < until)
-    .map(({ one, until }) => {
-      const { seed: opened, salt } = openSealed(seed, one);
-      return { version: one.version, until, secret: deriveWorkloadSecret(opened, salt, workloadSecretId) };
-    });
+    .map(({ one, until }) => ({ version: one.version, until, ...openSealed(seed, one) }));
 }
 
 function sealingKey({ seed, salt }: SeedEngine): Buffer {

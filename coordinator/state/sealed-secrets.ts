@@ -1,37 +1,19 @@
 import { Refusal } from "../../api/refusal.ts";
-import { LARGEST_SECRET, MOST_SECRETS, MOST_VERSIONS } from "../../manifest/annex.ts";
+import { encodeAnnex, LARGEST_SECRET } from "../../manifest/annex.ts";
 import type { Secret } from "../../runtime/secret.ts";
 import { damaged } from "../../store/record.ts";
 import type { Store } from "../../store/store.ts";
 import { type AnnexInForce, annexInForce, type NamedSecret, secretsOf } from "./annex-in-force.ts";
-import { encodeAnnex } from "../../manifest/annex.ts";
 import { NONCE, openSecret, type SecretLabel, sealSecret, SEALING } from "./sealing.ts";
 import type { SeedEngine } from "./seed.ts";
 
-/**
- * So many records there may be, those included that no annex names yet: no owner alone can fill the store. It is room for
- * all that an annex can name, and as many again.
- */
-const MOST_RECORDS = 2 * MOST_SECRETS * MOST_VERSIONS;
-
-type Records = Pick<Store, "get" | "put" | "list">;
-
-/** Stores a value for an annex that is to name it. @returns SHA-256 of the record, hex @throws Refusal `too_many_pending` */
+/** Stores a value for an annex that is to name it. @returns SHA-256 of the record, hex @throws Refusal `state_not_written` */
 export async function storeSealed(
   seed: SeedEngine,
   label: SecretLabel,
   value: Secret,
-  { store, random }: { readonly store: Records; readonly random: (length: number) => Buffer },
+  { store, random }: { readonly store: Pick<Store, "put">; readonly random: (length: number) => Buffer },
 ): Promise<string> {
-  const { length } = await store.list("secrets");
-  if (length >= MOST_RECORDS) {
-    throw new Refusal("too_many_pending", "too many secrets were sealed that no annex names", {
-      where: "secrets",
-      got: `${length} ciphertexts`,
-      want: `fewer than ${MOST_RECORDS}`,
-      hint: "those that no annex names are removed after an hour: try again later",
-    });
-  }
   return store.put("secrets", sealSecret(seed, label, value, random(NONCE)));
 }
 

@@ -1,21 +1,48 @@
+import { Refusal } from "../../api/refusal.ts";
 import type { Store } from "../../store/store.ts";
 
 /** How long what was sealed may wait for an annex that names it, in milliseconds. */
 const KEPT_MS = 3_600_000;
 
-/** What was sealed a short while ago: its owner is about to name it. */
+/**
+ * So much of one owner may wait at one Coordinator: no owner can fill the store, nor keep the others out. With values of
+ * 64 KiB it is 4 MiB.
+ */
+const MOST_OF_ONE = 64;
+
+/** What was sealed a short while ago, and was in no annex since: its owner is about to have it named. */
 export class RecentlySealed {
   /** By SHA-256 of the record, hex, the oldest first. */
-  readonly #at = new Map<string, number>();
+  readonly #waiting = new Map<string, { readonly owner: string; readonly at: number }>();
 
-  /** @param now of a clock that nobody sets, in milliseconds, as below */
-  add(sealed: string, now: number): void {
-    this.#at.set(sealed, now);
+  /** @param now of a clock that nobody sets, in milliseconds, as below @throws Refusal `too_many_pending` */
+  requireRoom(owner: string, now: number): void {
+    const waiting = [...this.#kept(now).values()].filter((one) => one.owner === owner).length;
+    if (waiting < MOST_OF_ONE) return;
+    throw new Refusal("too_many_pending", "too many secrets were sealed that no annex names", {
+      where: `the workload owner ${owner}`,
+      got: `${waiting} ciphertexts`,
+      want: `fewer than ${MOST_OF_ONE}`,
+      hint: "those that no annex names within an hour are given up: try again later",
+    });
   }
 
-  since(now: number): ReadonlySet<string> {
-    for (const [sealed, at] of this.#at) if (now - at > KEPT_MS) this.#at.delete(sealed);
-    return new Set(this.#at.keys());
+  add(sealed: string, owner: string, now: number): void {
+    this.#waiting.set(sealed, { owner, at: now });
+  }
+
+  /** What an annex in force names waits no more. */
+  named(all: Iterable<string>): void {
+    for (const sealed of all) this.#waiting.delete(sealed);
+  }
+
+  waiting(now: number): ReadonlySet<string> {
+    return new Set(this.#kept(now).keys());
+  }
+
+  #kept(now: number) {
+    for (const [sealed, { at }] of this.#waiting) if (now - at > KEPT_MS) this.#waiting.delete(sealed);
+    return this.#waiting;
   }
 }
 

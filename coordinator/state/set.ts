@@ -1,5 +1,6 @@
 import { Refusal } from "../../api/refusal.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
+import { reservedNames } from "../../manifest/reserved-names.ts";
 import { longChains } from "../../manifest/certificate-size.ts";
 import { type ChangeSignature, onePerKey } from "../../manifest/change-signature.ts";
 import { policyHash } from "../../manifest/initdata.ts";
@@ -146,6 +147,7 @@ function requireUsable(request: SetRequest, allowInsecure: boolean): Manifest {
   const manifest = parseUsable(request.manifest, allowInsecure);
   requireSamePolicies(manifest, request.policies);
   requireShortChains(manifest);
+  requireNoReservedNames(manifest);
   return manifest;
 }
 
@@ -239,6 +241,13 @@ function requireShortChains({ policies }: Manifest): void {
     ...fault,
     hint: "give the policy fewer or shorter SANs",
   });
+}
+
+/** A stored manifest may have some, for the same reason: then the transit port serves nobody (server-identity.ts). */
+function requireNoReservedNames({ policies }: Manifest): void {
+  const [fault] = reservedNames(policies);
+  if (fault === undefined) return;
+  throw new Refusal("invalid_manifest", "a workload must not have a name of the Coordinator's", fault);
 }
 
 function hasSameSeedshareOwners(before: Manifest, after: Manifest): boolean {

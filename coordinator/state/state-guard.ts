@@ -5,7 +5,7 @@ import type { VerifiedClaimant } from "../../manifest/appraise.ts";
 import type { Step } from "../../manifest/history.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
 import { SerialQueue } from "../../runtime/serial-queue.ts";
-import { Secret } from "../../runtime/secret.ts";
+import type { Secret } from "../../runtime/secret.ts";
 import {
   type AmendRequest,
   type AmendResult,
@@ -14,7 +14,7 @@ import {
   makeAmendment,
   useGrant,
 } from "./amend.ts";
-import { readableBy } from "./annex-in-force.ts";
+import { annexOf, readableBy, secretsOf } from "./annex-in-force.ts";
 import type { Authority } from "./authority.ts";
 import { comparePointers, type Relation } from "./compare-pointers.ts";
 import { followAmendments } from "./follow.ts";
@@ -225,13 +225,16 @@ export class StateGuard {
   /**
    * Seals a value for an annex that is to name it. Nothing is in force by that.
    *
+   * @param owner SHA-256 of the key of the workload owner who gives it, hex
    * @returns SHA-256 of the record, hex
    * @throws as `active`, and Refusal `too_many_pending`, `state_not_written`
    */
-  sealSecret(label: SecretLabel, value: Secret): Promise<string> {
+  sealSecret(label: SecretLabel, value: Secret, owner: string): Promise<string> {
     return this.#inTurn(async () => {
-      const sealed = await storeSealed(this.active().seed, label, value, this.#options);
-      this.#sealed.add(sealed, this.#monotonic());
+      const { seed } = this.active();
+      this.#sealed.requireRoom(owner, this.#monotonic());
+      const sealed = await storeSealed(seed, label, value, this.#options);
+      this.#sealed.add(sealed, owner, this.#monotonic());
       return sealed;
     });
   }
@@ -246,7 +249,7 @@ export class StateGuard {
   removeSecrets(roots: Roots): Promise<number> {
     return this.#inTurn(async () => {
       const { secrets: named } = await roots.namedBy(this.active().latest.raw);
-      return removeUnnamed(this.#options.store, named, this.#sealed.since(this.#monotonic()));
+      return removeUnnamed(this.#options.store, named, this.#sealed.waiting(this.#monotonic()));
     });
   }
 
@@ -564,6 +567,7 @@ export class StateGuard {
       standing: new Standing(snapshot.latest, { monotonic, confirmedAt, hold, isAmendment, shared, livePeers }),
     };
     this.#owners = ownersOf(snapshot.manifest);
+    this.#sealed.named(secretsOf(annexOf(snapshot)).map(({ sealed }) => sealed));
     this.#pending = undefined;
     this.#prepared = undefined;
     this.#options.store.settle();

@@ -40,9 +40,10 @@ export async function sealed(
   version: number,
   value = `${name}, version ${version}`,
   readers: readonly string[] = READERS,
+  owner = "the owner",
 ): Promise<SecretVersion> {
   const label = { name, version, readers };
-  return { version, readers, sealed: await guard.sealSecret(label, new Secret(Buffer.from(value))) };
+  return { version, readers, sealed: await guard.sealSecret(label, new Secret(Buffer.from(value)), owner) };
 }
 
 /** The annex in force with another version of a secret, beside the latest of before. */

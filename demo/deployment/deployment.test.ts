@@ -145,6 +145,7 @@ test("the Coordinator is reached before it is ready, and its probes are the prog
     ports: [
       { name: "userapi", containerPort: 1313 },
       { name: "meshapi", containerPort: 7777 },
+      { name: "transit", containerPort: 8200 },
       { name: "probes", containerPort: 9102 },
     ],
   };

@@ -69,12 +69,13 @@ function named(name: string, { metadata, spec }: { metadata: object; spec: objec
  * PodDisruptionBudget's selector each time, for its type has `patchStrategy: replace`, and calls that configured.
  */
 async function stated(shell: Shell): Promise<object[]> {
-  const { items } = JSON.parse(await shell.run("kubectl get -o json -f deployment/ -f simulated-tee.json")) as {
-    items: { metadata: object; status?: object }[];
-  };
-  return items.map(({ metadata, status: _, ...others }) => {
-    const { resourceVersion: _version, managedFields: _fields, ...rest } = metadata as Record<string, unknown>;
-    return { ...others, metadata: rest };
+  const text = await shell.run("kubectl get -o json -f deployment/ -f simulated-tee.json");
+  const { items } = JSON.parse(text) as { items: { metadata: object }[] };
+  const without = (fields: object, ...names: readonly string[]): object =>
+    Object.fromEntries(Object.entries(fields).filter(([name]) => !names.includes(name)));
+  return items.map((item) => {
+    const metadata = without(item.metadata, "resourceVersion", "managedFields");
+    return { ...without(item, "status"), metadata };
   });
 }
 

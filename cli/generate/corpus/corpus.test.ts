@@ -5,7 +5,8 @@ import { expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
 import { INITDATA_ANNOTATION } from "../../../manifest/initdata.ts";
 import { INITIALIZER } from "../initializer.ts";
-import { CERTIFICATES } from "../inject.ts";
+import { isVolumeContainer } from "../volume-container.ts";
+import { CERTIFICATES } from "../certificates.ts";
 import { parseResourceFile } from "../../../kubernetes/resource-file.ts";
 import { type Loose } from "../../../kubernetes/test-files.ts";
 import { cacheImage, workspace } from "../test-workspace.ts";
@@ -137,6 +138,7 @@ test("every pod that asks for a confidential VM has a policy", async () => {
       "cassandra.yaml StatefulSet/cassandra",
       "coordinator.yml StatefulSet/coordinator",
       "elasticsearch.yaml StatefulSet/es-cluster",
+      "encrypted-volume.yaml StatefulSet/ledger",
       "envoy.yaml Deployment/envoy",
       "flow.yml Pod/flow",
       "fluentd.yaml DaemonSet/fluentd",
@@ -193,7 +195,9 @@ function without(value: Loose, was: Loose): Loose {
   spec.runtimeClassName = old.spec.runtimeClassName;
   for (const field of ["initContainers", "containers"]) {
     if (spec[field] === undefined) continue;
-    spec[field] = spec[field].filter(({ name }: Loose) => name !== INITIALIZER && name !== MESH_PROXY);
+    spec[field] = spec[field].filter(
+      (it: Loose) => it.name !== INITIALIZER && it.name !== MESH_PROXY && !isVolumeContainer(it),
+    );
     for (const [index, container] of spec[field].entries()) {
       const { image } = old.spec[field][index];
       if (!image.includes("@")) container.image = container.image.replace(DIGEST, "");

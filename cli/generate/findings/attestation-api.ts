@@ -3,6 +3,7 @@ import { ANNOTATION } from "../annotations.ts";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
 import { INITIALIZER } from "../initializer.ts";
+import { isVolumeContainer } from "../volume-container.ts";
 import { MESH_PROXY } from "../../../policy/own-images.ts";
 
 /**
@@ -67,7 +68,7 @@ function unclosed({ spec, annotations, places }: PreparedPod): Finding[] {
 /** Who may change the packet filter can take the rule away. */
 function removers({ spec, places }: PreparedPod): Finding[] {
   return allContainers(spec)
-    .filter((container) => container.name !== MESH_PROXY && !closes(container))
+    .filter((container) => container.name !== MESH_PROXY && !closes(container) && !isVolumeContainer(container))
     .filter(({ securityContext: context }) => {
       const added = context?.capabilities?.add ?? [];
       return context?.privileged === true || added.some((name) => /^(?:CAP_)?(?:NET_ADMIN|SYS_ADMIN|ALL)$/i.test(name));

@@ -2,6 +2,7 @@ import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
 import type { FindConfig } from "../../../kubernetes/config-values.ts";
 import { withStatedConfig } from "../../../policy/config-variables.ts";
+import { isVolumeContainer, POD_NAME } from "../volume-container.ts";
 import { MESH_PROXY } from "../../../policy/own-images.ts";
 import { allContainers, type EnvironmentVariable } from "../../../kubernetes/pod-spec.ts";
 
@@ -21,6 +22,8 @@ export function clusterValueFindings({ workload, spec, places }: PreparedPod, co
       .filter(({ valueFrom }) => valueFrom)
       // With a wrong one the mesh proxy does not start, and nothing else comes of it.
       .filter((variable) => name !== MESH_PROXY || variable.name !== "CONTRAST_INGRESS_BIND")
+      // The policy compares it with the name of the pod, and `generate` has put it there.
+      .filter((variable) => !isVolumeContainer(container) || variable.name !== POD_NAME)
       .map((variable) => `${variable.name} (${kindOf(variable)})`);
     if (chosen.length > 0) {
       const hint = `the host chooses and reads them: no policy can tell which values are right; ${REMEDY}`;

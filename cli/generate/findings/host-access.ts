@@ -1,5 +1,6 @@
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
+import { isVolumeContainer } from "../volume-container.ts";
 import { allContainers } from "../../../kubernetes/pod-spec.ts";
 
 /** What is the host's: a confidential VM has no part in it. */
@@ -14,7 +15,8 @@ export function hostAccessFindings({ spec, places }: PreparedPod): Finding[] {
     want: `no ${field}: the pod runs in a VM of its own`,
   }));
   const privileged = allContainers(spec)
-    .filter(({ securityContext }) => securityContext?.privileged === true)
+    // What opens an encrypted volume has to be, and runs nothing of anybody else's.
+    .filter((container) => container.securityContext?.privileged === true && !isVolumeContainer(container))
     .map(({ name }): Finding => ({
       severity: "warning",
       code: "host_access",

@@ -22,6 +22,7 @@ import { podSecurityFindings } from "./pod-security.ts";
 import { permissionFindings } from "./permissions.ts";
 import { probeFindings } from "./probes.ts";
 import { replicaFindings } from "./replicas.ts";
+import { secureVolumeFindings } from "./secure-volumes.ts";
 import { sidecarFindings } from "./sidecar.ts";
 import { unsupportedFindings } from "./unsupported.ts";
 import { volumeFindings } from "./volumes.ts";
@@ -58,6 +59,7 @@ export function review(
   return [
     ...coordinatorFindings(pods),
     ...replicaFindings(pods, files),
+    ...secureVolumeFindings(pods, files),
     ...imageFindings(pods, problems),
     ...pods.flatMap((pod) => [
       ...RULES.flatMap((rule) => rule(pod)),

@@ -4,16 +4,23 @@ import { posix } from "node:path";
 import type { PreparedPod } from "../edit-pods.ts";
 import type { Finding } from "../finding.ts";
 import { INITIALIZER } from "../initializer.ts";
-import { CERTIFICATES, sourceOf } from "../inject.ts";
+import { CERTIFICATES, FORMER_MOUNT_PATH } from "../certificates.ts";
+import { sourceOf } from "../inject.ts";
 import { SIMULATED_TEE } from "../simulated-tee.ts";
-import { placeIn } from "../../../kubernetes/resource-file.ts";
+import { claimTemplates } from "../../../kubernetes/claims.ts";
 import { allContainers } from "../../../kubernetes/pod-spec.ts";
 
 /** Volumes that are not the VM's own memory, and what is in the way of the one with the certificates. */
 export function volumeFindings(pod: PreparedPod): Finding[] {
   // The state of the Coordinator is made to lie with the host.
   if (pod.annotations.role === "coordinator") return emptyDirFindings(pod);
-  return [...certificateFindings(pod), ...emptyDirFindings(pod), ...sharedFindings(pod), ...claimFindings(pod)];
+  return [
+    ...certificateFindings(pod),
+    ...formerPathFindings(pod),
+    ...emptyDirFindings(pod),
+    ...sharedFindings(pod),
+    ...claimFindings(pod),
+  ];
 }
 
 /** Forms of an emptyDir that no runtime keeps in the VM. */
@@ -84,6 +91,22 @@ function certificateFindings({ spec, places, volumesBefore }: PreparedPod): Find
     : [...findings, { ...finding, severity: "error", got: `${own} as ${sourceOf(before)}` }];
 }
 
+/** Programs that look for their files where Edgeless Systems' Contrast mounts them, and would find nothing. */
+function formerPathFindings({ spec, places }: PreparedPod): Finding[] {
+  if (spec.volumes?.some(({ name }) => name === CERTIFICATES.volume) !== true) return [];
+  return allContainers(spec).flatMap(({ name, command, args, env, volumeMounts }): Finding[] => {
+    const texts = [...(command ?? []), ...(args ?? []), ...(env ?? []).map(({ value }) => value)];
+    const [path] = texts.flatMap((text) => FORMER_PATH.exec(String(text))?.[0] ?? []);
+    const covered = (volumeMounts ?? []).some(({ mountPath }) => path?.startsWith(posix.join(mountPath, "/")));
+    if (path === undefined || covered) return [];
+    const got = `${path} in the command or the variables of ${name}, and no volume there`;
+    const want = `a mount of ${CERTIFICATES.volume} at ${FORMER_MOUNT_PATH}, or ${CERTIFICATES.mountPath} in the path`;
+    return [{ severity: "warning", code: "volume", where: places.of(name, "volumeMounts"), got, want }];
+  });
+}
+
+const FORMER_PATH = new RegExp(`(?<![\\w.-])${FORMER_MOUNT_PATH}/(?:tls-config|secrets)(?:/[\\w.-]+)?`);
+
 /** What may be in a volume that the host reads and writes. */
 const WANTED: Readonly<Record<string, string>> = {
   configMap: "nothing that the pod relies on: that belongs into the image or the resource",
@@ -93,29 +116,22 @@ const WANTED: Readonly<Record<string, string>> = {
   hostPath: "an emptyDir, or files of the image",
 };
 
-function sharedFindings({ spec, places }: PreparedPod): Finding[] {
+function sharedFindings({ spec, places, annotations }: PreparedPod): Finding[] {
   return (spec.volumes ?? []).flatMap((volume, index): Finding[] => {
     const source = sourceOf(volume);
     // Of the platform `simulated`: `generate` put it there, and takes it away on any other.
     const isOwn = volume.name === CERTIFICATES.volume || volume.name === SIMULATED_TEE.volume;
-    if (source === "emptyDir" || isOwn) return [];
+    const isEncrypted = annotations.secureVolumes.some(({ device }) => device === volume.name);
+    if (source === "emptyDir" || isOwn || isEncrypted) return [];
     return [shared(places.at("volumes", index), `${volume.name} as ${source}`, WANTED[source])];
   });
 }
 
 /** A StatefulSet has volumes beside its pod template. */
-function claimFindings({ workload }: PreparedPod): Finding[] {
-  const { file, document, path } = workload;
-  const claims = [...path, "spec", "volumeClaimTemplates"].reduce<unknown>(
-    (value, step) => (Object(value) as Readonly<Record<string | number, unknown>>)[step],
-    file.values[document],
-  );
-  if (!Array.isArray(claims)) return [];
-  return claims.map((claim: { metadata?: { name?: unknown } } | null, index) => {
-    const where = placeIn(file, document, [...path, "spec", "volumeClaimTemplates", index]);
-    const field = `spec.volumeClaimTemplates[${index}]`;
-    return shared(`${where}, ${field}`, `${String(claim?.metadata?.name)} as persistentVolumeClaim`, undefined);
-  });
+function claimFindings({ workload, annotations }: PreparedPod): Finding[] {
+  return claimTemplates(workload)
+    .filter(({ name }) => !annotations.secureVolumes.some(({ device }) => device === name))
+    .map(({ name, place }) => shared(place(), `${name} as persistentVolumeClaim`, undefined));
 }
 
 function shared(where: string, got: string, want = "only what the pod encrypts and authenticates"): Finding {

@@ -89,7 +89,15 @@ test("one manifest: who, what, and that nothing is proven", () => {
   expect(facts.evidence.comparisons.every(({ holds }) => holds)).toBe(true);
   expect(facts.policies).toMatchObject([
     { pod: "StatefulSet shop/coordinator", role: "coordinator", active: true },
-    { pod: "Deployment shop/web", hash: webHash, sans: ["web"], workloadSecretId: "web", role: null, text: null },
+    {
+      pod: "Deployment shop/web",
+      hash: webHash,
+      sans: ["web"],
+      workloadSecretId: "web",
+      transit: { latest: 1, minimum: 1 },
+      role: null,
+      text: null,
+    },
   ]);
   expect(facts.certificates.map(({ name, key }) => [name, key])).toEqual([
     ["root CA", "ECDSA P-384"],

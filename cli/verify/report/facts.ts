@@ -1,8 +1,20 @@
 import { createPublicKey, X509Certificate } from "node:crypto";
 import { sha256Hex } from "../../../bytes/sha256.ts";
+import { type Annex, EMPTY_ANNEX } from "../../../manifest/annex.ts";
 import type { VerifiedClaimant } from "../../../manifest/appraise.ts";
 import { isRekey } from "../../../manifest/history.ts";
 import { INSECURE } from "../../context.ts";
+import type { Workload } from "../../workspace/readers.ts";
+import {
+  type AmendmentFacts,
+  amendmentFacts,
+  type AmendmentRecord,
+  type SecretFacts,
+  secretFacts,
+  type VolumeFacts,
+  volumeFacts,
+} from "./annex-facts.ts";
+import { annexTimeline } from "./annex-timeline.ts";
 import {
   type CertificateFacts,
   certificateFacts,
@@ -13,7 +25,7 @@ import {
 } from "./certificate-facts.ts";
 import { earlierCertificatesEnd } from "./earlier-certificates.ts";
 import { type EvidenceFacts, evidenceFacts } from "./evidence-facts.ts";
-import { type Generation, type HistoryRecord, type ManifestDocument, readGeneration } from "./generation.ts";
+import { type Generation, type HistoryRecord, type ManifestDocument, type Pod, readGeneration } from "./generation.ts";
 import { type Change, lifetimeOf, manifestChanges } from "./manifest-changes.ts";
 import { parsePolicies, type PolicyFacts, policyFacts, type RulesFacts, rulesFacts } from "./policy-facts.ts";
 import { timelineOf } from "./timeline.ts";
@@ -51,6 +63,12 @@ export interface AuditFacts {
   readonly timeline: readonly TimelineEntry[];
   /** Oldest first. */
   readonly history: readonly HistoryFacts[];
+  /** What changed without another manifest, oldest first. */
+  readonly amendments: readonly AmendmentFacts[];
+  /** SHA-256 of the annex in force, hex; null where there was no amendment. */
+  readonly annex: string | null;
+  readonly secrets: readonly SecretFacts[];
+  readonly volumes: readonly VolumeFacts[];
   readonly policies: readonly PolicyFacts[];
   readonly rules: readonly RulesFacts[];
   readonly certificates: readonly CertificateFacts[];
@@ -90,6 +108,10 @@ export interface AuditInput {
   readonly coordinator: VerifiedClaimant;
   /** Oldest first, the last one in force. */
   readonly history: readonly HistoryRecord[];
+  /** Oldest first. */
+  readonly amendments: readonly AmendmentRecord[];
+  /** In force, and its SHA-256, hex; undefined: there was no amendment. */
+  readonly annex: { readonly digest: string; readonly content: Annex } | undefined;
   /** Initdata documents. */
   readonly policies: readonly Uint8Array[];
   /** PEM. */
@@ -118,6 +140,8 @@ export function auditFacts(input: AuditInput): AuditFacts {
     ...clockWarnings(certificates, input.at).map(warning("certificate_not_yet_valid")),
   ];
   const meshCa = new X509Certificate(input.meshCa);
+  const annex = input.annex?.content ?? EMPTY_ANNEX;
+  const workloads = active.content.pods.filter(({ role }) => role !== "coordinator").map(workloadOf);
   const isInsecure = input.coordinator.claims.insecure;
   return {
     result: "verified",
@@ -137,14 +161,27 @@ export function auditFacts(input: AuditInput): AuditFacts {
       key: keyType(createPublicKey({ key: der, format: "der", type: "spki" })),
     })),
     seedShareThreshold: manifest.seedshareThreshold,
-    timeline: [...timelineOf(history), ...dates],
+    timeline: [...merged(timelineOf(history), annexTimeline(input.amendments)), ...dates],
     history: history.map((generation, index) => historyFacts(history[index - 1], generation)),
+    amendments: amendmentFacts(input.amendments),
+    annex: input.annex?.digest ?? null,
+    secrets: secretFacts(annex, workloads),
+    volumes: volumeFacts(annex, workloads),
     policies: policyFacts(policies, history),
     rules: rulesFacts(policies.values()),
     certificates,
     certificateLifetime: lifetimeOf(active.content),
     earlierCertificatesUntil: earlierCertificatesEnd(meshCa.validFromDate, history).toISOString(),
   };
+}
+
+/** By manifest: what amendments did comes after what their manifest did. */
+function merged(one: readonly TimelineEntry[], other: readonly TimelineEntry[]): TimelineEntry[] {
+  return [...one, ...other].toSorted((a, b) => a.generation - b.generation);
+}
+
+function workloadOf({ hash, name, workloadSecretId }: Pod): Workload {
+  return { policy: hash, pod: name, names: [], workloadSecretId };
 }
 
 function verdictOf(

@@ -44,6 +44,7 @@ export interface ManifestDocument {
 export interface Grant {
   readonly SANs: readonly string[];
   readonly WorkloadSecretID?: string;
+  readonly Transit?: { readonly LatestVersion?: number; readonly MinimumVersion?: number };
   readonly Role?: string;
 }
 

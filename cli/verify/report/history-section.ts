@@ -1,10 +1,12 @@
 import { code, fold, plural, properties, section, table } from "./elements.ts";
+import type { AmendmentFacts } from "./annex-facts.ts";
 import type { AuditFacts, HistoryFacts } from "./facts.ts";
 import { type Html, html, shorten } from "./html.ts";
 import type { Change } from "./manifest-changes.ts";
 
 /** Every manifest with what it changed, the one in force first. */
-export function historySection({ history, timeline }: AuditFacts): Html {
+export function historySection({ history, timeline, amendments }: AuditFacts): Html {
+  const amended = Map.groupBy(amendments, ({ generation }) => generation);
   const warnings = Map.groupBy(timeline, ({ generation, level }) => (level === "warning" ? generation : undefined));
   return section(
     "history",
@@ -13,13 +15,19 @@ export function historySection({ history, timeline }: AuditFacts): Html {
       The newest is in force. Nobody vouches for times, so the history has none. A file beside this page has each
       manifest.
     </p> `,
-    history
-      .toReversed()
-      .map((entry, index) => historyEntry(entry, warnings.get(entry.generation)?.length, index === 0)),
+    history.toReversed().map((entry, index) => {
+      const { generation } = entry;
+      return historyEntry(entry, warnings.get(generation)?.length, amended.get(generation) ?? [], index === 0);
+    }),
   );
 }
 
-function historyEntry(entry: HistoryFacts, warnings: number | undefined, isActive: boolean): Html {
+function historyEntry(
+  entry: HistoryFacts,
+  warnings: number | undefined,
+  amendments: readonly AmendmentFacts[],
+  isActive: boolean,
+): Html {
   const { generation, sha256, transition, signedBy, rootKey, rekey, policies, changes } = entry;
   const badge = warnings && html`<span class="badge warning">${plural(warnings, "warning")}</span>`;
   return fold(
@@ -36,8 +44,29 @@ function historyEntry(entry: HistoryFacts, warnings: number | undefined, isActiv
         ["Policies", policies === null ? "this version can't read the manifest" : policies],
       ]),
       differences(changes ?? []),
+      amendments.map(amendmentOf),
     ],
     isActive,
+  );
+}
+
+/** Under the manifest that was in force, and stayed so. */
+function amendmentOf({ number, kind, transition, annex, signedBy, summary, changes }: AmendmentFacts): Html {
+  const title = kind === "use" ? "use of a leave to format" : "secrets or volumes";
+  return fold(
+    html`<h4>Amendment ${number}: ${title}</h4>
+      <span class="quiet">${shorten(summary.join(", "), 140)}</span>`,
+    [
+      properties([
+        ["File", code(`annex.${number}.json`)],
+        ["SHA-256", code(annex)],
+        ["Transition", code(transition)],
+        ["Kind", code(kind)],
+        ["In short", summary.map((line, index) => [index === 0 ? "" : html`<br />`, line])],
+        ["Signed by the workload owners", kind === "use" ? "nobody: the Coordinator counted it" : signedBy.map(code)],
+      ]),
+      differences(changes),
+    ],
   );
 }
 

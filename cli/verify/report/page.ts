@@ -7,6 +7,7 @@ import type { AuditFacts } from "./facts.ts";
 import { historySection, timelineSection } from "./history-section.ts";
 import { Html, html } from "./html.ts";
 import { policiesSection } from "./policies-section.ts";
+import { secretsSection } from "./secrets-section.ts";
 import { STYLE } from "./style.ts";
 
 /**
@@ -40,6 +41,7 @@ export function reportPage(facts: AuditFacts): string {
 
 function summary(facts: AuditFacts): Html {
   const { result, verdict, insecure, time, version, coordinator, manifest, generation, timeline } = facts;
+  const secrets = facts.secrets.filter(({ versions }) => versions.length > 0).length;
   const warnings = timeline.filter(({ level }) => level === "warning").length;
   return section(
     "summary",
@@ -52,6 +54,7 @@ function summary(facts: AuditFacts): Html {
       ["Coordinator", code(coordinator)],
       ["Manifest in force", html`number ${generation}, ${code(manifest)}`],
       ["May run", plural(facts.policies.filter(({ active }) => active).length, "pod")],
+      ["Secrets by name", secrets === 0 ? "none" : html`<a href="#secrets">${secrets}</a>`],
       ["Warnings", warnings === 0 ? "none" : html`<a href="#timeline">${plural(warnings, "warning")}</a>`],
     ]),
   );
@@ -63,6 +66,7 @@ function contents(): Html {
     ["evidence", "Evidence"],
     ["history", "Manifests"],
     ["timeline", "Warnings"],
+    ["secrets", "Secrets and volumes"],
     ["policies", "Policies"],
     ["owners", "Owners"],
     ["certificates", "Certificates"],
@@ -96,6 +100,7 @@ const SECTIONS = [
   evidenceSection,
   historySection,
   timelineSection,
+  secretsSection,
   policiesSection,
   ownersSection,
   certificatesSection,

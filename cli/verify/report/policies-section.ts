@@ -1,4 +1,5 @@
 import { code, codes, fold, json, plural, properties, section, table } from "./elements.ts";
+import type { TransitVersions } from "../../../manifest/transit.ts";
 import type { AuditFacts } from "./facts.ts";
 import { type Html, html, program, shorten } from "./html.ts";
 import { isPrivileged, permittedBy, type PolicyData } from "./parsed-policy.ts";
@@ -27,7 +28,7 @@ export function policiesSection({ policies, rules, version }: AuditFacts): Html 
 }
 
 function policyFold(policy: PolicyFacts, known: ReadonlyMap<string, boolean>): Html {
-  const { hash, pod, first, last, sans, role, workloadSecretId, rules, data, text } = policy;
+  const { hash, pod, first, last, sans, role, workloadSecretId, transit, rules, data, text } = policy;
   return fold(
     html`<h3>${shorten(pod, 120)}</h3>
       ${role === null ? undefined : html` <span class="badge">${role}</span>`}
@@ -38,6 +39,7 @@ function policyFold(policy: PolicyFacts, known: ReadonlyMap<string, boolean>): H
         ["Policy hash", code(hash)],
         ["Names (SANs)", codes(sans)],
         ["Workload secret", workloadSecretId === null ? "none" : code(workloadSecretId)],
+        ["Transit key", transit === null ? undefined : versionsOf(transit)],
         ["Role", role === null ? undefined : code(role)],
         ["Manifests", first === last ? `${first}` : `${first} to ${last}`],
         ["File", code(`policy.${hash}.rego`)],
@@ -56,6 +58,10 @@ function policyFold(policy: PolicyFacts, known: ReadonlyMap<string, boolean>): H
         : undefined,
     ],
   );
+}
+
+function versionsOf({ latest, minimum }: TransitVersions): string {
+  return minimum === latest ? `version ${latest}` : `version ${latest} encrypts, ${minimum} to ${latest} decrypt`;
 }
 
 function dataOf({ containers, ...others }: PolicyData): Html {

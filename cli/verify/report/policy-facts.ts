@@ -1,5 +1,6 @@
 import { sha256Hex } from "../../../bytes/sha256.ts";
 import { policyHash, regoOf } from "../../../manifest/initdata.ts";
+import { readTransitVersions, type TransitVersions } from "../../../manifest/transit.ts";
 import type { Generation } from "./generation.ts";
 import { areOwnRules, type ParsedPolicy, parsePolicy, podName, type PolicyData } from "./parsed-policy.ts";
 
@@ -18,6 +19,8 @@ export interface PolicyFacts {
   readonly sans: readonly string[];
   readonly role: string | null;
   readonly workloadSecretId: string | null;
+  /** Versions of its transit key; null where it has none. */
+  readonly transit: TransitVersions | null;
   /** SHA-256 of its rules; null where it is not of the form that `generate` makes. */
   readonly rules: string | null;
   /** `policy_data`, with everything in it. */
@@ -47,7 +50,7 @@ export function policyFacts(
   const listed = history.flatMap(({ number, content }) => content?.pods.map((pod) => ({ number, pod })) ?? []);
   const facts = [...Map.groupBy(listed, ({ pod }) => pod.hash)].map(([hash, listings]): PolicyFacts => {
     const [first, last] = [listings[0], listings.at(-1)];
-    const { SANs = [], Role, WorkloadSecretID } = last?.pod.grant ?? {};
+    const { SANs = [], Role, WorkloadSecretID, Transit } = last?.pod.grant ?? {};
     const policy = policies.get(hash);
     const generated = policy?.generated;
     return {
@@ -59,6 +62,7 @@ export function policyFacts(
       sans: SANs,
       role: Role || null,
       workloadSecretId: WorkloadSecretID || null,
+      transit: WorkloadSecretID ? readTransitVersions(Transit) : null,
       rules: generated === undefined ? null : sha256Hex(Buffer.from(generated.rules)),
       data: generated?.data ?? null,
       text: generated === undefined ? (policy?.rego ?? null) : null,

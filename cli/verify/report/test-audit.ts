@@ -109,6 +109,8 @@ export async function createTestAudit(report: Partial<SnpReportFields> = {}): Pr
         signedBy: index === 0 ? [] : [OWNER],
         rootKey: "c".repeat(64),
       })),
+      amendments: [],
+      annex: undefined,
       policies: [...new Set([COORDINATOR, ...drafts.flatMap(({ pods = [] }) => pods.map(([rego]) => rego))])].map(
         (rego) => documentOf(rego).bytes,
       ),

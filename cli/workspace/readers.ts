@@ -1,0 +1,96 @@
+import { isReader, policyReader, WANT_ID, workloadReader } from "../../manifest/annex-names.ts";
+import type { Manifest } from "../../manifest/manifest.ts";
+import { quote } from "../../runtime/fault.ts";
+import { parsePolicies } from "../verify/report/policy-facts.ts";
+import { podName } from "../verify/report/parsed-policy.ts";
+import { CliError } from "../context.ts";
+
+/**
+ * Who a secret is for, as people say it and as the annex has it: `policy:<SHA-256>` or `workload:<WorkloadSecretID>`. Names are
+ * those of the manifest in force and of its policies: what a name means then is decided here and signed as what it became.
+ */
+
+/** A policy of the manifest in force, but for the Coordinator's. */
+export interface Workload {
+  readonly policy: string;
+  /** `Deployment shop/web` */
+  readonly pod: string;
+  /** How else it may be called. */
+  readonly names: readonly string[];
+  readonly workloadSecretId: string | undefined;
+}
+
+/** @param documents initdata of the manifest's policies, and of others */
+export function workloadsIn({ policies }: Manifest, documents: readonly Uint8Array[]): Workload[] {
+  const parsed = parsePolicies(documents);
+  return [...policies].flatMap(([policy, { sans, workloadSecretId, role }]): Workload[] => {
+    if (role === "coordinator") return [];
+    const values = sans.map(({ value }) => value).filter((value) => !value.startsWith("*"));
+    const document = parsed.get(policy);
+    const pod = podName(document, values);
+    const { namespace, name } = document?.generated?.data.workload ?? {};
+    const own = name === undefined ? [] : [name, ...(namespace ? [`${namespace}/${name}`] : []), pod];
+    return [{ policy, pod, names: [...new Set([...own, ...values])], workloadSecretId }];
+  });
+}
+
+/**
+ * @param text the value of --for
+ * @returns `policy:…` or `workload:…`
+ * @throws CliError usage
+ */
+export function readerOf(text: string, workloads: readonly Workload[]): string {
+  if (text.startsWith("workload:")) {
+    if (isReader(text)) return text;
+    throw unknownReader(text, `${WANT_ID} behind \`workload:\``);
+  }
+  const hash = /^(?:policy:)?([0-9a-f]{64})$/i.exec(text)?.[1];
+  if (hash !== undefined) return policyReader(hash.toLowerCase());
+  if (text.startsWith("policy:")) throw unknownReader(text, "64 hexadecimal digits behind `policy:`");
+  const named = workloads.filter(({ names }) => names.includes(text));
+  const readers = new Set(
+    named.map(({ workloadSecretId: id, policy }) => (id === undefined ? policy : workloadReader(id))),
+  );
+  const [reader] = readers;
+  if (reader === undefined) throw unknownReader(text, `one of ${knownNames(workloads)}`);
+  if (readers.size > 1)
+    throw unknownReader(text, `one workload, and this is ${readers.size}: ${[...readers].join(", ")}`);
+  if (isReader(reader)) return reader;
+  if (reader.startsWith("workload:")) throw unknownReader(text, `a workload with ${WANT_ID}`);
+  throw new CliError("usage", "this workload has no WorkloadSecretID, by which its name could be meant", {
+    where: "--for",
+    got: quote(text),
+    want: policyReader(reader),
+    hint: "every change of its file makes another policy; the annotation contrast.edgeless.systems/workload-secret-id stays",
+  });
+}
+
+/** Pods of the manifest in force that have what a reader names. */
+export function podsOf(reader: string, workloads: readonly Workload[]): string[] {
+  const pods = workloads
+    .filter(
+      ({ policy, workloadSecretId }) =>
+        reader === policyReader(policy) ||
+        (workloadSecretId !== undefined && reader === workloadReader(workloadSecretId)),
+    )
+    .map(({ pod }) => pod);
+  return [...new Set(pods)];
+}
+
+/** So many are listed. */
+const SHOWN = 20;
+
+function knownNames(workloads: readonly Workload[]): string {
+  const names = [...new Set(workloads.map(({ names: [first] }) => first ?? ""))].filter((name) => name !== "");
+  if (names.length === 0) return "the manifest's workloads, of which it has none with a name";
+  const more = names.length > SHOWN ? ` and ${names.length - SHOWN} others` : "";
+  return `${names.slice(0, SHOWN).map(quote).join(", ")}${more}, workload:<id> or policy:<64 hexadecimal digits>`;
+}
+
+function unknownReader(text: string, want: string): CliError {
+  return new CliError("usage", "the manifest in force does not say who this is", {
+    where: "--for",
+    got: quote(text),
+    want,
+  });
+}
