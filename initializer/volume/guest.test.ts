@@ -9,7 +9,7 @@ import { Secret } from "../../runtime/secret.ts";
 import { inspect } from "./inspect.ts";
 import { INITIAL_SECTORS, SECTOR, SUPERBLOCK_SECTORS } from "./layout.ts";
 import { makeLuks2Header } from "./luks2-header.ts";
-import { DISK, placeOf, readerOf } from "./test-disk.ts";
+import { placeOf, readerOf } from "./test-disk.ts";
 import { Guest, type GuestImage, lacksForGuests, makeGuestImage } from "./test-guest.ts";
 import { deriveVolumeKey } from "./volume-key.ts";
 
@@ -22,6 +22,9 @@ afterAll(async () => {
   for (const guest of guests) await guest.kill();
   rmSync(folder, { recursive: true });
 });
+
+/** Sectors: 192 MiB, so that the ext4 has two groups. */
+const DISK = (192 * 2 ** 20) / SECTOR;
 
 const secret = (byte: number): Secret => new Secret(Buffer.alloc(32, byte));
 const hex = (byte: number): string => Buffer.alloc(32, byte).toString("hex");
