@@ -192,3 +192,53 @@ test.skipIf(!HAS_OPENBAO)(
     await kill(after);
   },
 );
+
+/** By what a certificate of the mesh says: a name, the id of its secrets, or the hash of its policy. */
+test.skipIf(!HAS_OPENBAO)(name("roles of the auth method cert match certificates of the mesh"), async () => {
+  await deployment.enroll("web again", "web");
+  const server = startBao(volume("bao"), BAO, { ...seal("vault again"), tls: true });
+  servers.push(server);
+  await server.says("OpenBao server started!");
+  const tls = (certificates: string) => ({
+    ...mesh(certificates),
+    BAO_ADDR: `https://${BAO}`,
+    BAO_TLS_SERVER_NAME: "vault",
+  });
+  const asOwner = async (...args: readonly string[]): Promise<string> => {
+    const { code, output } = await bao(args, { ...tls("vault again"), BAO_TOKEN: token });
+    expect(output).toContain("Success!");
+    expect(code).toBe(0);
+    return output;
+  };
+  await expect.poll(async () => (await bao(["status"], tls("vault again"))).code, { timeout: 20_000 }).toBe(0);
+  await expect
+    .poll(async () => (await bao(["auth", "enable", "cert"], { ...tls("vault again"), BAO_TOKEN: token })).output, {
+      timeout: 20_000,
+    })
+    .toMatch(/Success!|path is already in use/);
+  const policies = JSON.parse(deployment.read("manifest.json")) as {
+    readonly Policies: Readonly<
+      Record<string, { readonly SANs: readonly string[]; readonly WorkloadSecretID?: string }>
+    >;
+  };
+  const [hash = "", entry] = Object.entries(policies.Policies).find(([, { SANs }]) => SANs.includes("web")) ?? [];
+  const roles = {
+    name: "allowed_dns_sans=web",
+    id: `required_extensions=1.3.9901.2.4.2:${entry?.WorkloadSecretID}`,
+    policy: `required_extensions=1.3.9901.2.4.1:${hash}`,
+  };
+  const ca = join(volume("web again"), "mesh-ca.pem");
+  for (const [role, match] of Object.entries(roles)) {
+    await asOwner("write", `auth/cert/certs/${role}`, `certificate=@${ca}`, "token_policies=default", match);
+    const login = (certificates: string) =>
+      bao(["login", "-method=cert", "-token-only", `name=${role}`], tls(certificates));
+    expect(await login("web again"), role).toMatchObject({ code: 0, output: expect.stringMatching(/^s\./) as string });
+    // Another workload of the same mesh, and a certificate of the mesh CA of before the recovery.
+    const trusting = (certificates: string) => ({ ...tls(certificates), BAO_CACERT: ca });
+    for (const certificates of ["vault again", "web"]) {
+      const refused = await bao(["login", "-method=cert", `name=${role}`], trusting(certificates));
+      expect(refused.code, `${role} ${certificates}`).toBe(2);
+      expect(refused.output).toMatch(/no chain matching all constraints|invalid certificate/);
+    }
+  }
+});

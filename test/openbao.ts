@@ -41,9 +41,11 @@ export interface Seal {
   /** The folder of certificates, as the Initializer writes it. */
   readonly certificates: string;
   readonly token?: string;
+  /** Its own API has TLS, by the same certificates. */
+  readonly tls?: boolean;
 }
 
-/** @param listen address and port of its own API, without TLS */
+/** @param listen address and port of its own API */
 export function startBao(directory: string, listen: string, seal: Seal): BaoServer {
   mkdirSync(join(directory, "data"), { recursive: true });
   const configuration = join(directory, "bao.hcl");
@@ -55,7 +57,11 @@ export function startBao(directory: string, listen: string, seal: Seal): BaoServ
 }
 listener "tcp" {
   address = "${listen}"
-  tls_disable = true
+  ${
+    seal.tls === true
+      ? `tls_cert_file = "${join(seal.certificates, "certChain.pem")}"\n  tls_key_file = "${join(seal.certificates, "key.pem")}"`
+      : "tls_disable = true"
+  }
 }
 cluster_addr = "http://${listen.replace(/\d+$/, (port) => String(Number(port) + 1))}"
 api_addr = "http://${listen}"

@@ -45,6 +45,7 @@ const security = (before: Container | undefined, wanted: OwnContainer): Containe
 
 const privileged = ({ user }: OwnContainer): Container["securityContext"] => ({
   privileged: true,
+  readOnlyRootFilesystem: true,
   runAsUser: user,
   runAsNonRoot: user !== ROOT,
 });

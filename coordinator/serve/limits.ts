@@ -82,7 +82,10 @@ export function coordinatorLimits(limit: number): CoordinatorLimits {
   const transitPlaces = places("transitPlaces", TRANSIT_BYTES);
   const { handshakeMs, requestMs, idleMs, patienceMs } = TIMES;
   const transit: TransitLimits = {
-    ...{ handshakeMs, requestMs, idleMs, patienceMs },
+    handshakeMs,
+    requestMs,
+    idleMs,
+    patienceMs,
     ...withWaiting(transitPlaces, places("transitWaiting", WAITING_BYTES)),
     workloads: transitPlaces,
   };

@@ -195,7 +195,7 @@ async function sClient(args: readonly string[], input = "Q\n"): Promise<string> 
 
 test("OpenSSL verifies the Coordinator's name, and neither resumes a session nor negotiates anew", async () => {
   const verify = ["-verify_return_error", "-verify_hostname", "coordinator.contrast.internal"];
-  const request = `${head("/v1/x", "Connection: close")}`;
+  const request = head("/v1/x", "Connection: close");
   const first = await sClient([...verify, "-sess_out", "session.pem", "-ign_eof"], request);
   expect(first).toContain("Verification: OK");
   expect(first).toContain("Verified peername: coordinator.contrast.internal");
@@ -280,9 +280,8 @@ test("idle connections of one source keep nobody out", async () => {
 });
 
 test("curl reads why, without a certificate", async () => {
-  const { stdout } = await run("curl", [
-    ...["-s", "-m", "5", "-k", "-w", " %{http_code}", "--resolve", `coordinator.contrast.internal:8200:${ADDRESS}`],
-    "https://coordinator.contrast.internal:8200/v1/transit/encrypt/x",
-  ]);
+  const resolve = `coordinator.contrast.internal:8200:${ADDRESS}`;
+  const url = "https://coordinator.contrast.internal:8200/v1/transit/encrypt/x";
+  const { stdout } = await run("curl", ["-s", "-m", "5", "-k", "-w", " %{http_code}", "--resolve", resolve, url]);
   expect(stdout).toBe('{"errors":["permission denied: the client shows no certificate"]}\n 403');
 });

@@ -40,7 +40,9 @@ export class ClientCertificate {
     const known = this.#verified.get(authority);
     if (known !== undefined) return known;
     const certificate = this.#certificate;
-    const isClient = certificate.keyUsage?.includes(CLIENT_AUTH) === true;
+    // Undefined where the certificate lists no usage, whatever the types say.
+    const usages = certificate.keyUsage as readonly string[] | undefined;
+    const isClient = usages?.includes(CLIENT_AUTH) ?? false;
     const isLeaf = !certificate.ca && isClient && certificate.verify(authority.meshKey.publicKey);
     this.#verified.set(authority, isLeaf);
     return isLeaf;

@@ -167,7 +167,7 @@ export class Intake {
     this.waitFor(connection);
     hand();
     const wire = new Wire(connection.transport);
-    const tls = new TLSSocket(wire as unknown as Socket, {
+    const tls = new TLSSocket(wire, {
       isServer: true,
       secureContext: identity.context,
       requestCert: true,

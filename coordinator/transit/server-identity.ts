@@ -57,7 +57,8 @@ export function basisOf({ phase, known }: Known): object | string {
 
 export function makeIdentity(state: Known, around: Around): ServerIdentity {
   const basis = basisOf(state);
-  if (typeof basis === "string" || state.known === undefined) return selfSigned(basis, String(basis), around);
+  if (typeof basis === "string") return selfSigned(basis, basis, around);
+  if (state.known === undefined) throw new Error("there is an authority, and nothing in force");
   try {
     const leaf = {
       publicKey: around.keys.publicKey,

@@ -1,10 +1,10 @@
-import { createHash, X509Certificate } from "node:crypto";
+import type { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { connect } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { Authority } from "../state/authority.ts";
-import { basisOf } from "./server-identity.ts";
-import { encryptPath, startTransit, type TestTransit } from "./test-transit.ts";
+import { HostileStore, makeUp } from "../state/test-hostile-host.ts";
+import { changeAfter, ownerKeys, signedBy } from "../test-deployment.ts";
+import { encryptPath, manifestOf, policyOf, startTransit, type TestTransit } from "./test-transit.ts";
 
 /** What the transit port shows and answers while it can't serve. */
 
@@ -32,7 +32,7 @@ async function shown(): Promise<X509Certificate> {
   return certificate;
 }
 
-async function expectUnavailable(code: string): Promise<void> {
+async function expectUnavailable(code: string, text = `${code}: `): Promise<void> {
   for (const [method, path] of [
     ["POST", encryptPath("vault_unsealing")],
     ["GET", "/"],
@@ -40,7 +40,7 @@ async function expectUnavailable(code: string): Promise<void> {
   ] as const) {
     const reply = await transit.ask({}, path, undefined, { method, insecure: true });
     expect(reply).toMatchObject({ status: 503, headers: { connection: "close", "content-type": "application/json" } });
-    expect(reply.body.errors).toEqual([expect.stringMatching(new RegExp(`^${code}: `))]);
+    expect(reply.body.errors).toEqual([expect.stringMatching(new RegExp(`^${text}`))]);
   }
 }
 
@@ -107,15 +107,26 @@ test("a clock before the manifest is no clock to serve by", async () => {
   transit.ahead = 0;
 });
 
-/** Set by a version that did not know of the rule. */
-test("a stored manifest with a name of the Coordinator's is recovered, and the port serves nobody under it", () => {
-  const known = transit.guard().active();
-  const hash = createHash("sha256").update("x").digest("hex");
-  const entry = { workloadSecretId: "x", role: undefined, transit: { latest: 1, minimum: 1 } } as const;
-  const sans = [{ kind: "dns", value: "*.contrast.internal" }] as const;
-  const manifest = { ...known.manifest, policies: new Map([[hash, { ...entry, sans }]]) };
-  expect(basisOf({ phase: "active", known })).toBe(known.authority satisfies Authority);
-  expect(basisOf({ phase: "active", known: { ...known, manifest } })).toBe("reserved-name");
+/** An earlier version set it, with the leave of the owners: a Coordinator that could not read it would be lost. */
+test("a stored manifest with a name of the Coordinator's is recovered, and the port serves nobody before the next", async () => {
+  const { snapshot } = await transit.set();
+  const entries = { vault: { id: "vault_unsealing", sans: ["vault", "*.contrast.internal"] } };
+  const change = changeAfter(snapshot, manifestOf(entries));
+  await makeUp(new HostileStore(transit.directory), snapshot.seed, snapshot.latest, {
+    manifest: change.manifest,
+    policies: [policyOf("vault")],
+    seedShares: snapshot.seedShares,
+    meshKey: change.meshKey.toString("hex"),
+    signatures: [signedBy(ownerKeys, change)],
+  });
+  await transit.restart();
+  await transit.recover();
+  expect(transit.guard().phase).toBe("active");
+  expect(transit.guard().active().generation).toBe(snapshot.generation + 1);
+  expect((await shown()).subjectAltName).toBe("DNS:reserved-name.coordinator.contrast.internal");
+  await expectUnavailable("reserved_name", "the manifest in force has a SAN that is the Coordinator's: ");
+  await transit.set();
+  expect((await shown()).subjectAltName).toBe("DNS:coordinator.contrast.internal");
 });
 
 test("a set with such a name is refused", async () => {

@@ -67,6 +67,8 @@ export interface AskOptions {
 }
 
 export interface TestTransit {
+  /** Of the state. */
+  readonly directory: string;
   readonly guard: () => StateGuard;
   readonly port: () => TransitPort & { readonly port: number };
   readonly answered: Answered[];
@@ -144,26 +146,14 @@ export async function startTransit(address: string, changes: Partial<TransitLimi
   const test: TestTransit = {
     guard: () => guard,
     port: () => port,
+    directory,
     answered,
     log,
     open: () => open,
     ahead: 0,
     set: async (next = entries, { overlap, secretOverlap, rekey = false } = {}) => {
       entries = next;
-      const document = {
-        Policies: Object.fromEntries(
-          Object.entries(next).map(([name, { sans = [name], id, transit }]) => [
-            hashOf(name),
-            { SANs: sans, ...(id !== undefined && { WorkloadSecretID: id }), ...(transit && { Transit: transit }) },
-          ]),
-        ),
-        ReferenceValues: { insecure: [{ RootDigest: "0".repeat(64), TrustedMeasurement: "0".repeat(96) }] },
-        WorkloadOwnerKeyDigests: [owner],
-        SeedshareOwnerPubKeys: [spki((seedshareOwners[0] ?? fail()).publicKey).toString("hex")],
-        MeshCAOverlap: overlap,
-        WorkloadSecretOverlap: secretOverlap,
-      };
-      const manifest = Buffer.from(JSON.stringify(document));
+      const manifest = manifestOf(next, { MeshCAOverlap: overlap, WorkloadSecretOverlap: secretOverlap });
       const after = guard.phase === "empty" ? undefined : guard;
       const request = setRequest({ manifest, policies: Object.keys(next).map(policyOf) }, after);
       last = await guard.set(rekey ? rekeyOf(guard, request) : request);
@@ -209,6 +199,23 @@ function rekeyOf(guard: StateGuard, request: SetRequest): SetRequest {
   const newRootKey = spkiDigest(guard.prepareRekey().engine.rootKey.publicKey);
   const change = { ...changeAfter(guard.active(), request.manifest), newRootKey };
   return { ...request, signatures: [signedBy(ownerKeys, change)], newRootKey };
+}
+
+/** @param others keys beside those that every manifest has */
+export function manifestOf(entries: Entries, others: object = {}): Buffer {
+  const document = {
+    Policies: Object.fromEntries(
+      Object.entries(entries).map(([name, { sans = [name], id, transit }]) => [
+        hashOf(name),
+        { SANs: sans, ...(id !== undefined && { WorkloadSecretID: id }), ...(transit && { Transit: transit }) },
+      ]),
+    ),
+    ReferenceValues: { insecure: [{ RootDigest: "0".repeat(64), TrustedMeasurement: "0".repeat(96) }] },
+    WorkloadOwnerKeyDigests: [owner],
+    SeedshareOwnerPubKeys: [spki((seedshareOwners[0] ?? fail()).publicKey).toString("hex")],
+    ...others,
+  };
+  return Buffer.from(JSON.stringify(document));
 }
 
 /** Sends one request to a transit port. */
