@@ -7,6 +7,8 @@ export interface Claim {
   /** Undefined: a file system. */
   readonly volumeMode: string | undefined;
   readonly accessModes: readonly string[];
+  /** How much it asks for, as the file has it. */
+  readonly storage: string | number | undefined;
   /** `file:line:column, field` of the claim, or of what stands in its spec. */
   readonly place: (...path: TreePath) => string;
 }
@@ -42,11 +44,13 @@ export function claimKey(name: string, namespace = "default"): string {
 
 function claimAt(file: ResourceFile, document: number, path: TreePath, value: unknown): Claim {
   const { metadata, spec } = loose(value);
-  const { volumeMode, accessModes } = loose(spec);
+  const { volumeMode, accessModes, resources: wanted } = loose(spec);
+  const { storage } = loose(loose(wanted)["requests"]);
   return {
     name: String(loose(metadata)["name"]),
     volumeMode: typeof volumeMode === "string" ? volumeMode : undefined,
     accessModes: Array.isArray(accessModes) ? accessModes.map(String) : [],
+    storage: typeof storage === "string" || typeof storage === "number" ? storage : undefined,
     place: (...inner) => {
       const whole = inner.length === 0 ? path : [...path, "spec", ...inner];
       return `${placeIn(file, document, whole)}, ${fieldIn(whole)}`;

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { annotationOf, COORDINATOR, podSpecs, workspace } from "./test-workspace.ts";
+import { KNOWN } from "../../runtime/environment.ts";
 import { fromAnnotation, regoOf } from "../../manifest/initdata.ts";
 
 /** As users of Edgeless Systems' Contrast write a StatefulSet with an encrypted volume. */
@@ -102,6 +103,14 @@ test("opens the volume in a sidecar behind the Initializer, and shows it to the 
   expect(migrate.volumeMounts[0]).toEqual({ name: "share", mountPath: "/old", mountPropagation: "HostToContainer" });
   expect(containers[0].volumeMounts[0].mountPropagation).toBe("HostToContainer");
   expect(volumes).toContainEqual({ name: "share", emptyDir: { medium: "Memory" } });
+});
+
+test("states only variables that the program knows, and the name of the pod", async () => {
+  const { specs } = await prepared(VAULT, { collateralProxy: "http://proxy.example" });
+  const names: string[] = specs.vault.initContainers[1].env.map(({ name }: { name: string }) => name);
+  const known = new Set<string>([...KNOWN, "COORDINATOR_HOST", "POD_NAME"]);
+  expect(names.filter((name) => !known.has(name))).toEqual([]);
+  expect(names).toEqual(expect.arrayContaining(["CONTRAST_VOLUME_NAME", "CONTRAST_COLLATERAL_PROXY"]));
 });
 
 test("makes the volume where the pod has none, and names it as the annotation does where the claim is the pod's", async () => {

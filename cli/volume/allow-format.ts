@@ -2,7 +2,7 @@ import { isVolumeName, isWorkloadId, WANT_ID, WANT_VOLUME_NAME } from "../../man
 import { quote } from "../../runtime/fault.ts";
 import { CliError, type Context } from "../context.ts";
 import { amend, type AmendOptions } from "../workspace/amend.ts";
-import { withFormatAllowed } from "../workspace/next-annex.ts";
+import { withFormatAllowed, withoutOpenFormats } from "../workspace/next-annex.ts";
 import { podsOf, readerOf, type Workload } from "../workspace/readers.ts";
 
 /** Of `contrast volume`. */
@@ -38,6 +38,31 @@ export async function allowFormat(context: Context, path: string | undefined, op
 }
 
 /**
+ * `contrast volume revoke-format`: takes the leaves back that nobody has used.
+ *
+ * @returns the exit code
+ */
+export async function revokeFormat(
+  context: Context,
+  path: string | undefined,
+  options: VolumeOptions,
+): Promise<number> {
+  const { volume, of } = requireVolume(path, options.for);
+  return amend(context, options, async ({ before, workloads }) => {
+    const workload = typeof of === "string" ? of : workloadOf(of.named, workloads);
+    const { allowed = 0, used = 0 } = before.volumes.get(workload)?.get(volume) ?? {};
+    if (allowed === used) {
+      throw new CliError("usage", "there is no leave to format this volume that nobody has used", {
+        where: `${quote(workload)}, volume ${volume}`,
+        got: `${allowed} allowed, ${used} used`,
+      });
+    }
+    const facts = { volume, "workload secret ID": workload, left: 0 };
+    return { annex: withoutOpenFormats(before, workload, volume), result: "leaves taken back", facts };
+  });
+}
+
+/**
  * @returns the volume, and whose it is: an ID, or what --for says
  * @throws CliError usage
  */
@@ -58,8 +83,6 @@ function requireVolume(path = "", named: string | undefined): { volume: string; 
 
 /** A volume is of a WorkloadSecretID, which keys it: a policy has none. @throws CliError usage */
 function workloadOf(named: string, workloads: readonly Workload[]): string {
-  const byId = workloads.find(({ workloadSecretId }) => workloadSecretId === named);
-  if (byId !== undefined) return named;
   const reader = readerOf(named, workloads);
   if (reader.startsWith("workload:")) return reader.slice("workload:".length);
   throw new CliError("usage", "a volume belongs to a WorkloadSecretID, whatever policy its pods have", {

@@ -28,6 +28,14 @@ export function withFormatAllowed(annex: Annex, workload: string, volume: string
   return { ...annex, volumes: new Map([...annex.volumes, [workload, volumes]]) };
 }
 
+/** No format more than were done: leaves that nobody used are taken back. */
+export function withoutOpenFormats(annex: Annex, workload: string, volume: string): Annex {
+  const ofWorkload = annex.volumes.get(workload);
+  const { used = 0 } = ofWorkload?.get(volume) ?? {};
+  const volumes = new Map([...(ofWorkload ?? []), [volume, { allowed: used, used }] as const]);
+  return { ...annex, volumes: new Map([...annex.volumes, [workload, volumes]]) };
+}
+
 /**
  * As the Coordinator and everybody who reads the history will judge it.
  *

@@ -36,6 +36,8 @@ test.each([
   ["shop/web", "workload:apps/v1/Deployment/shop/web"],
   ["Deployment shop/web", "workload:apps/v1/Deployment/shop/web"],
   ["db", "workload:db\u001b[31m"],
+  ["other", "workload:other"],
+  ["apps/v1/Deployment/shop/web", "workload:apps/v1/Deployment/shop/web"],
   ["workload:anything that may come", "workload:anything that may come"],
   ["ab".repeat(32), `policy:${"ab".repeat(32)}`],
   [`policy:${"AB".repeat(32)}`, `policy:${"ab".repeat(32)}`],
@@ -47,6 +49,14 @@ test("a name that two workloads have is refused, with both", () => {
   expect(() => readerOf("web", workloads)).toThrow(
     expect.objectContaining({ code: "usage", want: expect.stringContaining("workload:other") as string }),
   );
+});
+
+test("a name that is another workload's ID is refused, too", () => {
+  const [first, second] = [
+    { policy: "a", pod: "one", names: ["db", "x"], workloadSecretId: "x" },
+    { policy: "b", pod: "two", names: ["two", "db"], workloadSecretId: "db" },
+  ];
+  expect(() => readerOf("db", [first, second])).toThrow(expect.objectContaining({ code: "usage" }));
 });
 
 test("a workload without an ID is named by its policy, and the error has it", () => {

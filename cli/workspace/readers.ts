@@ -15,7 +15,7 @@ export interface Workload {
   readonly policy: string;
   /** `Deployment shop/web` */
   readonly pod: string;
-  /** How else it may be called. */
+  /** How else it may be called: parts of that, names of its certificate, its WorkloadSecretID. */
   readonly names: readonly string[];
   readonly workloadSecretId: string | undefined;
 }
@@ -30,7 +30,8 @@ export function workloadsIn({ policies }: Manifest, documents: readonly Uint8Arr
     const pod = podName(document, values);
     const { namespace, name } = document?.generated?.data.workload ?? {};
     const own = name === undefined ? [] : [name, ...(namespace ? [`${namespace}/${name}`] : []), pod];
-    return [{ policy, pod, names: [...new Set([...own, ...values])], workloadSecretId }];
+    const names = [...own, ...values, ...(workloadSecretId === undefined ? [] : [workloadSecretId])];
+    return [{ policy, pod, names: [...new Set(names)], workloadSecretId }];
   });
 }
 

@@ -4,6 +4,7 @@ import { EXIT } from "../../runtime/exit.ts";
 import type { Running } from "../../runtime/program.ts";
 import { path } from "../../runtime/variables.ts";
 import { bringUpPatiently } from "./keep-volume.ts";
+import { closeMountPlace } from "./mount-place.ts";
 import { Volume } from "./volume.ts";
 import { readVolumeKeys } from "./volume-key.ts";
 
@@ -54,6 +55,8 @@ export async function runVolume(
   if (volume === "") {
     throw new ConfigurationError([{ where: "CONTRAST_VOLUME_NAME", got: "nothing", want: "the volume's name" }]);
   }
+  // First of all: until an owner allows a format, days may pass.
+  await closeMountPlace(configuration.CONTRAST_VOLUME_MOUNT);
   const opened = new Volume({
     name: volume,
     device: configuration.CONTRAST_VOLUME_DEVICE,

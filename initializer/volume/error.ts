@@ -9,6 +9,7 @@ import { CodedError } from "../../runtime/errors.ts";
  * - `volume_unsuitable`: no block device, or one of a size that can't be used
  * - `volume_secret_missing`: the workload has no secret: give it a WorkloadSecretID
  * - `volume_tool_failed`: cryptsetup, dmsetup or mkfs.ext4 failed, or the kernel refused: its own words follow
+ * - `volume_place_used`: another container wrote to the place of the volume before it was mounted: delete the pod
  * - `volume_busy`: the volume is in use, so it can't be closed: stop what has files open on it
  */
 export type VolumeCode =
@@ -17,6 +18,7 @@ export type VolumeCode =
   | "volume_unsuitable"
   | "volume_secret_missing"
   | "volume_tool_failed"
+  | "volume_place_used"
   | "volume_busy";
 
 export class VolumeError extends CodedError<VolumeCode> {

@@ -9,7 +9,7 @@ import { Secret } from "../../runtime/secret.ts";
 import { inspect } from "./inspect.ts";
 import { INITIAL_SECTORS, SECTOR, SUPERBLOCK_SECTORS } from "./layout.ts";
 import { makeLuks2Header } from "./luks2-header.ts";
-import { DISK, placeOf, readerOf } from "./test-disk.ts";
+import { placeOf, readerOf } from "./test-disk.ts";
 import { Guest, type GuestImage, lacksForGuests, makeGuestImage } from "./test-guest.ts";
 import { deriveVolumeKey } from "./volume-key.ts";
 
@@ -22,6 +22,9 @@ afterAll(async () => {
   for (const guest of guests) await guest.kill();
   rmSync(folder, { recursive: true });
 });
+
+/** Sectors: 192 MiB, so that the ext4 has two groups. */
+const DISK = (192 * 2 ** 20) / SECTOR;
 
 const secret = (byte: number): Secret => new Secret(Buffer.alloc(32, byte));
 const hex = (byte: number): string => Buffer.alloc(32, byte).toString("hex");
@@ -146,6 +149,11 @@ describe.skipIf(lacks !== undefined)(label("a volume in a guest"), { timeout: 30
     expect(formatted.text).toContain("/run/grant: No such file");
     const health = await guest.sh("node /opt/contrast/initializer.mjs volume-healthcheck");
     expect(health).toEqual({ code: 0, text: "/dev/mapper/contrast-volume-data is mounted at /volume" });
+    // The container is killed, and the next one finds what it left mounted.
+    const taken = await guest.sh(
+      "busybox killall -9 node; until [ -e /run/code ]; do busybox sleep 0.1; done; start /dev/vdb; until busybox grep -q earlier /run/log; do busybox sleep 0.1; done; cat /run/log",
+    );
+    expect(taken.text).toContain("the volume is mounted: an earlier container of this pod did it");
     const written = await guest.sh(
       'cd /volume; ls -A; busybox yes "$(cat /mark)" | busybox head -n 2000 >marked; busybox cp marked other; busybox dd if=/dev/urandom of=keep bs=64k count=16 2>/dev/null; busybox sync; busybox sha256sum keep; cd /',
     );
@@ -209,7 +217,11 @@ describe.skipIf(lacks !== undefined)(label("a volume in a guest"), { timeout: 30
     const there = await guest.sh("cat /volume/synced; busybox sha256sum /volume/keep");
     expect(there.text).toContain("synced");
     expect(there.text).toContain(kept.slice(0, 64));
-    const checked = await guest.sh("busybox umount /volume; e2fsck -fn /dev/mapper/contrast-volume-data; stop");
+    // Killed, too, and this time what is left is not mounted: whoever comes next closes it before anything else.
+    const checked = await guest.sh(
+      "busybox umount /volume; e2fsck -fn /dev/mapper/contrast-volume-data; busybox killall -9 node; until [ -e /run/code ]; do busybox sleep 0.1; done; ls /dev/mapper",
+    );
+    expect(checked.text).toContain("\ncontrast-volume-data\n");
     expect(checked.text).toMatch(/contrast-volume-data: \d+\/\d+ files/);
     expect(checked.text).not.toMatch(/error|Fix\?/i);
 

@@ -2,7 +2,15 @@ import { mkdir, open, readdir, readFile, rm, stat, writeFile } from "node:fs/pro
 import { join } from "node:path";
 import { VolumeError } from "./error.ts";
 import { attachLoop, blockDeviceNumber, mountMemory } from "./kernel.ts";
-import { BLOCK, JOURNAL_SECTORS, LOG2_INTERLEAVE_SECTORS, SUPERBLOCK_SECTORS, TAG, takenSectors } from "./layout.ts";
+import {
+  BLOCK,
+  JOURNAL_SECTORS,
+  LOG2_INTERLEAVE_SECTORS,
+  SECTOR,
+  SUPERBLOCK_SECTORS,
+  TAG,
+  takenSectors,
+} from "./layout.ts";
 import { makeLuks2Header } from "./luks2-header.ts";
 import { makeSuperblock, SUPERBLOCK_BYTES } from "./superblock.ts";
 import { runTool } from "./tool.ts";
@@ -22,6 +30,9 @@ const CRYPTSETUP = "/sbin/cryptsetup";
 const DMSETUP = "/sbin/dmsetup";
 const MKFS = "/sbin/mkfs.ext4";
 const NODES = "/dev/mapper";
+
+/** Of ext4 with blocks of 4096 bytes: as many blocks as a block has bits. Bytes. */
+const GROUP = 8 * BLOCK * BLOCK;
 
 /** A format writes some hundredths of the disk. */
 const FORMAT_MS = 3_600_000;
@@ -109,7 +120,7 @@ export class Mappings {
       });
     }
     await this.#crypt(key);
-    await this.#clearEnds(provided);
+    await this.#clearForMkfs(provided);
     await runTool(
       MKFS,
       ["-q", "-F", "-b", String(BLOCK), "-m", "0", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", this.path],
@@ -175,13 +186,18 @@ export class Mappings {
     }
   }
 
-  /** Blocks that were never written have no good tags, and mkfs looks for what was there before. */
-  async #clearEnds(provided: number): Promise<void> {
+  /**
+   * Blocks that were never written can't be read. mkfs looks for what was there before, at both ends, and writes copies of
+   * ext4's superblock, which are smaller than a block, at the beginning of groups.
+   */
+  async #clearForMkfs(provided: number): Promise<void> {
     const file = await open(this.path, "r+");
     try {
+      const bytes = provided * SECTOR;
       const zeros = Buffer.alloc(2 ** 20);
       await file.write(zeros, 0, zeros.length, 0);
-      await file.write(zeros, 0, zeros.length, provided * 512 - zeros.length);
+      await file.write(zeros, 0, zeros.length, bytes - zeros.length);
+      for (let at = GROUP; at + BLOCK <= bytes; at += GROUP) await file.write(zeros, 0, BLOCK, at);
       await file.sync();
     } finally {
       await file.close();

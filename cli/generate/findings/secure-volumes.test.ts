@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
 import { ResourceError } from "../../../kubernetes/error.ts";
+import { LEAST_DISK, SECTOR } from "../../../initializer/volume/layout.ts";
+import { LEAST_BYTES } from "./secure-volumes.ts";
 import { findingsOf, reviewed, WEB } from "./test-review.ts";
 
 const PV = "secure-pv";
@@ -15,6 +17,7 @@ const DB = {
   files: { "claim.yml": claim("db-disk", { volumeMode: "Block", accessModes: ["ReadWriteOnce"] }) },
 };
 const TEMPLATE = { metadata: { name: "disk" }, spec: { volumeMode: "Block", accessModes: ["ReadWriteOncePod"] } };
+const SMALLEST = { ...TEMPLATE, spec: { ...TEMPLATE.spec, resources: { requests: { storage: "32Mi" } } } };
 const SET = { ...DB, kind: "StatefulSet", spec: {}, workload: { volumeClaimTemplates: [TEMPLATE] }, files: {} };
 
 function claim(name: string, spec: object): string {
@@ -28,6 +31,7 @@ const replaced = (volume: object) => ({ spec: { volumes: [{ name: "disk", ...vol
 test.each<[string, object]>([
   ["a Deployment", DB],
   ["a StatefulSet with a claim template", SET],
+  ["the smallest disk", { ...SET, workload: { volumeClaimTemplates: [SMALLEST] } }],
   ["several pods of it", { ...SET, workload: { ...SET.workload, replicas: 3 } }],
   ["a volume that it states", { ...DB, ...volumes({ name: "data", emptyDir: {} }) }],
   ["the propagation", { ...DB, containers: mount({ mountPropagation: "HostToContainer" }) }],
@@ -134,11 +138,20 @@ test.each<[string, object, string]>([
   ["a file system", { ...TEMPLATE.spec, volumeMode: "Filesystem" }, "disk with volumeMode Filesystem, want Block"],
   ["a file system by default", { accessModes: ["ReadWriteOnce"] }, "disk with volumeMode Filesystem, the default"],
   ["many writers", { volumeMode: "Block", accessModes: ["ReadWriteMany"] }, "disk with ReadWriteMany, want"],
+  [
+    "less than a volume takes",
+    { ...TEMPLATE.spec, resources: { requests: { storage: "25Mi" } } },
+    "disk with 25Mi, want at least 32Mi",
+  ],
   ["readers", { volumeMode: "Block", accessModes: ["ReadWriteOnce", "ReadOnlyMany"] }, "disk with ReadOnlyMany, want"],
 ])("refuses a claim template with %s", async (_, spec, finding) => {
   const found = await reviewed({ ...SET, workload: { volumeClaimTemplates: [{ ...TEMPLATE, spec }] } }, {}, only);
   expect(found).toHaveLength(1);
   expect(found[0]).toContain(finding);
+});
+
+test("knows the least size of a volume as the program that makes it does", () => {
+  expect(LEAST_BYTES).toBe(LEAST_DISK * SECTOR);
 });
 
 test("refuses a claim among the files that the pod could not open, at its place", async () => {

@@ -1,4 +1,5 @@
 import { type Claim, claimKey, claimTemplates, findClaims } from "../../../kubernetes/claims.ts";
+import { milliOf } from "../../../kubernetes/quantity.ts";
 import { allContainers, type Volume } from "../../../kubernetes/pod-spec.ts";
 import { fieldIn, placeIn, type ResourceFile, type TreePath } from "../../../kubernetes/resource-file.ts";
 import type { Workload } from "../../../kubernetes/workloads.ts";
@@ -140,7 +141,15 @@ function checkMount({ places, volumesBefore }: PreparedPod, volume: string, erro
 
 const ONE_NODE: ReadonlySet<string> = new Set(["ReadWriteOnce", "ReadWriteOncePod"]);
 
-function checkClaim({ name, volumeMode, accessModes, place }: Claim, error: Report): void {
+/** Of the disk of a volume, in bytes: `initializer volume` refuses a smaller one. */
+export const LEAST_BYTES = 32 * 2 ** 20;
+
+function checkClaim({ name, volumeMode, accessModes, storage, place }: Claim, error: Report): void {
+  const milli = storage === undefined ? undefined : milliOf(storage);
+  if (milli !== undefined && milli < LEAST_BYTES * 1000) {
+    const where = place("resources", "requests", "storage");
+    error(where, `${name} with ${storage}`, "at least 32Mi: half of that is the journal of a volume");
+  }
   if (volumeMode !== "Block") {
     error(place("volumeMode"), `${name} with volumeMode ${volumeMode ?? "Filesystem, the default"}`, "Block");
   }
