@@ -178,6 +178,24 @@ function hugeKey(): Buffer {
   return Buffer.concat([der.subarray(0, 24), Buffer.alloc(2048, 0xff)]);
 }
 
+/** What OpenSSL takes long to verify, if it is let. */
+function costlyChains(port: number): Attack {
+  return (target, end) => {
+    const { key, pem } = hugeExponentChain();
+    const secret = key.export({ type: "pkcs8", format: "pem" });
+    return again(end, 10, async () => {
+      const socket = await open(target, port, CROWD);
+      const tls = connectTls({ socket, key: secret, cert: pem, ALPNProtocols: [ALPN], rejectUnauthorized: false });
+      tls.on("error", () => undefined);
+      // A client of TLS 1.3 is done before the server has looked at its certificates.
+      await Promise.race([once(tls, "close"), delay(1000)]);
+      tls.destroy();
+    });
+  };
+}
+
+const TRANSIT_HEAD = "POST /v1/transit/decrypt/web HTTP/1.1\r\nhost: a\r\ncontent-length: 90000\r\n\r\n";
+
 export const ATTACKS: Readonly<Record<string, Attack>> = {
   "one call whose 16 KB of gzip are 15.9 MiB of two-byte fields": largeCalls(
     4,
@@ -200,18 +218,20 @@ export const ATTACKS: Readonly<Record<string, Attack>> = {
     Buffer.alloc(64 * 1024),
     128 * 1024,
   ),
-  "a certificate chain of RSA keys with huge exponents": (target, end) => {
-    const { key, pem } = hugeExponentChain();
-    const secret = key.export({ type: "pkcs8", format: "pem" });
-    return again(end, 10, async () => {
-      const socket = await open(target, PORTS.user, CROWD);
-      const tls = connectTls({ socket, key: secret, cert: pem, ALPNProtocols: [ALPN], rejectUnauthorized: false });
-      tls.on("error", () => undefined);
-      // A client of TLS 1.3 is done before the server has looked at its certificates.
-      await Promise.race([once(tls, "close"), delay(1000)]);
+  "a certificate chain of RSA keys with huge exponents": costlyChains(PORTS.user),
+  "the same at the transit port, which asks for certificates": costlyChains(PORTS.transit),
+  "silence at the transit port, 2,000 connections of four addresses": silent(4, 2000, Buffer.alloc(0), PORTS.transit),
+  "requests of strangers to the transit port": (target, end) =>
+    again(end, 64, async (index) => {
+      const socket = await open(target, PORTS.transit, crowdOf(4, index));
+      if (socket === undefined) return delay(20);
+      const tls = connectTls({ socket, rejectUnauthorized: false });
+      tls.on("error", () => undefined).resume();
+      tls.write(TRANSIT_HEAD);
+      tls.write(Buffer.alloc(90_000, "A"));
+      await Promise.race([once(tls, "close"), delay(2000)]);
       tls.destroy();
-    });
-  },
+    }),
   "keys of RSA with a huge exponent in first messages": hellos(
     PORTS.user,
     16,
