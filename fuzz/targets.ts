@@ -30,6 +30,10 @@ import { ManifestError } from "../manifest/error.ts";
 import { encodeGuestPull, type GuestPull, readGuestPull } from "../manifest/guest-pull.ts";
 import { encodeInitdata, fromAnnotation, regoOf, toAnnotation } from "../manifest/initdata.ts";
 import { parseJson } from "../manifest/json.ts";
+import { parseOperation } from "../coordinator/transit/operation.ts";
+import { MOST_PLAINTEXT, parseInput } from "../coordinator/transit/request-body.ts";
+import { TransitError } from "../coordinator/transit/transit-error.ts";
+import { grantOf } from "../manifest/grant-extensions.ts";
 import { parseManifest } from "../manifest/manifest.ts";
 import { encodeConsent, parseConsent } from "../coordinator/state/consent.ts";
 import { encodeTransition, parseTransition } from "../manifest/transition.ts";
@@ -90,6 +94,7 @@ export async function parserTargets(): Promise<readonly Target[]> {
         const certificate = parseCertificate(input);
         const readers = [isCa, keyUsage, publicKeyOf, parsePck, vcekOf, vlekOf];
         for (const read of readers) refusedOr(() => read(certificate));
+        refusedOr(() => grantOf(input));
       },
     ),
     evidence("revocation list", [rootCrl, pckCrl], parseRevocationList),
@@ -115,6 +120,26 @@ export async function parserTargets(): Promise<readonly Target[]> {
       run: (input) => {
         const rego = regoOf(input);
         requireEqual("the policy changes when it is encoded", regoOf(encodeInitdata(rego)), rego);
+      },
+    },
+    {
+      name: "request to the transit port",
+      seeds: [
+        '{"plaintext":"aGVsbG8=","key_version":1}',
+        `{"ciphertext":"vault:v1:${Buffer.alloc(40, 7).toString("base64")}"}`,
+        "/v1/transit/encrypt/apps%2Fv1%2FDeployment/shop/web?x=1",
+      ].map((text) => Buffer.from(text)),
+      refusals: [TransitError],
+      run: (input) => {
+        if (input[0] === 0x2f) {
+          parseOperation("POST", input.toString("latin1"));
+        } else if (input.includes("ciphertext")) {
+          const read = parseInput("decrypt", input);
+          if ("plaintext" in read || read.ciphertext.sealed.length < 28) throw new Error("no ciphertext");
+        } else {
+          const read = parseInput("encrypt", input);
+          if (!("plaintext" in read) || read.plaintext.length > MOST_PLAINTEXT) throw new Error("no plaintext");
+        }
       },
     },
     {
