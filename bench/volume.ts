@@ -54,7 +54,7 @@ try {
   const opened = await timed(start);
 
   await run(
-    `mkdir ${PLAIN}; mke2fs -q -F -t ext4 -b 4096 -m 0 -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /dev/vdc`,
+    `mkdir ${PLAIN}; /sbin/mkfs.ext4 -q -F -b 4096 -m 0 -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 /dev/vdc`,
   );
   await run(`busybox mount -t ext4 /dev/vdc ${PLAIN}`);
   const write = (to: string): Promise<number> =>

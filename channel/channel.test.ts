@@ -85,6 +85,8 @@ async function start(changes: {
   appraise?: Appraiser<string>;
   protocols?: Protocols;
   limits?: Partial<ChannelLimits>;
+  /** For all large requests and answers together. */
+  requestBytes?: number;
 }): Promise<ChannelServer> {
   const options = {
     identity: await identity(),
@@ -92,7 +94,7 @@ async function start(changes: {
     appraise: changes.appraise ?? appraise,
     serve: (methods: Methods, peer: string) =>
       addMethods(methods, MeshAPI, { newMeshCert: async () => ({ certChain: peer }), ...UNASKED }, toStatus),
-    requests: new Budget(budgetLimits(2 ** 20)),
+    requests: new Budget(budgetLimits(changes.requestBytes ?? 2 ** 20)),
     turns: new KeyedSemaphore({ total: 1, perPeer: 1, waiting: { total: 500, perPeer: 500 } }),
     log,
     ...(changes.protocols === undefined ? {} : { protocols: changes.protocols }),
@@ -487,7 +489,7 @@ test("an idle connection is closed", async () => {
 });
 
 test("a client takes no larger answer than it has asked for, however the server came to it", async () => {
-  const wordy = await start({ appraise: async () => "x".repeat(300 * 1024) });
+  const wordy = await start({ appraise: async () => "x".repeat(300 * 1024), requestBytes: 2 ** 24 });
   const keys = await throwAway();
   const target = `${ADDRESS}:${wordy.port}`;
   const client = new ChannelClient({ target, keys, handshakeMs: 5000, answerBytes: 256 * 1024 });

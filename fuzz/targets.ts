@@ -22,6 +22,8 @@ import { isCa, keyUsage, parseCertificate, publicKeyOf } from "../attestation/x5
 import { ChannelError } from "../channel/error.ts";
 import { fromWire, toWire } from "../channel/evidence-wire.ts";
 import { readMessage } from "../channel/framing.ts";
+import { providedSectors } from "../initializer/volume/layout.ts";
+import { makeSuperblock, readSuperblock } from "../initializer/volume/superblock.ts";
 import { type Annex, EMPTY_ANNEX, encodeAnnex, parseAnnex } from "../manifest/annex.ts";
 import { faultOfAmendment, faultOfReseal, faultOfUse } from "../manifest/annex-changes.ts";
 import { ManifestError } from "../manifest/error.ts";
@@ -48,6 +50,9 @@ import { type Part, parseTemplate } from "../secret-files/template.ts";
 import { printTemplates, secretTemplates } from "../secret-files/templates-variable.ts";
 import { requireEqual, type Target } from "./campaign.ts";
 import { MANIFEST } from "./manifest-seed.ts";
+
+/** Of 1 GiB. */
+const DISK_SECTORS = 2 ** 21;
 
 const GUEST_PULL: GuestPull = {
   rootCertificates: [`-----BEGIN CERTIFICATE-----\n${"QUJD".repeat(16)}\n-----END CERTIFICATE-----\n`],
@@ -111,6 +116,13 @@ export async function parserTargets(): Promise<readonly Target[]> {
         const rego = regoOf(input);
         requireEqual("the policy changes when it is encoded", regoOf(encodeInitdata(rego)), rego);
       },
+    },
+    {
+      name: "superblock of an encrypted volume",
+      seeds: [DISK_SECTORS, DISK_SECTORS / 2].map((disk) => makeSuperblock(providedSectors(disk))),
+      refusals: [MalformedBytes],
+      run: (input) =>
+        requireEqual("is not the one of its size", makeSuperblock(readSuperblock(input, DISK_SECTORS)), input),
     },
     {
       name: "configuration of a guest's image pull",

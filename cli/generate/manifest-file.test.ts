@@ -17,6 +17,7 @@ test("keeps names, secrets, owners and reference values of the manifest when pod
   await editManifest((value) => {
     value.Policies[web?.hash ?? ""].SANs = ["web.example.com", "203.0.113.34"];
     value.Policies[web?.hash ?? ""].WorkloadSecretID = "shop";
+    value.Policies[web?.hash ?? ""].Transit = { LatestVersion: 2 };
     value.Policies[coordinator?.hash ?? ""].SANs.push("coordinator.example.com");
     value.ReferenceValues.snp = [SNP_VALUES];
     value.WorkloadOwnerKeyDigests.unshift("ab".repeat(32));
@@ -30,7 +31,11 @@ test("keeps names, secrets, owners and reference values of the manifest when pod
     ...before,
     Policies: {
       [policies[0]?.hash ?? ""]: before.Policies[coordinator?.hash ?? ""],
-      [policies[1]?.hash ?? ""]: { SANs: ["web.example.com", "203.0.113.34"], WorkloadSecretID: "shop" },
+      [policies[1]?.hash ?? ""]: {
+        SANs: ["web.example.com", "203.0.113.34"],
+        WorkloadSecretID: "shop",
+        Transit: { LatestVersion: 2 },
+      },
     },
   });
 });
@@ -44,6 +49,19 @@ test("writes how long certificates live, so that people see it, and keeps what t
   expect((await manifest())["CertificateLifetime"]).toBe("1h30m");
   await editManifest((value) => (value["CertificateLifetime"] = "30m"));
   await expect(run()).rejects.toMatchObject({ code: "invalid_manifest", where: "$.CertificateLifetime" });
+});
+
+test("refuses names of the Coordinator's, and writes nothing", async () => {
+  const { run, editManifest, read } = await workspace({ "web.yml": WEB });
+  const [web] = (await run()).policies;
+  await editManifest((value) => value.Policies[web?.hash ?? ""].SANs.push("*.contrast.internal"));
+  const before = await read("manifest.json");
+  await expect(run()).rejects.toMatchObject({
+    code: "invalid_manifest",
+    where: expect.stringMatching(/^\$\.Policies\["[0-9a-f]{64}"\]\.SANs\[\d\]$/) as string,
+    got: "*.contrast.internal",
+  });
+  expect(await read("manifest.json")).toBe(before);
 });
 
 test("refuses names that no certificate has room for, and writes nothing", async () => {

@@ -64,8 +64,9 @@ export class Intake {
     return this.#listeners.port;
   }
 
-  /** Takes no more. Resolves when all connections have ended, which those have that are left after the time. */
+  /** Takes no more, and ends handshakes. Resolves when all connections have ended, of which those do that are left then. */
   async close(graceMs: number): Promise<void> {
+    for (const connection of this.#open) if (!connection.isSettled) connection.destroy();
     const timer = setTimeout(() => {
       for (const { transport } of this.#open) transport.destroy();
     }, graceMs);

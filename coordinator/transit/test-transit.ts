@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
-import { Agent, request } from "node:https";
+import { type Agent, request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
@@ -62,6 +62,8 @@ export interface AskOptions {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string | number>>;
   readonly agent?: Agent;
+  /** From where, as another pod has another address. */
+  readonly localAddress?: string;
   /** As with `curl -k`. */
   readonly insecure?: boolean;
 }
@@ -226,7 +228,7 @@ export function ask(
   body?: unknown,
   options: AskOptions = {},
 ): Promise<Reply> {
-  const { method = "POST", headers = {}, insecure = false, agent = false as const } = options;
+  const { method = "POST", headers = {}, insecure = false, agent = false as const, localAddress } = options;
   const bytes =
     body === undefined
       ? undefined
@@ -241,6 +243,7 @@ export function ask(
         path,
         method,
         agent,
+        localAddress,
         servername: TRANSIT_NAME,
         rejectUnauthorized: !insecure,
         ...client,

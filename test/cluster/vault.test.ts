@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { cp, mkdtemp, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, cp, mkdtemp, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -28,12 +28,13 @@ async function pushOpenBao(): Promise<string> {
   try {
     await mkdir(join(folder, "bin"));
     await mkdir(join(folder, "tmp"));
+    // Not by mkdir, whose mode the umask cuts.
+    await chmod(join(folder, "tmp"), 0o1777);
     await cp(OPENBAO, join(folder, "bin/bao"));
     await cp("/bin/busybox", join(folder, "bin/busybox"));
     for (const name of ["sh", "sleep", "sha256sum", "cat", "ls"]) await symlink("busybox", join(folder, "bin", name));
     const container = (await buildah("from", "scratch")).trim();
     await buildah("copy", "-q", container, folder, "/");
-    await buildah("copy", "-q", "--chmod=1777", container, join(folder, "tmp"), "/tmp");
     await buildah("config", "--env", "PATH=/bin", container);
     await buildah("commit", "-q", "--rm", container, IMAGE);
     const digest = join(folder, "digest");
@@ -63,7 +64,7 @@ declare -p coordinator vault BAO_ADDR BAO_TLS_SERVER_NAME BAO_CACERT BAO_TOKEN 2
       const replacements = await readFile(released("image-replacements.txt"), "utf8");
       await shell.write("image-replacements.txt", `${replacements}${IMAGE}=${await pushOpenBao()}\n`);
       for (const name of ["vault.yml", "shop.yml"]) {
-        await writeFile(join(shell.folder, name), readFileSync(join(root, "deploy/vault", name)));
+        await writeFile(join(shell.folder, name), readFileSync(join(root, "demo/vault", name)));
       }
     });
 
@@ -86,6 +87,8 @@ ${set.replace(/^contrast set .*$/m, "for try in $(seq 30); do $& && break; sleep
 
     test("a role by an extension of the mesh's certificates, and the secret is read by its pod", async () => {
       await type(secret);
+      const log = async (): Promise<string> => shell.kubectl("logs", "deployment/shop", "-c", "shop", "--tail=20");
+      await expect.poll(log, { timeout: 90_000, interval: 1000 }).toMatch(/^[0-9a-f]{64} /m);
       await type(read);
     });
 
