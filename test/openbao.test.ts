@@ -1,4 +1,5 @@
 import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:https";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
@@ -156,6 +157,22 @@ test.skipIf(!HAS_OPENBAO)(
     expect(output).toContain("certificate is valid for coordinator.contrast.internal, not web");
   },
 );
+
+/** The network leads to a pod that has `*` and its own name, as `generate` gives them. */
+test.skipIf(!HAS_OPENBAO)(name("a pod in place of the Coordinator is not believed, and sent nothing"), async () => {
+  const [key, cert] = ["key.pem", "certChain.pem"].map((part) => readFileSync(join(volume("web"), part)));
+  const asked: string[] = [];
+  const pod = createServer({ key, cert, minVersion: "TLSv1.3" }, (request, response) => {
+    asked.push(request.url ?? "");
+    response.end("{}");
+  }).listen(8200, "127.44.20.7");
+  const write = ["write", "transit/encrypt/vault_unsealing", "plaintext=aGVsbG8="];
+  const { code, output } = await bao(write, { ...mesh("vault"), BAO_ADDR: "https://127.44.20.7:8200" });
+  expect(code).not.toBe(0);
+  expect(output).toContain("certificate is valid for web, *, not coordinator.contrast.internal");
+  expect(asked).toEqual([]);
+  pod.close();
+});
 
 test.skipIf(!HAS_OPENBAO)(
   name("while the Coordinator is in recovery nothing is unsealed, and the log says why"),

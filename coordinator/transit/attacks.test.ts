@@ -275,6 +275,24 @@ test("a thousand connections of one workload leave room for another, and each ge
   expect((await transit.ask(vault, encryptPath(VAULT), { plaintext: "" })).status).toBe(200);
 }, 60_000);
 
+/** With 256 MiB there are 24 places, and six of one workload. */
+test("a workload of many pods has a quarter of the places, from however many addresses it comes", async () => {
+  await expect.poll(() => transit.open(), { timeout: 20_000 }).toBe(0);
+  const agents = Array.from({ length: 8 }, () => new Agent({ keepAlive: true, maxSockets: 1 }));
+  const replies: Reply[] = [];
+  for (const [index, agent] of agents.entries()) {
+    const localAddress = `127.44.21.${50 + index}`;
+    replies.push(await transit.ask(vault, encryptPath(VAULT), { plaintext: "" }, { agent, localAddress }));
+  }
+  expect(replies.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200, 200, 429, 429]);
+  expect(replies.at(-1)).toMatchObject({
+    body: { errors: ["too many connections of this workload"] },
+    headers: { "retry-after": "1" },
+  });
+  await serves();
+  for (const agent of agents) agent.destroy();
+});
+
 test("idle connections of one source keep nobody out", async () => {
   const idle = await Promise.all(Array.from({ length: 5 }, () => open()));
   await serves();
