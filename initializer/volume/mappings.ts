@@ -21,7 +21,7 @@ import { CIPHER_KEY, MAC_KEY, type VolumeKey } from "./volume-key.ts";
  *
  *     /dev/mapper/NAME        dm-crypt: decrypts, and checks every block's tag
  *     /dev/mapper/NAME_dif    dm-integrity: keeps block and tag together, by its journal
- *     /dev/mapper/NAME-disk   dm-linear: a superblock in the guest's memory, then the disk behind its own
+ *     /dev/mapper/NAME_disk   dm-linear: a superblock in the guest's memory, then the disk behind its own
  *
  * cryptsetup makes the upper two from a header in the guest's memory.
  */
@@ -37,8 +37,23 @@ const GROUP = 8 * BLOCK * BLOCK;
 /** A format writes some hundredths of the disk. */
 const FORMAT_MS = 3_600_000;
 
+export interface MappingNames {
+  /** What is mounted. */
+  readonly volume: string;
+  /** cryptsetup chooses it. */
+  readonly integrity: string;
+  readonly disk: string;
+  readonly format: string;
+}
+
+/** Names of volumes have no underscore, so no two volumes of a pod have one of these in common. */
+export function mappingNames(name: string): MappingNames {
+  const volume = `contrast-volume-${name}`;
+  return { volume, integrity: `${volume}_dif`, disk: `${volume}_disk`, format: `${volume}_format` };
+}
+
 export class Mappings {
-  readonly #name: string;
+  readonly #names: MappingNames;
   readonly #device: string;
   readonly #memory: string;
 
@@ -48,14 +63,14 @@ export class Mappings {
    * @param memory a folder for a tmpfs of its own
    */
   constructor(name: string, device: string, memory: string) {
-    this.#name = `contrast-volume-${name}`;
+    this.#names = mappingNames(name);
     this.#device = device;
     this.#memory = memory;
   }
 
   /** What is mounted. */
   get path(): string {
-    return join(NODES, this.#name);
+    return join(NODES, this.#names.volume);
   }
 
   /**
@@ -66,15 +81,15 @@ export class Mappings {
    */
   async close(): Promise<boolean> {
     const active = await activeMappings();
-    if (active.has(this.#name)) {
+    if (active.has(this.#names.volume)) {
       try {
-        await runTool(CRYPTSETUP, ["close", this.#name]);
+        await runTool(CRYPTSETUP, ["close", this.#names.volume]);
       } catch (error) {
         if (await this.#isInUse()) return false;
         throw error;
       }
     }
-    for (const name of [`${this.#name}_dif`, this.#formatting, this.#disk]) {
+    for (const name of [this.#names.integrity, this.#names.format, this.#names.disk]) {
       if ((await activeMappings()).has(name)) await runTool(DMSETUP, ["remove", "--retry", name]);
     }
     return true;
@@ -82,11 +97,11 @@ export class Mappings {
 
   /** Makes the node of a volume that is open: that of an earlier container went with it. */
   async showNode(): Promise<void> {
-    await runTool(DMSETUP, ["mknodes", this.#name]);
+    await runTool(DMSETUP, ["mknodes", this.#names.volume]);
   }
 
   async #isInUse(): Promise<boolean> {
-    const count = await runTool(DMSETUP, ["info", "--columns", "--noheadings", "-o", "open", this.#name]);
+    const count = await runTool(DMSETUP, ["info", "--columns", "--noheadings", "-o", "open", this.#names.volume]);
     return Number(count.trim()) > 0;
   }
 
@@ -129,14 +144,6 @@ export class Mappings {
     await this.#mark(superblock);
   }
 
-  get #disk(): string {
-    return `${this.#name}-disk`;
-  }
-
-  get #formatting(): string {
-    return `${this.#name}-format`;
-  }
-
   /** @returns the file that is the superblock */
   async #linear(superblock: Buffer, provided: number): Promise<string> {
     await mkdir(this.#memory, { recursive: true });
@@ -150,7 +157,7 @@ export class Mappings {
         `0 ${SUPERBLOCK_SECTORS} linear ${loop.number} 0`,
         `${SUPERBLOCK_SECTORS} ${rest} linear ${await blockDeviceNumber(this.#device)} ${SUPERBLOCK_SECTORS}`,
       ];
-      await runTool(DMSETUP, ["create", this.#disk], { input: `${table.join("\n")}\n` });
+      await runTool(DMSETUP, ["create", this.#names.disk], { input: `${table.join("\n")}\n` });
     } finally {
       await loop.close();
     }
@@ -165,10 +172,10 @@ export class Mappings {
       `block_size:${BLOCK}`,
       "fix_padding",
     ];
-    const disk = await blockDeviceNumber(join(NODES, this.#disk));
+    const disk = await blockDeviceNumber(join(NODES, this.#names.disk));
     const table = `0 8 integrity ${disk} 0 ${TAG} J ${options.length} ${options.join(" ")}\n`;
-    await runTool(DMSETUP, ["create", this.#formatting], { input: table });
-    await runTool(DMSETUP, ["remove", "--retry", this.#formatting]);
+    await runTool(DMSETUP, ["create", this.#names.format], { input: table });
+    await runTool(DMSETUP, ["remove", "--retry", this.#names.format]);
   }
 
   async #crypt(key: VolumeKey): Promise<void> {
@@ -179,8 +186,8 @@ export class Mappings {
       await writeFile(keyFile, key.bytes.reveal(), { mode: 0o600 });
       const source = ["--volume-key-file", keyFile, "--key-size", String(8 * (CIPHER_KEY + MAC_KEY))];
       const without = ["--disable-locks", "--disable-keyring", "--disable-external-tokens"];
-      const from = ["--type", "luks2", "--header", header, ...source, ...without, join(NODES, this.#disk)];
-      await runTool(CRYPTSETUP, ["open", ...from, this.#name]);
+      const from = ["--type", "luks2", "--header", header, ...source, ...without, join(NODES, this.#names.disk)];
+      await runTool(CRYPTSETUP, ["open", ...from, this.#names.volume]);
     } finally {
       await rm(keyFile, { force: true });
     }
