@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, w
 import { connect, createServer } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { UserAPI } from "../api/userapi_pb.ts";
@@ -124,7 +124,7 @@ function verifies(ca: string, chain: string): boolean {
   }
 }
 
-test("an Initializer waits for a manifest and then writes its six files as one set", async () => {
+test("an Initializer waits for a manifest and then writes its files as one set", async () => {
   await startCoordinator("state-wait");
   expect((await probe("/probe/liveness")).status).toBe(200);
   expect((await probe("/probe/readiness")).status).toBe(503);
@@ -135,17 +135,30 @@ test("an Initializer waits for a manifest and then writes its six files as one s
   expect((await probe("/probe/readiness")).status).toBe(200);
 
   const volume = join(directory, "volume-wait");
-  const modes = readdirSync(volume)
-    .filter((name) => !name.startsWith(".."))
-    .map((name) => [name, (statSync(join(volume, name)).mode & 0o777).toString(8)]);
+  const modes = readdirSync(join(volume, "..data"), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .map((file) => [relative(join(volume, "..data"), file), (statSync(file).mode & 0o777).toString(8)]);
   expect(Object.fromEntries(modes)).toEqual({
     "certChain.pem": "444",
     "coordinator-root-ca.pem": "444",
     "key.pem": "400",
     "mesh-ca.pem": "444",
+    "secrets/workload-secret-seed": "400",
     "workload-secret-seed": "400",
     "workload-secret-seed.1": "400",
   });
+  const names = readdirSync(volume).filter((name) => !name.startsWith(".."));
+  expect(names.toSorted((a, b) => (a < b ? -1 : 1))).toEqual([
+    "certChain.pem",
+    "coordinator-root-ca.pem",
+    "key.pem",
+    "mesh-ca.pem",
+    "secrets",
+    "tls-config",
+    "workload-secret-seed",
+    "workload-secret-seed.1",
+  ]);
   expect(readFileSync(join(volume, "workload-secret-seed"), "utf8")).toMatch(/^[0-9a-f]{64}$/);
   expect(initializer.log.filter(({ msg }) => msg.startsWith("waiting"))).toHaveLength(1);
   for (const { insecure } of initializer.log) expect(insecure).toBe("software TEE");
