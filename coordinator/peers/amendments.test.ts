@@ -1,8 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { Clock } from "../../attestation/clock.ts";
-import { NO_VENDORS } from "../../attestation/endorsements/test-vendors.ts";
-import { type VerifiedClaimant, verifyStranger } from "../../manifest/appraise.ts";
+import type { VerifiedClaimant } from "../../manifest/appraise.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { annexOf } from "../state/annex-in-force.ts";
 import { signLatest } from "../state/pointer.ts";
@@ -19,6 +17,7 @@ import {
   type TestCoordinator,
   type TestDeployment,
   until,
+  verifiedCoordinator,
 } from "./test-coordinator.ts";
 
 /** Amendments where several Coordinators share a store: all follow, and none needs anything new. */
@@ -34,11 +33,7 @@ const OWN_POLICY = createHash("sha256").update(COORDINATOR).digest("hex");
 
 beforeAll(async () => {
   deployment = await makeDeployment();
-  const reportData = randomBytes(64);
-  const evidence = await (await deployment.launch(COORDINATOR)).collect(reportData);
-  const roots = new Set([deployment.vendor.rootDigest]);
-  const options = { allowInsecure: true, clock: new Clock({ now, built: () => undefined }), vendors: NO_VENDORS };
-  peer = await verifyStranger({ evidence, reportData }, roots, options);
+  peer = await verifiedCoordinator(deployment, now);
 });
 
 afterAll(() => deployment.remove());

@@ -1,8 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { Clock } from "../../attestation/clock.ts";
-import { NO_VENDORS } from "../../attestation/endorsements/test-vendors.ts";
-import { type VerifiedClaimant, verifyStranger } from "../../manifest/appraise.ts";
+import type { VerifiedClaimant } from "../../manifest/appraise.ts";
 import { generateEcKey, spki, spkiDigest } from "../../pki/keys.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { handoverOf } from "../state/handover.ts";
@@ -23,6 +21,7 @@ import {
   manifestFor,
   setRequest,
   type TestDeployment,
+  verifiedCoordinator,
 } from "./test-coordinator.ts";
 
 /** What the guard makes of what a shared store and peers show it, by a clock that stands until it is moved. */
@@ -38,11 +37,7 @@ const OWN_POLICY = createHash("sha256").update(COORDINATOR).digest("hex");
 
 beforeAll(async () => {
   deployment = await makeDeployment();
-  const reportData = randomBytes(64);
-  const evidence = await (await deployment.launch(COORDINATOR)).collect(reportData);
-  const roots = new Set([deployment.vendor.rootDigest]);
-  const options = { allowInsecure: true, clock: new Clock({ now, built: () => undefined }), vendors: NO_VENDORS };
-  peer = await verifyStranger({ evidence, reportData }, roots, options);
+  peer = await verifiedCoordinator(deployment, now);
 });
 
 afterAll(() => deployment.remove());

@@ -15,6 +15,7 @@ import type { SimulatedVendor } from "../../attestation/simulated/vendor.ts";
 import type { ChannelLimits } from "../../channel/limits.ts";
 import { type ChannelServer, listen } from "../../channel/server.ts";
 import { selfSigned } from "../../channel/tls.ts";
+import { type VerifiedClaimant, verifyStranger } from "../../manifest/appraise.ts";
 import { generateEcKey, type KeyPair, spki, spkiDigest } from "../../pki/keys.ts";
 import { Budget } from "../../runtime/budget.ts";
 import { KeyedSemaphore } from "../../runtime/keyed-semaphore.ts";
@@ -242,4 +243,13 @@ export function setRequest(deployment: TestDeployment, guard: StateGuard, wanted
 /** Resolves when it holds. The test's own time is the bound. */
 export async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
+/** A Coordinator by the manifest of `manifestFor`, as its peers verify it. */
+export async function verifiedCoordinator(deployment: TestDeployment, now: () => Date): Promise<VerifiedClaimant> {
+  const reportData = randomBytes(64);
+  const evidence = await (await deployment.launch(COORDINATOR)).collect(reportData);
+  const roots = new Set([deployment.vendor.rootDigest]);
+  const options = { allowInsecure: true, clock: new Clock({ now, built: () => undefined }), vendors: NO_VENDORS };
+  return verifyStranger({ evidence, reportData }, roots, options);
 }
