@@ -44,8 +44,8 @@ async function run(command: string, args: readonly string[], input = ""): Promis
   let text = "";
   child.stdout?.on("data", (chunk: string) => {
     text += chunk;
-    // Its input ends when the answer is there: gnutls-cli does not wait for one.
-    if (input !== "" && chunk.includes(input)) child.stdin?.end();
+    // Its input ends when the answer is there, in however many pieces: gnutls-cli does not wait for one.
+    if (input !== "" && text.includes(input)) child.stdin?.end();
   });
   child.stderr?.on("data", (chunk: string) => (text += chunk));
   if (input === "") child.stdin?.end();
