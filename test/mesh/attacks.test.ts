@@ -56,10 +56,6 @@ const ATTACKS: readonly Attack[] = [
   { attack: "chains of 98 KB", on: "mutual", sources: ONE, count: 10 },
   { attack: "chains of 98 KB", on: "server only", sources: ONE, count: 10 },
   { attack: "slow readers", on: "server only", sources: ONE, count: 1_500 },
-  { attack: "slow readers", on: "server only", sources: FOUR, count: 1_500 },
-  { attack: "slow readers", on: "passed through", sources: FOUR, count: 1_500 },
-  { attack: "senders to an application that does not read", on: "server only", sources: FOUR, count: 1_000 },
-  { attack: "senders to an application that does not read", on: "passed through", sources: FOUR, count: 1_000 },
   { attack: "silent connections", on: "mutual", sources: FOUR, count: 5_000 },
   { attack: "first messages, and then silence", on: "mutual", sources: FOUR, count: 2_000 },
   { attack: "first messages without end", on: "mutual", sources: FOUR, count: 200 },
@@ -74,8 +70,16 @@ const ATTACKS: readonly Attack[] = [
   { attack: "readers of metrics who don't read", on: "admin", sources: FOUR, count: 300 },
 ];
 
-/** OpenSSL verifies whatever chain fits into a handshake, in one go: the other engine promises nothing here. */
+/**
+ * The other engine promises nothing here. OpenSSL verifies whatever chain fits into a handshake, in one go. And Node gives the
+ * buffers of connections back when its collector runs: where a thousand of them fill at once, that can be too late
+ * (docs/mesh-proxy.md).
+ */
 const COSTLY: readonly Attack[] = [
+  { attack: "slow readers", on: "server only", sources: FOUR, count: 1_500 },
+  { attack: "slow readers", on: "passed through", sources: FOUR, count: 1_500 },
+  { attack: "senders to an application that does not read", on: "server only", sources: FOUR, count: 1_000 },
+  { attack: "senders to an application that does not read", on: "passed through", sources: FOUR, count: 1_000 },
   { attack: "chains as long as they may be", on: "mutual", sources: ONE, count: 40 },
   { attack: "chains as long as they may be", on: "mutual", sources: MANY, count: 200 },
 ];
