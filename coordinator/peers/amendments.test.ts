@@ -120,7 +120,7 @@ test("of two Coordinators that use one leave at once, exactly one wins", async (
   await look(two);
   await two.follow();
   const grant = { workload: "web", volume: "data" };
-  const uses = await Promise.allSettled([one.useFormatGrant(grant), two.useFormatGrant(grant)]);
+  const uses = await Promise.allSettled([one.useFormatGrant(() => grant), two.useFormatGrant(() => grant)]);
   expect(uses.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
   expect(uses.find(({ status }) => status === "rejected")).toMatchObject({ reason: { code: "no_format_grant" } });
   for (const guard of [one, two]) {
@@ -136,9 +136,14 @@ test("of as many leaves as Coordinators, each gets one, whoever is quicker", asy
   await look(two);
   await two.follow();
   const grant = { workload: "web", volume: "data" };
-  const uses = await Promise.allSettled([one, two, one, two, one, two].map((guard) => guard.useFormatGrant(grant)));
+  const uses = await Promise.allSettled(
+    [one, two, one, two, one, two].map((guard) => guard.useFormatGrant(() => grant)),
+  );
   expect(uses.map(({ status }) => status)).toEqual(Array.from({ length: 6 }, () => "fulfilled"));
-  await expect(one.useFormatGrant(grant)).rejects.toMatchObject({ code: "no_format_grant", got: "6 allowed, 6 used" });
+  await expect(one.useFormatGrant(() => grant)).rejects.toMatchObject({
+    code: "no_format_grant",
+    got: "6 allowed, 6 used",
+  });
 });
 
 test("an amendment that meets another's is a conflict, and nothing of it is in force", async () => {
@@ -198,7 +203,7 @@ test("a later pointer that a peer has shown is waited for, and one that was roll
   await expect(amend(two, withGrant(two, "web", "data"), owners())).rejects.toMatchObject({
     code: "state_rolled_back",
   });
-  await expect(two.useFormatGrant({ workload: "web", volume: "data" })).rejects.toMatchObject({
+  await expect(two.useFormatGrant(() => ({ workload: "web", volume: "data" }))).rejects.toMatchObject({
     code: "state_rolled_back",
   });
 });
@@ -218,7 +223,7 @@ test("who has learned that owners replaced the seed follows nothing that the old
   const change = { ...changeAfter(one.active(), request.manifest), newRootKey };
   const { record } = await one.set({ ...request, newRootKey, signatures: [signedBy(deployment.ownerKeys, change)] });
   backing.pointer = before;
-  await forged.useFormatGrant({ workload: "web", volume: "data" });
+  await forged.useFormatGrant(() => ({ workload: "web", volume: "data" }));
   // First it is led on; then the proof of the rekey reaches it all the same.
   await look(two);
   await two.follow();
@@ -226,7 +231,7 @@ test("who has learned that owners replaced the seed follows nothing that the old
   const told = { pointer: two.active().latest.raw, fork: [], rekey: record };
   await two.hear(told, "peer");
   expect(two.phase).toBe("stale");
-  await forged.useFormatGrant({ workload: "web", volume: "data" });
+  await forged.useFormatGrant(() => ({ workload: "web", volume: "data" }));
   await look(two);
   expect(await two.follow()).toBeUndefined();
   expect(two.phase).toBe("stale");

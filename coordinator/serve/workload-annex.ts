@@ -76,10 +76,14 @@ export async function useFormatGrant(
     const details = { where: "volume", got: quote(volume), want: WANT_VOLUME_NAME };
     throw new Refusal("malformed_request", "no volume has such a name", details);
   }
-  const { manifest, annex } = guard.active();
-  await history.requireRoomFor([annex?.bytes ?? Buffer.alloc(0)]);
-  const { workloadSecretId: workload } = admit(verified, manifest);
-  const { snapshot } = await guard.useFormatGrant({ workload, volume }, abandoned);
+  await history.requireRoomFor([guard.active().annex?.bytes ?? Buffer.alloc(0)]);
+  const workloadBy = ({ manifest }: Snapshot): string | undefined => admit(verified, manifest).workloadSecretId;
+  // A set that came first may have taken the policy away, or its WorkloadSecretID.
+  const { before, snapshot } = await guard.useFormatGrant(
+    (active) => ({ workload: workloadBy(active), volume }),
+    abandoned,
+  );
+  const workload = workloadBy(before);
   const { manifestDigest, generation, latest } = snapshot;
   const { policyHash: policy, claims } = verified;
   const { allowed = 0, used = 0 } = snapshot.annex?.annex.volumes.get(workload ?? "")?.get(volume) ?? {};

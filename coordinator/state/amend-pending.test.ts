@@ -159,7 +159,7 @@ test("an amendment, a set and a use end all that is pending", async () => {
   const next = await withSecret(guard, "db", "hunter2");
   await propose([ada], next);
   expect(await pending.list(keyOf(ada))).toHaveLength(1);
-  await guard.useFormatGrant({ workload: "web", volume: "data" });
+  await guard.useFormatGrant(() => ({ workload: "web", volume: "data" }));
   expect(await pending.list(keyOf(ada))).toEqual([]);
   await expect(sign(ben, next)).rejects.toMatchObject({ code: expect.stringMatching(/not_pending|bad_signature/) });
 });

@@ -101,7 +101,7 @@ test("a secret is for the readers that it names, by policy and by workload", asy
 test("after a restart the recovered Coordinator serves the same, and counts manifests alone", async () => {
   await amend(guard, await withSecret(guard, "db", "hunter2"), [ownerKeys]);
   await amend(guard, withGrant(guard, "web", "data", 2), [ownerKeys]);
-  const { snapshot } = await guard.useFormatGrant({ workload: "web", volume: "data" });
+  const { snapshot } = await guard.useFormatGrant(() => ({ workload: "web", volume: "data" }));
   guard = await state.load();
   const { recovered } = await guard.recover(recoverRequest(snapshot));
   expect(recovered?.snapshot).toMatchObject({ generation: 1, annex: snapshot.annex, unsigned: snapshot.unsigned });
@@ -283,8 +283,22 @@ test("ciphertexts of before go, and those that an owner is about to name stay", 
   expect(await served(guard)).toEqual({ "db@3": "three", "db@2": "two" });
 });
 
+test("who asks for a leave is judged by what is in force when it would be used", async () => {
+  await amend(guard, withGrant(guard, "web", "data"), [ownerKeys]);
+  const judged: string[] = [];
+  const set = guard.set(setRequest({ names: ["www"] }, guard));
+  // The set is not done yet. A policy that it takes away has no leave any more.
+  const use = guard.useFormatGrant(({ manifestDigest }) => {
+    judged.push(manifestDigest);
+    throw new Error("the policy is gone");
+  });
+  await expect(use).rejects.toThrow("the policy is gone");
+  expect(judged).toEqual([(await set).snapshot.manifestDigest]);
+  expect(annexOf(guard.active()).volumes.get("web")?.get("data")).toEqual({ allowed: 1, used: 0 });
+});
+
 test("a leave is used once, by the workload and for the volume that it names", async () => {
-  await expect(guard.useFormatGrant({ workload: "web", volume: "data" })).rejects.toMatchObject({
+  await expect(guard.useFormatGrant(() => ({ workload: "web", volume: "data" }))).rejects.toMatchObject({
     code: "no_format_grant",
   });
   await amend(guard, withGrant(guard, "web", "data"), [ownerKeys]);
@@ -296,10 +310,10 @@ test("a leave is used once, by the workload and for the volume that it names", a
     { workload: undefined, volume: "data" },
     { workload: "__proto__", volume: "constructor" },
   ]) {
-    await expect(guard.useFormatGrant(request)).rejects.toMatchObject({ code: "no_format_grant" });
+    await expect(guard.useFormatGrant(() => request)).rejects.toMatchObject({ code: "no_format_grant" });
   }
   expect(guard.active()).toBe(before);
-  const uses = [1, 2, 3].map(() => guard.useFormatGrant({ workload: "web", volume: "data" }));
+  const uses = [1, 2, 3].map(() => guard.useFormatGrant(() => ({ workload: "web", volume: "data" })));
   const outcomes = await Promise.allSettled(uses);
   expect(outcomes.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "rejected"]);
   expect(guard.active()).toMatchObject({ generation: 1, authority: before.authority });
@@ -316,10 +330,10 @@ test("where the pointer can't be moved, no leave is given and none is used", asy
   const store = state.store();
   const move = store.compareAndSwapLatest.bind(store);
   store.compareAndSwapLatest = () => Promise.reject(new Error("the power is off"));
-  await expect(guard.useFormatGrant({ workload: "web", volume: "data" })).rejects.toThrow("the power is off");
+  await expect(guard.useFormatGrant(() => ({ workload: "web", volume: "data" }))).rejects.toThrow("the power is off");
   expect(guard.active()).toBe(before);
   store.compareAndSwapLatest = move;
-  await guard.useFormatGrant({ workload: "web", volume: "data" });
+  await guard.useFormatGrant(() => ({ workload: "web", volume: "data" }));
 });
 
 test("a crash between the record and the answer uses the leave: nobody is told so twice", async () => {
@@ -331,10 +345,10 @@ test("a crash between the record and the answer uses the leave: nobody is told s
     await move(expected, next);
     throw new Error("the power is off");
   };
-  await expect(guard.useFormatGrant({ workload: "web", volume: "data" })).rejects.toThrow("the power is off");
+  await expect(guard.useFormatGrant(() => ({ workload: "web", volume: "data" }))).rejects.toThrow("the power is off");
   guard = await state.load();
   await guard.recover(recoverRequest(known));
-  await expect(guard.useFormatGrant({ workload: "web", volume: "data" })).rejects.toMatchObject({
+  await expect(guard.useFormatGrant(() => ({ workload: "web", volume: "data" }))).rejects.toMatchObject({
     code: "no_format_grant",
     got: "1 allowed, 1 used",
   });

@@ -42,8 +42,9 @@ import { forkedHistory, ROLLED_BACK_HINT, takeOver } from "./take-over.ts";
 
 /**
  * Guards the state of the Coordinator. What is in force is an immutable snapshot; `set`, `amend`, `useFormatGrant`,
- * `recover`, `follow`, `adopt` and `takeOver` make a new one and replace the old one by a single assignment, after everything that can fail has succeeded. So every
- * request sees one snapshot, whole, and a failed change is no change. Changes happen one after another.
+ * `recover`, `follow`, `adopt` and `takeOver` make a new one and replace the old one by a single assignment, after everything
+ * that can fail has succeeded. So every request sees one snapshot, whole, and a failed change is no change. Changes happen
+ * one after another.
  *
  * Where several Coordinators share a store, each is told what the store and its peers show (`observe`, `hear`), and serves
  * only while that is what it has in force itself (standing.ts).
@@ -279,14 +280,17 @@ export class StateGuard {
   /**
    * Counts a leave to format a volume as used: it is in the history when this returns.
    *
-   * @throws as `active`, and Refusal `no_format_grant`, `state_not_written`; the state is then as before
+   * @param requestBy who asks for what, by what is in force then: a set may have come first
+   * @throws as `active`, what `requestBy` throws, and Refusal `no_format_grant`, `state_not_written`; the state is then as
+   *   before
    */
-  useFormatGrant(request: GrantRequest, abandoned?: AbortSignal): Promise<AmendResult> {
+  useFormatGrant(requestBy: (active: Snapshot) => GrantRequest, abandoned?: AbortSignal): Promise<AmendResult> {
     return this.#inTurn(async () => {
       for (let attempt = 1; ; attempt++) {
         if (this.lacks) await this.#follow();
         const before = this.active();
         this.#requireNotRolledBack();
+        const request = requestBy(before);
         try {
           const result = await this.#orFork(() => useGrant(before, request, this.#options.store));
           // Nobody waits for peers: what is in the history is used, whoever serves next.
