@@ -18,8 +18,9 @@ import { Retry } from "./retry.ts";
 
 /**
  * Keeps the certificates of a pod good while it runs, and its secrets up to date. It renews them long before they expire, and
- * when the Coordinator has another mesh CA, or another annex. Where that one has to settle first, the pod trusts it at once, and shows its new certificate when all
- * others had the time to do so, too. What can't be renewed stays as it is; that it is no good any more is said loudly.
+ * when the Coordinator has another mesh CA, or another annex. Where a mesh CA has to settle first, the pod trusts it at
+ * once, and shows its new certificate when all others had the time to do so, too. What can't be renewed stays as it is; that
+ * it is no good any more is said loudly.
  */
 
 /** What a Coordinator gave. PEM. */

@@ -7,7 +7,6 @@ import { VolumeError } from "./error.ts";
 /** mount(2), umount(2), mknod(2) and loop devices, which Node lacks. */
 
 const MS_NODEV = 4;
-const MNT_DETACH = 2;
 
 /** <linux/loop.h>, Linux 5.8 or later. */
 const LOOP_CTL_GET_FREE = 0x4c82;
@@ -63,11 +62,11 @@ export async function mount(
   await onThread("mount", target, errno, (done) => call.async(source, target, type, flags, data, done));
 }
 
-/** @param lazily also while it is in use: it then goes when the last user does @throws SystemCallError EBUSY */
-export async function unmount(target: string, lazily = false): Promise<void> {
+/** @throws SystemCallError EBUSY while it is in use */
+export async function unmount(target: string): Promise<void> {
   binding ??= bind();
   const { umount, errno } = await binding;
-  await onThread("umount2", target, errno, (done) => umount.async(target, lazily ? MNT_DETACH : 0, done));
+  await onThread("umount2", target, errno, (done) => umount.async(target, 0, done));
 }
 
 /** They may take long: a journal is replayed, or everything is written. */

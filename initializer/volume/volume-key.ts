@@ -1,7 +1,8 @@
-import { hkdfSync } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fromHex } from "../../bytes/hex.ts";
+import { u16be } from "../../bytes/numbers.ts";
+import { deriveBytes } from "../../pki/derive.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { VolumeError } from "./error.ts";
 
@@ -29,15 +30,13 @@ export interface VolumeKey {
  */
 export function deriveVolumeKey(secret: Secret, name: string, version?: number): VolumeKey {
   const info = Buffer.concat([prefixed(LABEL), prefixed(name)]);
-  const bytes = hkdfSync("sha256", secret.reveal(), Buffer.alloc(0), info, CIPHER_KEY + MAC_KEY);
-  return { version, bytes: new Secret(Buffer.from(bytes)) };
+  const bytes = deriveBytes(secret, Buffer.alloc(0), info, CIPHER_KEY + MAC_KEY);
+  return { version, bytes: new Secret(bytes) };
 }
 
 function prefixed(text: string): Buffer {
   const bytes = Buffer.from(text);
-  const length = Buffer.alloc(2);
-  length.writeUInt16BE(bytes.length);
-  return Buffer.concat([length, bytes]);
+  return Buffer.concat([u16be(bytes.length), bytes]);
 }
 
 /**
