@@ -7,6 +7,7 @@ import { UserAPI } from "../api/userapi_pb.ts";
 import { ChannelClient } from "../channel/client.ts";
 import { spkiDigest } from "../pki/keys.ts";
 import { type CliDeployment, createCliDeployment, type Ended } from "./cli-deployment.ts";
+import { resultOf } from "./cli-result.ts";
 import { type Program, startProgram } from "./programs.ts";
 
 /** Three workload owners of whom two have to sign, with the programs as people run them. The tests go on from one another. */
@@ -35,12 +36,6 @@ async function as(name: Name, command: string, ...args: readonly string[]): Prom
   running.push(program);
   const code = await program.exited;
   return { code, stdout: program.stdout(), stderr: program.text.join("\n") };
-}
-
-async function resultOf(code: number, ended: Promise<Ended>): Promise<Readonly<Record<string, unknown>>> {
-  const { code: got, stdout, stderr } = await ended;
-  expect(got, stderr).toBe(code);
-  return JSON.parse(stdout) as Readonly<Record<string, unknown>>;
 }
 
 async function refused(code: string, exit: number, ended: Promise<Ended>): Promise<string> {

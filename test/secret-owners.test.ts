@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { spkiDigest } from "../pki/keys.ts";
 import { type CliDeployment, createCliDeployment, type Ended } from "./cli-deployment.ts";
+import { resultOf } from "./cli-result.ts";
 import { type Program, startProgram } from "./programs.ts";
 
 /** Three workload owners of whom two have to sign each secret, with the programs as people run them. The tests go on from one another. */
@@ -33,12 +34,6 @@ async function as(name: Name, ...args: readonly string[]): Promise<Ended> {
   const ended = { code, stdout: program.stdout(), stderr: program.text.join("\n") };
   everything.push(ended.stdout, ended.stderr);
   return ended;
-}
-
-async function resultOf(code: number, ended: Promise<Ended>): Promise<Readonly<Record<string, unknown>>> {
-  const { code: got, stdout, stderr } = await ended;
-  expect(got, stderr).toBe(code);
-  return JSON.parse(stdout) as Readonly<Record<string, unknown>>;
 }
 
 async function refused(code: string, exit: number, ended: Promise<Ended>): Promise<string> {
