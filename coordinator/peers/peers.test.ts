@@ -119,7 +119,10 @@ test(
     expect(inForce(two)).toEqual(inForce(three));
     expect(inForce(two).manifestDigest).not.toBe(before.manifestDigest);
     expect(inForce(two).secret).toBe(before.secret);
-    expect([two, three].flatMap(({ events }) => events).filter(({ event }) => event === "taken_over")).toHaveLength(1);
+    // The line follows when the one that took over has heard that the other has it, too.
+    const takeovers = () => [two, three].flatMap(({ events }) => events).filter(({ event }) => event === "taken_over");
+    await until(() => takeovers().length > 0);
+    expect(takeovers()).toHaveLength(1);
   },
 );
 
