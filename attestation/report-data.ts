@@ -1,9 +1,14 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import { digest } from "../crypto/node.ts";
 import { EvidenceError } from "./error.ts";
 
-/** What binds evidence to one TLS connection, one key and one direction. */
+/**
+ * What evidence is bound to: one TLS connection, one key and one direction; or, over HTTP, nonces and what the Coordinator
+ * has in force. The contexts differ, so evidence of the one kind never passes for the other.
+ */
 
 const CONTEXT = "contrast-attestation-v1";
+const HTTP_CONTEXT = "contrast-http-attestation-v1";
 
 /**
  * SHA-512("contrast-attestation-v1" ‖ 0 ‖ role ‖ 0 ‖ exporter ‖ SHA-256(SPKI)). The zero bytes end texts without zero
@@ -20,6 +25,29 @@ export function channelReportData(role: "client" | "server", exporter: Buffer, s
     throw new RangeError(`got ${exporter.length} and ${spkiDigest.length} bytes, want 64 and 32`);
   }
   return createHash("sha512").update(`${CONTEXT}\0${role}\0`).update(exporter).update(spkiDigest).digest();
+}
+
+/** What the Coordinator has in force when it makes evidence over HTTP: SHA-256 digests, each of 32 bytes. */
+export interface HttpBinding {
+  /** Of the tree over the nonces (nonce-tree.ts). */
+  readonly treeRoot: Uint8Array;
+  /** The latest transition. */
+  readonly transition: Uint8Array;
+  /** Of the SubjectPublicKeyInfo of the root CA and of the mesh CA. */
+  readonly rootKey: Uint8Array;
+  readonly meshKey: Uint8Array;
+}
+
+/**
+ * SHA-512("contrast-http-attestation-v1" ‖ 0 ‖ tree root ‖ transition ‖ root CA key ‖ mesh CA key).
+ *
+ * @returns 64 bytes
+ * @throws RangeError where a digest has another length
+ */
+export function httpReportData({ treeRoot, transition, rootKey, meshKey }: HttpBinding): Uint8Array {
+  const digests = [treeRoot, transition, rootKey, meshKey];
+  if (digests.some(({ length }) => length !== 32)) throw new RangeError("want four digests of 32 bytes");
+  return digest("sha512", new TextEncoder().encode(`${HTTP_CONTEXT}\0`), ...digests);
 }
 
 /**

@@ -9,6 +9,7 @@ const root = join(import.meta.dirname, "..");
 
 /** A folder may import from those before it in this list, and from itself; the last ones not from each other. */
 const LAYERS = [
+  ["crypto"],
   ["bytes"],
   ["runtime"],
   ["netfilter"],
