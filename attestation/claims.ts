@@ -13,7 +13,7 @@ export function claims<K extends TeeKind>(verified: VerifiedOf<K>): ClaimsOf<K> 
 }
 
 /** @returns object identifier to DER */
-export function claimExtensions<K extends TeeKind>(claims: ClaimsOf<K>): Map<string, Buffer> {
+export function claimExtensions<K extends TeeKind>(claims: ClaimsOf<K>): Map<string, Uint8Array> {
   return encodeClaims(claims, TEES[claims.tee].claimExtensions);
 }
 

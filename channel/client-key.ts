@@ -1,7 +1,8 @@
 import { constants, createHash, type KeyObject, type SignKeyObjectInput, sign, verify } from "node:crypto";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { type DerReader, readDer, TAG } from "../pki/der.ts";
-import { type KeyPair, publicKeyFromSpki, RSA_LIMITS, spki } from "../pki/keys.ts";
+import { type KeyPair, publicKeyFromSpki, spki } from "../pki/keys.ts";
+import { RSA_LIMITS } from "../pki/rsa-limits.ts";
 import { ChannelError } from "./error.ts";
 
 /**

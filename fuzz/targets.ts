@@ -28,7 +28,8 @@ import { type Annex, EMPTY_ANNEX, encodeAnnex, parseAnnex } from "../manifest/an
 import { faultOfAmendment, faultOfReseal, faultOfUse } from "../manifest/annex-changes.ts";
 import { ManifestError } from "../manifest/error.ts";
 import { encodeGuestPull, type GuestPull, readGuestPull } from "../manifest/guest-pull.ts";
-import { encodeInitdata, fromAnnotation, regoOf, toAnnotation } from "../manifest/initdata.ts";
+import { encodeInitdata, regoOf } from "../manifest/initdata.ts";
+import { fromAnnotation, toAnnotation } from "../manifest/initdata-annotation.ts";
 import { parseJson } from "../manifest/json.ts";
 import { parseOperation } from "../coordinator/transit/operation.ts";
 import { MOST_PLAINTEXT, parseInput } from "../coordinator/transit/request-body.ts";
@@ -115,7 +116,7 @@ export async function parserTargets(): Promise<readonly Target[]> {
     },
     {
       name: "initdata",
-      seeds: [encodeInitdata("package agent_policy\n\ndefault AllowRequests := true\n")],
+      seeds: [Buffer.from(encodeInitdata("package agent_policy\n\ndefault AllowRequests := true\n"))],
       refusals: [ManifestError],
       run: (input) => {
         const rego = regoOf(input);
@@ -241,7 +242,7 @@ export async function parserTargets(): Promise<readonly Target[]> {
     {
       name: "transition",
       seeds: [{}, LATER, { ...LATER, version: 3 as const }, { ...LATER, annex: "a6".repeat(32) }].map((changes) =>
-        encodeTransition({ ...TRANSITION, ...changes }),
+        Buffer.from(encodeTransition({ ...TRANSITION, ...changes })),
       ),
       refusals: [MalformedBytes],
       run: (input) => requireEqual("encodes to other bytes", encodeTransition(parseTransition(input)), input),
@@ -254,7 +255,7 @@ export async function parserTargets(): Promise<readonly Target[]> {
     },
     {
       name: "annex",
-      seeds: [encodeAnnex(EMPTY_ANNEX), encodeAnnex(ANNEX)],
+      seeds: [EMPTY_ANNEX, ANNEX].map((annex) => Buffer.from(encodeAnnex(annex))),
       refusals: [ManifestError],
       run: (input) => {
         const annex = parseAnnex(input);

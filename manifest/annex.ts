@@ -1,3 +1,4 @@
+import { fromUtf8, isEqual } from "../bytes/encode.ts";
 import { quote } from "../runtime/fault.ts";
 import {
   isReader,
@@ -68,7 +69,7 @@ const MOST_U32 = 0xffff_ffff;
 export const EMPTY_ANNEX: Annex = { secrets: new Map(), volumes: new Map() };
 
 /** The one encoding of an annex. It may be one that `parseAnnex` refuses: nothing is checked. */
-export function encodeAnnex({ secrets, volumes }: Annex): Buffer {
+export function encodeAnnex({ secrets, volumes }: Annex): Uint8Array {
   const versionsOf = ({ versions }: AnnexSecret) =>
     versions.map(({ readers, sealed, version }) => ({ Readers: readers, Sealed: sealed, Version: version }));
   const document = {
@@ -77,7 +78,7 @@ export function encodeAnnex({ secrets, volumes }: Annex): Buffer {
       mapValues(ofWorkload, ({ allowed, used }) => ({ FormatsAllowed: allowed, FormatsUsed: used })),
     ),
   };
-  return Buffer.from(canonical(document));
+  return fromUtf8(canonical(document));
 }
 
 /** @throws ManifestError `malformed_json`, `duplicate_key`, `invalid_annex` */
@@ -86,7 +87,7 @@ export function parseAnnex(bytes: Uint8Array): Annex {
   const document = fieldsOf(parseJson(bytes), [], ["Secrets", "Volumes"]);
   const annex = { secrets: readSecrets(document.get("Secrets")), volumes: readVolumes(document.get("Volumes")) };
   // Keys out of order, spaces, escapes that need not be: other bytes would be the same annex with another digest.
-  if (!encodeAnnex(annex).equals(bytes)) throw fault([], "another form", "the canonical form of RFC 8785");
+  if (!isEqual(encodeAnnex(annex), bytes)) throw fault([], "another form", "the canonical form of RFC 8785");
   return annex;
 }
 

@@ -115,6 +115,6 @@ const LONGEST_CLAIMS = Math.max(
   }),
 );
 
-function sizeOf(parts: readonly Buffer[]): number {
+function sizeOf(parts: readonly Uint8Array[]): number {
   return parts.reduce((sum, { length }) => sum + length, 0);
 }

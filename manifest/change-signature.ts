@@ -1,5 +1,10 @@
-import { createPublicKey, type KeyObject, verify } from "node:crypto";
+import { MalformedBytes } from "../bytes/cursor.ts";
+import { toHex } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
+import { verifyEcdsa } from "../crypto/node.ts";
+import { uncompressedPoint } from "../pki/ec-point.ts";
+import { ecdsaSignatureOfDer } from "../pki/ecdsa-signature.ts";
+import { type EcKeyInfo, encodeEcSpki, readSpki } from "../pki/spki.ts";
 import { type Change, type ChangeAhead, changeToSign } from "./change.ts";
 
 /** What a workload owner allows by signature: for the Coordinator before a change, and for all who check it later. */
@@ -33,9 +38,6 @@ export type ChangeFault =
   | { readonly code: "not_owner" | "bad_signature"; readonly key: string }
   | { readonly code: "too_few"; readonly signed: number };
 
-/** P-256, P-384 and P-521, by OpenSSL's names. */
-const CURVES = new Set<string | undefined>(["prime256v1", "secp384r1", "secp521r1"]);
-
 /**
  * Whether enough owners allow a change. Every signature has to be good, not only as many as it takes: what is stored
  * beside good ones must not be anybody's. An owner counts once, however often the owner signed.
@@ -68,16 +70,31 @@ export function faultOfChange(
  * @returns undefined where it is not good
  */
 function signerOf({ publicKey, signature }: ChangeSignature, change: Change | ChangeAhead): string | undefined {
-  let key: KeyObject;
+  const key = ownerKeyOf(publicKey);
+  if (key === undefined) return undefined;
+  const { curve, point } = key;
+  const numbers = ecdsaSignatureOfDer(curve, signature);
+  if (numbers === undefined) return undefined;
+  const isGood = verifyEcdsa(curve, "sha256", encodeEcSpki(key), changeToSign(change), numbers);
+  return isGood ? `${curve} ${toHex(point)}` : undefined;
+}
+
+/**
+ * The key of a workload owner: on P-256, P-384 or P-521, by the name of the curve (RFC 5480 §2.1.1).
+ *
+ * @param publicKey SubjectPublicKeyInfo, DER, its point in any form
+ * @returns with the point uncompressed; undefined where it is no such key
+ */
+export function ownerKeyOf(publicKey: Uint8Array): EcKeyInfo | undefined {
   try {
-    key = createPublicKey({ key: Buffer.from(publicKey), type: "spki", format: "der" });
-  } catch {
-    return undefined;
+    const key = readSpki(publicKey);
+    if (key.kind !== "ec") return undefined;
+    const point = uncompressedPoint(key.curve, key.point);
+    return point && { ...key, point };
+  } catch (error) {
+    if (error instanceof MalformedBytes) return undefined;
+    throw error;
   }
-  if (key.asymmetricKeyType !== "ec" || !CURVES.has(key.asymmetricKeyDetails?.namedCurve)) return undefined;
-  if (!verify("sha256", changeToSign(change), { key, dsaEncoding: "der" }, signature)) return undefined;
-  const { crv, x, y } = key.export({ format: "jwk" });
-  return `${crv} ${x} ${y}`;
 }
 
 /** One signature of each key, the first: a transition holds no more of it. */

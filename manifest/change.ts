@@ -1,4 +1,5 @@
-import { createHash } from "node:crypto";
+import { concat, fromUtf8 } from "../bytes/encode.ts";
+import { digest } from "../crypto/node.ts";
 
 /**
  * The bytes that a workload owner signs to make a manifest the active one:
@@ -34,18 +35,18 @@ export interface ChangeAhead extends Omit<Change, "manifest"> {
   readonly manifestDigest: Uint8Array;
 }
 
-export function changeToSign(change: Change | ChangeAhead): Buffer {
+export function changeToSign(change: Change | ChangeAhead): Uint8Array {
   const { previous, meshKey, newRootKey, annex } = change;
   if (newRootKey !== undefined && annex !== undefined) throw new RangeError("an amendment makes no new seed");
-  const manifest = "manifest" in change ? createHash("sha256").update(change.manifest).digest() : change.manifestDigest;
-  const digests = [manifest, previous, meshKey, newRootKey, annex].filter((digest) => digest !== undefined);
+  const manifest = "manifest" in change ? digest("sha256", change.manifest) : change.manifestDigest;
+  const digests = [manifest, previous, meshKey, newRootKey, annex].filter((part) => part !== undefined);
   if (digests.some(({ length }) => length !== 32)) {
     throw new RangeError("manifests, transitions, keys and annexes are named by 32 bytes");
   }
   const domain = annex === undefined ? (newRootKey === undefined ? DOMAIN : REKEY_DOMAIN) : AMENDMENT_DOMAIN;
-  return Buffer.concat([domain, ...digests]);
+  return concat(domain, ...digests);
 }
 
-const DOMAIN = Buffer.from("contrast-transition-v2\0");
-const REKEY_DOMAIN = Buffer.from("contrast-rekey-v1\0");
-const AMENDMENT_DOMAIN = Buffer.from("contrast-amendment-v1\0");
+const DOMAIN = fromUtf8("contrast-transition-v2\0");
+const REKEY_DOMAIN = fromUtf8("contrast-rekey-v1\0");
+const AMENDMENT_DOMAIN = fromUtf8("contrast-amendment-v1\0");

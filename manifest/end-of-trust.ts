@@ -1,6 +1,7 @@
-import { isDeepStrictEqual } from "node:util";
+import { isEqual } from "../bytes/encode.ts";
 import type { Manifest, PolicyEntry } from "./manifest.ts";
 import { REFERENCE_VALUE_KEYS } from "./reference-values.ts";
+import { isSameValue } from "./same-value.ts";
 import type { San } from "./san.ts";
 
 /**
@@ -46,7 +47,7 @@ function isSame(one: San, other: San): boolean {
 
 function valuesEnd({ referenceValues: old }: Manifest, { referenceValues }: Manifest): string | undefined {
   for (const kind of REFERENCE_VALUE_KEYS) {
-    const index = old[kind].findIndex((set) => !referenceValues[kind].some((other) => isDeepStrictEqual(set, other)));
+    const index = old[kind].findIndex((set) => !referenceValues[kind].some((other) => isSameValue(set, other)));
     if (index >= 0) return `it changes or removes $.ReferenceValues.${kind}[${index}] of the manifest before`;
   }
   return undefined;
@@ -56,6 +57,7 @@ function ownersEnd(before: Manifest, after: Manifest): string | undefined {
   const isWorkloadOwner = (key: string): boolean => after.workloadOwnerKeyDigests.includes(key);
   if (!before.workloadOwnerKeyDigests.every(isWorkloadOwner)) return "it removes a workload owner";
   if (after.workloadOwnerThreshold > before.workloadOwnerThreshold) return "it raises $.WorkloadOwnerThreshold";
-  const isSeedshareOwner = (key: Buffer): boolean => after.seedshareOwnerPubKeys.some((other) => other.equals(key));
+  const isSeedshareOwner = (key: Uint8Array): boolean =>
+    after.seedshareOwnerPubKeys.some((other) => isEqual(other, key));
   return before.seedshareOwnerPubKeys.every(isSeedshareOwner) ? undefined : "it removes a seed share owner";
 }

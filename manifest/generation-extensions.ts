@@ -1,4 +1,5 @@
 import { parseCertificate } from "../attestation/x509.ts";
+import { fromUtf8, toUtf8 } from "../bytes/encode.ts";
 import { readDer, TAG } from "../pki/der.ts";
 import { encodeDer } from "../pki/der-writer.ts";
 
@@ -19,10 +20,10 @@ export interface MeshGeneration {
 }
 
 /** @returns object identifier to DER */
-export function generationExtensions({ number, manifest }: MeshGeneration): ReadonlyMap<string, Buffer> {
+export function generationExtensions({ number, manifest }: MeshGeneration): ReadonlyMap<string, Uint8Array> {
   return new Map([
-    [NUMBER, encodeDer(TAG.utf8String, Buffer.from(`${number}`))],
-    [MANIFEST, encodeDer(TAG.utf8String, Buffer.from(manifest))],
+    [NUMBER, encodeDer(TAG.utf8String, fromUtf8(`${number}`))],
+    [MANIFEST, encodeDer(TAG.utf8String, fromUtf8(manifest))],
   ]);
 }
 
@@ -35,7 +36,7 @@ export function generationOf(certificate: Uint8Array): MeshGeneration | undefine
   const { extensions } = parseCertificate(certificate);
   const [number, manifest] = [NUMBER, MANIFEST].map((oid) => {
     const value = extensions.get(oid)?.value;
-    return value && readDer(value, oid, (der) => der.element(TAG.utf8String, oid).content.toString("utf8"));
+    return value && readDer(value, oid, (der) => toUtf8(der.element(TAG.utf8String, oid).content));
   });
   if (number === undefined || manifest === undefined) return undefined;
   return /^[1-9]\d{0,14}$/.test(number) ? { number: Number(number), manifest } : undefined;

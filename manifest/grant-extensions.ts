@@ -1,4 +1,5 @@
 import { parseCertificate } from "../attestation/x509.ts";
+import { fromUtf8, toUtf8 } from "../bytes/encode.ts";
 import { readDer, TAG } from "../pki/der.ts";
 import { encodeDer } from "../pki/der-writer.ts";
 
@@ -19,8 +20,8 @@ export interface Granted {
 }
 
 /** @returns object identifier to DER */
-export function grantExtensions({ policy, workloadSecretId }: Granted): ReadonlyMap<string, Buffer> {
-  const utf8 = (value: string): Buffer => encodeDer(TAG.utf8String, Buffer.from(value));
+export function grantExtensions({ policy, workloadSecretId }: Granted): ReadonlyMap<string, Uint8Array> {
+  const utf8 = (value: string): Uint8Array => encodeDer(TAG.utf8String, fromUtf8(value));
   return new Map([
     [POLICY, utf8(policy)],
     ...(workloadSecretId === undefined ? [] : ([[WORKLOAD_SECRET_ID, utf8(workloadSecretId)]] as const)),
@@ -36,7 +37,7 @@ export function grantOf(certificate: Uint8Array): Granted | undefined {
   const { extensions } = parseCertificate(certificate);
   const [policy, workloadSecretId] = [POLICY, WORKLOAD_SECRET_ID].map((oid) => {
     const value = extensions.get(oid)?.value;
-    return value && readDer(value, oid, (der) => der.element(TAG.utf8String, oid).content.toString("utf8"));
+    return value && readDer(value, oid, (der) => toUtf8(der.element(TAG.utf8String, oid).content));
   });
   return policy === undefined ? undefined : { policy, workloadSecretId };
 }

@@ -65,11 +65,13 @@ export function encodeGuestPull(pull: GuestPull): string | undefined {
           `https_proxy = ${text(httpsProxy)}`,
           ...(noProxy === undefined ? [] : [`no_proxy = ${text(noProxy)}`]),
         ],
-    ...[...Map.groupBy(mirrors, ({ registry }) => registry)].map(([registry, own]) => [
+    ...[...new Set(mirrors.map(({ registry }) => registry))].map((registry) => [
       "",
       "[[image.registry_config.registry]]",
       `location = ${text(registry)}`,
-      ...own.flatMap(({ mirror }) => ["", "[[image.registry_config.registry.mirror]]", `location = ${text(mirror)}`]),
+      ...mirrors
+        .filter((mirror) => mirror.registry === registry)
+        .flatMap(({ mirror }) => ["", "[[image.registry_config.registry.mirror]]", `location = ${text(mirror)}`]),
     ]),
   ].flat();
   if (sections.length === 0) return undefined;

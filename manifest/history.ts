@@ -1,4 +1,4 @@
-import { isDeepStrictEqual } from "node:util";
+import { fromHex } from "../bytes/hex.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { CodedError } from "../runtime/errors.ts";
 import type { Fault } from "../runtime/fault.ts";
@@ -7,6 +7,7 @@ import { faultOfAmendment, faultOfReseal, faultOfUse } from "./annex-changes.ts"
 import { type ChangeFault, faultOfChange, type WorkloadOwners } from "./change-signature.ts";
 import { ManifestError } from "./error.ts";
 import { parseJson } from "./json.ts";
+import { isSameValue } from "./same-value.ts";
 import { isAmending, kindOf, type TransitionKind } from "./transition-kind.ts";
 import type { Transition } from "./transition.ts";
 
@@ -158,7 +159,7 @@ function faultOfAnnex(kind: TransitionKind, before: Annex | undefined, after: An
 function requireSeedOf(place: Place, before: Read, { transition, document }: Read): void {
   const isAnew =
     isRekey(before.transition, transition) ||
-    !isDeepStrictEqual(seedshareOwnersIn(before.document, place.before), seedshareOwnersIn(document, place.manifest));
+    !isSameValue(seedshareOwnersIn(before.document, place.before), seedshareOwnersIn(document, place.manifest));
   const plain = isAnew ? "3" : "2";
   const version = transition.annex === undefined ? plain : "4";
   requireEqual(place, "version of the transition", String(transition.version), version);
@@ -176,13 +177,13 @@ export function isRekey(before: Pick<Transition, "rootKey">, { rootKey }: Pick<T
 }
 
 function requireLeave(place: Place, kind: TransitionKind, before: Read, { transition, manifest }: Read): void {
-  const { previous = "", meshKey = "", signatures, rootKey, annex } = transition;
+  const { previous, meshKey, signatures, rootKey, annex } = transition;
   const change = {
     manifest,
-    previous: Buffer.from(previous, "hex"),
-    meshKey: Buffer.from(meshKey, "hex"),
-    newRootKey: kind === "rekey" ? Buffer.from(rootKey, "hex") : undefined,
-    annex: kind === "amendment" ? Buffer.from(annex ?? "", "hex") : undefined,
+    previous: bytesOf(previous),
+    meshKey: bytesOf(meshKey),
+    newRootKey: kind === "rekey" ? bytesOf(rootKey) : undefined,
+    annex: kind === "amendment" ? bytesOf(annex) : undefined,
   };
   const owners = ownersOf(before.document, place.before);
   const fault = faultOfChange(owners, change, signatures);
@@ -193,6 +194,11 @@ function requireLeave(place: Place, kind: TransitionKind, before: Read, { transi
     want: wantOf(owners, place.before),
     hint: "whoever made this history has the seed and no owner's key: trust nothing that comes from it",
   });
+}
+
+/** @param digest hex; of a step that needs a leave it is there */
+function bytesOf(digest = ""): Uint8Array {
+  return fromHex(digest) ?? new Uint8Array();
 }
 
 const WHAT: Readonly<Record<TransitionKind, string>> = {

@@ -1,10 +1,10 @@
-import { constants, gunzipSync, gzipSync } from "node:zlib";
 import { parse } from "smol-toml";
+import { fromUtf8 } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { quote } from "../runtime/fault.ts";
 import { ManifestError } from "./error.ts";
 import { readGuestPull } from "./guest-pull.ts";
-import { decodeText, LARGEST_FILE } from "./text.ts";
+import { decodeText } from "./text.ts";
 
 /**
  * The initdata document (confidential-containers initdata 0.1.0): TOML that carries the policy of a pod into its VM. The
@@ -12,11 +12,6 @@ import { decodeText, LARGEST_FILE } from "./text.ts";
  * written anew. It holds the policy, and what the guest has to know to pull images (guest-pull.ts), and nothing else: another
  * entry would configure the guest behind the back of those who read the policy only.
  */
-
-export const INITDATA_ANNOTATION = "io.katacontainers.config.hypervisor.cc_init_data";
-
-/** The same for the shim of AKS, a fork of Kata's with Cloud Hypervisor. */
-export const AKS_INITDATA_ANNOTATION = "io.katacontainers.config.runtime.cc_init_data";
 
 const POLICY_FILE = "policy.rego";
 /** The configuration of the guest's data hub. */
@@ -26,18 +21,18 @@ const PULL_FILE = "cdh.toml";
  * @param pull as `encodeGuestPull` has it
  * @throws ManifestError malformed_initdata where a literal string of TOML can't hold a text
  */
-export function encodeInitdata(rego: string, pull?: string): Buffer {
+export function encodeInitdata(rego: string, pull?: string): Uint8Array {
   const files = [...(pull === undefined ? [] : [[PULL_FILE, pull] as const]), [POLICY_FILE, rego] as const];
   for (const [, text] of files) requireLiteral(text);
   const entries = files.map(([name, text]) => `"${name}" = '''\n${text}'''\n`);
-  return Buffer.from(`version = "0.1.0"\nalgorithm = "sha256"\n\n[data]\n${entries.join("")}`);
+  return fromUtf8(`version = "0.1.0"\nalgorithm = "sha256"\n\n[data]\n${entries.join("")}`);
 }
 
 function requireLiteral(text: string): void {
   // oxlint-disable-next-line no-control-regex
   const [stranger] = /'''|[\u0000-\u0008\u000b-\u001f\u007f]/.exec(text) ?? (text.isWellFormed() ? [] : ["\uD800"]);
   if (stranger === undefined) return;
-  throw malformed("the policy", quote(stranger), "text without ''' and without control characters");
+  throw malformedInitdata("the policy", quote(stranger), "text without ''' and without control characters");
 }
 
 /** SHA-256 of the document's bytes: 64 lower-case hexadecimal digits. */
@@ -64,47 +59,21 @@ export function readInitdata(document: Uint8Array): Initdata {
   try {
     toml = parse(text);
   } catch (error) {
-    throw malformed("the document", error instanceof Error ? quote(error.message) : "a failure", "TOML", error);
+    throw malformedInitdata("the document", error instanceof Error ? quote(error.message) : "a failure", "TOML", error);
   }
   const { version, algorithm, data, ...others } = toml;
-  if (version !== "0.1.0") throw malformed("version", shown(version), '"0.1.0"');
-  if (algorithm !== "sha256") throw malformed("algorithm", shown(algorithm), '"sha256"');
+  if (version !== "0.1.0") throw malformedInitdata("version", shown(version), '"0.1.0"');
+  if (algorithm !== "sha256") throw malformedInitdata("algorithm", shown(algorithm), '"sha256"');
   const { [POLICY_FILE]: rego, [PULL_FILE]: pull, ...strangers } = Object(data) as Readonly<Record<string, unknown>>;
-  if (typeof rego !== "string") throw malformed(`data."${POLICY_FILE}"`, shown(rego), "a string");
+  if (typeof rego !== "string") throw malformedInitdata(`data."${POLICY_FILE}"`, shown(rego), "a string");
   const [stranger] = [...Object.keys(others), ...Object.keys(strangers).map((key) => `data.${key}`)];
   if (stranger !== undefined) {
-    throw malformed(quote(stranger), "an entry that is not known", `only "${POLICY_FILE}" and "${PULL_FILE}"`);
+    throw malformedInitdata(quote(stranger), "an entry that is not known", `only "${POLICY_FILE}" and "${PULL_FILE}"`);
   }
   if (pull === undefined) return { rego, pull };
-  if (typeof pull !== "string") throw malformed(`data."${PULL_FILE}"`, shown(pull), "a string");
+  if (typeof pull !== "string") throw malformedInitdata(`data."${PULL_FILE}"`, shown(pull), "a string");
   readGuestPull(pull);
   return { rego, pull };
-}
-
-/**
- * The value of the annotation: gzip (RFC 1952), then base64. Without matches, and with MTIME and OS fixed, the bytes are
- * the same on every machine: which matches zlib finds depends on the CPU.
- */
-export function toAnnotation(document: Uint8Array): string {
-  const bytes = gzipSync(document, { strategy: constants.Z_HUFFMAN_ONLY });
-  bytes.writeUInt32LE(0, 4);
-  bytes.writeUInt8(255, 9);
-  return bytes.toString("base64");
-}
-
-/**
- * @returns the document; what it says is not looked at
- * @throws ManifestError malformed_initdata
- */
-export function fromAnnotation(text: string): Buffer {
-  const bytes = Buffer.from(text, "base64");
-  if (bytes.toString("base64") !== text) throw malformed(INITDATA_ANNOTATION, quote(text), "base64");
-  try {
-    // A few bytes of gzip can become gigabytes.
-    return gunzipSync(bytes, { maxOutputLength: LARGEST_FILE });
-  } catch (error) {
-    throw malformed(INITDATA_ANNOTATION, quote(text), `gzip of at most ${LARGEST_FILE} bytes`, error);
-  }
 }
 
 function shown(value: unknown): string {
@@ -112,6 +81,7 @@ function shown(value: unknown): string {
   return typeof value === "string" ? quote(value) : `a ${typeof value}`;
 }
 
-function malformed(where: string, got: string, want: string, cause?: unknown): ManifestError {
+/** A document, or what carries one, that is not what it has to be. */
+export function malformedInitdata(where: string, got: string, want: string, cause?: unknown): ManifestError {
   return new ManifestError("malformed_initdata", "this is no initdata document", [{ where, got, want }], cause);
 }

@@ -2,8 +2,10 @@ import type { TrustedImage } from "../attestation/snp/image.ts";
 import { TCB_PARTS, type TcbPart } from "../attestation/snp/tcb.ts";
 import type { SimulatedReferenceValues, SnpReferenceValues } from "../attestation/snp/validate.ts";
 import type { TdxReferenceValues } from "../attestation/tdx/validate.ts";
+import { isEqual, toHex } from "../bytes/encode.ts";
 import type { Manifest } from "./manifest.ts";
 import { REFERENCE_VALUE_KEYS, type ReferenceValues, type ReferenceValueOf } from "./reference-values.ts";
+import { isSameValue } from "./same-value.ts";
 
 /**
  * Which versions a new manifest accepts that the one before refused: somebody may be taking a deployment back to
@@ -109,9 +111,7 @@ const SIMULATED: Kind<SimulatedReferenceValues> = {
 const TDX: Kind<TdxReferenceValues> = {
   samePlatform: () => true,
   sameImage: (before, after) =>
-    [before.mrSeam, before.mrTd, ...before.rtmrs].every((digest, index) =>
-      [after.mrSeam, after.mrTd, ...after.rtmrs][index]?.equals(digest),
-    ),
+    isSameValue([before.mrSeam, before.mrTd, ...before.rtmrs], [after.mrSeam, after.mrTd, ...after.rtmrs]),
   platform: (before, after) => [
     ...loweredTeeTcb(before, after),
     ...moreTcbStatuses(before, after),
@@ -150,19 +150,19 @@ function fewerMitigations(before: SnpReferenceValues, after: SnpReferenceValues)
 
 /** Whether an image can satisfy both. */
 function isSameImage(before: TrustedImage, after: TrustedImage): boolean {
-  if (before.kind === "measured") return after.kind === "measured" && before.measurement.equals(after.measurement);
+  if (before.kind === "measured") return after.kind === "measured" && isEqual(before.measurement, after.measurement);
   return (
     after.kind === "signed" &&
-    before.familyId.equals(after.familyId) &&
-    before.imageId.equals(after.imageId) &&
+    isEqual(before.familyId, after.familyId) &&
+    isEqual(before.imageId, after.imageId) &&
     agree(before.signer.idKeyDigest, after.signer.idKeyDigest) &&
     agree(before.signer.authorKeyDigest, after.signer.authorKeyDigest)
   );
 }
 
 /** A digest that is left out is every digest. */
-function agree(before: Buffer | undefined, after: Buffer | undefined): boolean {
-  return before === undefined || after === undefined || before.equals(after);
+function agree(before: Uint8Array | undefined, after: Uint8Array | undefined): boolean {
+  return before === undefined || after === undefined || isEqual(before, after);
 }
 
 function loweredSvn(before: TrustedImage, after: TrustedImage): readonly Fall[] {
@@ -173,7 +173,7 @@ function loweredSvn(before: TrustedImage, after: TrustedImage): readonly Fall[] 
 function loweredTeeTcb(before: TdxReferenceValues, after: TdxReferenceValues): readonly Fall[] {
   const [old, now] = [before.minimumTeeTcbSvn, after.minimumTeeTcbSvn];
   const by = now.reduce((sum, byte, index) => sum + Math.max(0, (old[index] ?? 0) - byte), 0);
-  return by > 0 ? [{ where: "MinimumTeeTcbSvn", from: old.toString("hex"), to: now.toString("hex"), by }] : [];
+  return by > 0 ? [{ where: "MinimumTeeTcbSvn", from: toHex(old), to: toHex(now), by }] : [];
 }
 
 function moreTcbStatuses(before: TdxReferenceValues, after: TdxReferenceValues): readonly Fall[] {

@@ -1,5 +1,7 @@
-import { createPublicKey } from "node:crypto";
 import { z } from "zod";
+import { MalformedBytes } from "../bytes/cursor.ts";
+import { toHex } from "../bytes/encode.ts";
+import { fromHex } from "../bytes/hex.ts";
 import { type Fault, quote } from "../runtime/fault.ts";
 import { MOST_SIGNATURES, type WorkloadOwners } from "./change-signature.ts";
 import {
@@ -11,7 +13,8 @@ import {
 import { ManifestError } from "./error.ts";
 import { pathText, readJson } from "./json.ts";
 import { type ReferenceValues, referenceValuesSchema } from "./reference-values.ts";
-import { isUsableRsa } from "../pki/keys.ts";
+import { isWithinRsaLimits } from "../pki/rsa-limits.ts";
+import { readSpki } from "../pki/spki.ts";
 import { parseSan, type San } from "./san.ts";
 import { faultsOf, list, record, text } from "./schema.ts";
 import { readTransitVersions, transitVersions, type TransitVersions } from "./transit.ts";
@@ -30,7 +33,7 @@ export interface Manifest {
   /** How many of them a change of the manifest needs: 1 to their number, at most 16. */
   readonly workloadOwnerThreshold: number;
   /** DER SubjectPublicKeyInfo of RSA keys. */
-  readonly seedshareOwnerPubKeys: readonly Buffer[];
+  readonly seedshareOwnerPubKeys: readonly Uint8Array[];
   /** How many of them it takes to recover the Coordinator: 1 to their number, at most 255. */
   readonly seedshareThreshold: number;
   /** When the manifest was made: a clock that says an earlier time is wrong. */
@@ -87,8 +90,8 @@ const san = z.string({ error: WANT_SAN }).transform((name, context): San => {
 
 const seedshareOwner = z
   .string({ error: WANT_RSA })
-  .refine((hex) => isRsaSpki(Buffer.from(hex, "hex"), hex), { error: WANT_RSA })
-  .transform((hex) => Buffer.from(hex, "hex"));
+  .refine((hex) => isRsaSpki(fromHex(hex)), { error: WANT_RSA })
+  .transform((hex): Uint8Array => fromHex(hex) ?? z.NEVER);
 
 const policyEntry = record({
   SANs: list(san),
@@ -148,8 +151,8 @@ export const manifestSchema = record({
   // An owner who stands there twice would have two shares, and so be two of those whom the threshold asks for.
   const seen = new Set<string>();
   for (const [index, owner] of owners.entries()) {
-    if (seen.has(owner.toString("hex"))) fault(["SeedshareOwnerPubKeys", index], "each key once");
-    seen.add(owner.toString("hex"));
+    if (seen.has(toHex(owner))) fault(["SeedshareOwnerPubKeys", index], "each key once");
+    seen.add(toHex(owner));
   }
   if (threshold === 1) return;
   if (owners.length > MOST_SHARES) fault(["SeedshareOwnerPubKeys"], `at most ${MOST_SHARES} keys with a threshold`);
@@ -200,13 +203,14 @@ function policyKeyFaults(value: unknown): Fault[] {
     .map((key) => ({ where: pathText(["Policies", key]), got: quote(key), want: WANT_HASH }));
 }
 
-/** One key has one encoding here: what OpenSSL reads and writes differently is refused. */
-function isRsaSpki(der: Buffer, hex: string): boolean {
-  if (der.toString("hex") !== hex.toLowerCase()) return false;
+/** One key has one encoding here. What has to be of the numbers in it is RSA_LIMITS's to say. */
+function isRsaSpki(der: Uint8Array | undefined): boolean {
+  if (der === undefined) return false;
   try {
-    const key = createPublicKey({ key: der, format: "der", type: "spki" });
-    return isUsableRsa(key) && key.export({ format: "der", type: "spki" }).equals(der);
-  } catch {
-    return false;
+    const key = readSpki(der);
+    return key.kind === "rsa" && isWithinRsaLimits(key);
+  } catch (error) {
+    if (error instanceof MalformedBytes) return false;
+    throw error;
   }
 }

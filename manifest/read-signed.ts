@@ -4,7 +4,7 @@ import { type Cursor, MalformedBytes } from "../bytes/cursor.ts";
 const MOST_BYTES = 256;
 
 /** An owner's key or signature in a record: length u32be ‖ bytes. @throws MalformedBytes */
-export function readSigned(cursor: Cursor, field: string): Buffer {
+export function readSigned(cursor: Cursor, field: string): Uint8Array {
   const start = cursor.offset;
   const length = cursor.u32be(`${field}, length`);
   if (length === 0 || length > MOST_BYTES) {

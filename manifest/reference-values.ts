@@ -5,6 +5,7 @@ import type { SimulatedReferenceValues, SnpReferenceValues } from "../attestatio
 import { MIGRATABLE, TUD } from "../attestation/tdx/attributes.ts";
 import { ALLOWABLE_TCB_STATUSES } from "../attestation/tdx/tcb-status.ts";
 import type { TdxReferenceValues } from "../attestation/tdx/validate.ts";
+import { toHex } from "../bytes/encode.ts";
 import { byte, digest384, flag, hexBytes, list, record, u32, u53 } from "./schema.ts";
 import { SIGNING_KEY_KEYS, signingKey } from "./signing-key.ts";
 import { IMAGE_KEYS, trustedImage } from "./trusted-image.ts";
@@ -104,7 +105,7 @@ const tdx = record({
 
 const simulated = record({ RootDigest: hexBytes(32), ...IMAGE_KEYS }).transform(
   (values, context): SimulatedReferenceValues => ({
-    rootDigest: values.RootDigest.toString("hex"),
+    rootDigest: toHex(values.RootDigest),
     image: trustedImage(values, context),
   }),
 );

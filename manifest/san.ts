@@ -1,4 +1,4 @@
-import { isIP } from "node:net";
+import { isIpAddress } from "./ip-address.ts";
 
 /** A subject alternative name (RFC 5280 §4.2.1.6) as a manifest writes it. `*` and `*.example` are DNS names. */
 export interface San {
@@ -15,8 +15,8 @@ const LABEL = /^[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/;
  * @returns undefined for what no certificate may carry
  */
 export function parseSan(text: string): San | undefined {
-  // A zone means something on one host only, and an IP name has no room for it.
-  if (isIP(text) !== 0) return text.includes("%") ? undefined : { kind: "ip", value: text };
+  // An address with a zone is none: a zone means something on one host only, and an IP name has no room for it.
+  if (isIpAddress(text)) return { kind: "ip", value: text };
   if (text.includes("://")) return isUri(text) ? { kind: "uri", value: text } : undefined;
   return isDnsName(text) ? { kind: "dns", value: text } : undefined;
 }

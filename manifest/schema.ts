@@ -36,13 +36,15 @@ function ranged(low: number, high: number): z.ZodNumber {
 }
 
 /** Bytes in hexadecimal, of either case. */
-export function hexBytes(length: number): z.ZodType<Buffer> {
+export function hexBytes(length: number): z.ZodType<Bytes> {
   const error = `${length * 2} hexadecimal digits`;
   return z
     .string({ error })
     .refine((value) => fromHex(value, length) !== undefined, { error })
-    .transform((value) => Buffer.from(value, "hex"));
+    .transform((value) => fromHex(value) ?? z.NEVER);
 }
+
+type Bytes = NonNullable<ReturnType<typeof fromHex>>;
 
 export const digest384 = hexBytes(48);
 

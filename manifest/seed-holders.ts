@@ -1,3 +1,5 @@
+import { fromUtf8 } from "../bytes/encode.ts";
+import { fromHex } from "../bytes/hex.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { isRekey, seedshareOwnersOf, type Step } from "./history.ts";
 
@@ -34,7 +36,8 @@ export function formerSeedHolders(steps: readonly Step[]): readonly FormerHolder
     const { keys, threshold } = seedshareOwnersOf(manifest, index + 1);
     for (const spki of keys) {
       if (ours.has(spki) && threshold >= now.threshold) continue;
-      const key = sha256Hex(Buffer.from(spki, "hex"));
+      // The key of an early manifest may be one that no version of today would parse.
+      const key = sha256Hex(fromHex(spki) ?? fromUtf8(spki));
       found.set(key, { key, manifest: index + 1 });
     }
   }

@@ -20,7 +20,7 @@ type SigningKeyKeys = z.output<z.ZodObject<typeof SIGNING_KEY_KEYS>>;
 
 /** For a transformation: what is wrong goes to its context. */
 export function signingKey(
-  values: SigningKeyKeys & { readonly AllowedChipIDs?: readonly Buffer[] | undefined },
+  values: SigningKeyKeys & { readonly AllowedChipIDs?: readonly Uint8Array[] | undefined },
   context: z.RefinementCtx,
 ): SnpSigningKey {
   const fault = (key: "CSPID" | "AllowedChipIDs", want: string): void => {

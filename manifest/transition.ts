@@ -1,4 +1,6 @@
 import { Cursor, MalformedBytes } from "../bytes/cursor.ts";
+import { compare, concat, toHex } from "../bytes/encode.ts";
+import { fromHex } from "../bytes/hex.ts";
 import { u32be } from "../bytes/numbers.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { type ChangeSignature, MOST_SIGNATURES } from "./change-signature.ts";
@@ -25,7 +27,7 @@ import { readSigned } from "./read-signed.ts";
 export interface Transition {
   readonly version: TransitionVersion;
   /** As they are hashed and stored. */
-  readonly record: Buffer;
+  readonly record: Uint8Array;
   /** SHA-256 of the record, hex, as all digests here. */
   readonly digest: string;
   readonly manifest: string;
@@ -50,23 +52,30 @@ export type TransitionFields = Omit<Transition, "record" | "digest" | "version" 
   Partial<Pick<Transition, "version" | "annex">>;
 
 /** @param fields those that are missing in a first transition together; with an annex the version is 4 */
-export function encodeTransition(fields: TransitionFields): Buffer {
+export function encodeTransition(fields: TransitionFields): Uint8Array {
   const { manifest, previous = NONE, seedShares, rootKey, meshKey = NONE, annex, signatures } = fields;
   const version = annex === undefined ? (fields.version ?? 2) : 4;
   const digests = [manifest, previous, seedShares, rootKey, meshKey, ...(annex === undefined ? [] : [annex])].map(
-    (digest) => Buffer.from(digest, "hex"),
+    bytesOf,
   );
   const signed = signatures
-    .toSorted((one, other) => Buffer.compare(one.publicKey, other.publicKey))
+    .toSorted((one, other) => compare(one.publicKey, other.publicKey))
     .flatMap(({ publicKey, signature }) => [u32be(publicKey.length), publicKey, u32be(signature.length), signature]);
-  return Buffer.concat([Buffer.of(version), ...digests, Buffer.of(signatures.length), ...signed]);
+  return concat(Uint8Array.of(version), ...digests, Uint8Array.of(signatures.length), ...signed);
+}
+
+/** @param digest hex */
+function bytesOf(digest: string): Uint8Array {
+  const bytes = fromHex(digest, DIGEST);
+  if (bytes === undefined) throw new RangeError("a transition names all by 32 bytes");
+  return bytes;
 }
 
 /** @throws MalformedBytes; its field is `version` where another version wrote it */
 export function parseTransition(record: Uint8Array): Transition {
   const cursor = new Cursor(record);
   const version = parseVersion(cursor);
-  const digest = (field: string): string => cursor.bytes(DIGEST, field).toString("hex");
+  const digest = (field: string): string => toHex(cursor.bytes(DIGEST, field));
   const manifest = digest("manifest");
   const previous = digest("previous");
   const seedShares = digest("seed shares");
@@ -115,7 +124,7 @@ function parseSignatures(cursor: Cursor): ChangeSignature[] {
     const at = cursor.offset;
     const publicKey = readSigned(cursor, `signature ${index}, key`);
     const before = signatures.at(-1)?.publicKey;
-    if (before !== undefined && Buffer.compare(before, publicKey) >= 0) {
+    if (before !== undefined && compare(before, publicKey) >= 0) {
       throw new MalformedBytes(`signature ${index}, key`, at, "a key out of order", "each key once, by their bytes");
     }
     signatures.push({ publicKey, signature: readSigned(cursor, `signature ${index}`) });

@@ -30,7 +30,7 @@ export interface CaRequest extends Validity {
   /** How many CAs may stand below this one. */
   readonly pathLength: number;
   /** As of a leaf. */
-  readonly extensions?: ReadonlyMap<string, Buffer>;
+  readonly extensions?: ReadonlyMap<string, Uint8Array>;
 }
 
 export interface LeafRequest extends Validity {
@@ -39,7 +39,7 @@ export interface LeafRequest extends Validity {
   readonly issuer: Issuer;
   readonly names: readonly SubjectName[];
   /** Further extensions, not critical: object identifier to DER value. */
-  readonly extensions?: ReadonlyMap<string, Buffer>;
+  readonly extensions?: ReadonlyMap<string, Uint8Array>;
 }
 
 /** A CA certificate, PEM. */
@@ -118,11 +118,11 @@ function signatureOf(key: KeyObject): typeof ECDSA_SHA256 {
   throw new TypeError(`no certificate by a key of type ${key.asymmetricKeyType ?? "?"} ${curve ?? ""}`);
 }
 
-function encodeExtensions(extensions: ReadonlyMap<string, Buffer> = new Map()): Buffer[] {
+function encodeExtensions(extensions: ReadonlyMap<string, Uint8Array> = new Map()): Buffer[] {
   return [...extensions].map(([oid, value]) => encodeExtension(oid, value));
 }
 
-function encodeExtension(oid: string, value: Buffer, critical = false): Buffer {
+function encodeExtension(oid: string, value: Uint8Array, critical = false): Buffer {
   return encodeSequence(encodeOid(oid), ...(critical ? [TRUE] : []), encodeDer(TAG.octetString, value));
 }
 

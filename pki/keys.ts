@@ -1,5 +1,6 @@
 import { createHash, createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
 import { promisify } from "node:util";
+import { isWithinRsaLimits } from "./rsa-limits.ts";
 
 const generate = promisify(generateKeyPair);
 
@@ -15,17 +16,10 @@ export function generateEcKey(curve: Curve): Promise<KeyPair> {
   return generate("ec", { namedCurve: curve });
 }
 
-/**
- * What an RSA key has to be to be worth something, and to cost its verifier no more than a few milliseconds. Keys of more
- * bits, or with larger exponents, are made to keep others busy.
- */
-export const RSA_LIMITS = { minBits: 2048, maxBits: 8192, maxExponentBits: 32 } as const;
-
+/** Whether it is an RSA key within RSA_LIMITS. */
 export function isUsableRsa({ asymmetricKeyType, asymmetricKeyDetails = {} }: KeyObject): boolean {
-  const { modulusLength = 0, publicExponent = 0n } = asymmetricKeyDetails;
-  const { minBits, maxBits, maxExponentBits } = RSA_LIMITS;
-  const fits = publicExponent > 1n && publicExponent < 2n ** BigInt(maxExponentBits);
-  return asymmetricKeyType === "rsa" && modulusLength >= minBits && modulusLength <= maxBits && fits;
+  const { modulusLength: bits = 0, publicExponent: exponent = 0n } = asymmetricKeyDetails;
+  return asymmetricKeyType === "rsa" && isWithinRsaLimits({ bits, exponent });
 }
 
 /** A pair from its private half. */

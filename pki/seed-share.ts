@@ -67,7 +67,7 @@ function placeOf(share: Secret): number | undefined {
 }
 
 /** A share, readable by the holder of an RSA key only. @param ownerSpki DER */
-export function encryptShare(share: Secret, ownerSpki: Buffer): Buffer {
+export function encryptShare(share: Secret, ownerSpki: Uint8Array): Buffer {
   const key = createPublicKey({ key: ownerSpki, type: "spki", format: "der" });
   return publicEncrypt({ key, ...ENCRYPTION }, share.reveal());
 }

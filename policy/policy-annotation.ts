@@ -1,11 +1,11 @@
 import { ManifestError } from "../manifest/error.ts";
+import { policyHash } from "../manifest/initdata.ts";
 import {
   AKS_INITDATA_ANNOTATION,
   fromAnnotation,
   INITDATA_ANNOTATION,
-  policyHash,
   toAnnotation,
-} from "../manifest/initdata.ts";
+} from "../manifest/initdata-annotation.ts";
 import { quote } from "../runtime/fault.ts";
 import { ResourceError } from "../kubernetes/error.ts";
 import { placeIn } from "../kubernetes/resource-file.ts";
@@ -50,7 +50,7 @@ export function policyDocument(workload: Workload): Buffer | undefined {
 }
 
 /** @returns the hash of the policy that was there. What was no policy is replaced. */
-export function setPolicy(workload: Workload, document: Buffer): string | undefined {
+export function setPolicy(workload: Workload, document: Uint8Array): string | undefined {
   const { template } = workload;
   const annotations = { ...template.metadata?.annotations };
   const text = NAMES.map((name) => annotations[name]).find((value) => value !== undefined);

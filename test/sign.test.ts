@@ -62,7 +62,7 @@ const pinned = (): Readonly<Record<"Transition" | "MeshCaKey", string>> => {
   return JSON.parse(deployment.read("pinned.json")) as Record<"Transition" | "MeshCaKey", string>;
 };
 /** What is to be signed for the manifest at hand. */
-const changeAtHand = (transition = pinned().Transition): Buffer => {
+const changeAtHand = (transition = pinned().Transition): Uint8Array => {
   const manifest = readFileSync(deployment.file("manifest.json"));
   const [previous, meshKey] = [transition, pinned().MeshCaKey].map((hex) => Buffer.from(hex, "hex"));
   if (previous === undefined || meshKey === undefined) throw new Error("nothing is pinned");

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { fromAnnotation, INITDATA_ANNOTATION, regoOf } from "../../manifest/initdata.ts";
+import { regoOf } from "../../manifest/initdata.ts";
+import { fromAnnotation, INITDATA_ANNOTATION } from "../../manifest/initdata-annotation.ts";
 import { collectPolicies } from "../../policy/collected-policies.ts";
 import { runtimeClassName } from "./platforms.ts";
 import { WEB, COORDINATOR, workspace, podSpecs, annotationOf } from "./test-workspace.ts";

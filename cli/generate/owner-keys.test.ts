@@ -81,9 +81,13 @@ test("lets nobody change the manifest where updates are disabled", async () => {
   expect(existsSync(join(dir, "workload-owner.pem"))).toBe(false);
 });
 
+/** A curve by its parameters in place of its name: no signature of such a key counts. */
+const SPELLED_OUT = generateKeyPairSync("ec", { namedCurve: "P-256", paramEncoding: "explicit" });
+
 test.for([
   ["is missing", undefined, "unreadable_file", "ENOENT"],
   ["is of another kind", pem(RSA.privateKey), "invalid_key", "a key of another kind (rsa)"],
+  ["spells its curve out", pem(SPELLED_OUT.privateKey), "invalid_key", "a key of another kind (ec)"],
   [
     "is no key",
     "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n",

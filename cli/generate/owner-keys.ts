@@ -2,6 +2,7 @@ import { createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { generateEcKey, isUsableRsa, privateKeyPem, spki, spkiDigest } from "../../pki/keys.ts";
+import { ownerKeyOf } from "../../manifest/change-signature.ts";
 import { GenerateError } from "./error.ts";
 import { systemReason } from "../../kubernetes/error.ts";
 
@@ -28,8 +29,8 @@ export async function workloadOwners(
 ): Promise<OwnerKeys> {
   return owners(given, own, named, {
     want: "an EC key on P-256 or P-384, PEM",
-    fits: ({ asymmetricKeyType: type, asymmetricKeyDetails: details }) =>
-      type === "ec" && ["prime256v1", "secp384r1"].includes(details?.namedCurve ?? ""),
+    // As signatures are judged: another key would be an owner who can't change anything.
+    fits: (key) => ["P-256", "P-384"].includes(ownerKeyOf(spki(key))?.curve ?? ""),
     generate: async () => (await generateEcKey("P-384")).privateKey,
     name: (key) => spkiDigest(key).toString("hex"),
   });

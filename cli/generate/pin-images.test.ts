@@ -2,7 +2,8 @@ import { expect, test } from "vitest";
 import { refusal } from "../../kubernetes/test-files.ts";
 import { annotationOf, cacheImage, podSpecs, WEB, workspace } from "./test-workspace.ts";
 import { FindingsError } from "./finding.ts";
-import { regoOf, fromAnnotation } from "../../manifest/initdata.ts";
+import { regoOf } from "../../manifest/initdata.ts";
+import { fromAnnotation } from "../../manifest/initdata-annotation.ts";
 
 test("pins images that are known, says so, and lets the policy demand these", async () => {
   const { run, read, dir, talk } = await workspace({ "web.yml": WEB });

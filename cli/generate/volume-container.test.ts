@@ -2,7 +2,8 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { annotationOf, COORDINATOR, podSpecs, workspace } from "./test-workspace.ts";
 import { KNOWN } from "../../runtime/environment.ts";
-import { fromAnnotation, regoOf } from "../../manifest/initdata.ts";
+import { regoOf } from "../../manifest/initdata.ts";
+import { fromAnnotation } from "../../manifest/initdata-annotation.ts";
 
 /** As users of Edgeless Systems' Contrast write a StatefulSet with an encrypted volume. */
 const VAULT = `apiVersion: apps/v1

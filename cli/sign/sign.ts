@@ -85,7 +85,7 @@ async function preparedRootKey(context: Context, previous: Buffer, pin: Pin): Pr
 }
 
 interface Output {
-  readonly content: Buffer;
+  readonly content: Uint8Array;
   readonly facts: Result;
 }
 

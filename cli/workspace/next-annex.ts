@@ -42,7 +42,7 @@ export function withoutOpenFormats(annex: Annex, workload: string, volume: strin
  * @returns its encoding
  * @throws ManifestError invalid_annex
  */
-export function requireNextAnnex(before: Annex, after: Annex): Buffer {
+export function requireNextAnnex(before: Annex, after: Annex): Uint8Array {
   const bytes = encodeAnnex(after);
   parseAnnex(bytes);
   const fault = faultOfAmendment(before, after);

@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { join } from "node:path";
 import { loweredMinimums } from "../../manifest/lowered-minimums.ts";
 import { encodeTime, type Manifest } from "../../manifest/manifest.ts";
@@ -85,7 +86,7 @@ function raised(active: Manifest, next: Manifest): string[] {
 const NOBODY = "the manifest names no seed share owner: nobody can recover the Coordinator";
 
 function reshared(active: Manifest, next: Manifest): string[] {
-  const owners = ({ seedshareOwnerPubKeys: keys }: Manifest): string[] => keys.map((key) => key.toString("hex")).sort();
+  const owners = ({ seedshareOwnerPubKeys: keys }: Manifest): string[] => keys.map(toHex).sort();
   const [before, after] = [owners(active), owners(next)];
   if (before.join() === after.join() && active.seedshareThreshold === next.seedshareThreshold) return [];
   return [

@@ -154,7 +154,7 @@ test("only the rekey that follows what is in force, signed by its owners, replac
   expect(provesRekey(record, before)).toBe(true);
   expect(provesRekey(record, one.guard.active())).toBe(false);
   const fields = parseTransition(record);
-  const made = (changes: object): Buffer => encodeTransition({ ...fields, ...changes });
+  const made = (changes: object): Uint8Array => encodeTransition({ ...fields, ...changes });
   expect(provesRekey(made({}), before)).toBe(true);
   expect(provesRekey(made({ rootKey: "ab".repeat(32) }), before)).toBe(false);
   expect(provesRekey(made({ manifest: "ab".repeat(32) }), before)).toBe(false);

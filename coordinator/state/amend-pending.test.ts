@@ -69,7 +69,7 @@ test("one owner waits, the second puts it in force, with the signatures of both"
   expect(guard.active().annex).toBeUndefined();
   const [waiting] = await pending.list(keyOf(ben));
   expect(waiting).toMatchObject({ subject, manifest: guard.active().manifestDigest, missing: 1 });
-  expect(waiting?.annex).toEqual(encodeAnnex(annex));
+  expect(waiting?.annex).toEqual(Buffer.from(encodeAnnex(annex)));
   expect(await sign(ben)).toMatchObject({ owners: [keyOf(ben), keyOf(ada)] });
   expect(await served(guard)).toEqual({ "db@1": "hunter2" });
   const { steps } = await guard.history();

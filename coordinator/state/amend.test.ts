@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { toLatin1, toUtf8 } from "../../bytes/encode.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { type Annex, encodeAnnex, LARGEST_ANNEX, LARGEST_SECRET } from "../../manifest/annex.ts";
 import { policyReader, workloadReader } from "../../manifest/annex-names.ts";
@@ -185,7 +186,7 @@ test("what an amendment may not do is refused, whoever signed it", async () => {
     { ...before, volumes: new Map([["web", new Map([["data", { allowed: 1, used: 1 }]])]]) },
     mutated(before, "db", (one) => ({ ...one, readers: [workloadReader("eve")] })),
     Buffer.from("{}"),
-    Buffer.from(`${encodeAnnex(withGrant(guard, "web", "data")).toString()}\n`),
+    Buffer.from(`${toUtf8(encodeAnnex(withGrant(guard, "web", "data")))}\n`),
     Buffer.alloc(LARGEST_ANNEX + 1, " "),
     annexWith(Object.fromEntries(Array.from({ length: 257 }, (_, index) => [`s${index}`, secret(1)]))),
   ];
@@ -368,8 +369,8 @@ test("no value is in the history, in an error, or in any file of the state but s
   const forms = [value, Buffer.from(value).toString("base64"), sha256Hex(Buffer.from(value))];
   for (const { annex, transition } of steps) {
     for (const form of forms) {
-      expect(annex?.toString() ?? "").not.toContain(form);
-      expect(transition.record.toString("latin1")).not.toContain(form);
+      expect(toUtf8(annex ?? new Uint8Array())).not.toContain(form);
+      expect(toLatin1(transition.record)).not.toContain(form);
     }
   }
 });

@@ -34,7 +34,7 @@ export interface AmendResult {
   readonly before: Snapshot;
   readonly snapshot: Snapshot;
   /** The transition that was made, as it is stored. */
-  readonly record: Buffer;
+  readonly record: Uint8Array;
   /** SHA-256 of the keys of the workload owners who allowed it, hex; none where a leave was used. */
   readonly owners: readonly string[];
 }

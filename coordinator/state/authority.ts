@@ -33,7 +33,7 @@ export type AuthorityRequest = Omit<Authority, "rootCa" | "meshCa" | "validity">
 export interface Leaf {
   readonly publicKey: KeyObject;
   readonly names: readonly SubjectName[];
-  readonly extensions: ReadonlyMap<string, Buffer>;
+  readonly extensions: ReadonlyMap<string, Uint8Array>;
 }
 
 const ROOT_NAME = "Contrast root CA";

@@ -1,3 +1,4 @@
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Change, ChangeAhead } from "../../manifest/change.ts";
@@ -128,7 +129,7 @@ export function requireRekeyOwner(active: Manifest, key: string): void {
  */
 export function requireSeedshareOwner(stored: Manifest, callerSpki: Buffer): void {
   // The whole key is compared: the manifest names it whole.
-  if (stored.seedshareOwnerPubKeys.some((owner) => owner.equals(callerSpki))) return;
+  if (stored.seedshareOwnerPubKeys.some((owner) => isEqual(owner, callerSpki))) return;
   throw notSeedshareOwner(sha256Hex(callerSpki));
 }
 
@@ -152,7 +153,7 @@ export function notSeedshareOwner(key: string): Refusal {
  * @throws Refusal `damaged_state`
  */
 export function requireSharesOf(stored: Manifest, { threshold, shares }: SeedShares): void {
-  const owners = new Set(stored.seedshareOwnerPubKeys.map((key) => key.toString("hex")));
+  const owners = new Set(stored.seedshareOwnerPubKeys.map(toHex));
   const isForThem =
     shares.length === owners.size && shares.every(({ publicKey }) => owners.has(publicKey.toString("hex")));
   if (isForThem && threshold === stored.seedshareThreshold) return;

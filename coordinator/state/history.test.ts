@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { FileStore } from "../../store/file-store.ts";
 import {
@@ -47,7 +48,7 @@ const LATEST =
 test("transitions are encoded as they always were", async () => {
   const { latest, record } = await advance(store, undefined, FIRST, NEXT);
   expect((await store.get("transitions", latest.transition)).toString("hex")).toBe(RECORD);
-  expect(record.toString("hex")).toBe(RECORD);
+  expect(toHex(record)).toBe(RECORD);
   verifyLatest(latest, historyKey.publicKey);
 });
 

@@ -36,7 +36,7 @@ export async function advance(
   expected: Latest | undefined,
   step: Omit<TransitionFields, "previous">,
   { meshKey, historyKey }: { readonly meshKey: string; readonly historyKey: KeyObject },
-): Promise<{ readonly latest: Latest; readonly record: Buffer }> {
+): Promise<{ readonly latest: Latest; readonly record: Uint8Array }> {
   const record = encodeTransition({ ...step, previous: expected?.transition });
   // What can't be read must not be pointed to: no Coordinator would ever recover it.
   parseTransition(record);

@@ -14,7 +14,7 @@ import type { Snapshot } from "./snapshot.ts";
  * @param history oldest first
  * @returns the last transition that made a new seed, as it is stored; undefined: the first one's seed is in use
  */
-export function lastRekey(history: readonly Transition[]): Buffer | undefined {
+export function lastRekey(history: readonly Transition[]): Uint8Array | undefined {
   const found = history.findLast((transition, index) => {
     const before = history[index - 1];
     return before !== undefined && isRekey(before, transition);

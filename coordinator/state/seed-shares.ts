@@ -49,7 +49,7 @@ const DIGEST = 32;
 export async function makeSeedShares(
   seed: Secret,
   salt: Buffer,
-  owners: readonly Buffer[],
+  owners: readonly Uint8Array[],
   threshold: number,
 ): Promise<SeedShares> {
   const secrets = await splitSeed(seed, owners.length, threshold);
@@ -57,7 +57,7 @@ export async function makeSeedShares(
     const secret = secrets[index];
     if (secret === undefined) return [];
     const digest = threshold === 1 ? undefined : sha256(secret.reveal());
-    return [{ publicKey, encryptedSeed: encryptShare(secret, publicKey), digest }];
+    return [{ publicKey: Buffer.from(publicKey), encryptedSeed: encryptShare(secret, publicKey), digest }];
   });
   return { threshold, salt, shares, secretVersion: 1, earlier: [] };
 }

@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { reservedNames } from "../../manifest/reserved-names.ts";
@@ -46,7 +47,7 @@ export interface SetRequest {
 export interface SetResult {
   readonly snapshot: Snapshot;
   /** The transition that was made, as it is stored. */
-  readonly record: Buffer;
+  readonly record: Uint8Array;
   /** SHA-256 of the keys of the workload owners who allowed it, hex; nobody's leave is needed for the first set. */
   readonly owners: readonly string[];
   /** Why no mesh CA of before stays trusted, although the manifest says that it may; undefined: one does, or it says none. */
@@ -251,10 +252,6 @@ function requireNoReservedNames({ policies }: Manifest): void {
 }
 
 function hasSameSeedshareOwners(before: Manifest, after: Manifest): boolean {
-  const keys = (manifest: Manifest): string =>
-    manifest.seedshareOwnerPubKeys
-      .map((key) => key.toString("hex"))
-      .sort()
-      .join();
+  const keys = (manifest: Manifest): string => manifest.seedshareOwnerPubKeys.map(toHex).sort().join();
   return keys(before) === keys(after) && before.seedshareThreshold === after.seedshareThreshold;
 }

@@ -27,7 +27,7 @@ export interface Snapshot {
   /** How many manifests this history has: amendments do not count. */
   readonly generation: number;
   /** The transition that made the seed, as it is stored; undefined: the first one did. */
-  readonly rekey: Buffer | undefined;
+  readonly rekey: Uint8Array | undefined;
 }
 
 /** The certificate authority of a snapshot to be. */

@@ -21,7 +21,7 @@ export interface StoredHistory extends CheckedHistory {
   readonly manifestDigest: string;
   readonly seedShares: SeedShares;
   /** The transition that made the seed, as it is stored; undefined: the first one did. */
-  readonly rekey: Buffer | undefined;
+  readonly rekey: Uint8Array | undefined;
 }
 
 /**

@@ -14,8 +14,8 @@ import type { StateGuard } from "./state-guard.ts";
 export const READERS = [workloadReader("web")];
 
 /** An amendment by these owners of what is in force. */
-export function amendRequest(guard: StateGuard, annex: Annex | Buffer, signers: readonly KeyPair[]): AmendRequest {
-  const bytes = Buffer.isBuffer(annex) ? annex : encodeAnnex(annex);
+export function amendRequest(guard: StateGuard, annex: Annex | Uint8Array, signers: readonly KeyPair[]): AmendRequest {
+  const bytes = annex instanceof Uint8Array ? annex : encodeAnnex(annex);
   const change = amendmentAfter(guard, bytes);
   return {
     annex: bytes,
@@ -27,7 +27,7 @@ export function amendRequest(guard: StateGuard, annex: Annex | Buffer, signers: 
 }
 
 /** What owners sign. */
-export function amendmentAfter(guard: StateGuard, annex: Buffer): ChangeAhead & { readonly meshKey: Buffer } {
+export function amendmentAfter(guard: StateGuard, annex: Uint8Array): ChangeAhead & { readonly meshKey: Buffer } {
   const active = guard.active();
   const { previous, meshKey } = changeAfter(active, Buffer.alloc(0));
   const [manifestDigest, digest] = [active.manifestDigest, sha256Hex(annex)].map((hex) => Buffer.from(hex, "hex"));

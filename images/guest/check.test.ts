@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { toUtf8 } from "../../bytes/encode.ts";
 import { encodeInitdata } from "../../manifest/initdata.ts";
 import { buildCheck, cargo } from "./check-program.ts";
 import { IMAGE, makeGuestImage } from "./make.ts";
@@ -75,7 +76,7 @@ describe.skipIf(lacks !== undefined)(
     });
 
     const bomb = Buffer.alloc(40 << 20, "#");
-    const sha384 = Buffer.from(DOCUMENT.toString().replace("sha256", "sha384"));
+    const sha384 = Buffer.from(toUtf8(DOCUMENT).replace("sha256", "sha384"));
 
     test.each<[string, string, () => string[], Record<string, string>]>([
       ["without a device", "no_initdata", () => [], {}],

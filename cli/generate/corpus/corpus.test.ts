@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { expect, test } from "vitest";
 import { parseAllDocuments } from "yaml";
-import { INITDATA_ANNOTATION } from "../../../manifest/initdata.ts";
+import { INITDATA_ANNOTATION } from "../../../manifest/initdata-annotation.ts";
 import { INITIALIZER } from "../initializer.ts";
 import { isVolumeContainer } from "../volume-container.ts";
 import { CERTIFICATES } from "../certificates.ts";

@@ -21,7 +21,7 @@ export interface Change {
 export function manifestChanges(before: Content, after: Content): Change[] {
   const [old, now] = [before.manifest, after.manifest];
   const time = ({ notBefore }: Manifest): string | null => (notBefore === undefined ? null : encodeTime(notBefore));
-  const shares = (owners: readonly Buffer[]): string[] => owners.map(sha256Hex);
+  const shares = (owners: readonly Uint8Array[]): string[] => owners.map(sha256Hex);
   return [
     ...podChanges(before.pods, after.pods),
     ...REFERENCE_VALUE_KEYS.flatMap((kind) =>

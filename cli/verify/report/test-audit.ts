@@ -39,7 +39,7 @@ export function hashOf(rego: string): string {
 }
 
 interface Document {
-  readonly bytes: Buffer;
+  readonly bytes: Uint8Array;
   readonly hash: string;
 }
 
@@ -85,7 +85,7 @@ export async function createTestAudit(report: Partial<SnpReportFields> = {}): Pr
   const certificate = (
     subject: string,
     key: typeof root,
-    extensions: ReadonlyMap<string, Buffer> = new Map(),
+    extensions: ReadonlyMap<string, Uint8Array> = new Map(),
   ): string => issueCa({ ...ca, subject, publicKey: key.publicKey, issuer: { name: subject, key }, extensions });
   const insecure = {
     RootDigest: vendor.rootDigest,

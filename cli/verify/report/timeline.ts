@@ -1,3 +1,4 @@
+import { toHex } from "../../../bytes/encode.ts";
 import { loweredMinimums } from "../../../manifest/lowered-minimums.ts";
 import { isRekey } from "../../../manifest/history.ts";
 import type { Manifest } from "../../../manifest/manifest.ts";
@@ -68,7 +69,7 @@ function changedContent(
 ): readonly Entry[] {
   const [before, after] = [old.manifest, now.manifest];
   const seedShares = ({ seedshareOwnerPubKeys: owners, seedshareThreshold: threshold }: Manifest): string =>
-    JSON.stringify([owners.map((owner) => owner.toString("hex")).sort(), threshold]);
+    JSON.stringify([owners.map((owner) => toHex(owner)).sort(), threshold]);
   const isSame = JSON.stringify(before.referenceValues) === JSON.stringify(after.referenceValues);
   const setsChanged = {
     level: "note",
