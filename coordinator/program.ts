@@ -26,6 +26,7 @@ import { memoryLimit, memoryLimitVariable, system } from "../runtime/memory-limi
 import { type Running, runProgram } from "../runtime/program.ts";
 import { ipAddress, oneOf, path } from "../runtime/variables.ts";
 import { VERSION } from "../runtime/version.ts";
+import { startAttestPort } from "./attest/start.ts";
 import { AuditLog } from "./observe/audit.ts";
 import type { Audit } from "./observe/audit-events.ts";
 import { auditVariables, openAuditSink } from "./observe/audit-sink.ts";
@@ -52,6 +53,7 @@ import { keepTidy } from "./state/tidy.ts";
 import { appraiseUser, serveUserApi } from "./serve/user-api.ts";
 
 const USER_API_PORT = 1313;
+const ATTEST_PORT = 1314;
 const MESH_API_PORT = 7777;
 const TRANSIT_PORT = 8200;
 const PROBE_PORT = 9102;
@@ -236,10 +238,33 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     TRANSIT_PORT,
     address,
   );
+  const attest = await startAttestPort(
+    {
+      guard,
+      history,
+      attester: tee,
+      vendors,
+      now: () => clock.now(),
+      monotonic,
+      random: randomBytes,
+      limits: limits.attest,
+      turns: shared.turns,
+      metrics,
+      log,
+    },
+    ATTEST_PORT,
+    address,
+  );
   const http = createProbes(guard, metrics.registry, log);
   const health = healthMethods(guard);
   const probes = await listenForProbes({ http, methods: health, limits: limits.probes, log }, PROBE_PORT, address);
-  const ports = { userApi: USER_API_PORT, meshApi: MESH_API_PORT, transit: TRANSIT_PORT, probes: PROBE_PORT };
+  const ports = {
+    userApi: USER_API_PORT,
+    attest: ATTEST_PORT,
+    meshApi: MESH_API_PORT,
+    transit: TRANSIT_PORT,
+    probes: PROBE_PORT,
+  };
   if (built === undefined)
     log.warn("the build time of this program is unknown: it can't detect a clock before the build");
   const hints: Partial<Record<Phase, string>> = { empty: "run contrast set", recovery: "run contrast recover" };
@@ -280,7 +305,7 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
   peers?.stop();
   stopTidying();
   probes.close();
-  await Promise.all([...servers, transit].map((server) => server.close(GRACE_MS)));
+  await Promise.all([...servers, transit, attest].map((server) => server.close(GRACE_MS)));
   audit.record({ event: "coordinator_stopped" });
   await auditLog.close();
   return EXIT.done;

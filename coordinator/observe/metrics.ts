@@ -16,7 +16,7 @@ import type { Snapshot } from "../state/snapshot.ts";
  * operator needs. What is an event of the audit log is counted by that event, so that log and metrics can't disagree.
  * docs/observability.md explains each; a test compares.
  */
-type Api = "user" | "mesh" | "transit";
+type Api = "user" | "mesh" | "transit" | "attest";
 
 /** The part of StateGuard that is looked at, at every scrape. */
 export interface ObservedState {
@@ -64,6 +64,23 @@ export class Metrics implements Audit {
     "Requests to the transit port, by operation and by result: ok, or the code of the refusal.",
     ["operation", "result"],
   );
+  readonly #attest = this.#counter(
+    "contrast_attest_requests_total",
+    "Requests to the attestation port, by operation and by result: ok, or the code of the refusal.",
+    ["operation", "result"],
+  );
+  readonly #attestReports = this.#counter(
+    "contrast_attest_reports_total",
+    "Reports that were to be made for verifiers, by result: ok, or the code of what was in the way.",
+    ["result"],
+  );
+  readonly #attestNonces = new Histogram({
+    name: "contrast_attest_report_nonces",
+    help: "How many verifiers one report was made for.",
+    buckets: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000],
+    registers: [this.registry],
+  });
+  readonly #attestWaiting = this.#gauge("contrast_attest_waiting", "Nonces that wait for a report.");
   readonly #recoveries = this.#counter("contrast_coordinator_recoveries_total", "Successful recoveries.");
   readonly #peerRecoveries = this.#counter(
     "contrast_coordinator_peer_recoveries_total",
@@ -203,6 +220,20 @@ export class Metrics implements Audit {
 
   countTransit(operation: string, result: string): void {
     this.#transit.inc({ operation, result });
+  }
+
+  countAttest(operation: string, result: string): void {
+    this.#attest.inc({ operation, result });
+  }
+
+  attestWaiting(count: number): void {
+    this.#attestWaiting.set(count);
+  }
+
+  /** @param nonces 0 where there was no report, and then the result is why */
+  countAttestReport(nonces: number, result: string): void {
+    this.#attestReports.inc({ result });
+    if (nonces > 0) this.#attestNonces.observe(nonces);
   }
 
   countAuditFailure(): void {

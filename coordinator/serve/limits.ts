@@ -2,6 +2,7 @@ import { type ChannelLimits, CONNECTION_BYTES, WAITING_BYTES } from "../../chann
 import { MAX_MESSAGE } from "../../channel/framing.ts";
 import { type BudgetLimits, budgetLimits } from "../../runtime/budget.ts";
 import type { SemaphoreLimits } from "../../runtime/keyed-semaphore.ts";
+import { ANSWER_BYTES, type AttestLimits, LARGE_BYTES, VISITOR_BYTES } from "../attest/limits.ts";
 import { type TransitLimits, TRANSIT_BYTES } from "../transit/limits.ts";
 import type { ProbeLimits } from "./probe-port.ts";
 
@@ -15,6 +16,7 @@ export interface CoordinatorLimits {
   readonly user: ChannelLimits;
   readonly mesh: ChannelLimits;
   readonly transit: TransitLimits;
+  readonly attest: AttestLimits;
   readonly probes: ProbeLimits;
   /** Large requests: manifests with their policies. */
   readonly requests: BudgetLimits;
@@ -38,16 +40,20 @@ const MOST_BYTES = 2 ** 30;
 
 /** In sixteenths of what is left. */
 const PARTS = {
-  requests: 4,
+  requests: 3.5,
   history: 2,
-  meshPlaces: 3.25,
+  meshPlaces: 2.75,
   meshWaiting: 1,
-  userPlaces: 1.5,
-  userWaiting: 1,
+  userPlaces: 1.25,
+  userWaiting: 0.75,
   reserved: 1,
-  probes: 1,
+  probes: 0.75,
   transitPlaces: 1,
   transitWaiting: 0.25,
+  attestConnections: 0.75,
+  attestAnswers: 0.25,
+  attestLarge: 0.5,
+  attestHistory: 0.25,
 } as const;
 
 const TIMES = { handshakeMs: 10_000, requestMs: 10_000, idleMs: 30_000, ageMs: 5 * 60_000, patienceMs: 300 } as const;
@@ -89,16 +95,42 @@ export function coordinatorLimits(limit: number): CoordinatorLimits {
     ...withWaiting(transitPlaces, places("transitWaiting", WAITING_BYTES)),
     workloads: transitPlaces,
   };
-  const all = mesh.connections.total + user.connections.total + user.reserved.total + transit.connections.total;
+  const attest = attestLimits(sixteenth);
+  const ports = [mesh, user, transit, attest].map(({ connections }) => connections.total);
+  const all = ports.reduce((sum, total) => sum + total, user.reserved.total);
   return {
     user,
     mesh,
     transit,
+    attest,
     probes: { connections: places("probes", PROBE_BYTES).total, requestMs: 10_000, idleMs: 30_000, ageMs: 10 * 60_000 },
     requests: { ...requests, perSource: Math.min(requests.perSource, MAX_REQUEST_BYTES) },
     historyBytes: PARTS.history * sixteenth,
     // Who waits here has a place.
     turns: { total: 1, perPeer: 1, waiting: { total: all, perPeer: all } },
+  };
+}
+
+function attestLimits(sixteenth: number): AttestLimits {
+  const many = (which: keyof typeof PARTS, bytes: number): { readonly total: number; readonly perPeer: number } => {
+    const { total, perSource } = budgetLimits(Math.floor((PARTS[which] * sixteenth) / bytes));
+    return { total, perPeer: Math.max(1, perSource) };
+  };
+  const connections = many("attestConnections", VISITOR_BYTES);
+  const large = PARTS.attestLarge * sixteenth;
+  const { total, perPeer } = many("attestLarge", LARGE_BYTES);
+  const { requestMs, idleMs, patienceMs } = TIMES;
+  return {
+    connections,
+    // Who waits has a connection.
+    answers: { ...many("attestAnswers", ANSWER_BYTES), waiting: connections },
+    large: { total: Math.max(1, total), perPeer, waiting: connections },
+    mostBytes: large < LARGE_BYTES ? large : Infinity,
+    historyBytes: PARTS.attestHistory * sixteenth,
+    requestMs,
+    evidenceMs: 2 * requestMs,
+    idleMs,
+    patienceMs,
   };
 }
 

@@ -6,16 +6,16 @@ import type { ChannelObserver } from "../../channel/server.ts";
 import type { KeyPair } from "../../pki/keys.ts";
 import { KeyedSemaphore } from "../../runtime/keyed-semaphore.ts";
 import type { Logger } from "../../runtime/log.ts";
+import { readBody } from "../serve/body-reader.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 import type { Snapshot } from "../state/snapshot.ts";
 import { type Answer, answerOf, refusalOf } from "./answer.ts";
-import { readBody } from "./body-reader.ts";
 import { type Caller, callerOf, ClientCertificate } from "./caller.ts";
 import { type Output, perform } from "./engine.ts";
 import { Intake, type Secured } from "./intake.ts";
 import type { TransitLimits } from "./limits.ts";
 import { type Operation, parseOperation, requireOwnKey } from "./operation.ts";
-import { parseInput } from "./request-body.ts";
+import { MOST_BODY, parseInput, tooLarge } from "./request-body.ts";
 import { basisOf, makeIdentity, reservedName, type ServerIdentity } from "./server-identity.ts";
 import { TransitError, toldOf } from "./transit-error.ts";
 
@@ -63,6 +63,12 @@ interface Client extends Secured {
 }
 
 const HEAD_BYTES = 8192;
+const BODY = {
+  most: MOST_BODY,
+  mostPieces: 2048,
+  tooLarge,
+  malformed: (message: string) => new TransitError("malformed_request", message),
+} as const;
 const LOOK_MS = 10_000;
 /** How long a client that still sends has to read why that is not taken, in milliseconds. */
 const LINGER_MS = 1000;
@@ -210,7 +216,7 @@ export class TransitPort {
     const { promise: late, reject } = Promise.withResolvers<never>();
     const timer = setTimeout(() => reject(new TransitError("request_too_slow", "request timed out")), limits.requestMs);
     connection.hold("deadline", () => clearTimeout(timer));
-    const body = await Promise.race([readBody(request), late]);
+    const body = await Promise.race([readBody(request, BODY), late]);
     connection.leave("deadline");
     connection.work();
     const leave = await this.#turn(client);
