@@ -107,6 +107,12 @@ export class DerReader {
     return content.readUInt8() === 0xff;
   }
 
+  null(field: string): void {
+    const { offset } = this.#cursor;
+    const { length } = this.element(TAG.null, field).content;
+    if (length > 0) throw new MalformedBytes(field, offset, `${length} bytes`, "nothing in it");
+  }
+
   /** The content of an INTEGER that is not negative, in its shortest form: equal numbers have equal bytes. */
   integer(field: string): Buffer {
     const { offset } = this.#cursor;
