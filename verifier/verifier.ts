@@ -1,0 +1,103 @@
+import { fromUtf8 } from "../bytes/encode.ts";
+import { settle } from "../crypto/node.ts";
+import { CodedError } from "../runtime/errors.ts";
+import type { Verification } from "./deployment.ts";
+import { VerifyError } from "./error.ts";
+import { deploymentFacts, frozen } from "./facts.ts";
+import { type LiveOptions, verifyLive } from "./live.ts";
+import { type VerifiedDeployment, type VerifyDeploymentOptions, VerifyRefusal } from "./types.ts";
+
+/**
+ * The entry of the package for everybody who wants to know what runs somewhere (docs/verifier.md). Programs of this project
+ * take the files behind it. `npm run build` bundles it for all runtimes, on WebCrypto.
+ */
+
+export type {
+  CaCertificate,
+  DeploymentFacts,
+  HistoryStep,
+  SignedTimestamp,
+  VerifiedDeployment,
+  VerifiedStatement,
+  VerifyDeploymentOptions,
+  VerifyStatementOptions,
+} from "./types.ts";
+export { VerifyRefusal } from "./types.ts";
+
+/** How it was verified, to do so again. */
+interface Known {
+  readonly options: LiveOptions;
+  readonly verification: Verification;
+}
+
+const known = new WeakMap<VerifiedDeployment, Known>();
+
+const TIMEOUT_MS = 30_000;
+
+/**
+ * Verifies that a deployment is the one of this manifest: asks its Coordinator for evidence that is made for a new nonce, and
+ * checks that it runs in a TEE as the manifest says, enforces this very manifest, and has the CA keys that it shows; then that
+ * workload owners allowed every change since the first manifest.
+ *
+ * It says nothing about who is at the other end of the HTTP connection. Trust `meshCa` alone for what follows.
+ *
+ * @throws VerifyRefusal
+ */
+export async function verifyDeployment(options: VerifyDeploymentOptions): Promise<VerifiedDeployment> {
+  const { url, manifest, policy, allowInsecure = false, policies = false, timeoutMs = TIMEOUT_MS, signal } = options;
+  const {
+    fetch = (address, init) => globalThis.fetch(address, init),
+    now = () => new Date(),
+    random = (length) => crypto.getRandomValues(new Uint8Array(length)),
+  } = options;
+  const trusted = { policy, allowInsecure, policies, known: { manifest: bytesOf(manifest) } };
+  return refusing(() => live({ ...trusted, url, fetch, now, random, timeoutMs, signal }));
+}
+
+/**
+ * Verifies a deployment again: it may enforce another manifest by now, if workload owners of the one before signed it.
+ *
+ * @param before what `verifyDeployment` or this function returned
+ * @returns what it is now
+ * @throws VerifyRefusal `not_continued` where its history does not contain what was known
+ */
+export async function followDeployment(
+  before: VerifiedDeployment,
+  { signal }: { readonly signal?: AbortSignal | undefined } = {},
+): Promise<VerifiedDeployment> {
+  return refusing(() => live({ ...knownOf(before).options, known: { transition: before.transition }, signal }));
+}
+
+async function live(options: LiveOptions): Promise<VerifiedDeployment> {
+  const verification = await verifyLive(options);
+  const facts = await settle(() => deploymentFacts(verification));
+  const { url } = options;
+  const verified: VerifiedDeployment = frozen({ ...facts, url, verifiedAt: verification.at.toISOString() });
+  known.set(verified, { options, verification });
+  return verified;
+}
+
+function knownOf(verified: VerifiedDeployment): Known {
+  const context = known.get(verified);
+  if (context !== undefined) return context;
+  throw new VerifyError("invalid_option", "this was not verified here", {
+    where: "verified",
+    want: "what verifyDeployment returned, as it is",
+  });
+}
+
+function bytesOf(manifest: Uint8Array | string): Uint8Array {
+  return typeof manifest === "string" ? fromUtf8(manifest) : manifest.slice();
+}
+
+/** What is refused, by one class that says no more than it has to. */
+async function refusing<T>(verify: () => Promise<T>): Promise<T> {
+  try {
+    return await verify();
+  } catch (error) {
+    if (!(error instanceof CodedError)) throw error;
+    const { code, message, where, got, want, hint } = error;
+    const retryAfterMs = error instanceof VerifyError ? error.retryAfterMs : undefined;
+    throw new VerifyRefusal(code, message, { where, got, want, hint, retryAfterMs, cause: error });
+  }
+}
