@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { AttestAnswer, HistoryAnswer } from "../api/http/answers.ts";
 import type { Evidence } from "../attestation/evidence.ts";
 import type { PathStep } from "../attestation/nonce-tree.ts";
-import { fromBase64 } from "../bytes/encode.ts";
+import { fromBase64, toBase64, toHex } from "../bytes/encode.ts";
 import { fromHex } from "../bytes/hex.ts";
 import { VerifyError } from "./error.ts";
 
@@ -22,13 +22,53 @@ export interface Answer {
 
 /** @throws VerifyError unexpected_answer */
 export function readAnswer(body: unknown): Answer {
-  const { nonce, path, evidence, transition, ...texts } = readAs(AttestAnswer, body, "POST /v1/attest");
+  const { nonce, path, evidence, transition, rootCa, meshCa, history } = readAs(AttestAnswer, body, "POST /v1/attest");
   return {
-    ...texts,
+    rootCa,
+    meshCa,
+    history,
     nonce: hex(nonce),
     path: path.map(({ side, digest }) => ({ side, digest: hex(digest) })),
     evidence: readEvidence(evidence),
     transition: bytes(transition, "transition"),
+  };
+}
+
+/** The other way round: an answer has one form in JSON. */
+export function encodeAnswer({ nonce, path, evidence, transition, ...texts }: Answer): AttestAnswer {
+  return {
+    version: 1,
+    ...texts,
+    nonce: toHex(nonce),
+    path: path.map(({ side, digest }) => ({ side, digest: toHex(digest) })),
+    evidence: encodeEvidence(evidence),
+    transition: toBase64(transition),
+  };
+}
+
+function encodeEvidence(evidence: Evidence): AttestAnswer["evidence"] {
+  if (evidence.kind === "snp") {
+    const { kind, report, certificates, crl } = evidence;
+    return {
+      kind,
+      report: toBase64(report),
+      certificates: certificates.map(toBase64),
+      ...(crl === undefined ? {} : { crl: toBase64(crl) }),
+    };
+  }
+  const { kind, quote, collateral } = evidence;
+  if (collateral === undefined) return { kind, quote: toBase64(quote) };
+  const { tcbInfo, qeIdentity, signingChain, pckCrl, rootCrl } = collateral;
+  return {
+    kind,
+    quote: toBase64(quote),
+    collateral: {
+      tcbInfo: toBase64(tcbInfo),
+      qeIdentity: toBase64(qeIdentity),
+      signingChain: toBase64(signingChain),
+      pckCrl: toBase64(pckCrl),
+      rootCrl: toBase64(rootCrl),
+    },
   };
 }
 

@@ -9,6 +9,7 @@ import { verifyEcdsa } from "../crypto/node.ts";
 import type { Curve, Hash } from "../crypto/primitives.ts";
 import { generationOf, type MeshGeneration } from "../manifest/generation-extensions.ts";
 import { ecdsaSignatureOfDer } from "../pki/ecdsa-signature.ts";
+import type { Expected } from "./check-answer.ts";
 import { VerifyError } from "./error.ts";
 
 /**
@@ -16,7 +17,6 @@ import { VerifyError } from "./error.ts";
  * can put another validity or another generation under the same key.
  */
 export interface AuthorityCertificate {
-  /** In the one form that the Coordinator writes. */
   readonly pem: string;
   /** SHA-256 of the SubjectPublicKeyInfo, hex. */
   readonly keyDigest: string;
@@ -41,17 +41,23 @@ interface Algorithm {
 }
 
 /** @throws VerifyError ca_mismatch */
-export function readAuthority(name: "root CA" | "mesh CA", pem: string, at: Date): AuthorityCertificate {
+export function readAuthority(
+  name: "root CA" | "mesh CA",
+  pem: string,
+  { at, saved }: Pick<Expected, "at" | "saved">,
+): AuthorityCertificate {
   try {
     const [der, ...others] = decodePemCertificates(Buffer.from(pem), name);
     if (der === undefined || others.length > 0)
       throw mismatch(name, `${others.length + 1} certificates`, "one, in PEM");
+    // One text for one certificate.
+    if (encodePem(der) !== pem) throw mismatch(name, "another form", "PEM in lines of 64 characters, and nothing else");
     const certificate = parseCertificate(der);
     requireSelfSigned(name, certificate);
     checkCa(certificate);
-    checkValidity(certificate, at);
     const { spki, notBefore, notAfter } = certificate;
-    return { pem: encodePem(der), keyDigest: sha256Hex(spki), notBefore, notAfter, generation: generationOf(der) };
+    checkValidity(certificate, saved && at < notBefore ? notBefore : at);
+    return { pem, keyDigest: sha256Hex(spki), notBefore, notAfter, generation: generationOf(der) };
   } catch (cause) {
     if (!(cause instanceof EvidenceError)) throw cause;
     const { where, got, want, hint } = cause;

@@ -30,6 +30,8 @@ export type VerifyCode =
   | "ca_mismatch"
   /** The deployment does not continue what was verified before: it was rolled back, or is another one. Stop. */
   | "not_continued"
+  /** The deployment changed while it was looked at: verify it again. */
+  | "changed_meanwhile"
   /** The statement is not in its one form, or lacks a document: it was changed, or cut. Stop. */
   | "malformed_statement"
   /** The nonce of the statement was not made of what the vendor signed: nothing says when it was true. Stop. */

@@ -8,7 +8,7 @@ import { VerifyError } from "./error.ts";
 import { documentsOf } from "./records.ts";
 
 /** Verifies a deployment over the HTTP API of its Coordinator, with a nonce of its own. */
-export interface LiveOptions extends Omit<Trusted, "nonce" | "at"> {
+export interface LiveOptions extends Omit<Trusted, "nonce" | "at" | "saved"> {
   readonly url: string;
   readonly fetch: Fetch;
   readonly now: () => Date;
@@ -27,7 +27,7 @@ export async function verifyLive(options: LiveOptions): Promise<Verification> {
   const answer = await attest(client, nonce);
   const transitions = async () => readHistory(await client.getJson("/v1/history"));
   const source = { answer, transitions, document: documentsOf(client) };
-  return verifySource(source, { ...options, nonce, at: options.now() });
+  return verifySource(source, { ...options, nonce, at: options.now(), saved: false });
 }
 
 /** @param nonce 32 bytes @returns what was answered; nothing of it is verified */

@@ -4,8 +4,15 @@ import { CodedError } from "../runtime/errors.ts";
 import type { Verification } from "./deployment.ts";
 import { VerifyError } from "./error.ts";
 import { deploymentFacts, frozen } from "./facts.ts";
-import { type LiveOptions, verifyLive } from "./live.ts";
-import { type VerifiedDeployment, type VerifyDeploymentOptions, VerifyRefusal } from "./types.ts";
+import { type LiveOptions, requirePolicy, verifyLive } from "./live.ts";
+import { makeStatement, verifyStatement as verifySaved } from "./statement.ts";
+import {
+  type VerifiedDeployment,
+  type VerifiedStatement,
+  type VerifyDeploymentOptions,
+  VerifyRefusal,
+  type VerifyStatementOptions,
+} from "./types.ts";
 
 /**
  * The entry of the package for everybody who wants to know what runs somewhere (docs/verifier.md). Programs of this project
@@ -66,6 +73,49 @@ export async function followDeployment(
   { signal }: { readonly signal?: AbortSignal | undefined } = {},
 ): Promise<VerifiedDeployment> {
   return refusing(() => live({ ...knownOf(before).options, known: { transition: before.transition }, signal }));
+}
+
+/**
+ * Keeps what was verified: a statement of in-toto that `verifyStatement` verifies without the deployment. The deployment attests
+ * itself once more for it, with a nonce that is made of what the vendor signed before, so that the statement can say after
+ * which time all of it was true.
+ *
+ * @param verified what `verifyDeployment` or `followDeployment` returned, just now
+ * @returns JSON in UTF-8, to be kept as it is
+ * @throws VerifyRefusal `changed_meanwhile`: verify again
+ */
+export async function toStatement(verified: VerifiedDeployment): Promise<Uint8Array> {
+  return refusing(() => {
+    const { options, verification } = knownOf(verified);
+    return makeStatement(options, verification);
+  });
+}
+
+/**
+ * Verifies a statement: all of it was true at some time after `after`, which is the newest time that a vendor signed in it.
+ * That the vendor has not taken anything back since, it can't say.
+ *
+ * @throws VerifyRefusal
+ */
+export async function verifyStatement(
+  statement: Uint8Array | string,
+  options: VerifyStatementOptions = {},
+): Promise<VerifiedStatement> {
+  const { manifest, policy, allowInsecure = false, now = () => new Date() } = options;
+  return refusing(async () => {
+    requirePolicy(policy);
+    const known = manifest === undefined ? undefined : bytesOf(manifest);
+    const trusted = { policy, allowInsecure, manifest: known, now: now() };
+    const { verification, after, unsigned } = await verifySaved(bytesOf(statement), trusted);
+    const facts = await settle(() => deploymentFacts(verification));
+    const { what, time } = after;
+    return frozen({
+      ...facts,
+      after: { time: time.toISOString(), what },
+      manifestAtHand: manifest !== undefined,
+      unsigned,
+    });
+  });
 }
 
 async function live(options: LiveOptions): Promise<VerifiedDeployment> {
