@@ -34,7 +34,7 @@ export type EvidenceCode =
   | "qe_identity_mismatch"
   /** The TDX module is not the one that Intel's TCB info describes. Stop. */
   | "tdx_module_mismatch"
-  /** There is no TCB info to judge the platform by: fetch the collateral from Intel's provisioning certification service. */
+  /** There is no TCB info to judge the platform by, or no revocation list: fetch it from the vendor's service. */
   | "collateral_missing"
   /** The TCB info or QE identity is not what Intel's API specifies. Fetch it anew. */
   | "malformed_collateral"

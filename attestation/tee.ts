@@ -20,6 +20,12 @@ export interface Tee<K extends TeeKind> {
   /** Verifies evidence, and asks the vendor in between for what it lacks. @throws EvidenceError, EndorsementError */
   readonly verify: (bound: BoundEvidence<EvidenceOf<K>>, options: VerifyOptions) => Promise<VerifiedOf<K>>;
   /**
+   * Verifies evidence that brings all it needs along. Nobody is asked for anything, and so nothing is waited for.
+   *
+   * @throws EvidenceError; collateral_missing where it does not
+   */
+  readonly verifyComplete: (bound: BoundEvidence<EvidenceOf<K>>, options: CompleteOptions) => VerifiedOf<K>;
+  /**
    * Verifies evidence of a software TEE that imitates this kind, if it brings one of these roots along.
    *
    * @param roots of software TEEs, by the digest of their keys
@@ -91,6 +97,11 @@ export interface VerifyOptions {
   readonly cache?: EvidenceCache | undefined;
   /** Fires when nobody waits for the outcome any more. */
   readonly abandoned?: AbortSignal | undefined;
+}
+
+/** The time to verify for, and whose roots count. */
+export interface CompleteOptions extends Pick<VerifyOptions, "snpAnchors" | "tdxAnchors"> {
+  readonly at: Date;
 }
 
 export interface BoundEvidence<E extends Evidence = Evidence> {

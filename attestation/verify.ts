@@ -1,5 +1,5 @@
 import type { TeeKind } from "./evidence.ts";
-import type { BoundEvidence, EvidenceOf, SimulatedOptions, VerifiedOf, VerifyOptions } from "./tee.ts";
+import type { BoundEvidence, CompleteOptions, EvidenceOf, SimulatedOptions, VerifiedOf, VerifyOptions } from "./tee.ts";
 import { TEES } from "./tees.ts";
 
 /**
@@ -21,6 +21,19 @@ export function verifyEvidence<K extends TeeKind>(
   options: VerifyOptions,
 ): Promise<VerifiedOf<K>> {
   return TEES[bound.evidence.kind].verify(bound, options);
+}
+
+/**
+ * Verifies evidence that brings all it needs along, for who can't ask the vendors. What it brings is as old as the sender
+ * likes, within the time that the vendor said.
+ *
+ * @throws EvidenceError
+ */
+export function verifyCompleteEvidence<K extends TeeKind>(
+  bound: BoundEvidence<EvidenceOf<K>>,
+  options: CompleteOptions,
+): VerifiedOf<K> {
+  return TEES[bound.evidence.kind].verifyComplete(bound, options);
 }
 
 /**

@@ -12,7 +12,7 @@ import { validateSimulated, validateSnp } from "../attestation/snp/validate.ts";
 import { INTEL_ROOTS } from "../attestation/tdx/roots.ts";
 import { validateTdx } from "../attestation/tdx/validate.ts";
 import type { BoundEvidence, VerifiedEvidence, VerifiedOf } from "../attestation/tee.ts";
-import { verifyEvidence, verifySimulated } from "../attestation/verify.ts";
+import { verifyCompleteEvidence, verifyEvidence, verifySimulated } from "../attestation/verify.ts";
 import type { Manifest, PolicyEntry } from "./manifest.ts";
 import type { ReferenceValues } from "./reference-values.ts";
 
@@ -68,9 +68,7 @@ export async function verifyClaimant(
   options: AppraiseOptions,
 ): Promise<VerifiedClaimant> {
   const { clock, allowInsecure } = options;
-  const simulated = allowInsecure ? manifest.referenceValues.insecure : [];
-  const roots = new Set(simulated.map(({ rootDigest }) => rootDigest));
-  return verifyUnder(claimant, roots, () => clock.now(manifest), options);
+  return verifyUnder(claimant, simulatedRootsOf(manifest, allowInsecure), () => clock.now(manifest), options);
 }
 
 /**
@@ -86,6 +84,32 @@ export async function verifyStranger(
 ): Promise<VerifiedClaimant> {
   const { clock, allowInsecure } = options;
   return verifyUnder(claimant, allowInsecure ? roots : new Set(), () => clock.now(), options);
+}
+
+/**
+ * As `verifyClaimant`, for evidence that brings all it needs along: nobody is asked for anything, and so nothing is waited
+ * for.
+ *
+ * @param at the time to verify for
+ * @throws EvidenceError
+ */
+export function verifyComplete(
+  claimant: BoundEvidence,
+  manifest: Manifest,
+  { allowInsecure, at }: { readonly allowInsecure: boolean; readonly at: Date },
+): VerifiedClaimant {
+  const { evidence, reportData } = claimant;
+  const roots = simulatedRootsOf(manifest, allowInsecure);
+  const verified =
+    verifySimulated(evidence, roots, { at }) ??
+    verifyCompleteEvidence({ evidence, reportData }, { snpAnchors: AMD_ROOTS, tdxAnchors: INTEL_ROOTS, at });
+  checkReportData(verified, reportData);
+  return new Verified(verified);
+}
+
+function simulatedRootsOf(manifest: Manifest, allowInsecure: boolean): ReadonlySet<string> {
+  const simulated = allowInsecure ? manifest.referenceValues.insecure : [];
+  return new Set(simulated.map(({ rootDigest }) => rootDigest));
 }
 
 async function verifyUnder(

@@ -35,12 +35,14 @@ export function requireHistory(steps: readonly Step[]): void {
   for (const step of steps) check.next(step);
 }
 
-/** The same for who reads one step at a time: all manifests together may be too many to hold. */
+/**
+ * The same for who reads one step at a time: all manifests together may be too many to hold. A step that is refused, or
+ * interrupted (`settle` of crypto/), leaves nothing behind, so it can be taken again.
+ */
 export class HistoryCheck {
   #before: Before | undefined;
   /** How many manifests there were, and how many amendments since the last of them. */
-  #manifests = 0;
-  #amendments = 0;
+  #count: Count = { manifests: 0, amendments: 0 };
 
   /**
    * @param step the oldest first
@@ -50,7 +52,8 @@ export class HistoryCheck {
   next({ transition, manifest, annex }: Step): { readonly kind: TransitionKind; readonly annex: Annex | undefined } {
     const before = this.#before;
     const kind = kindOf(before?.transition, transition);
-    const place = this.#placeOf(kind);
+    const count = counted(this.#count, kind);
+    const place = placeOf(count);
     requireEqual(place, "previous transition", transition.previous, before?.transition.digest);
     requireEqual(place, "manifest", transition.manifest, sha256Hex(manifest));
     const read = { transition, manifest, annex: readAnnex(place, transition, annex) };
@@ -61,19 +64,23 @@ export class HistoryCheck {
       requireStep(place, kind, from, { ...read, document });
     }
     this.#before = { ...read, document };
+    this.#count = count;
     return { kind, annex: read.annex };
   }
+}
 
-  #placeOf(kind: TransitionKind): Place {
-    if (!isAmending(kind)) {
-      this.#amendments = 0;
-      this.#manifests++;
-      return { name: `manifest ${this.#manifests}`, manifest: this.#manifests, before: this.#manifests - 1 };
-    }
-    this.#amendments++;
-    const name = `amendment ${this.#amendments} of manifest ${this.#manifests}`;
-    return { name, manifest: this.#manifests, before: this.#manifests };
-  }
+interface Count {
+  readonly manifests: number;
+  readonly amendments: number;
+}
+
+function counted({ manifests, amendments }: Count, kind: TransitionKind): Count {
+  return isAmending(kind) ? { manifests, amendments: amendments + 1 } : { manifests: manifests + 1, amendments: 0 };
+}
+
+function placeOf({ manifests: manifest, amendments }: Count): Place {
+  if (amendments === 0) return { name: `manifest ${manifest}`, manifest, before: manifest - 1 };
+  return { name: `amendment ${amendments} of manifest ${manifest}`, manifest, before: manifest };
 }
 
 /** Where a step stands, for errors: its name, the number of its manifest, and that of the one before. */

@@ -19,6 +19,7 @@ const LAYERS = [
   ["api"],
   ["attestation"],
   ["manifest"],
+  ["verifier"],
   ["secret-files"],
   ["channel"],
   ["registry"],
@@ -30,8 +31,8 @@ const LAYERS = [
   ["release"],
 ];
 
-/** Where time, randomness and the environment may come from: the entry files, which pass them on. */
-const ENTRIES = /(^|\/)(program|main)\.ts$|^demo\//;
+/** Where time, randomness and the environment may come from: the entry files, which pass them on, and those of the package. */
+const ENTRIES = /(^|\/)(program|main)\.ts$|^demo\/|^verifier\/verifier\.ts$/;
 
 const AMBIENT = /\bDate\.now\(|\bnew Date\(\)|\bMath\.random\b|\bprocess\.env\b|\bprocess\.argv\b|\bperformance\.now\b/;
 

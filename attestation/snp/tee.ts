@@ -2,10 +2,11 @@ import { bringsIssuers } from "../endorsements/amd.ts";
 import { isUnreachable } from "../endorsements/error.ts";
 import type { Vendors } from "../endorsements/vendors.ts";
 import type { SnpEvidence } from "../evidence.ts";
-import { EvidenceCache } from "../evidence-cache.ts";
+import { EvidenceError } from "../error.ts";
+import { EvidenceCache, parseAnew } from "../evidence-cache.ts";
 import { digestOf } from "../path.ts";
 import { checkReportData } from "../report-data.ts";
-import type { BoundEvidence, SimulatedOptions, Tee, VerifyOptions } from "../tee.ts";
+import type { BoundEvidence, CompleteOptions, SimulatedOptions, Tee, VerifyOptions } from "../tee.ts";
 import { parseCertificate } from "../x509.ts";
 import type { EndorsementKind } from "./certificate.ts";
 import { SNP_CLAIM_EXTENSIONS, snpClaims } from "./claims.ts";
@@ -18,6 +19,7 @@ import { type VerifiedSnpReport, verifySignedSnp, verifySnp } from "./verify.ts"
 /** SEV-SNP, and the software TEE, which imitates it. */
 export const SNP: Tee<"snp"> = {
   verify,
+  verifyComplete,
   verifySimulated,
   complete: (evidence, vendors, use) => vendors.withVcek(evidence, use),
   policyField: "HOST_DATA",
@@ -45,6 +47,24 @@ async function verify(
   highWater.raise(verified, true);
   keep();
   return verified;
+}
+
+function verifyComplete(
+  { evidence, reportData }: BoundEvidence<SnpEvidence>,
+  { snpAnchors: trustAnchors, at }: CompleteOptions,
+): VerifiedSnpReport {
+  const signed = verifySnpSignature(evidence, parseAnew);
+  checkReportData(signed, reportData);
+  const { crl } = evidence;
+  // Without the list nothing would be looked up in it.
+  if (crl === undefined) {
+    throw new EvidenceError("collateral_missing", "there is no revocation list to look the certificates up in", {
+      where: "crl",
+      got: "none",
+      want: `the list of ARK-${signed.endorsement.product}`,
+    });
+  }
+  return verifySignedSnp(signed, [], { trustAnchors, at, crl }, parseAnew);
 }
 
 async function snpCrl(

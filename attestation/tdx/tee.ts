@@ -1,9 +1,9 @@
 import { isUnreachable } from "../endorsements/error.ts";
 import type { TdxCollateral, TdxEvidence } from "../evidence.ts";
-import { EvidenceCache } from "../evidence-cache.ts";
-import { isSuperseded, refuseSuperseded } from "../high-water.ts";
+import { EvidenceCache, parseAnew } from "../evidence-cache.ts";
+import { isSuperseded, NOTHING_SEEN, refuseSuperseded } from "../high-water.ts";
 import { checkReportData } from "../report-data.ts";
-import type { BoundEvidence, Tee, VerifyOptions } from "../tee.ts";
+import type { BoundEvidence, CompleteOptions, Tee, VerifyOptions } from "../tee.ts";
 import { pckCaOf } from "./chain.ts";
 import { TDX_CLAIM_EXTENSIONS, tdxClaims } from "./claims.ts";
 import { tdxLaunch } from "./identity.ts";
@@ -13,6 +13,7 @@ import { type VerifiedTdxQuote, verifySignedTdx } from "./verify.ts";
 
 export const TDX: Tee<"tdx"> = {
   verify,
+  verifyComplete,
   // No software TEE imitates it.
   verifySimulated: () => undefined,
   // A PCK's certificate is in its quote.
@@ -47,6 +48,18 @@ async function verify(
   refuseSuperseded(highWater.mark, verified);
   highWater.raise(verified, obtained.fetched);
   keep();
+  return verified;
+}
+
+function verifyComplete(
+  { evidence, reportData }: BoundEvidence<TdxEvidence>,
+  { tdxAnchors, at }: CompleteOptions,
+): VerifiedTdxQuote {
+  const signed = verifyTdxSignature(evidence, tdxAnchors, at, parseAnew);
+  checkReportData(signed, reportData);
+  const verified = verifySignedTdx(signed, evidence.collateral, at, parseAnew);
+  // TCB info and QE identity have to be of one evaluation.
+  refuseSuperseded(NOTHING_SEEN, verified);
   return verified;
 }
 
