@@ -1,3 +1,4 @@
+import { toLatin1 } from "../bytes/encode.ts";
 import { EvidenceError } from "./error.ts";
 import { type Certificate, parseCertificate } from "./x509.ts";
 
@@ -16,7 +17,7 @@ const MAX_CERTIFICATES = 12;
  * @param where its name, for the error
  * @throws EvidenceError malformed_certificate
  */
-export function parsePemCertificates(pem: Buffer, where: string): readonly Certificate[] {
+export function parsePemCertificates(pem: Uint8Array, where: string): readonly Certificate[] {
   return decodePemCertificates(pem, where).map((der) => parseCertificate(der));
 }
 
@@ -25,8 +26,8 @@ export function parsePemCertificates(pem: Buffer, where: string): readonly Certi
  * @returns DER, not parsed
  * @throws EvidenceError malformed_certificate
  */
-export function decodePemCertificates(pem: Buffer, where: string): readonly Buffer[] {
-  const text = pem.toString("latin1");
+export function decodePemCertificates(pem: Uint8Array, where: string): readonly Buffer[] {
+  const text = toLatin1(pem);
   const blocks = FILE.test(text) ? Array.from(text.matchAll(BLOCK), ([, base64 = ""]) => base64) : [];
   if (blocks.length === 0 || blocks.length > MAX_CERTIFICATES) {
     throw malformed(where, blocks.length === 0 ? "something else" : `${blocks.length} certificates`);

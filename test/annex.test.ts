@@ -8,7 +8,7 @@ import { type AmendResponse, UserAPI } from "../api/userapi_pb.ts";
 import { openSimulatedAttester } from "../attestation/simulated/attester.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { ChannelClient } from "../channel/client.ts";
-import { type AttestedHistory, attestedHistory } from "../cli/workspace/attested-history.ts";
+import { type AttestedHistory, attestedHistory } from "../manifest/attested-history.ts";
 import { type Annex, EMPTY_ANNEX, encodeAnnex, LARGEST_SECRET, parseAnnex } from "../manifest/annex.ts";
 import { policyReader, workloadReader } from "../manifest/annex-names.ts";
 import { generationOf } from "../manifest/transition-kind.ts";

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { UserAPI } from "../api/userapi_pb.ts";
 import { ChannelClient } from "../channel/client.ts";
-import { attestedHistory } from "../cli/workspace/attested-history.ts";
+import { attestedHistory } from "../manifest/attested-history.ts";
 import { Guest, lacksForGuests, makeGuestImage } from "../initializer/volume/test-guest.ts";
 import { type Annex, EMPTY_ANNEX, encodeAnnex, parseAnnex } from "../manifest/annex.ts";
 import { type KeyPair, keyPairOf } from "../pki/keys.ts";

@@ -1,5 +1,5 @@
 import type { ActiveHistory } from "../workspace/active-history.ts";
-import { generationsOf } from "../workspace/generations.ts";
+import { generationsOf } from "../../manifest/generations.ts";
 import { readGeneration } from "../verify/report/generation.ts";
 import { type Change, manifestChanges } from "../verify/report/manifest-changes.ts";
 import { parsePolicies } from "../verify/report/policy-facts.ts";

@@ -7,7 +7,7 @@ import { type Context, INSECURE } from "../context.ts";
 import { type Fields, render } from "../print.ts";
 import { manifestInForce } from "../workspace/active-history.ts";
 import { annexChanges, annexSummary } from "../workspace/annex-changes.ts";
-import { annexOf } from "../workspace/generations.ts";
+import { annexOf } from "../../manifest/generations.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { inSession, refuseOptions, requireOwnKey, type Session } from "../workspace/owner-session.ts";
 import { pendingFacts, pendingOf, type ProvenAnnex, type ProvenChange } from "../workspace/pending-change.ts";

@@ -5,7 +5,7 @@ import { sendAmendment, signAmendment } from "../workspace/amend.ts";
 import type { AnnexFile } from "../workspace/annex-file.ts";
 import { annexSummary } from "../workspace/annex-changes.ts";
 import { detachedSignature } from "../workspace/detached-signature.ts";
-import { annexOf } from "../workspace/generations.ts";
+import { annexOf } from "../../manifest/generations.ts";
 import type { ManifestAtHand } from "../workspace/manifest-at-hand.ts";
 import { requireNextAnnex } from "../workspace/next-annex.ts";
 import { inSession, refuseOptions, requireOwnKey, type Session } from "../workspace/owner-session.ts";

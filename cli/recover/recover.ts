@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { UserAPI } from "../../api/userapi_pb.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { type Manifest, parseManifest } from "../../manifest/manifest.ts";
-import { attestedHistory, keyOf } from "../workspace/attested-history.ts";
+import { attestedHistory, keyOf } from "../../manifest/attested-history.ts";
 import { callDeadline, connect, type Coordinator } from "../coordinator.ts";
 import { CliError, type Context, printResult } from "../context.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";

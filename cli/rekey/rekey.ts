@@ -4,7 +4,7 @@ import { sha256Hex } from "../../bytes/sha256.ts";
 import { CliError, type Context, printResult } from "../context.ts";
 import { callDeadline, connect, type Coordinator } from "../coordinator.ts";
 import { makeActive, type SetOptions } from "../set/set.ts";
-import { attestedHistory } from "../workspace/attested-history.ts";
+import { attestedHistory } from "../../manifest/attested-history.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { requireNoFormerHolders } from "../workspace/former-holders.ts";
 import { readPin, requireSameDeployment } from "../workspace/pin.ts";

@@ -2,7 +2,7 @@ import { type Context, INSECURE } from "../context.ts";
 import { render } from "../print.ts";
 import { manifestInForce } from "../workspace/active-history.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
-import { annexOf } from "../workspace/generations.ts";
+import { annexOf } from "../../manifest/generations.ts";
 import { inSession, refuseOptions } from "../workspace/owner-session.ts";
 import { secretFields } from "../workspace/annex-fields.ts";
 import { workloadsIn } from "../workspace/readers.ts";

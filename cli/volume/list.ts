@@ -3,7 +3,7 @@ import { type Context, INSECURE } from "../context.ts";
 import { render } from "../print.ts";
 import { manifestInForce } from "../workspace/active-history.ts";
 import { volumeFields } from "../workspace/annex-fields.ts";
-import { annexOf } from "../workspace/generations.ts";
+import { annexOf } from "../../manifest/generations.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { inSession, refuseOptions } from "../workspace/owner-session.ts";
 import { workloadsIn } from "../workspace/readers.ts";

@@ -4,9 +4,9 @@ import { RemoteError } from "../../channel/error.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
 import { callDeadline, type Coordinator } from "../coordinator.ts";
 import type { Context } from "../context.ts";
-import { type AttestedHistory, attestedHistory } from "./attested-history.ts";
+import { type AttestedHistory, attestedHistory } from "../../manifest/attested-history.ts";
 import { type Pin, replacedRoots } from "./pin.ts";
-import { generationsOf } from "./generations.ts";
+import { generationsOf } from "../../manifest/generations.ts";
 import type { ActiveDeployment } from "./warnings.ts";
 
 /** The history of a Coordinator that has proven itself, with what else it says of what is in force. */

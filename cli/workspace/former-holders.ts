@@ -1,7 +1,7 @@
 import type { Step } from "../../manifest/history.ts";
 import { formerSeedHolders } from "../../manifest/seed-holders.ts";
 import { CliError } from "../context.ts";
-import { generationsOf } from "./generations.ts";
+import { generationsOf } from "../../manifest/generations.ts";
 
 /**
  * For whoever meets a deployment for the first time. A manifest that was read and found good does not say who knows its

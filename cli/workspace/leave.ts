@@ -4,7 +4,7 @@ import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Change } from "../../manifest/change.ts";
 import { type ChangeSignature, faultOfChange } from "../../manifest/change-signature.ts";
 import { type KeyPair, spki } from "../../pki/keys.ts";
-import type { AttestedHistory } from "./attested-history.ts";
+import type { AttestedHistory } from "../../manifest/attested-history.ts";
 import { CliError } from "../context.ts";
 import type { Pin } from "./pin.ts";
 import { signChange } from "./sign-change.ts";

@@ -5,7 +5,7 @@ import { HistoryError, requireHistory } from "../../manifest/history.ts";
 import type { Context } from "../context.ts";
 import type { Coordinator } from "../coordinator.ts";
 import { activeHistory } from "./active-history.ts";
-import { type AttestedHistory, keyOf, readTransition } from "./attested-history.ts";
+import { type AttestedHistory, keyOf, readTransition } from "../../manifest/attested-history.ts";
 import { encodePin, type Pin } from "./pin.ts";
 import { encodeSeedSharesFile } from "./seed-shares-file.ts";
 import { FILES, readIfPresent, writeOutputs } from "./workspace.ts";

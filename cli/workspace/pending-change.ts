@@ -7,7 +7,7 @@ import { HistoryError } from "../../manifest/history.ts";
 import { parseManifest, workloadOwnersOf } from "../../manifest/manifest.ts";
 import type { Fields } from "../print.ts";
 import { type ActiveHistory, manifestInForce } from "./active-history.ts";
-import { annexOf } from "./generations.ts";
+import { annexOf } from "../../manifest/generations.ts";
 import { requireNextAnnex } from "./next-annex.ts";
 
 /** A change that waits for more owners' signatures, whose signatures were checked here. */

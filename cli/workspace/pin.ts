@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { z } from "zod";
 import { CliError, type Context } from "../context.ts";
-import type { AttestedHistory } from "./attested-history.ts";
-import { annexOf } from "./generations.ts";
+import type { AttestedHistory } from "../../manifest/attested-history.ts";
+import { annexOf } from "../../manifest/generations.ts";
 import { rolledBack } from "./rolled-back.ts";
 import { FILES, readIfPresent } from "./workspace.ts";
 

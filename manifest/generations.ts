@@ -1,6 +1,6 @@
-import { type Annex, EMPTY_ANNEX, parseAnnex } from "../../manifest/annex.ts";
-import type { Step } from "../../manifest/history.ts";
-import { kindOf } from "../../manifest/transition-kind.ts";
+import { type Annex, EMPTY_ANNEX, parseAnnex } from "./annex.ts";
+import type { Step } from "./history.ts";
+import { kindOf } from "./transition-kind.ts";
 
 /** A step that kept the manifest and put another annex in force. */
 export interface AmendingStep extends Step {

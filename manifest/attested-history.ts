@@ -1,9 +1,29 @@
-import { X509Certificate } from "node:crypto";
-import type { GetManifestsResponse } from "../../api/userapi_pb.ts";
-import { MalformedBytes } from "../../bytes/cursor.ts";
-import { HistoryError, requireHistory, type Step } from "../../manifest/history.ts";
-import { parseTransition } from "../../manifest/transition.ts";
-import { spkiDigest } from "../../pki/keys.ts";
+import { EvidenceError } from "../attestation/error.ts";
+import { parsePemCertificates } from "../attestation/pem.ts";
+import { MalformedBytes } from "../bytes/cursor.ts";
+import { fromUtf8, toHex } from "../bytes/encode.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
+import { HistoryError, requireHistory, type Step } from "./history.ts";
+import { parseTransition } from "./transition.ts";
+
+/** A history as a Coordinator tells it: in answer to `GetManifests`, or put together from its HTTP API. */
+export interface ToldHistory {
+  /** Oldest first. */
+  readonly history: readonly ToldStep[];
+  /** PEM. */
+  readonly rootCaCert: string;
+  readonly meshCaCert: string;
+}
+
+export interface ToldStep {
+  /** Empty where it is the one of the step before: an amendment keeps it, and so it is not sent again. */
+  readonly manifest: Uint8Array;
+  /** SHA-256 of the record, 32 bytes. */
+  readonly transition: Uint8Array;
+  readonly transitionRecord: Uint8Array;
+  /** Empty: none. */
+  readonly annex: Uint8Array;
+}
 
 /**
  * The history of an attested, active Coordinator, checked by what its owners signed. The Coordinator checks the same, but
@@ -21,11 +41,10 @@ export interface AttestedHistory {
 }
 
 /** @throws HistoryError */
-export function attestedHistory({ history, rootCaCert, meshCaCert }: GetManifestsResponse): AttestedHistory {
+export function attestedHistory({ history, rootCaCert, meshCaCert }: ToldHistory): AttestedHistory {
   const steps: Step[] = [];
   for (const { manifest: bytes, transition: digest, transitionRecord, annex } of history) {
     const transition = readTransition(transitionRecord, digest, `step ${steps.length + 1}`);
-    // An amendment keeps the manifest, and so it is not sent again.
     const manifest = bytes.length > 0 ? bytes : (steps.at(-1)?.manifest ?? bytes);
     steps.push({ transition, manifest, annex: annex.length > 0 ? annex : undefined });
   }
@@ -47,7 +66,7 @@ export function attestedHistory({ history, rootCaCert, meshCaCert }: GetManifest
 export function readTransition(record: Uint8Array, digest: Uint8Array, where: string): Step["transition"] {
   try {
     const transition = parseTransition(record);
-    requireEqual(`${where}, transition`, transition.digest, Buffer.from(digest).toString("hex"));
+    requireEqual(`${where}, transition`, transition.digest, toHex(digest));
     return transition;
   } catch (cause) {
     if (!(cause instanceof MalformedBytes)) throw cause;
@@ -64,8 +83,11 @@ export function readTransition(record: Uint8Array, digest: Uint8Array, where: st
 /** @param pem a certificate's @returns SHA-256 of its SubjectPublicKeyInfo, hex @throws HistoryError */
 export function keyOf(pem: string, name: string): string {
   try {
-    return spkiDigest(new X509Certificate(pem).publicKey).toString("hex");
+    const [certificate, ...others] = parsePemCertificates(fromUtf8(pem), name);
+    if (certificate !== undefined && others.length === 0) return sha256Hex(certificate.spki);
+    throw new HistoryError("broken_history", `the ${name} is several certificates`, { want: "one" });
   } catch (cause) {
+    if (!(cause instanceof EvidenceError)) throw cause;
     throw new HistoryError("broken_history", `the ${name} is no certificate`, { want: "PEM", cause });
   }
 }
