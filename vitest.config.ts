@@ -24,7 +24,7 @@ const SLOW = [
   "channel/limits.test.ts",
   "cli/commands.test.ts",
   "cli/evidence/command.test.ts",
-  "cli/verify/report/page.test.ts",
+  "report/page.test.ts",
   "coordinator/peers/{attacks,peers}.test.ts",
   "coordinator/state/damage.test.ts",
   "coordinator/transit/attacks.test.ts",

@@ -2,7 +2,8 @@ import type { Clock } from "../attestation/clock.ts";
 import type { Network } from "../attestation/endorsements/fetch.ts";
 import type { ChipVendors } from "../attestation/endorsements/vendors.ts";
 import { CodedError } from "../runtime/errors.ts";
-import { printable, printableLines } from "./print.ts";
+import { printable, printableLines } from "../report/print.ts";
+import { INSECURE } from "../report/insecure.ts";
 import type { Resolution } from "../registry/resolve.ts";
 import type { Progress } from "./progress.ts";
 
@@ -65,9 +66,6 @@ export type CliCode =
   | "usage";
 
 export class CliError extends CodedError<CliCode> {}
-
-/** What is said wherever a software TEE is trusted. */
-export const INSECURE = "INSECURE: software TEE, nothing is proven about hardware";
 
 /** What a command has to say: facts by their names. Undefined ones are left out. */
 export type Result = Readonly<

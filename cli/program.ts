@@ -11,7 +11,7 @@ import { EXIT } from "../runtime/exit.ts";
 import { commandTree, type GlobalOptions, VERSION_ASKED } from "./commands.ts";
 import { Console } from "./console.ts";
 import type { Context } from "./context.ts";
-import { printableLines } from "./print.ts";
+import { printableLines } from "../report/print.ts";
 import type { Resolution } from "../registry/resolve.ts";
 
 /** The command line: reads it, runs one command, maps what it throws to an exit code. Heavy parts load when needed. */

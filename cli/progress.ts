@@ -1,4 +1,4 @@
-import { printable } from "./print.ts";
+import { printable } from "../report/print.ts";
 
 /** What is shown of something that takes long, until it ends. */
 export interface Progress {

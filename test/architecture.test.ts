@@ -26,6 +26,7 @@ const LAYERS = [
   ["kubernetes"],
   ["store"],
   ["policy"],
+  ["report"],
   ["initializer", "mesh-proxy", "coordinator", "cli", "node-installer"],
   ["demo", "images"],
   ["release"],

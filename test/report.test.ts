@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { printable } from "../cli/print.ts";
-import { type AuditFacts, auditFacts } from "../cli/verify/report/facts.ts";
-import { reportPage } from "../cli/verify/report/page.ts";
-import { createTestAudit, policyOf } from "../cli/verify/report/test-audit.ts";
-import { TIMELINE_CODES } from "../cli/verify/report/timeline-entry.ts";
+import { printable } from "../report/print.ts";
+import { type AuditFacts, auditFacts } from "../report/facts.ts";
+import { reportPage } from "../report/page.ts";
+import { createTestAudit, policyOf } from "../report/test-audit.ts";
+import { TIMELINE_CODES } from "../report/timeline-entry.ts";
 import { spkiDigest } from "../pki/keys.ts";
 import { createCliDeployment } from "./cli-deployment.ts";
 

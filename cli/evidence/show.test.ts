@@ -6,7 +6,7 @@ import { SGX_OID } from "../../attestation/tdx/pck.ts";
 import { createTestVendor, makeEvidence, pckExtensions, type TestVendor } from "../../attestation/tdx/test-vendor.ts";
 import { encodeDer } from "../../pki/der-writer.ts";
 import { TAG } from "../../pki/der.ts";
-import { render } from "../print.ts";
+import { render } from "../../report/print.ts";
 import { describeEvidence, showEvidence } from "./show.ts";
 import { type Folder, makeContext, makeFolder } from "./test-command.ts";
 

@@ -4,9 +4,9 @@ import { parseTdxQuote } from "../../attestation/tdx/quote.ts";
 import { parseTdReport } from "../../attestation/tdx/tdreport.ts";
 import type { Context } from "../context.ts";
 import { readEvidenceFile } from "./files.ts";
-import { type Fields, render } from "../print.ts";
-import { describeSnpReport } from "./snp-fields.ts";
-import { describeTdReport, describeTdxQuote } from "./tdx-fields.ts";
+import { type Fields, render } from "../../report/print.ts";
+import { describeSnpReport } from "../../report/snp-fields.ts";
+import { describeTdReport, describeTdxQuote } from "../../report/tdx-fields.ts";
 
 /** `contrast evidence show`: what a report, a quote or a TDREPORT says. Nothing of it is verified. */
 export async function showEvidence(context: Context, path: string): Promise<void> {

@@ -4,7 +4,7 @@ import type { VerifiedEvidence } from "../../attestation/tee.ts";
 import { CodedError } from "../../runtime/errors.ts";
 import { EXIT } from "../../runtime/exit.ts";
 import { exitCodeOf } from "../exit-code.ts";
-import { INSECURE } from "../context.ts";
+import { INSECURE } from "../../report/insecure.ts";
 
 /** What `contrast evidence verify` answers; its JSON is what programs rely on. */
 export interface Verdict {

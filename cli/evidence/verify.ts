@@ -11,7 +11,7 @@ import type { Context } from "../context.ts";
 import { requireInsecureFlag } from "../coordinator.ts";
 import { readInput } from "../workspace/workspace.ts";
 import { readEvidence } from "./evidence.ts";
-import { render } from "../print.ts";
+import { render } from "../../report/print.ts";
 import { relax } from "./relax.ts";
 import { type EvidenceOptions, readRequest } from "./request.ts";
 import { accepted, refused, type Verdict } from "./verdict.ts";

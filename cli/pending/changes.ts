@@ -1,9 +1,9 @@
 import type { ActiveHistory } from "../workspace/active-history.ts";
 import { generationsOf } from "../../manifest/generations.ts";
-import { readGeneration } from "../verify/report/generation.ts";
-import { type Change, manifestChanges } from "../verify/report/manifest-changes.ts";
-import { parsePolicies } from "../verify/report/policy-facts.ts";
-import { timelineOf } from "../verify/report/timeline.ts";
+import { readGeneration } from "../../report/generation.ts";
+import { type Change, manifestChanges } from "../../report/manifest-changes.ts";
+import { parsePolicies } from "../../report/policy-facts.ts";
+import { timelineOf } from "../../report/timeline.ts";
 
 /** What a pending manifest would change, as the report of `verify` will say it. */
 export interface PendingFacts {

@@ -3,7 +3,7 @@ import { EXIT } from "../../runtime/exit.ts";
 import { type Context, printResult } from "../context.ts";
 import { sendAmendment, signAmendment } from "../workspace/amend.ts";
 import type { AnnexFile } from "../workspace/annex-file.ts";
-import { annexSummary } from "../workspace/annex-changes.ts";
+import { annexSummary } from "../../report/annex-changes.ts";
 import { detachedSignature } from "../workspace/detached-signature.ts";
 import { annexOf } from "../../manifest/generations.ts";
 import type { ManifestAtHand } from "../workspace/manifest-at-hand.ts";

@@ -1,11 +1,12 @@
-import { type Context, INSECURE } from "../context.ts";
-import { render } from "../print.ts";
+import type { Context } from "../context.ts";
+import { INSECURE } from "../../report/insecure.ts";
+import { render } from "../../report/print.ts";
 import { manifestInForce } from "../workspace/active-history.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { annexOf } from "../../manifest/generations.ts";
 import { inSession, refuseOptions } from "../workspace/owner-session.ts";
 import { secretFields } from "../workspace/annex-fields.ts";
-import { workloadsIn } from "../workspace/readers.ts";
+import { workloadsIn } from "../../report/workloads.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
 import type { SecretOptions } from "./options.ts";
 

@@ -5,7 +5,8 @@ import { callDeadline } from "../coordinator.ts";
 import { CliError, type Context } from "../context.ts";
 import { type Amended, type Amending, amend } from "../workspace/amend.ts";
 import { requireNextAnnex, withSecret } from "../workspace/next-annex.ts";
-import { podsOf, readerOf } from "../workspace/readers.ts";
+import { readerOf } from "../workspace/readers.ts";
+import { podsOf } from "../../report/workloads.ts";
 import type { SecretOptions } from "./options.ts";
 import { readValue } from "./value.ts";
 

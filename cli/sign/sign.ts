@@ -5,7 +5,7 @@ import { type Change, changeToSign } from "../../manifest/change.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { CliError, type Context, printResult, type Result } from "../context.ts";
 import { requireInsecureFlag } from "../coordinator.ts";
-import { annexSummary } from "../workspace/annex-changes.ts";
+import { annexSummary } from "../../report/annex-changes.ts";
 import { type AnnexFile, readAnnexFile } from "../workspace/annex-file.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { type Pin, requirePin } from "../workspace/pin.ts";

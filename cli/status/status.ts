@@ -4,8 +4,9 @@ import type { VerifiedClaimant } from "../../manifest/appraise.ts";
 import { generateEcKey, type KeyPair, spkiDigest } from "../../pki/keys.ts";
 import { EXIT } from "../../runtime/exit.ts";
 import { callDeadline, connect, connectUnproven } from "../coordinator.ts";
-import { CliError, type Context, INSECURE } from "../context.ts";
-import { type Fields, render } from "../print.ts";
+import { CliError, type Context } from "../context.ts";
+import { INSECURE } from "../../report/insecure.ts";
+import { type Fields, render } from "../../report/print.ts";
 import { type ManifestAtHand, readManifest } from "../workspace/manifest-at-hand.ts";
 import { FILES, ownerKey } from "../workspace/workspace.ts";
 

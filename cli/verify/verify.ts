@@ -9,15 +9,16 @@ import { VERSION } from "../../runtime/version.ts";
 import { attestedHistory } from "../../manifest/attested-history.ts";
 import { CliError, type Context, printResult, type Result } from "../context.ts";
 import { callDeadline, connect } from "../coordinator.ts";
-import { printableLines } from "../print.ts";
+import { printableLines } from "../../report/print.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { compareWithKnownRoot, requireKnownRoot } from "../workspace/known-root.ts";
-import { annexOf, generationsOf } from "../../manifest/generations.ts";
+import { generationsOf } from "../../manifest/generations.ts";
 import { requireNoFormerHolders } from "../workspace/former-holders.ts";
 import { encodePin, readPin, replacedRoots, requireSameDeployment } from "../workspace/pin.ts";
-import type { SecretVersionFacts } from "./report/annex-facts.ts";
-import { type AuditFacts, auditFacts, type AuditInput } from "./report/facts.ts";
-import { reportPage } from "./report/page.ts";
+import type { SecretVersionFacts } from "../../report/annex-facts.ts";
+import { type AuditFacts, auditFacts } from "../../report/facts.ts";
+import { historyInput } from "../../report/history-input.ts";
+import { reportPage } from "../../report/page.ts";
 import { encodeSeedSharesFile } from "../workspace/seed-shares-file.ts";
 import { FILES, readIfPresent, writeOutputs } from "../workspace/workspace.ts";
 
@@ -137,24 +138,6 @@ function annexLines({ secrets, volumes }: AuditFacts): Result {
     }),
   };
   return Object.fromEntries(Object.entries(lines).filter(([, all]) => all.length > 0));
-}
-
-/** The history as the report has it: by manifests, and what changed without another one. */
-function historyInput(steps: readonly Step[]): Pick<AuditInput, "history" | "amendments" | "annex"> {
-  const { manifests, amendments } = generationsOf(steps);
-  const signers = ({ signatures }: Step["transition"]) => signatures.map(({ publicKey }) => sha256Hex(publicKey));
-  const last = steps.at(-1);
-  return {
-    history: manifests.map(({ manifest, transition }) => {
-      const { digest, rootKey } = transition;
-      return { manifest, transition: digest, signedBy: signers(transition), rootKey };
-    }),
-    amendments: amendments.map(({ generation, kind, transition, before, after }) => {
-      const { digest, annex = "" } = transition;
-      return { generation, kind, transition: digest, annex, signedBy: signers(transition), before, after };
-    }),
-    annex: last?.annex && { digest: sha256Hex(last.annex), content: annexOf(last) },
-  };
 }
 
 const MOST_WARNINGS = 20;

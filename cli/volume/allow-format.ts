@@ -3,7 +3,8 @@ import { quote } from "../../runtime/fault.ts";
 import { CliError, type Context } from "../context.ts";
 import { amend, type AmendOptions } from "../workspace/amend.ts";
 import { withFormatAllowed, withoutOpenFormats } from "../workspace/next-annex.ts";
-import { podsOf, readerOf, type Workload } from "../workspace/readers.ts";
+import { readerOf } from "../workspace/readers.ts";
+import { podsOf, type Workload } from "../../report/workloads.ts";
 
 /** Of `contrast volume`. */
 export interface VolumeOptions extends AmendOptions {

@@ -1,12 +1,13 @@
 import { parseManifest } from "../../manifest/manifest.ts";
-import { type Context, INSECURE } from "../context.ts";
-import { render } from "../print.ts";
+import type { Context } from "../context.ts";
+import { INSECURE } from "../../report/insecure.ts";
+import { render } from "../../report/print.ts";
 import { manifestInForce } from "../workspace/active-history.ts";
 import { volumeFields } from "../workspace/annex-fields.ts";
 import { annexOf } from "../../manifest/generations.ts";
 import { readManifest } from "../workspace/manifest-at-hand.ts";
 import { inSession, refuseOptions } from "../workspace/owner-session.ts";
-import { workloadsIn } from "../workspace/readers.ts";
+import { workloadsIn } from "../../report/workloads.ts";
 import type { VolumeOptions } from "./allow-format.ts";
 
 /** `contrast volume list`: how often owners allowed to format which volume, and how often that was done. */

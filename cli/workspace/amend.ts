@@ -12,7 +12,7 @@ import { EXIT } from "../../runtime/exit.ts";
 import { callDeadline } from "../coordinator.ts";
 import { CliError, type Context, printResult, type Result } from "../context.ts";
 import { type ActiveHistory, manifestInForce } from "./active-history.ts";
-import { annexSummary } from "./annex-changes.ts";
+import { annexSummary } from "../../report/annex-changes.ts";
 import { readTransition } from "../../manifest/attested-history.ts";
 import { annexOf } from "../../manifest/generations.ts";
 import { signedMeshKey } from "./leave.ts";
@@ -21,7 +21,7 @@ import { requireNextAnnex } from "./next-annex.ts";
 import { inSession, requireOwnKey, type Session } from "./owner-session.ts";
 import { pendingFacts, pendingOf, requireSameChange } from "./pending-change.ts";
 import { encodePin } from "./pin.ts";
-import { type Workload, workloadsIn } from "./readers.ts";
+import { type Workload, workloadsIn } from "../../report/workloads.ts";
 import { signChange } from "./sign-change.ts";
 import { FILES, ownerKey, writeOutputs } from "./workspace.ts";
 

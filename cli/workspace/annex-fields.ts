@@ -1,7 +1,7 @@
 import type { Annex, SecretVersion } from "../../manifest/annex.ts";
-import type { Fields } from "../print.ts";
-import { byPath } from "./annex-changes.ts";
-import { podsOf, type Workload } from "./readers.ts";
+import type { Fields } from "../../report/print.ts";
+import { byPath } from "../../report/annex-changes.ts";
+import { podsOf, type Workload } from "../../report/workloads.ts";
 
 /** What an annex has, for results. A reader stands with the pods of the manifest in force that it is. */
 

@@ -5,7 +5,7 @@ import { faultOfChange } from "../../manifest/change-signature.ts";
 import { ManifestError } from "../../manifest/error.ts";
 import { HistoryError } from "../../manifest/history.ts";
 import { parseManifest, workloadOwnersOf } from "../../manifest/manifest.ts";
-import type { Fields } from "../print.ts";
+import type { Fields } from "../../report/print.ts";
 import { type ActiveHistory, manifestInForce } from "./active-history.ts";
 import { annexOf } from "../../manifest/generations.ts";
 import { requireNextAnnex } from "./next-annex.ts";

@@ -1,8 +1,9 @@
 import { expect, test } from "vitest";
 import { encodeInitdata, policyHash } from "../../manifest/initdata.ts";
 import { parseManifest } from "../../manifest/manifest.ts";
-import { policyOf } from "../verify/report/test-audit.ts";
-import { podsOf, readerOf, workloadsIn } from "./readers.ts";
+import { policyOf } from "../../report/test-audit.ts";
+import { readerOf } from "./readers.ts";
+import { podsOf, workloadsIn } from "../../report/workloads.ts";
 
 const pods = {
   web: policyOf({ name: "web" }),

@@ -1,39 +1,12 @@
 import { isReader, policyReader, WANT_ID, workloadReader } from "../../manifest/annex-names.ts";
-import type { Manifest } from "../../manifest/manifest.ts";
+import type { Workload } from "../../report/workloads.ts";
 import { quote } from "../../runtime/fault.ts";
-import { parsePolicies } from "../verify/report/policy-facts.ts";
-import { podName } from "../verify/report/parsed-policy.ts";
 import { CliError } from "../context.ts";
 
 /**
  * Who a secret is for, as people say it and as the annex has it: `policy:<SHA-256>` or `workload:<WorkloadSecretID>`. Names are
  * those of the manifest in force and of its policies: what a name means then is decided here and signed as what it became.
  */
-
-/** A policy of the manifest in force, but for the Coordinator's. */
-export interface Workload {
-  readonly policy: string;
-  /** `Deployment shop/web` */
-  readonly pod: string;
-  /** How else it may be called: parts of that, names of its certificate, its WorkloadSecretID. */
-  readonly names: readonly string[];
-  readonly workloadSecretId: string | undefined;
-}
-
-/** @param documents initdata of the manifest's policies, and of others */
-export function workloadsIn({ policies }: Manifest, documents: readonly Uint8Array[]): Workload[] {
-  const parsed = parsePolicies(documents);
-  return [...policies].flatMap(([policy, { sans, workloadSecretId, role }]): Workload[] => {
-    if (role === "coordinator") return [];
-    const values = sans.map(({ value }) => value).filter((value) => !value.startsWith("*"));
-    const document = parsed.get(policy);
-    const pod = podName(document, values);
-    const { namespace, name } = document?.generated?.data.workload ?? {};
-    const own = name === undefined ? [] : [name, ...(namespace ? [`${namespace}/${name}`] : []), pod];
-    const names = [...own, ...values, ...(workloadSecretId === undefined ? [] : [workloadSecretId])];
-    return [{ policy, pod, names: [...new Set(names)], workloadSecretId }];
-  });
-}
 
 /**
  * @param text the value of --for
@@ -64,18 +37,6 @@ export function readerOf(text: string, workloads: readonly Workload[]): string {
     want: policyReader(reader),
     hint: "every change of its file makes another policy; the annotation contrast.edgeless.systems/workload-secret-id stays",
   });
-}
-
-/** Pods of the manifest in force that have what a reader names. */
-export function podsOf(reader: string, workloads: readonly Workload[]): string[] {
-  const pods = workloads
-    .filter(
-      ({ policy, workloadSecretId }) =>
-        reader === policyReader(policy) ||
-        (workloadSecretId !== undefined && reader === workloadReader(workloadSecretId)),
-    )
-    .map(({ pod }) => pod);
-  return [...new Set(pods)];
 }
 
 /** So many are listed. */

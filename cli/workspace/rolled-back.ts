@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { type Annex, parseAnnex } from "../../manifest/annex.ts";
 import type { Context } from "../context.ts";
-import { byPath } from "./annex-changes.ts";
+import { byPath } from "../../report/annex-changes.ts";
 import { FILES, readIfPresent } from "./workspace.ts";
 
 /**

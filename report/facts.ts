@@ -1,10 +1,10 @@
 import { createPublicKey, X509Certificate } from "node:crypto";
-import { sha256Hex } from "../../../bytes/sha256.ts";
-import { type Annex, EMPTY_ANNEX } from "../../../manifest/annex.ts";
-import type { VerifiedClaimant } from "../../../manifest/appraise.ts";
-import { isRekey } from "../../../manifest/history.ts";
-import { INSECURE } from "../../context.ts";
-import type { Workload } from "../../workspace/readers.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
+import { type Annex, EMPTY_ANNEX } from "../manifest/annex.ts";
+import type { VerifiedClaimant } from "../manifest/appraise.ts";
+import { isRekey } from "../manifest/history.ts";
+import { INSECURE } from "./insecure.ts";
+import type { Workload } from "./workloads.ts";
 import {
   type AmendmentFacts,
   amendmentFacts,

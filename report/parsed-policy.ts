@@ -1,8 +1,8 @@
 import { z } from "zod";
-import { ManifestError } from "../../../manifest/error.ts";
-import { parseJson } from "../../../manifest/json.ts";
-import { type Permission, PERMISSIONS } from "../../../policy/permissions.ts";
-import { POLICY_RULES } from "../../../policy/policy-rules.ts";
+import { ManifestError } from "../manifest/error.ts";
+import { parseJson } from "../manifest/json.ts";
+import { type Permission, PERMISSIONS } from "../policy/permissions.ts";
+import { POLICY_RULES } from "../policy/policy-rules.ts";
 
 /**
  * What the policy of a pod says, as `generate` writes it: the rules, which are the same for all pods, and behind them

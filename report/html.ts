@@ -1,4 +1,4 @@
-import { printable } from "../../print.ts";
+import { printable } from "./print.ts";
 
 /**
  * Builds HTML in which whatever comes from outside stays text: every value of a template is escaped, for an element's

@@ -1,5 +1,5 @@
-import type { Annex, AnnexSecret } from "../../../manifest/annex.ts";
-import { byPath } from "../../workspace/annex-changes.ts";
+import type { Annex, AnnexSecret } from "../manifest/annex.ts";
+import { byPath } from "./annex-changes.ts";
 import type { AmendmentRecord } from "./annex-facts.ts";
 import type { TimelineEntry } from "./timeline-entry.ts";
 

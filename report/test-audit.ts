@@ -1,16 +1,16 @@
-import { claims } from "../../../attestation/claims.ts";
-import { policyHash as policyHashOf } from "../../../attestation/policy-hash.ts";
-import type { SnpReportFields } from "../../../attestation/snp/report.ts";
-import { simulatedRoots } from "../../../attestation/snp/roots.ts";
-import { createTestVendor, makeEvidence, NOW, reportOf } from "../../../attestation/snp/test-vendor.ts";
-import { verifySnp } from "../../../attestation/snp/verify.ts";
-import type { VerifiedClaimant } from "../../../manifest/appraise.ts";
-import { generationExtensions } from "../../../manifest/generation-extensions.ts";
-import { encodeInitdata, policyHash } from "../../../manifest/initdata.ts";
-import { issueCa } from "../../../pki/certificate.ts";
-import { generateEcKey } from "../../../pki/keys.ts";
-import { POLICY_RULES } from "../../../policy/policy-rules.ts";
-import type { VerifiedEvidence } from "../../../attestation/tee.ts";
+import { claims } from "../attestation/claims.ts";
+import { policyHash as policyHashOf } from "../attestation/policy-hash.ts";
+import type { SnpReportFields } from "../attestation/snp/report.ts";
+import { simulatedRoots } from "../attestation/snp/roots.ts";
+import { createTestVendor, makeEvidence, NOW, reportOf } from "../attestation/snp/test-vendor.ts";
+import { verifySnp } from "../attestation/snp/verify.ts";
+import type { VerifiedClaimant } from "../manifest/appraise.ts";
+import { generationExtensions } from "../manifest/generation-extensions.ts";
+import { encodeInitdata, policyHash } from "../manifest/initdata.ts";
+import { issueCa } from "../pki/certificate.ts";
+import { generateEcKey } from "../pki/keys.ts";
+import { POLICY_RULES } from "../policy/policy-rules.ts";
+import type { VerifiedEvidence } from "../attestation/tee.ts";
 import type { AuditInput } from "./facts.ts";
 
 /** For tests: a Coordinator that was attested, with whatever history a test gives it. */

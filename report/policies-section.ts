@@ -1,5 +1,5 @@
 import { code, codes, fold, json, plural, properties, section, table } from "./elements.ts";
-import type { TransitVersions } from "../../../manifest/transit.ts";
+import type { TransitVersions } from "../manifest/transit.ts";
 import type { AuditFacts } from "./facts.ts";
 import { type Html, html, program, shorten } from "./html.ts";
 import { isPrivileged, permittedBy, type PolicyData } from "./parsed-policy.ts";

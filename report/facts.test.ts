@@ -1,17 +1,17 @@
 import { generateKeyPairSync } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
-import { decodePemCertificates } from "../../../attestation/pem.ts";
-import { parseTdxQuote } from "../../../attestation/tdx/quote.ts";
+import { decodePemCertificates } from "../attestation/pem.ts";
+import { parseTdxQuote } from "../attestation/tdx/quote.ts";
 import {
   bodyOf,
   createTestVendor,
   makeEvidence,
   NOW as INTEL_NOW,
   TEE_TCB_SVN,
-} from "../../../attestation/tdx/test-vendor.ts";
-import { verifyTdx } from "../../../attestation/tdx/verify.ts";
-import { sha256Hex } from "../../../bytes/sha256.ts";
-import { spki } from "../../../pki/keys.ts";
+} from "../attestation/tdx/test-vendor.ts";
+import { verifyTdx } from "../attestation/tdx/verify.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
+import { spki } from "../pki/keys.ts";
 import { type AuditFacts, auditFacts } from "./facts.ts";
 import { reportPage } from "./page.ts";
 import {

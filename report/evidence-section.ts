@@ -1,4 +1,4 @@
-import type { TeeKind } from "../../../attestation/evidence.ts";
+import type { TeeKind } from "../attestation/evidence.ts";
 import { code, codes, fold, json, properties, section, table } from "./elements.ts";
 import type { AuditFacts } from "./facts.ts";
 import { type Html, html } from "./html.ts";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { beforeAll, expect, test } from "vitest";
-import { printable } from "../../print.ts";
+import { printable } from "./print.ts";
 import { auditFacts } from "./facts.ts";
 import { reportPage } from "./page.ts";
 import { createTestAudit, type Draft, policyOf, type TestAudit } from "./test-audit.ts";

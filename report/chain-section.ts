@@ -1,5 +1,5 @@
-import type { TeeKind } from "../../../attestation/evidence.ts";
-import { policyField } from "../../../attestation/policy-hash.ts";
+import type { TeeKind } from "../attestation/evidence.ts";
+import { policyField } from "../attestation/policy-hash.ts";
 import { code, plural, section } from "./elements.ts";
 import type { AuditFacts } from "./facts.ts";
 import { type Html, html, shorten, type Value } from "./html.ts";

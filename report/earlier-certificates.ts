@@ -1,4 +1,4 @@
-import { LONGEST_CERTIFICATE_LIFETIME_MS } from "../../../manifest/certificate-lifetime.ts";
+import { LONGEST_CERTIFICATE_LIFETIME_MS } from "../manifest/certificate-lifetime.ts";
 import type { Generation } from "./generation.ts";
 
 /**

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { type Annex, EMPTY_ANNEX, parseAnnex } from "../../manifest/annex.ts";
 import { annexOf, digest, secret, version } from "../../manifest/test-annex.ts";
-import { annexChanges, annexSummary } from "./annex-changes.ts";
+import { annexChanges, annexSummary } from "../../report/annex-changes.ts";
 import { requireNextAnnex, withFormatAllowed, withoutSecret, withSecret } from "./next-annex.ts";
 
 const web = (number: number, readers = ["workload:web"]) => version(number, digest(number + 100), readers);

@@ -1,7 +1,7 @@
-import { sha256Hex } from "../../../bytes/sha256.ts";
-import { encodeTime, type Manifest } from "../../../manifest/manifest.ts";
-import { DEFAULT_CERTIFICATE_LIFETIME } from "../../../manifest/certificate-lifetime.ts";
-import { REFERENCE_VALUE_KEYS } from "../../../manifest/reference-values.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
+import { encodeTime, type Manifest } from "../manifest/manifest.ts";
+import { DEFAULT_CERTIFICATE_LIFETIME } from "../manifest/certificate-lifetime.ts";
+import { REFERENCE_VALUE_KEYS } from "../manifest/reference-values.ts";
 import type { Content, Pod, ReferenceValueSet } from "./generation.ts";
 import { pairUp } from "./pair-up.ts";
 import { valueChanges } from "./value-changes.ts";

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
-import type { Annex, AnnexSecret, FormatGrants, SecretVersion } from "../../manifest/annex.ts";
-import type { Change } from "../verify/report/manifest-changes.ts";
-import { valueChanges } from "../verify/report/value-changes.ts";
+import type { Annex, AnnexSecret, FormatGrants, SecretVersion } from "../manifest/annex.ts";
+import type { Change } from "./manifest-changes.ts";
+import { valueChanges } from "./value-changes.ts";
 
 /** What an amendment changed, in words for the owners who sign it and in the form of the report. Never values. */
 

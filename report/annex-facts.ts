@@ -1,6 +1,6 @@
-import type { Annex } from "../../../manifest/annex.ts";
-import { annexChanges, annexSummary, byPath } from "../../workspace/annex-changes.ts";
-import { podsOf, type Workload } from "../../workspace/readers.ts";
+import type { Annex } from "../manifest/annex.ts";
+import { annexChanges, annexSummary, byPath } from "./annex-changes.ts";
+import { podsOf, type Workload } from "./workloads.ts";
 import type { Change } from "./manifest-changes.ts";
 
 /** What owners changed without another manifest, and what of it is in force. */

@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from "vitest";
-import { EMPTY_ANNEX, type Annex } from "../../../manifest/annex.ts";
-import { annexOf, digest, secret, version } from "../../../manifest/test-annex.ts";
+import { EMPTY_ANNEX, type Annex } from "../manifest/annex.ts";
+import { annexOf, digest, secret, version } from "../manifest/test-annex.ts";
 import type { AmendmentRecord } from "./annex-facts.ts";
 import { type AuditFacts, auditFacts } from "./facts.ts";
 import { reportPage } from "./page.ts";

@@ -1,9 +1,9 @@
 import { type KeyObject, X509Certificate } from "node:crypto";
-import type { Certificate } from "../../../attestation/x509.ts";
-import { sha256Hex } from "../../../bytes/sha256.ts";
-import { generationOf } from "../../../manifest/generation-extensions.ts";
-import { encodeBitString, encodeSequence } from "../../../pki/der-writer.ts";
-import { spki } from "../../../pki/keys.ts";
+import type { Certificate } from "../attestation/x509.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
+import { generationOf } from "../manifest/generation-extensions.ts";
+import { encodeBitString, encodeSequence } from "../pki/der-writer.ts";
+import { spki } from "../pki/keys.ts";
 
 /** What people compare certificates by. */
 export interface CertificateFacts {

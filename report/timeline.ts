@@ -1,7 +1,7 @@
-import { toHex } from "../../../bytes/encode.ts";
-import { loweredMinimums } from "../../../manifest/lowered-minimums.ts";
-import { isRekey } from "../../../manifest/history.ts";
-import type { Manifest } from "../../../manifest/manifest.ts";
+import { toHex } from "../bytes/encode.ts";
+import { loweredMinimums } from "../manifest/lowered-minimums.ts";
+import { isRekey } from "../manifest/history.ts";
+import type { Manifest } from "../manifest/manifest.ts";
 import { conditionsOf, type Condition } from "./conditions.ts";
 import type { Content, Generation, Pod } from "./generation.ts";
 import { lifetimeOf, pairPods } from "./manifest-changes.ts";

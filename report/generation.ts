@@ -1,6 +1,6 @@
-import { sha256Hex } from "../../../bytes/sha256.ts";
-import { ManifestError } from "../../../manifest/error.ts";
-import { type Manifest, parseManifest, type PolicyEntry } from "../../../manifest/manifest.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
+import { ManifestError } from "../manifest/error.ts";
+import { type Manifest, parseManifest, type PolicyEntry } from "../manifest/manifest.ts";
 import { type ParsedPolicy, podName } from "./parsed-policy.ts";
 
 /** One step of the history, whose signatures were checked. */

@@ -1,6 +1,6 @@
-import { sha256Hex } from "../../../bytes/sha256.ts";
-import { policyHash, regoOf } from "../../../manifest/initdata.ts";
-import { readTransitVersions, type TransitVersions } from "../../../manifest/transit.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
+import { policyHash, regoOf } from "../manifest/initdata.ts";
+import { readTransitVersions, type TransitVersions } from "../manifest/transit.ts";
 import type { Generation } from "./generation.ts";
 import { areOwnRules, type ParsedPolicy, parsePolicy, podName, type PolicyData } from "./parsed-policy.ts";
 

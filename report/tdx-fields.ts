@@ -1,13 +1,13 @@
-import { parsePemCertificates } from "../../attestation/pem.ts";
-import { encodeTdAttributes, TD_ATTRIBUTES } from "../../attestation/tdx/attributes.ts";
-import type { TdBody } from "../../attestation/tdx/body.ts";
-import type { EnclaveReport } from "../../attestation/tdx/enclave-report.ts";
-import { describeSgxType } from "../../attestation/tdx/machine.ts";
-import { parsePck, SGX_OID } from "../../attestation/tdx/pck.ts";
-import type { TdxQuote } from "../../attestation/tdx/quote.ts";
-import type { TdReport } from "../../attestation/tdx/tdreport.ts";
-import type { Certificate } from "../../attestation/x509.ts";
-import type { Fields } from "../print.ts";
+import { parsePemCertificates } from "../attestation/pem.ts";
+import { encodeTdAttributes, TD_ATTRIBUTES } from "../attestation/tdx/attributes.ts";
+import type { TdBody } from "../attestation/tdx/body.ts";
+import type { EnclaveReport } from "../attestation/tdx/enclave-report.ts";
+import { describeSgxType } from "../attestation/tdx/machine.ts";
+import { parsePck, SGX_OID } from "../attestation/tdx/pck.ts";
+import type { TdxQuote } from "../attestation/tdx/quote.ts";
+import type { TdReport } from "../attestation/tdx/tdreport.ts";
+import type { Certificate } from "../attestation/x509.ts";
+import type { Fields } from "./print.ts";
 
 /**
  * Quotes and TDREPORTs by Intel's names. Attributes and XFAM are bytes as they stand, which is how manifests have them;

@@ -1,6 +1,6 @@
-import { sha256Hex } from "../../../bytes/sha256.ts";
-import type { Manifest } from "../../../manifest/manifest.ts";
-import { unpinnedMachines, type WrittenReferenceValues } from "../../../manifest/unpinned-machines.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
+import type { Manifest } from "../manifest/manifest.ts";
+import { unpinnedMachines, type WrittenReferenceValues } from "../manifest/unpinned-machines.ts";
 import type { Content, Pod } from "./generation.ts";
 import { areOwnRules, isPrivileged, permittedBy } from "./parsed-policy.ts";
 import type { TimelineEntry } from "./timeline-entry.ts";
