@@ -1,5 +1,6 @@
 import { EvidenceError } from "../attestation/error.ts";
 import { parsePemCertificates } from "../attestation/pem.ts";
+import type { Certificate } from "../attestation/x509.ts";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { fromUtf8, toHex } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
@@ -82,9 +83,14 @@ export function readTransition(record: Uint8Array, digest: Uint8Array, where: st
 
 /** @param pem a certificate's @returns SHA-256 of its SubjectPublicKeyInfo, hex @throws HistoryError */
 export function keyOf(pem: string, name: string): string {
+  return sha256Hex(caOf(pem, name).spki);
+}
+
+/** @param pem one certificate @param name what it is, for errors @throws HistoryError */
+export function caOf(pem: string, name: string): Certificate {
   try {
     const [certificate, ...others] = parsePemCertificates(fromUtf8(pem), name);
-    if (certificate !== undefined && others.length === 0) return sha256Hex(certificate.spki);
+    if (certificate !== undefined && others.length === 0) return certificate;
     throw new HistoryError("broken_history", `the ${name} is several certificates`, { want: "one" });
   } catch (cause) {
     if (!(cause instanceof EvidenceError)) throw cause;

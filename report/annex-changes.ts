@@ -1,4 +1,4 @@
-import { isDeepStrictEqual } from "node:util";
+import { isSameValue } from "../manifest/same-value.ts";
 import type { Annex, AnnexSecret, FormatGrants, SecretVersion } from "../manifest/annex.ts";
 import type { Change } from "./manifest-changes.ts";
 import { valueChanges } from "./value-changes.ts";
@@ -43,7 +43,7 @@ function pairs<T>(before: ReadonlyMap<string, T>, after: ReadonlyMap<string, T>)
   return [...new Set([...before.keys(), ...after.keys()])]
     .toSorted()
     .map((name) => ({ name, before: before.get(name), after: after.get(name) }))
-    .filter((pair) => !isDeepStrictEqual(pair.before, pair.after));
+    .filter((pair) => !isSameValue(pair.before, pair.after));
 }
 
 function secretLine({ name, before, after }: Pair<AnnexSecret>): string {

@@ -1,9 +1,11 @@
-import { type KeyObject, X509Certificate } from "node:crypto";
 import type { Certificate } from "../attestation/x509.ts";
+import { MalformedBytes } from "../bytes/cursor.ts";
+import { toHex } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { generationOf } from "../manifest/generation-extensions.ts";
 import { encodeBitString, encodeSequence } from "../pki/der-writer.ts";
-import { spki } from "../pki/keys.ts";
+import { readSpki } from "../pki/spki.ts";
+import { distinguishedName } from "./distinguished-name.ts";
 
 /** What people compare certificates by. */
 export interface CertificateFacts {
@@ -26,26 +28,31 @@ export interface CertificateFacts {
   readonly generation: number | null;
 }
 
-/** @param certificate PEM or DER */
-export function certificateFacts(name: string, certificate: string | Buffer): CertificateFacts {
-  const parsed = new X509Certificate(certificate);
+export function certificateFacts(name: string, certificate: Certificate): CertificateFacts {
+  const { subject, issuer, serial, spki, notBefore, notAfter } = certificate;
+  const der = encode(certificate);
   return {
     name,
-    subject: parsed.subject.split("\n").join(", "),
-    issuer: parsed.issuer.split("\n").join(", "),
-    serial: parsed.serialNumber.toLowerCase(),
-    key: keyType(parsed.publicKey),
-    sha256: sha256Hex(parsed.raw),
-    keySha256: sha256Hex(spki(parsed.publicKey)),
-    notBefore: parsed.validFromDate.toISOString(),
-    notAfter: parsed.validToDate.toISOString(),
-    generation: generationOf(parsed.raw)?.number ?? null,
+    subject: distinguishedName(subject),
+    issuer: distinguishedName(issuer),
+    serial: serialOf(serial),
+    key: keyType(spki),
+    sha256: sha256Hex(der),
+    keySha256: sha256Hex(spki),
+    notBefore: notBefore.toISOString(),
+    notAfter: notAfter.toISOString(),
+    generation: generationOf(der)?.number ?? null,
   };
+}
+
+/** As OpenSSL has it: a zero before the number says only that it is not negative, and AMD's chips have the number 0. */
+function serialOf(integer: Uint8Array): string {
+  return toHex(integer[0] === 0 ? integer.subarray(1) : integer) || "0";
 }
 
 /** Of a chain that was verified, from the leaf to the vendor's root. */
 export function chainFacts(path: readonly Certificate[]): CertificateFacts[] {
-  return path.map((certificate) => certificateFacts(certificate.commonName, encode(certificate)));
+  return path.map((certificate) => certificateFacts(certificate.commonName, certificate));
 }
 
 const SOON_DAYS = 30;
@@ -67,15 +74,18 @@ export function clockWarnings(certificates: readonly CertificateFacts[], at: Dat
     );
 }
 
-export function keyType({ asymmetricKeyType: type, asymmetricKeyDetails: details }: KeyObject): string {
-  const { namedCurve = "", modulusLength } = details ?? {};
-  if (type === "ec") return `ECDSA ${CURVES[namedCurve] ?? namedCurve}`;
-  return `${type?.toUpperCase() ?? "unknown"} ${modulusLength ?? ""}`.trimEnd();
+/** @param spki SubjectPublicKeyInfo, DER */
+export function keyType(spki: Uint8Array): string {
+  try {
+    const key = readSpki(spki);
+    return key.kind === "ec" ? `ECDSA ${key.curve}` : `RSA ${key.bits}`;
+  } catch (error) {
+    if (error instanceof MalformedBytes) return "unknown";
+    throw error;
+  }
 }
 
-const CURVES: Readonly<Record<string, string>> = { prime256v1: "P-256", secp384r1: "P-384" };
-
 /** The parser accounts for every byte, so these are the bytes that it read. */
-function encode({ tbs, signatureAlgorithm, signature }: Certificate): Buffer {
+function encode({ tbs, signatureAlgorithm, signature }: Certificate): Uint8Array {
   return encodeSequence(tbs, signatureAlgorithm, encodeBitString(signature));
 }

@@ -1,5 +1,6 @@
 import type { TeeKind } from "../attestation/evidence.ts";
 import { policyField } from "../attestation/policy-hash.ts";
+import { type Binding, BINDINGS } from "./comparison.ts";
 import { code, plural, section } from "./elements.ts";
 import type { AuditFacts } from "./facts.ts";
 import { type Html, html, shorten, type Value } from "./html.ts";
@@ -39,6 +40,11 @@ const TEE_WORDS: Readonly<Record<TeeKind, Record<"rootKey" | "key" | "document" 
   tdx: { rootKey: "Intel's root key", key: "Key of the platform", document: "Quote", measured: "MRTD" },
 };
 
+function bindingOf({ evidence }: AuditFacts): Binding {
+  const isToNonce = evidence.comparisons.some(({ reference }) => reference === BINDINGS.nonce.reference);
+  return isToNonce ? "nonce" : "connection";
+}
+
 function linksOf(facts: AuditFacts): Link[] {
   const { evidence, certificates, insecure } = facts;
   const [root, mesh, ...vendor] = certificates;
@@ -74,7 +80,7 @@ function linksOf(facts: AuditFacts): Link[] {
       title: `${document} of the Coordinator's VM`,
       lines: [`image ${brief(measurement)}`, `policy ${brief(policy)}`],
       verb: "proves",
-      told: html`Says what the VM was launched with, for this very connection: ${measured} ${code(measurement)}`,
+      told: html`Says what the VM was launched with, for this very ${bindingOf(facts)}: ${measured} ${code(measurement)}`,
       isWeak: insecure !== null,
     },
     {

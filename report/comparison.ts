@@ -1,3 +1,5 @@
+import { toHex } from "../bytes/encode.ts";
+
 /**
  * What one field of the evidence was compared with. This describes the decision to people; it is made by
  * `matchReferenceValues`, and a test keeps the two in step.
@@ -7,7 +9,7 @@ export interface Comparison {
   readonly field: string;
   readonly got: string;
   readonly want: string;
-  /** Who wants it: a JSON path of the manifest, or one of the three below. */
+  /** Who wants it: a JSON path of the manifest, or what is said below. */
   readonly reference: string;
   readonly holds: boolean;
 }
@@ -16,10 +18,25 @@ export interface Comparison {
 export const PINNED = "pinned in this program";
 /** What no manifest can allow. */
 export const ALWAYS = "always";
-/** Only this TLS connection has it. */
-export const CONNECTION = "this connection";
+/** What evidence was made for, and nothing else has in its report data. */
+export type Binding = "connection" | "nonce";
+export const BINDINGS: Readonly<Record<Binding, Pick<Comparison, "want" | "reference">>> = {
+  connection: {
+    want: "SHA-512 over this TLS connection, the role server and the server's key",
+    reference: "this connection",
+  },
+  nonce: {
+    want: "SHA-512 over a tree of nonces with this one, the transition, and the keys of the root CA and the mesh CA",
+    reference: "this nonce",
+  },
+};
 
-export function equal(field: string, got: Buffer | string, want: Buffer | string, reference: string): Comparison {
+export function equal(
+  field: string,
+  got: Uint8Array | string,
+  want: Uint8Array | string,
+  reference: string,
+): Comparison {
   const [gotText, wantText] = [textOf(got), textOf(want)];
   return { field, got: gotText, want: wantText, reference, holds: gotText === wantText };
 }
@@ -29,11 +46,10 @@ export function atLeast(field: string, got: number, minimum: number, reference: 
 }
 
 /** The report data was checked before there was anything to compare: evidence that is verified has it right. */
-export function boundToConnection(field: string, reportData: Buffer): Comparison {
-  const want = "SHA-512 over this TLS connection, the role server and the server's key";
-  return { field, got: reportData.toString("hex"), want, reference: CONNECTION, holds: true };
+export function bound(field: string, reportData: Uint8Array, to: Binding): Comparison {
+  return { field, got: toHex(reportData), ...BINDINGS[to], holds: true };
 }
 
-function textOf(value: Buffer | string): string {
-  return typeof value === "string" ? value : value.toString("hex");
+function textOf(value: Uint8Array | string): string {
+  return typeof value === "string" ? value : toHex(value);
 }

@@ -1,3 +1,4 @@
+import { fromUtf8 } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import type { Manifest } from "../manifest/manifest.ts";
 import { unpinnedMachines, type WrittenReferenceValues } from "../manifest/unpinned-machines.ts";
@@ -72,10 +73,7 @@ function policyConditions(pods: readonly Pod[]): Condition[] {
           ],
     ),
     ...strange.map((text) =>
-      warning(
-        "unknown_rules",
-        `has policies with rules that this version does not make: ${sha256Hex(Buffer.from(text))}`,
-      ),
+      warning("unknown_rules", `has policies with rules that this version does not make: ${sha256Hex(fromUtf8(text))}`),
     ),
   ];
 }

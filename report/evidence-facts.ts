@@ -7,7 +7,7 @@ import { describeTdxQuote } from "./tdx-fields.ts";
 import type { TeeKind } from "../attestation/evidence.ts";
 import type { VerifiedEvidence, VerifiedOf } from "../attestation/tee.ts";
 import type { ReferenceValues } from "../manifest/reference-values.ts";
-import { type Comparison, equal } from "./comparison.ts";
+import { type Binding, type Comparison, equal } from "./comparison.ts";
 import { compareSimulated, compareSnp } from "./snp-comparisons.ts";
 import { compareTdx } from "./tdx-comparisons.ts";
 
@@ -27,7 +27,11 @@ export interface EvidenceFacts {
 }
 
 /** @throws as `matchReferenceValues` and `policyOf`: of evidence that does not match there are no facts */
-export function evidenceFacts(verified: VerifiedEvidence, manifest: Manifest): EvidenceFacts {
+export function evidenceFacts(
+  verified: VerifiedEvidence,
+  manifest: Manifest,
+  binding: Binding = "connection",
+): EvidenceFacts {
   const path = matchReferenceValues(verified, manifest);
   const { role = "none" } = policyOf(verified, manifest);
   const hash = policyHash(verified);
@@ -38,7 +42,7 @@ export function evidenceFacts(verified: VerifiedEvidence, manifest: Manifest): E
     platform,
     referenceValues: path,
     comparisons: [
-      ...compareWith(verified, manifest, path),
+      ...compareWith(verified, manifest, path, binding),
       equal(policyField(verified.kind), hash, hash, policy),
       equal("role of this policy", role, "coordinator", `${policy}.Role`),
     ],
@@ -68,18 +72,29 @@ const DESCRIBE: { readonly [K in TeeKind]: (verified: VerifiedOf<K>) => Describe
   }),
 };
 
-function compareWith<K extends TeeKind>(verified: VerifiedOf<K>, manifest: Manifest, path: string): Comparison[] {
-  return COMPARE[verified.kind](verified, manifest.referenceValues, path);
+function compareWith<K extends TeeKind>(
+  verified: VerifiedOf<K>,
+  manifest: Manifest,
+  path: string,
+  binding: Binding,
+): Comparison[] {
+  return COMPARE[verified.kind](verified, manifest.referenceValues, path, binding);
 }
 
 const COMPARE: {
-  readonly [K in TeeKind]: (verified: VerifiedOf<K>, referenceValues: ReferenceValues, path: string) => Comparison[];
+  readonly [K in TeeKind]: (
+    verified: VerifiedOf<K>,
+    referenceValues: ReferenceValues,
+    path: string,
+    binding: Binding,
+  ) => Comparison[];
 } = {
-  snp: (verified, { snp, insecure }, path) =>
+  snp: (verified, { snp, insecure }, path, binding) =>
     verified.simulated
-      ? matched(insecure, path).flatMap((set) => compareSimulated(verified, set, path))
-      : matched(snp, path).flatMap((set) => compareSnp(verified, set, path)),
-  tdx: (verified, { tdx }, path) => matched(tdx, path).flatMap((set) => compareTdx(verified, set, path)),
+      ? matched(insecure, path).flatMap((set) => compareSimulated(verified, set, path, binding))
+      : matched(snp, path).flatMap((set) => compareSnp(verified, set, path, binding)),
+  tdx: (verified, { tdx }, path, binding) =>
+    matched(tdx, path).flatMap((set) => compareTdx(verified, set, path, binding)),
 };
 
 /** The set of this JSON path. */

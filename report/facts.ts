@@ -1,7 +1,7 @@
-import { createPublicKey, X509Certificate } from "node:crypto";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { type Annex, EMPTY_ANNEX } from "../manifest/annex.ts";
 import type { VerifiedClaimant } from "../manifest/appraise.ts";
+import { caOf } from "../manifest/attested-history.ts";
 import { isRekey } from "../manifest/history.ts";
 import { INSECURE } from "./insecure.ts";
 import type { Workload } from "./workloads.ts";
@@ -23,6 +23,7 @@ import {
   expiryWarnings,
   keyType,
 } from "./certificate-facts.ts";
+import type { Binding } from "./comparison.ts";
 import { earlierCertificatesEnd } from "./earlier-certificates.ts";
 import { type EvidenceFacts, evidenceFacts } from "./evidence-facts.ts";
 import { type Generation, type HistoryRecord, type ManifestDocument, type Pod, readGeneration } from "./generation.ts";
@@ -106,6 +107,8 @@ export interface AuditInput {
   readonly at: Date;
   readonly address: string;
   readonly coordinator: VerifiedClaimant;
+  /** What its evidence was made for; left out: the connection. */
+  readonly binding?: Binding;
   /** Oldest first, the last one in force. */
   readonly history: readonly HistoryRecord[];
   /** Oldest first. */
@@ -119,17 +122,21 @@ export interface AuditInput {
   readonly meshCa: string;
 }
 
-/** @throws ManifestError where a policy is no initdata document; RangeError without a manifest */
+/**
+ * @throws ManifestError where a policy is no initdata document; HistoryError where a CA is no certificate; RangeError without a
+ *   manifest
+ */
 export function auditFacts(input: AuditInput): AuditFacts {
   const policies = parsePolicies(input.policies);
   const history = input.history.map((record, index) => readGeneration(index + 1, record, policies));
   const active = history.at(-1);
   if (active?.content === undefined) throw new RangeError("there is no manifest in force, or it was not parsed before");
   const { manifest, document } = active.content;
-  const evidence = evidenceFacts(input.coordinator.evidence, manifest);
+  const evidence = evidenceFacts(input.coordinator.evidence, manifest, input.binding);
+  const meshCa = caOf(input.meshCa, "mesh CA");
   const certificates = [
-    certificateFacts("root CA", input.rootCa),
-    certificateFacts("mesh CA", input.meshCa),
+    certificateFacts("root CA", caOf(input.rootCa, "root CA")),
+    certificateFacts("mesh CA", meshCa),
     ...chainFacts(input.coordinator.evidence.path),
   ];
   const warning =
@@ -139,7 +146,6 @@ export function auditFacts(input: AuditInput): AuditFacts {
     ...expiryWarnings(certificates, input.at).map(warning("certificate_expires")),
     ...clockWarnings(certificates, input.at).map(warning("certificate_not_yet_valid")),
   ];
-  const meshCa = new X509Certificate(input.meshCa);
   const annex = input.annex?.content ?? EMPTY_ANNEX;
   const workloads = active.content.pods.filter(({ role }) => role !== "coordinator").map(workloadOf);
   const isInsecure = input.coordinator.claims.insecure;
@@ -156,10 +162,7 @@ export function auditFacts(input: AuditInput): AuditFacts {
     referenceValues: document.ReferenceValues,
     workloadOwners: manifest.workloadOwnerKeyDigests,
     workloadOwnerThreshold: manifest.workloadOwnerThreshold,
-    seedShareOwners: manifest.seedshareOwnerPubKeys.map((der) => ({
-      sha256: sha256Hex(der),
-      key: keyType(createPublicKey({ key: der, format: "der", type: "spki" })),
-    })),
+    seedShareOwners: manifest.seedshareOwnerPubKeys.map((der) => ({ sha256: sha256Hex(der), key: keyType(der) })),
     seedShareThreshold: manifest.seedshareThreshold,
     timeline: [...merged(timelineOf(history), annexTimeline(input.amendments)), ...dates],
     history: history.map((generation, index) => historyFacts(history[index - 1], generation)),
@@ -171,7 +174,7 @@ export function auditFacts(input: AuditInput): AuditFacts {
     rules: rulesFacts(policies.values()),
     certificates,
     certificateLifetime: lifetimeOf(active.content),
-    earlierCertificatesUntil: earlierCertificatesEnd(meshCa.validFromDate, history).toISOString(),
+    earlierCertificatesUntil: earlierCertificatesEnd(meshCa.notBefore, history).toISOString(),
   };
 }
 

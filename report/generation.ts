@@ -1,3 +1,4 @@
+import { toUtf8 } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { ManifestError } from "../manifest/error.ts";
 import { type Manifest, parseManifest, type PolicyEntry } from "../manifest/manifest.ts";
@@ -77,7 +78,7 @@ export function readGeneration(
 
 function readContent(bytes: Uint8Array, policies: ReadonlyMap<string, ParsedPolicy>): Content {
   const manifest = parseManifest(bytes);
-  const document = JSON.parse(Buffer.from(bytes).toString()) as ManifestDocument;
+  const document = JSON.parse(toUtf8(bytes)) as ManifestDocument;
   const pods = [...manifest.policies].map(([hash, entry]): Pod => {
     const policy = policies.get(hash);
     const grant = document.Policies[hash] ?? { SANs: [] };

@@ -1,3 +1,4 @@
+import { fromUtf8 } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { encodeTime, type Manifest } from "../manifest/manifest.ts";
 import { DEFAULT_CERTIFICATE_LIFETIME } from "../manifest/certificate-lifetime.ts";
@@ -79,7 +80,7 @@ function granted({ hash, grant }: Pod): object {
 
 function whole(pod: Pod): object {
   const { rules, data } = pod.policy?.generated ?? {};
-  return { ...granted(pod), rules: rules && sha256Hex(Buffer.from(rules)), policy_data: data };
+  return { ...granted(pod), rules: rules && sha256Hex(fromUtf8(rules)), policy_data: data };
 }
 
 /** A set is the same as before if nothing of it changed; if something did, by the platform that it is for. */

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { beforeAll, expect, test } from "vitest";
 import { printable } from "./print.ts";
-import { auditFacts } from "./facts.ts";
+import { auditFacts, type AuditInput } from "./facts.ts";
 import { reportPage } from "./page.ts";
 import { createTestAudit, type Draft, policyOf, type TestAudit } from "./test-audit.ts";
 
@@ -28,6 +28,16 @@ const HOSTILE = [
 test("the same facts give the same bytes", () => {
   const input = audit.input([{ pods: [[policyOf({ name: "web" }), { SANs: ["web"] }]] }]);
   expect(reportPage(auditFacts(input))).toBe(reportPage(auditFacts(input)));
+});
+
+test("a report says what the evidence was made for", () => {
+  const told = (changes: Partial<AuditInput>): readonly (string | undefined)[] => {
+    const facts = auditFacts(audit.input([{}], changes));
+    const { reference } = facts.evidence.comparisons.find(({ field }) => field === "REPORT_DATA") ?? {};
+    return [reference, /for this very (\w+)/.exec(reportPage(facts))?.[1]];
+  };
+  expect(told({})).toEqual(["this connection", "connection"]);
+  expect(told({ binding: "nonce" })).toEqual(["this nonce", "nonce"]);
 });
 
 test("the page allows its own style and nothing else, and has no script", () => {

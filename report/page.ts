@@ -1,4 +1,5 @@
-import { createHash } from "node:crypto";
+import { fromUtf8, toBase64 } from "../bytes/encode.ts";
+import { digest } from "../crypto/node.ts";
 import { chainSection } from "./chain-section.ts";
 import { certificatesSection, ownersSection } from "./certificates-section.ts";
 import { code, plural, properties, section } from "./elements.ts";
@@ -16,8 +17,8 @@ import { STYLE } from "./style.ts";
  * after all, it can neither run nor call home. The same facts give the same bytes.
  */
 export function reportPage(facts: AuditFacts): string {
-  const digest = createHash("sha256").update(STYLE).digest("base64");
-  const policy = `default-src 'none'; style-src 'sha256-${digest}'; base-uri 'none'; form-action 'none'`;
+  const style = toBase64(digest("sha256", fromUtf8(STYLE)));
+  const policy = `default-src 'none'; style-src 'sha256-${style}'; base-uri 'none'; form-action 'none'`;
   return html`<!doctype html>
     <html lang="en">
       <head>

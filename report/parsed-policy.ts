@@ -1,3 +1,4 @@
+import { fromUtf8 } from "../bytes/encode.ts";
 import { z } from "zod";
 import { ManifestError } from "../manifest/error.ts";
 import { parseJson } from "../manifest/json.ts";
@@ -62,7 +63,7 @@ export function areOwnRules(rules: string): boolean {
 /** Nothing may follow: a rule behind the data could take back what it says. */
 function readData(json: string): PolicyData | undefined {
   try {
-    const value = parseJson(Buffer.from(json));
+    const value = parseJson(fromUtf8(json));
     // Not what zod gives back: it leaves out a key `__proto__`.
     return schema.safeParse(value).success ? (value as PolicyData) : undefined;
   } catch (error) {

@@ -1,3 +1,4 @@
+import { fromUtf8 } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { policyHash, regoOf } from "../manifest/initdata.ts";
 import { readTransitVersions, type TransitVersions } from "../manifest/transit.ts";
@@ -63,7 +64,7 @@ export function policyFacts(
       role: Role || null,
       workloadSecretId: WorkloadSecretID || null,
       transit: WorkloadSecretID ? readTransitVersions(Transit) : null,
-      rules: generated === undefined ? null : sha256Hex(Buffer.from(generated.rules)),
+      rules: generated === undefined ? null : sha256Hex(fromUtf8(generated.rules)),
       data: generated?.data ?? null,
       text: generated === undefined ? (policy?.rego ?? null) : null,
     };
@@ -74,5 +75,5 @@ export function policyFacts(
 /** Each once. */
 export function rulesFacts(policies: Iterable<ParsedPolicy>): RulesFacts[] {
   const texts = new Set([...policies].flatMap(({ generated }) => (generated === undefined ? [] : [generated.rules])));
-  return [...texts].map((text) => ({ sha256: sha256Hex(Buffer.from(text)), known: areOwnRules(text), text }));
+  return [...texts].map((text) => ({ sha256: sha256Hex(fromUtf8(text)), known: areOwnRules(text), text }));
 }

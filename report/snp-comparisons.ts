@@ -1,3 +1,4 @@
+import { toHex } from "../bytes/encode.ts";
 import { type Flag, GUEST_POLICY, isSet, PLATFORM_INFO, type SnpGuestPolicy } from "../attestation/snp/flags.ts";
 import type { TrustedImage } from "../attestation/snp/image.ts";
 import { AMD_ROOTS } from "../attestation/snp/roots.ts";
@@ -5,16 +6,21 @@ import { parseTcb, type Tcb, TCB_PARTS } from "../attestation/snp/tcb.ts";
 import type { SimulatedReferenceValues, SnpReferenceValues, SnpSigningKey } from "../attestation/snp/validate.ts";
 import type { VerifiedSnpReport } from "../attestation/snp/verify.ts";
 import { TCB_KEYS } from "../manifest/lowered-minimums.ts";
-import { ALWAYS, atLeast, boundToConnection, type Comparison, equal, PINNED } from "./comparison.ts";
+import { ALWAYS, atLeast, bound, type Binding, type Comparison, equal, PINNED } from "./comparison.ts";
 
 /** What `validateSnp` and `validateSimulated` compare, in their order. */
 
 /** @param path of the set in the manifest */
-export function compareSnp(verified: VerifiedSnpReport, reference: SnpReferenceValues, path: string): Comparison[] {
+export function compareSnp(
+  verified: VerifiedSnpReport,
+  reference: SnpReferenceValues,
+  path: string,
+  binding: Binding = "connection",
+): Comparison[] {
   const { report, product, root } = verified;
   const [pinned = ""] = [...AMD_ROOTS].find(([, anchor]) => !anchor.simulated && anchor.product === product) ?? [];
-  const chips = reference.allowedChipIds.map((chip) => chip.toString("hex"));
-  const chipId = report.chipId.toString("hex");
+  const chips = reference.allowedChipIds.map(toHex);
+  const chipId = toHex(report.chipId);
   return [
     equal("root key", root.spkiDigest, pinned, PINNED),
     equal("product", product, reference.productName, `${path}.ProductName`),
@@ -42,7 +48,7 @@ export function compareSnp(verified: VerifiedSnpReport, reference: SnpReferenceV
       reference: `${path}.AllowedChipIDs`,
       holds: chips.length === 0 || chips.includes(chipId),
     },
-    boundToConnection("REPORT_DATA", report.reportData),
+    bound("REPORT_DATA", report.reportData, binding),
   ];
 }
 
@@ -51,6 +57,7 @@ export function compareSimulated(
   verified: VerifiedSnpReport,
   reference: SimulatedReferenceValues,
   path: string,
+  binding: Binding = "connection",
 ): Comparison[] {
   const { report, root } = verified;
   const rootKey = equal("root key", root.spkiDigest, reference.rootDigest, `${path}.RootDigest`);
@@ -59,7 +66,7 @@ export function compareSimulated(
     equal("POLICY.Debug", bit(report.policy, GUEST_POLICY.Debug), "0", ALWAYS),
     ...comparePrivilege(verified),
     ...compareImage(verified, reference.image, path),
-    boundToConnection("REPORT_DATA", report.reportData),
+    bound("REPORT_DATA", report.reportData, binding),
   ];
 }
 

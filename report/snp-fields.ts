@@ -1,3 +1,4 @@
+import { toHex } from "../bytes/encode.ts";
 import { type Flag, GUEST_POLICY, isSet, PLATFORM_INFO } from "../attestation/snp/flags.ts";
 import { productOfCpuid, type SnpProduct } from "../attestation/snp/product.ts";
 import { SIGNED_SIZE, type SnpReport } from "../attestation/snp/report.ts";
@@ -47,8 +48,8 @@ export function describeSnpReport(report: SnpReport): Fields {
       ABI_MAJOR: Number((report.policy >> 8n) & 0xffn),
       ...bits(report.policy, POLICY_BITS),
     },
-    FAMILY_ID: report.familyId.toString("hex"),
-    IMAGE_ID: report.imageId.toString("hex"),
+    FAMILY_ID: toHex(report.familyId),
+    IMAGE_ID: toHex(report.imageId),
     VMPL: report.vmpl,
     // The parser takes no other: ECDSA P-384 with SHA-384.
     SIGNATURE_ALGO: 1,
@@ -59,18 +60,18 @@ export function describeSnpReport(report: SnpReport): Fields {
     MASK_CHIP_KEY: Number(report.maskChipKey),
     SIGNING_KEY: SIGNING_KEYS[report.signingKey],
     SIGNING_KEY_NAME: report.signingKey.toUpperCase(),
-    REPORT_DATA: report.reportData.toString("hex"),
-    MEASUREMENT: report.measurement.toString("hex"),
-    HOST_DATA: report.hostData.toString("hex"),
-    ID_KEY_DIGEST: report.idKeyDigest.toString("hex"),
-    AUTHOR_KEY_DIGEST: report.authorKeyDigest.toString("hex"),
-    REPORT_ID: report.reportId.toString("hex"),
-    REPORT_ID_MA: report.reportIdMa.toString("hex"),
+    REPORT_DATA: toHex(report.reportData),
+    MEASUREMENT: toHex(report.measurement),
+    HOST_DATA: toHex(report.hostData),
+    ID_KEY_DIGEST: toHex(report.idKeyDigest),
+    AUTHOR_KEY_DIGEST: toHex(report.authorKeyDigest),
+    REPORT_ID: toHex(report.reportId),
+    REPORT_ID_MA: toHex(report.reportIdMa),
     ...tcb("REPORTED_TCB", report.reportedTcb, product),
     CPUID_FAM_ID: report.cpuid?.family,
     CPUID_MOD_ID: report.cpuid?.model,
     CPUID_STEP: report.cpuid?.stepping,
-    CHIP_ID: report.chipId.toString("hex"),
+    CHIP_ID: toHex(report.chipId),
     ...tcb("COMMITTED_TCB", report.committedTcb, product),
     CURRENT_BUILD: report.currentVersion.build,
     CURRENT_MINOR: report.currentVersion.minor,
@@ -81,7 +82,7 @@ export function describeSnpReport(report: SnpReport): Fields {
     ...tcb("LAUNCH_TCB", report.launchTcb, product),
     LAUNCH_MIT_VECTOR: report.mitigations && hex(report.mitigations.launch),
     CURRENT_MIT_VECTOR: report.mitigations && hex(report.mitigations.current),
-    SIGNATURE: { R: report.raw.toString("hex", r, r + SCALAR_SIZE), S: report.raw.toString("hex", s, s + SCALAR_SIZE) },
+    SIGNATURE: { R: toHex(report.raw.subarray(r, r + SCALAR_SIZE)), S: toHex(report.raw.subarray(s, s + SCALAR_SIZE)) },
   };
 }
 

@@ -1,24 +1,31 @@
+import { Cursor } from "../bytes/cursor.ts";
+import { toHex } from "../bytes/encode.ts";
 import { digestOf } from "../attestation/path.ts";
 import { DEFAULT_TD_ATTRIBUTES, encodeTdAttributes, MIGRATABLE, TUD } from "../attestation/tdx/attributes.ts";
 import { describeFlag, describeSgxType } from "../attestation/tdx/machine.ts";
 import { INTEL_ROOTS } from "../attestation/tdx/roots.ts";
 import type { TdxReferenceValues } from "../attestation/tdx/validate.ts";
 import type { VerifiedTdxQuote } from "../attestation/tdx/verify.ts";
-import { ALWAYS, boundToConnection, type Comparison, equal, PINNED } from "./comparison.ts";
+import { ALWAYS, type Binding, bound, type Comparison, equal, PINNED } from "./comparison.ts";
 
 /** CET_U and CET_S of XFAM: the guest's own affair. */
 const CET = 0x1800n;
 
-const ZERO = Buffer.alloc(48);
+const ZERO = new Uint8Array(48);
 
 /** What `validateTdx` compares, in its order. @param path of the set in the manifest */
-export function compareTdx(verified: VerifiedTdxQuote, reference: TdxReferenceValues, path: string): Comparison[] {
+export function compareTdx(
+  verified: VerifiedTdxQuote,
+  reference: TdxReferenceValues,
+  path: string,
+  binding: Binding = "connection",
+): Comparison[] {
   const { body } = verified.quote;
   const root = verified.path.at(-1);
   const statuses = ["UpToDate", ...(reference.allowedTcbStatuses ?? [])];
   const minimumNumber = reference.minimumTcbEvaluationDataNumber;
   const tdAttributes = encodeTdAttributes(body.tdAttributes);
-  const xfam = (bytes: Buffer): bigint => bytes.readBigUInt64LE() & ~CET;
+  const xfam = (bytes: Uint8Array): bigint => new Cursor(bytes).u64le("XFAM") & ~CET;
   return [
     equal("root key", root === undefined ? "" : digestOf(root), [...INTEL_ROOTS].join(" or "), PINNED),
     {
@@ -49,21 +56,21 @@ export function compareTdx(verified: VerifiedTdxQuote, reference: TdxReferenceVa
     equal("MROWNERCONFIG", body.mrOwnerConfig, reference.mrOwnerConfig ?? ZERO, `${path}.MrOwnerConfig`),
     {
       field: "XFAM",
-      got: body.xfam.toString("hex"),
-      want: `${reference.xfam.toString("hex")}, the CET bits aside`,
+      got: toHex(body.xfam),
+      want: `${toHex(reference.xfam)}, the CET bits aside`,
       reference: `${path}.Xfam`,
       holds: xfam(body.xfam) === xfam(reference.xfam),
     },
     compareSvn("TEE_TCB_SVN", body.teeTcbSvn, reference, path),
     ...(body.tdx15 === undefined ? [] : [compareSvn("TEE_TCB_SVN2", body.tdx15.teeTcbSvn2, reference, path)]),
-    boundToConnection("REPORTDATA", body.reportData),
+    bound("REPORTDATA", body.reportData, binding),
   ];
 }
 
 /** What the PCK certificate says; where nothing is asked for, it is shown all the same. */
 function compareMachine({ pck }: VerifiedTdxQuote, reference: TdxReferenceValues, path: string): Comparison[] {
-  const piids = (reference.allowedPiids ?? []).map((piid) => piid.toString("hex"));
-  const piid = pck.piid?.toString("hex") ?? "none";
+  const piids = (reference.allowedPiids ?? []).map(toHex);
+  const piid = pck.piid === undefined ? "none" : toHex(pck.piid);
   const asked = (field: string, got: string, want: string, flag: boolean | undefined, key: string): Comparison => ({
     field,
     got,
@@ -97,11 +104,16 @@ function compareServiceTd(
   return [equal("MRSERVICETD", tdx15?.mrServiceTd ?? "none", mrServiceTd ?? ZERO, `${path}.MrServiceTd`)];
 }
 
-function compareSvn(field: string, svn: Buffer, { minimumTeeTcbSvn }: TdxReferenceValues, path: string): Comparison {
+function compareSvn(
+  field: string,
+  svn: Uint8Array,
+  { minimumTeeTcbSvn }: TdxReferenceValues,
+  path: string,
+): Comparison {
   return {
     field,
-    got: svn.toString("hex"),
-    want: `at least ${minimumTeeTcbSvn.toString("hex")}, each byte by itself`,
+    got: toHex(svn),
+    want: `at least ${toHex(minimumTeeTcbSvn)}, each byte by itself`,
     reference: `${path}.MinimumTeeTcbSvn`,
     holds: minimumTeeTcbSvn.every((minimum, index) => (svn[index] ?? -1) >= minimum),
   };

@@ -1,3 +1,5 @@
+import { Cursor } from "../bytes/cursor.ts";
+import { toHex } from "../bytes/encode.ts";
 import { parsePemCertificates } from "../attestation/pem.ts";
 import { encodeTdAttributes, TD_ATTRIBUTES } from "../attestation/tdx/attributes.ts";
 import type { TdBody } from "../attestation/tdx/body.ts";
@@ -21,17 +23,17 @@ export function describeTdxQuote(quote: TdxQuote): Fields {
   return {
     VERSION: quote.version,
     // The parser takes no others: ECDSA P-256, TDX, and Intel's quoting enclave.
-    ATTESTATION_KEY_TYPE: quote.raw.readUInt16LE(2),
-    TEE_TYPE: quote.raw.readUInt32LE(4),
-    QE_VENDOR_ID: quote.raw.toString("hex", 12, 28),
-    USER_DATA: quote.userData.toString("hex"),
-    BODY_TYPE: quote.version === 4 ? undefined : quote.raw.readUInt16LE(48),
+    ATTESTATION_KEY_TYPE: new Cursor(quote.raw, 2).u16le("ATTESTATION_KEY_TYPE"),
+    TEE_TYPE: new Cursor(quote.raw, 4).u32le("TEE_TYPE"),
+    QE_VENDOR_ID: toHex(quote.raw.subarray(12, 28)),
+    USER_DATA: toHex(quote.userData),
+    BODY_TYPE: quote.version === 4 ? undefined : new Cursor(quote.raw, 48).u16le("BODY_TYPE"),
     ...describeBody(quote.body),
-    SIGNATURE: quote.signature.toString("hex"),
-    ATTESTATION_KEY: quote.attestationKey.toString("hex"),
+    SIGNATURE: toHex(quote.signature),
+    ATTESTATION_KEY: toHex(quote.attestationKey),
     QE_REPORT: describeEnclaveReport(quote.qeReport),
-    QE_REPORT_SIGNATURE: quote.qeReportSignature.toString("hex"),
-    QE_AUTHENTICATION_DATA: quote.authData.toString("hex"),
+    QE_REPORT_SIGNATURE: toHex(quote.qeReportSignature),
+    QE_AUTHENTICATION_DATA: toHex(quote.authData),
     PCK_CERTIFICATE_CHAIN: chain.map(describeCertificate),
     PCK: pck && describePck(pck),
     PADDING: quote.padding,
@@ -39,81 +41,81 @@ export function describeTdxQuote(quote: TdxQuote): Fields {
 }
 
 /** @param bytes of the report, for the hashes that the parser has compared */
-export function describeTdReport(report: TdReport, bytes: Buffer): Fields {
+export function describeTdReport(report: TdReport, bytes: Uint8Array): Fields {
   return {
     VERSION: report.version,
-    CPUSVN: report.cpuSvn.toString("hex"),
-    TEE_TCB_INFO_HASH: bytes.toString("hex", 0x20, 0x50),
-    TEE_INFO_HASH: bytes.toString("hex", 0x50, 0x80),
-    REPORTDATA: report.reportData.toString("hex"),
-    MAC: report.mac.toString("hex"),
+    CPUSVN: toHex(report.cpuSvn),
+    TEE_TCB_INFO_HASH: toHex(bytes.subarray(0x20, 0x50)),
+    TEE_INFO_HASH: toHex(bytes.subarray(0x50, 0x80)),
+    REPORTDATA: toHex(report.reportData),
+    MAC: toHex(report.mac),
     VALID: `0x${report.valid.toString(16)}`,
-    TEE_TCB_SVN: report.teeTcbSvn.toString("hex"),
-    MRSEAM: report.mrSeam.toString("hex"),
-    MRSIGNERSEAM: report.mrSignerSeam.toString("hex"),
-    SEAMATTRIBUTES: report.seamAttributes.toString("hex"),
-    TEE_TCB_SVN2: report.teeTcbSvn2.toString("hex"),
+    TEE_TCB_SVN: toHex(report.teeTcbSvn),
+    MRSEAM: toHex(report.mrSeam),
+    MRSIGNERSEAM: toHex(report.mrSignerSeam),
+    SEAMATTRIBUTES: toHex(report.seamAttributes),
+    TEE_TCB_SVN2: toHex(report.teeTcbSvn2),
     ...describeAttributes(report.tdAttributes),
-    XFAM: report.xfam.toString("hex"),
-    MRTD: report.mrTd.toString("hex"),
-    MRCONFIGID: report.mrConfigId.toString("hex"),
-    MROWNER: report.mrOwner.toString("hex"),
-    MROWNERCONFIG: report.mrOwnerConfig.toString("hex"),
+    XFAM: toHex(report.xfam),
+    MRTD: toHex(report.mrTd),
+    MRCONFIGID: toHex(report.mrConfigId),
+    MROWNER: toHex(report.mrOwner),
+    MROWNERCONFIG: toHex(report.mrOwnerConfig),
     ...describeRtmrs(report.rtmrs),
-    SERVTD_HASH: report.servTdHash.toString("hex"),
+    SERVTD_HASH: toHex(report.servTdHash),
   };
 }
 
 function describeBody(body: TdBody): Fields {
   return {
-    TEE_TCB_SVN: body.teeTcbSvn.toString("hex"),
-    MRSEAM: body.mrSeam.toString("hex"),
-    MRSIGNERSEAM: body.mrSignerSeam.toString("hex"),
-    SEAMATTRIBUTES: body.seamAttributes.toString("hex"),
+    TEE_TCB_SVN: toHex(body.teeTcbSvn),
+    MRSEAM: toHex(body.mrSeam),
+    MRSIGNERSEAM: toHex(body.mrSignerSeam),
+    SEAMATTRIBUTES: toHex(body.seamAttributes),
     ...describeAttributes(body.tdAttributes),
-    XFAM: body.xfam.toString("hex"),
-    MRTD: body.mrTd.toString("hex"),
-    MRCONFIGID: body.mrConfigId.toString("hex"),
-    MROWNER: body.mrOwner.toString("hex"),
-    MROWNERCONFIG: body.mrOwnerConfig.toString("hex"),
+    XFAM: toHex(body.xfam),
+    MRTD: toHex(body.mrTd),
+    MRCONFIGID: toHex(body.mrConfigId),
+    MROWNER: toHex(body.mrOwner),
+    MROWNERCONFIG: toHex(body.mrOwnerConfig),
     ...describeRtmrs(body.rtmrs),
-    REPORTDATA: body.reportData.toString("hex"),
-    TEE_TCB_SVN2: body.tdx15?.teeTcbSvn2.toString("hex"),
-    MRSERVICETD: body.tdx15?.mrServiceTd.toString("hex"),
+    REPORTDATA: toHex(body.reportData),
+    TEE_TCB_SVN2: body.tdx15 && toHex(body.tdx15.teeTcbSvn2),
+    MRSERVICETD: body.tdx15 && toHex(body.tdx15.mrServiceTd),
   };
 }
 
 function describeAttributes(attributes: bigint): Fields {
   const bytes = encodeTdAttributes(attributes);
   const bits = Object.entries(TD_ATTRIBUTES).map(([name, bit]) => [name, (attributes & (1n << bit)) !== 0n] as const);
-  return { TDATTRIBUTES: bytes.toString("hex"), TDATTRIBUTES_BITS: Object.fromEntries(bits) };
+  return { TDATTRIBUTES: toHex(bytes), TDATTRIBUTES_BITS: Object.fromEntries(bits) };
 }
 
-function describeRtmrs(rtmrs: readonly Buffer[]): Fields {
-  return Object.fromEntries(rtmrs.map((rtmr, index) => [`RTMR${index}`, rtmr.toString("hex")]));
+function describeRtmrs(rtmrs: readonly Uint8Array[]): Fields {
+  return Object.fromEntries(rtmrs.map((rtmr, index) => [`RTMR${index}`, toHex(rtmr)]));
 }
 
 function describeEnclaveReport(report: EnclaveReport): Fields {
   return {
-    CPUSVN: report.cpuSvn.toString("hex"),
-    MISCSELECT: report.miscSelect.toString("hex"),
-    ISVEXTPRODID: report.isvExtProdId.toString("hex"),
-    ATTRIBUTES: report.attributes.toString("hex"),
-    MRENCLAVE: report.mrEnclave.toString("hex"),
-    MRSIGNER: report.mrSigner.toString("hex"),
-    CONFIGID: report.configId.toString("hex"),
+    CPUSVN: toHex(report.cpuSvn),
+    MISCSELECT: toHex(report.miscSelect),
+    ISVEXTPRODID: toHex(report.isvExtProdId),
+    ATTRIBUTES: toHex(report.attributes),
+    MRENCLAVE: toHex(report.mrEnclave),
+    MRSIGNER: toHex(report.mrSigner),
+    CONFIGID: toHex(report.configId),
     ISVPRODID: report.isvProdId,
     ISVSVN: report.isvSvn,
     CONFIGSVN: report.configSvn,
-    ISVFAMILYID: report.isvFamilyId.toString("hex"),
-    REPORTDATA: report.reportData.toString("hex"),
+    ISVFAMILYID: toHex(report.isvFamilyId),
+    REPORTDATA: toHex(report.reportData),
   };
 }
 
 function describeCertificate({ commonName, serial, notBefore, notAfter }: Certificate): Fields {
   return {
     SUBJECT: commonName,
-    SERIAL: serial.toString("hex"),
+    SERIAL: toHex(serial),
     NOT_BEFORE: notBefore.toISOString(),
     NOT_AFTER: notAfter.toISOString(),
   };
@@ -122,14 +124,14 @@ function describeCertificate({ commonName, serial, notBefore, notAfter }: Certif
 function describePck(certificate: Certificate): Fields {
   const pck = parsePck(certificate);
   return {
-    PPID: pck.ppid.toString("hex"),
+    PPID: toHex(pck.ppid),
     SGX_TCB_COMPONENT_SVNS: pck.components,
     PCESVN: pck.pceSvn,
-    CPUSVN: pck.cpuSvn.toString("hex"),
-    PCEID: pck.pceId.toString("hex"),
-    FMSPC: pck.fmspc.toString("hex"),
+    CPUSVN: toHex(pck.cpuSvn),
+    PCEID: toHex(pck.pceId),
+    FMSPC: toHex(pck.fmspc),
     SGX_TYPE: describeSgxType(pck),
-    PIID: pck.piid?.toString("hex"),
+    PIID: pck.piid && toHex(pck.piid),
     CONFIGURATION: pck.configuration && {
       DYNAMIC_PLATFORM: pck.configuration.dynamicPlatform,
       CACHED_KEYS: pck.configuration.cachedKeys,
