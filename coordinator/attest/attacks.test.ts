@@ -8,9 +8,9 @@ import { asking, drawNonce, PORT, startAttest, type TestAttest } from "./test-at
 
 /** Clients that want the Coordinator to be busy, to keep much, or to keep others out. */
 
-const ADDRESS = "127.45.2.1";
-const ATTACKER = "127.45.2.2";
-const VISITOR = "127.45.2.3";
+const ADDRESS = "127.45.7.1";
+const ATTACKER = "127.45.7.2";
+const VISITOR = "127.45.7.3";
 /** Short, so that a test of a limit of time does not take long; what is measured is that there is an end. */
 const TIMES = { requestMs: 700, idleMs: 700, patienceMs: 100 };
 /** With 256 MiB, of one source. */
@@ -267,7 +267,7 @@ test("who does not read his answer goes when others need its place, and what he 
 test("many at once from many addresses are answered, and those who are told why not are told when", async () => {
   const replies = await Promise.all(
     Array.from({ length: 400 }, (_, index) =>
-      coordinator.attest(drawNonce(), { localAddress: `127.45.3.${1 + (index % 40)}` }).catch(() => undefined),
+      coordinator.attest(drawNonce(), { localAddress: `127.45.8.${1 + (index % 40)}` }).catch(() => undefined),
     ),
   );
   const answered = replies.filter((reply) => reply?.status === 200);
