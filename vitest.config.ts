@@ -27,7 +27,7 @@ const SLOW = [
   "report/page.test.ts",
   "coordinator/peers/{attacks,peers}.test.ts",
   "coordinator/state/damage.test.ts",
-  "coordinator/transit/attacks.test.ts",
+  "coordinator/{attest,transit}/attacks.test.ts",
   "demo/apps/programs.test.ts",
   "fuzz/fuzz.test.ts",
   "images/guest/{check-program,check,make}.test.ts",

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { encodeInteger, encodeTime } from "../pki/der-writer.ts";
 import { generateEcKey } from "../pki/keys.ts";
-import { crlUrl, issuersUrl } from "./endorsements/amd.ts";
+import { crlUrl, issuersUrl, vcekUrl } from "./endorsements/amd.ts";
 import { pckCrlUrl, QE_IDENTITY_URL, ROOT_CRL_URL, tcbInfoUrl } from "./endorsements/intel.ts";
 import {
   answerWith,
@@ -18,12 +18,14 @@ import type { Evidence, SnpEvidence, TdxCollateral } from "./evidence.ts";
 import { EvidenceCache } from "./evidence-cache.ts";
 import { HighWaterMark } from "./high-water.ts";
 import { amdSigner, encodeName, encodeSigned } from "./simulated/certificates.ts";
+import { MACHINE_TCB } from "./simulated/machine.ts";
 import * as amd from "./snp/test-vendor.ts";
 import { parseSnpReport } from "./snp/report.ts";
 import { parseTdxQuote } from "./tdx/quote.ts";
 import * as intel from "./tdx/test-vendor.ts";
 import { flipped } from "./test-refusal.ts";
-import { verifyEvidence } from "./verify.ts";
+import { verifyCompleteEvidence, verifyEvidence } from "./verify.ts";
+import { wholeEvidence } from "./whole-evidence.ts";
 
 const { NOW } = intel;
 let amdVendor: amd.TestVendor;
@@ -274,5 +276,53 @@ describe("collateral of before Intel's latest evaluation", () => {
     expect(await verify(brought(19))).toBeDefined();
     expect(highWater.mark.evaluation).toBe(18);
     expect(await verify(brought(18))).toBeDefined();
+  });
+});
+
+describe("evidence for who can't ask the vendors", () => {
+  /** Adds what lacks, with vendors that have everything, and verifies without any. */
+  async function whole(evidence: Evidence, changes: (service: TestService) => void = () => undefined) {
+    const { service, network } = await verifier();
+    const path = pathOf(vcekUrl({ product: "Milan", chipId: amd.CHIP_ID, tcb: MACHINE_TCB }));
+    service.answers.set(path, answerWith(amd.makeEvidence(amdVendor).certificates[0] ?? ""));
+    changes(service);
+    const { cache } = testCache(service, network);
+    const tdxAnchors = new Set([intelVendor.rootDigest]);
+    const completed = await wholeEvidence(evidence, { vendors: vendorsThrough(cache), tdxAnchors, now: network.now });
+    const snpAnchors = amd.asVendorRoot(amdVendor, "Milan");
+    const options = { snpAnchors, tdxAnchors, at: NOW, cache: undefined };
+    const bound = { evidence: completed, reportData: reportDataOf(evidence) };
+    return { completed, requests: service.requests, verified: verifyCompleteEvidence(bound, options) };
+  }
+
+  test("SNP: the certificate of the chip, its issuers and the list are added where they lack", async () => {
+    for (const own of [0, 1, 2, 3]) {
+      const full = amd.makeEvidence(amdVendor);
+      const { verified, completed } = await whole({ ...full, certificates: full.certificates.slice(0, own) });
+      expect(verified).toMatchObject({ kind: "snp", product: "Milan" });
+      expect(completed).toMatchObject({ report: full.report, crl: expect.any(Buffer) as unknown });
+    }
+  });
+
+  test("TDX: the collateral is added", async () => {
+    const { verified, completed } = await whole(quote());
+    expect(verified).toMatchObject({ kind: "tdx" });
+    expect(completed).toMatchObject({ collateral: { tcbInfo: expect.any(Buffer) as unknown } });
+  });
+
+  test("nothing is half: where the vendor does not answer, there is none", async () => {
+    const missing = (...paths: readonly string[]) => {
+      return ({ answers }: TestService): void => paths.forEach((path) => answers.delete(path));
+    };
+    await expect(whole(report(), missing(CRL))).rejects.toEqual(refusal("vendor_refused"));
+    await expect(whole(report(), missing(ISSUERS))).rejects.toEqual(refusal("vendor_refused"));
+    await expect(whole(quote(), missing(PCK_CRL))).rejects.toEqual(refusal("vendor_refused"));
+    await expect(whole(quote(), missing(TCB_INFO))).rejects.toEqual(refusal("vendor_refused"));
+  });
+
+  test("evidence that is not of the key that came along is not completed", async () => {
+    const right = report();
+    const spoilt = { ...right, report: flipped(right.report, 8 * 0x50) };
+    await expect(whole(spoilt)).rejects.toEqual(refusal("report_signature"));
   });
 });

@@ -252,7 +252,7 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
       line: string,
     ): Promise<{ code: Promise<number | null>; kill: (signal: NodeJS.Signals) => void }> {
       const { DOCKER_HOST: _, ...environment } = process.env;
-      const ports = { CONTRAST_WEB_PORT: "28443", CONTRAST_COORDINATOR_PORT: "21313" };
+      const ports = { CONTRAST_WEB_PORT: "28443", CONTRAST_COORDINATOR_PORT: "21313", CONTRAST_ATTEST_PORT: "21314" };
       const args = ["demo/compose/program.ts", "--load", archive()];
       const child = spawn(process.execPath, args, {
         cwd: root,

@@ -275,7 +275,7 @@ test("before the Coordinator runs, all ports are closed but its own", () => {
 
 test("the Service leads to the Coordinator before it is ready, and the probes' port is nobody's", () => {
   expect(pod?.metadata?.labels).toMatchObject(service.spec?.selector ?? {});
-  const ports = Object.entries({ userapi: 1313, meshapi: 7777, transit: 8200 });
+  const ports = Object.entries({ userapi: 1313, attest: 1314, meshapi: 7777, transit: 8200 });
   expect(service.spec).toMatchObject({
     publishNotReadyAddresses: true,
     ports: ports.map(([name, port]) => ({ name, port, targetPort: name })),

@@ -19,8 +19,8 @@ interface Described {
   readonly statuses: readonly number[];
 }
 
-/** Of every path: no request, nothing there, another method, too slow a client, too much at once, a fault. */
-const EVERYWHERE = [400, 405, 417, 429, 500] as const;
+/** Of every operation: no request, another expectation, too much at once. */
+const EVERYWHERE = [400, 417, 429] as const;
 
 const DOCUMENT = { answer: ["application/json", undefined], statuses: [304, 404, 503] } as const;
 
@@ -57,13 +57,11 @@ const MEANINGS: Readonly<Record<number, string>> = {
   304: "the bytes are those that the client has",
   400: "malformed_request",
   404: "unknown_digest: the history in force names no such document",
-  405: "unsupported_method: the header Allow says which there are",
   408: "request_too_slow",
   413: "request_too_large: the body was not read",
   415: "unsupported_media_type",
   417: "unsupported_expectation",
   429: "too_many_requests: after Retry-After there may be room",
-  500: "internal",
   503: "not now: no_manifest, needs_recovery, stale_state, history_forked, state_changed, or no evidence can be had",
 };
 
@@ -88,9 +86,8 @@ export function openApiDocument(): Record<string, unknown> {
 function pathItem(path: Path): Record<string, unknown> {
   const { method, operation } = PATHS[path];
   const { summary, request, answer, statuses } = OPERATIONS[operation];
-  const responses = Object.fromEntries(
-    [200, ...EVERYWHERE, ...statuses].toSorted((a, b) => a - b).map((status) => [status, responseOf(status, answer)]),
-  );
+  const own = [200, ...EVERYWHERE, ...statuses].map((status) => [status, responseOf(status, answer)] as const);
+  const responses = { ...Object.fromEntries(own), default: { description: "a fault", content: PROBLEM } };
   const digest = { type: "string", pattern: "^[0-9a-f]{64}$" };
   return {
     ...(path.includes("{digest}")
@@ -117,12 +114,10 @@ function responseOf(status: number, [type, schema]: Described["answer"]): Record
   if (status === 304) return { description };
   if (status === 200) return { description, content: { [type]: schema === undefined ? {} : { schema: ref(schema) } } };
   const retry = { "Retry-After": { schema: { type: "integer", minimum: 1 }, description: "seconds" } };
-  return {
-    description,
-    ...(status === 429 || status === 503 ? { headers: retry } : {}),
-    content: { "application/problem+json": { schema: ref("Problem") } },
-  };
+  return { description, ...(status === 429 || status === 503 ? { headers: retry } : {}), content: PROBLEM };
 }
+
+const PROBLEM = { "application/problem+json": { schema: ref("Problem") } } as const;
 
 function ref(name: keyof typeof SCHEMAS): { readonly $ref: string } {
   return { $ref: `#/components/schemas/${name}` };

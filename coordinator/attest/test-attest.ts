@@ -82,6 +82,8 @@ export interface AttestChanges {
   /** With a store that several Coordinators have. */
   readonly shared?: { readonly store: Store; readonly sharing: Sharing };
   readonly now?: () => Date;
+  /** Those of the whole process. */
+  readonly turns?: KeyedSemaphore;
 }
 
 /** @param address loopback, nobody else's */
@@ -125,7 +127,7 @@ export async function startAttest(address: string, changes: AttestChanges = {}):
         monotonic: () => performance.now(),
         random: randomBytes,
         limits: { ...limits.attest, ...changes.limits },
-        turns: new KeyedSemaphore(limits.turns),
+        turns: changes.turns ?? new KeyedSemaphore(limits.turns),
         metrics,
         log: logger,
       },

@@ -154,7 +154,10 @@ export class Visitors {
     const leave = enter();
     if (leave !== undefined) return leave;
     const isOfOne = this.#connections.isFullFor(source);
-    const laggard = this.#silent.oldestOf(source) ?? (isOfOne ? undefined : this.#silent.oldestOfMost());
+    const lagging = [this.#silent, this.#answers.slow, this.#large.slow];
+    const oldest = (of: Laggards<Connection>): Connection | undefined =>
+      of.oldestOf(source) ?? (isOfOne ? undefined : of.oldestOfMost());
+    const laggard = lagging.map(oldest).find((one) => one !== undefined);
     if (laggard === undefined) return undefined;
     this.#makeRoom(laggard);
     return enter();

@@ -40,14 +40,14 @@ const MOST_BYTES = 2 ** 30;
 
 /** In sixteenths of what is left. */
 const PARTS = {
-  requests: 3.5,
+  requests: 4,
   history: 2,
   meshPlaces: 2.75,
-  meshWaiting: 1,
+  meshWaiting: 0.75,
   userPlaces: 1.25,
   userWaiting: 0.75,
   reserved: 1,
-  probes: 0.75,
+  probes: 0.5,
   transitPlaces: 1,
   transitWaiting: 0.25,
   attestConnections: 0.75,

@@ -23,7 +23,8 @@ Where dockerd is installed and no engine answers, root gets one that lives as lo
   --no-build   take the images that the engine has
   --load FILE  take the images of this archive, which docker save wrote
 
-Variables: CONTRAST_WEB_PORT (8443), CONTRAST_COORDINATOR_PORT (1313), DOCKER_HOST.
+Variables: CONTRAST_WEB_PORT (8443), CONTRAST_COORDINATOR_PORT (1313),
+CONTRAST_ATTEST_PORT (1314), DOCKER_HOST.
 `;
 
 const root = join(import.meta.dirname, "..", "..");
@@ -32,6 +33,7 @@ const deployment = join(workspace, "deployment.yml");
 const ports = {
   CONTRAST_WEB_PORT: Number(process.env["CONTRAST_WEB_PORT"] ?? "8443"),
   CONTRAST_COORDINATOR_PORT: Number(process.env["CONTRAST_COORDINATOR_PORT"] ?? "1313"),
+  CONTRAST_ATTEST_PORT: Number(process.env["CONTRAST_ATTEST_PORT"] ?? "1314"),
 };
 const compose = new Compose(join(root, "deploy", "compose.yml"), { ...process.env, CONTRAST_WORKSPACE: workspace });
 const report = new Report(

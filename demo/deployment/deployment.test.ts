@@ -144,6 +144,7 @@ test("the Coordinator is reached before it is ready, and its probes are the prog
     readinessProbe: probe("readiness"),
     ports: [
       { name: "userapi", containerPort: 1313 },
+      { name: "attest", containerPort: 1314 },
       { name: "meshapi", containerPort: 7777 },
       { name: "transit", containerPort: 8200 },
       { name: "probes", containerPort: 9102 },

@@ -5,6 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { ClientHelloSchema } from "../../api/channel_pb.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import { proveClientKey } from "../../channel/client-key.ts";
 import { ALPN, exporterOf } from "../../channel/tls.ts";
 import { spki } from "../../pki/keys.ts";
@@ -196,6 +197,12 @@ function costlyChains(port: number): Attack {
 
 const TRANSIT_HEAD = "POST /v1/transit/decrypt/web HTTP/1.1\r\nhost: a\r\ncontent-length: 90000\r\n\r\n";
 
+const JSON_NONCE = JSON.stringify({ nonce: "00".repeat(32) });
+const NONCE = `POST /v1/attest HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: ${JSON_NONCE.length}\r\n\r\n${JSON_NONCE}`;
+
+/** The longest document of the history of the Coordinator that is attacked. */
+const LONG_POLICY = `GET /v1/policies/${sha256Hex(Buffer.from("x".repeat(2 ** 21)))} HTTP/1.1\r\nhost: a\r\n\r\n`;
+
 export const ATTACKS: Readonly<Record<string, Attack>> = {
   "one call whose 16 KB of gzip are 15.9 MiB of two-byte fields": largeCalls(
     4,
@@ -231,6 +238,26 @@ export const ATTACKS: Readonly<Record<string, Attack>> = {
       tls.write(Buffer.alloc(90_000, "A"));
       await Promise.race([once(tls, "close"), delay(2000)]);
       tls.destroy();
+    }),
+  "nonces for evidence over HTTP, one after another, of 64 connections of four addresses": (target, end) =>
+    again(end, 64, async (index) => {
+      const socket = await open(target, PORTS.attest, crowdOf(4, index));
+      if (socket === undefined) return delay(20);
+      socket.resume();
+      const asking = setInterval(() => socket.write(NONCE), 100);
+      await keep(socket, end);
+      clearInterval(asking);
+    }),
+  "slow readers of answers and of 2 MiB over HTTP": (target, end) =>
+    again(end, 256, async (index) => {
+      const socket = await open(target, PORTS.attest, crowdOf(8, index));
+      if (socket === undefined) return delay(20);
+      // Up to here it reads, so that the kernel gives the connection room.
+      let read = 0;
+      socket.on("data", (bytes: Buffer) => ((read += bytes.length) > 512 * 1024 ? socket.pause() : undefined));
+      socket.write(index % 2 === 0 ? LONG_POLICY : NONCE);
+      if (index % 2 === 1) socket.pause();
+      await keep(socket, end);
     }),
   "keys of RSA with a huge exponent in first messages": hellos(
     PORTS.user,

@@ -8,7 +8,7 @@ import { generateEcKey } from "../../pki/keys.ts";
 
 /** The Coordinator as those see it who attack it, from any address of loopback. */
 
-export const PORTS = { user: 1313, mesh: 7777, transit: 8200, probes: 9102 } as const;
+export const PORTS = { user: 1313, attest: 1314, mesh: 7777, transit: 8200, probes: 9102 } as const;
 
 export const keys = await generateEcKey("P-256");
 
