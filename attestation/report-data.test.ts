@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { beforeAll, expect, test } from "vitest";
-import { claims } from "./claims.ts";
+import { briefClaims, claims } from "./claims.ts";
 import { policyHash } from "./policy-hash.ts";
 import { channelReportData, checkReportData } from "./report-data.ts";
 import { simulatedRoots } from "./snp/roots.ts";
@@ -56,7 +56,7 @@ test("the policy hash is HOST_DATA", () => {
 });
 
 test("claims are flat and readable", () => {
-  expect(claims(verified)).toEqual({
+  const few = {
     tee: "snp",
     product: "Milan",
     measurement: "3e".repeat(48),
@@ -68,5 +68,10 @@ test("claims are flat and readable", () => {
     vmpl: 0,
     debug: false,
     insecure: true,
-  });
+  };
+  const flat = claims(verified);
+  expect(flat).toMatchObject(few);
+  expect(Object.values(flat).filter((value) => typeof value === "object")).toEqual([]);
+  // Lines of logs and of terminals are not longer for all the others.
+  expect(briefClaims(flat)).toEqual({ ...few, vmpl: "0", debug: "false", insecure: "true" });
 });

@@ -24,7 +24,7 @@ export interface Context {
   /** What the registries of these images, or with `offline` the cache, say about them. */
   readonly resolveImages: (references: readonly string[], offline: boolean) => Promise<Resolution>;
   /** Standard input. */
-  readonly input: () => AsyncIterable<Uint8Array>;
+  readonly input: () => AsyncIterable<Uint8Array> & { readonly isTTY?: boolean };
   readonly out: (text: string) => void;
   readonly talk: (line: string) => void;
   /** As `talk`, for what nobody should miss. */

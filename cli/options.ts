@@ -1,6 +1,7 @@
 import { InvalidArgumentError, Option } from "commander";
 import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
 import { Malformed } from "../runtime/environment.ts";
+import { FlagAlone, isList, placeholderOf } from "./option-value.ts";
 import { parsePort } from "../runtime/variables.ts";
 
 /** The options that several commands have, and the parsers of their values. */
@@ -31,8 +32,33 @@ export function parseBaseUrl(text: string): string {
 }
 
 /** For an option that may stand several times. A list that no flag has begun is frozen, and replaced. */
-export function collect(value: string, before: readonly string[] = []): readonly string[] {
+export function collect(value: string, before?: readonly string[]): readonly string[] {
+  return append(value, before);
+}
+
+/** The same for parsed values. */
+export function append<T>(value: T, before: readonly T[] = []): readonly T[] {
   return Object.isFrozen(before) ? [value] : [...before, value];
+}
+
+/**
+ * Another name of an option, for users of Edgeless' Contrast. It is a flag alone: environment and contrast.toml have one
+ * name for each option.
+ */
+export class Alias extends FlagAlone {
+  readonly #of: Option;
+
+  /** @param name with its dashes */
+  constructor(name: string, of: Option) {
+    super(`${name} <${placeholderOf(of) ?? ""}>`, `as ${of.long ?? ""}${isList(of) ? " (repeatable)" : ""}`);
+    this.#of = of;
+    if (of.parseArg !== undefined) this.argParser(of.parseArg);
+  }
+
+  /** Where commander keeps the value, and what the value before is. */
+  override attributeName(): string {
+    return this.#of.attributeName();
+  }
 }
 
 /** The end of a command's help. A test runs what stands there through the parser. */

@@ -118,6 +118,27 @@ test("a flag begins a list anew, and is repeatable", async () => {
   expect((await parse("generate x", environment)).options).toMatchObject({ workloadOwnerKey: ["e"] });
 });
 
+test("parsed values of the file are lists that a flag begins anew, too", async () => {
+  config("[generate]", 'reference-values = ["K3s-QEMU-TDX", "metal-qemu-snp"]', 'allow = ["exec"]');
+  const { options } = await parse("generate x");
+  expect(options).toMatchObject({ referenceValues: ["k3s-qemu-tdx", "metal-qemu-snp"], allow: ["exec"] });
+  const flags = await parse("generate --reference-values SIMULATED --allow logs x");
+  expect(flags.options).toMatchObject({ referenceValues: ["simulated"], allow: ["logs"] });
+  const environment = { CONTRAST_REFERENCE_VALUES: "Metal-QEMU-TDX" };
+  expect((await parse("generate x", environment)).options).toMatchObject({ referenceValues: ["metal-qemu-tdx"] });
+});
+
+test("an alias is its option, as a flag alone", async () => {
+  config("[generate]", 'reference-values = "simulated"', 'workload-owner-key = ["a", "b"]');
+  const { options } = await parse("generate --add-workload-owner-key c -w d --add-workload-owner-key e --out f x");
+  expect(options).toMatchObject({ workloadOwnerKey: ["c", "d", "e"], outputFile: "f" });
+  expect(options).not.toHaveProperty("out");
+  expect((await parse("set -c a -s one -s two x")).options).toMatchObject({ signature: ["one", "two"] });
+  expect((await parse("generate x", { CONTRAST_OUT: "g" })).options).not.toMatchObject({ outputFile: "g" });
+  config("[generate]", 'reference-values = "simulated"', 'out = "a"');
+  expect(await faults("generate x")).toEqual([expect.stringContaining(`${place(3)}: got the unknown key "out"`)]);
+});
+
 test("options without a value are true or false in the file, and 1 or 0 in the environment", async () => {
   config("[generate]", 'reference-values = "simulated"', "strict = true", "offline = false", "seedshare-threshold = 2");
   const { options } = await parse("generate x", { CONTRAST_DISABLE_UPDATES: "1", CONTRAST_INSECURE: "0" });

@@ -83,7 +83,8 @@ export async function applySettings(
 
 /** As if a flag had said it; a list is frozen, so that the flag begins it anew (see `collect`). */
 function parsed(option: Option, { value }: Setting): unknown {
-  if (typeof value === "object") return Object.freeze(value);
+  const parse = (before: unknown, text: string): unknown => option.parseArg?.(text, before) ?? text;
+  if (typeof value === "object") return Object.freeze(value.reduce<unknown>(parse, undefined) ?? []);
   if (typeof value === "string") return option.parseArg === undefined ? value : option.parseArg(value, undefined);
   return value || undefined;
 }

@@ -1,9 +1,4 @@
-import { claimExtensions } from "../attestation/claims.ts";
-import type { TeeKind } from "../attestation/evidence.ts";
-import type { SnpClaims } from "../attestation/snp/claims.ts";
-import { describeTcb } from "../attestation/snp/tcb.ts";
-import type { TdxClaims } from "../attestation/tdx/claims.ts";
-import type { ClaimsOf } from "../attestation/tee.ts";
+import { longestClaimExtensions } from "../attestation/claims.ts";
 import { leafExtensions } from "../pki/certificate.ts";
 import type { Fault } from "../runtime/fault.ts";
 import { grantExtensions } from "./grant-extensions.ts";
@@ -17,8 +12,8 @@ import type { San } from "./san.ts";
  * when it is set, and not by every connection later.
  */
 
-/** Of a chain, in a Certificate message of TLS 1.3: 8 KiB. */
-export const LONGEST_CHAIN = 8192;
+/** Of a chain, in a Certificate message of TLS 1.3: 9 KiB. */
+export const LONGEST_CHAIN = 9 * 1024;
 
 /**
  * The Certificate message (RFC 8446 §4.4.2): a header of 4 bytes, an empty context, a list with a length of 3 bytes; in it
@@ -35,7 +30,7 @@ export function certificateMessageSize(lengths: readonly number[]): number {
  * of RSA with 4096 bits.
  */
 export function longestChain(sans: readonly San[], workloadSecretId?: string): number {
-  const extensions = grantExtensions({ policy: hex(32), workloadSecretId });
+  const extensions = grantExtensions({ policy: "f".repeat(64), workloadSecretId });
   const granted = sizeOf(leafExtensions({ names: sans, extensions }));
   return certificateMessageSize([LEAF_FRAME + granted + LONGEST_CLAIMS, INTERMEDIATE]);
 }
@@ -67,52 +62,10 @@ const LEAF_FRAME = 1024;
 /** An intermediate CA has no part whose length anybody chooses. */
 const INTERMEDIATE = 640;
 
-const hex = (bytes: number): string => "f".repeat(2 * bytes);
-
-const SNP: SnpClaims = {
-  tee: "snp",
-  product: "Genoa",
-  measurement: hex(48),
-  hostData: hex(32),
-  chipId: hex(64),
-  signingKey: "VLEK",
-  // AMD's own have some 20 letters.
-  cspId: "A".repeat(64),
-  reportedTcb: describeTcb({ fmc: 255, bootloader: 255, tee: 255, snp: 255, microcode: 255 }),
-  vmpl: 3,
-  debug: false,
-  insecure: false,
-};
-
-const TDX: TdxClaims = {
-  tee: "tdx",
-  mrTd: hex(48),
-  mrSeam: hex(48),
-  rtmr0: hex(48),
-  rtmr1: hex(48),
-  rtmr2: hex(48),
-  rtmr3: hex(48),
-  mrConfigId: hex(48),
-  xfam: hex(8),
-  fmspc: hex(6),
-  ppid: hex(16),
-  piid: hex(16),
-  teeTcbSvn: hex(16),
-  tcbStatus: "TDRelaunchAdvisedConfigurationNeeded",
-  tcbEvaluationDataNumber: Number.MAX_SAFE_INTEGER,
-  // 64 of `INTEL-SA-01234, `; the longest list that Intel has for a platform so far has about 20.
-  advisories: "A".repeat(64 * 16),
-  debug: false,
-  insecure: false,
-};
-
-const LONGEST: { readonly [K in TeeKind]: ClaimsOf<K> } = { snp: SNP, tdx: TDX };
-
 const LONGEST_CLAIMS = Math.max(
-  ...Object.values(LONGEST).map((claims) => {
-    const extensions = leafExtensions({ names: [], extensions: claimExtensions(claims) });
-    return sizeOf(extensions) - sizeOf(leafExtensions({ names: [] }));
-  }),
+  ...longestClaimExtensions().map(
+    (extensions) => sizeOf(leafExtensions({ names: [], extensions })) - sizeOf(leafExtensions({ names: [] })),
+  ),
 );
 
 function sizeOf(parts: readonly Uint8Array[]): number {

@@ -161,7 +161,7 @@ test("set refuses a policy whose names make a certificate that nobody takes, and
     expect(ended.code).toBe(2);
     expect(ended.stderr).toContain("certificate_too_long: ");
     expect(ended.stderr).toMatch(
-      new RegExp(`at \\$\\.Policies\\["${hash}"\\]\\.SANs, got .* bytes, want .*8192 bytes`),
+      new RegExp(`at \\$\\.Policies\\["${hash}"\\]\\.SANs, got .* bytes, want .*9216 bytes`),
     );
   }
   expect((await result("verify", "-m", join(directory, "workspace/verify/manifest.2.json")))["generation"]).toBe(2);

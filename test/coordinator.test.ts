@@ -10,6 +10,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { UserAPI } from "../api/userapi_pb.ts";
 import { SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
+import { readClaims } from "../attestation/read-claims.ts";
 import { ChannelClient } from "../channel/client.ts";
 import { generateEcKey, type KeyPair, spkiDigest } from "../pki/keys.ts";
 import { leaveFor } from "./owner-leave.ts";
@@ -183,7 +184,11 @@ test("certificates carry the manifest's names and the verified claims, for both 
     ])
   ).stdout;
   expect(text).toContain("1.3.9901.2.1.4");
-  expect(text).toContain(createHash("sha256").update(policies.web).digest("hex"));
+  const hostData = createHash("sha256").update(policies.web).digest("hex");
+  expect(text).toContain(hostData);
+  const read = readClaims(leaf.raw);
+  expect(read).toMatchObject({ tee: "snp", claims: { hostData, debug: false, insecure: true, vmpl: 0 }, unknown: [] });
+  expect(Object.keys(read?.claims ?? {}).length).toBeGreaterThan(55);
 });
 
 test("a new manifest makes a new mesh CA, and the old certificates are worth nothing under it", async () => {

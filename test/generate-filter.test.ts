@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { parseResourceFile } from "../kubernetes/resource-file.ts";
 import type { Loose } from "../kubernetes/test-files.ts";
 import { HELM, NO_HELM } from "./helm-program.ts";
+import { startTerminal } from "./terminal.ts";
 
 /** `contrast generate -` as kustomize and Helm run it: resources from standard input, and to standard output. */
 
@@ -145,7 +146,8 @@ test("with --output json the result is on standard error; with -o the resources 
 test.for([
   ["a template", "kind: {{ .Values.kind }}\n", "stdin:1:8"],
   ["a text in quotes without end", `${CONFIG}---\na: "b\n`, "stdin:8:4"],
-  ["nothing", "", "no_workloads"],
+  ["nothing", "", "got nothing, want Kubernetes resources"],
+  ["white space alone", " \n\n", "got nothing, want Kubernetes resources"],
   ["resources without such pods", CONFIG, "no_workloads"],
   ["a workload whose key stands twice", web().replace("spec:\n  template", "spec: {}\nspec:\n  template"), "stdin:7:1"],
   ["host network", web().replace("      containers", "      hostNetwork: true\n      containers"), "[host_access]"],
@@ -159,6 +161,76 @@ test.for([
     expect(stderr).not.toMatch(/^\s+at .*:\d+/m);
     expect(existsSync(join(directory, "refused/manifest.json"))).toBe(false);
   }
+});
+
+test("-o - writes all resources to standard output, and leaves the files as they are", async () => {
+  file("printed/app/web.yml", web());
+  file("printed/app/config.yml", CONFIG);
+  const { code, stdout, stderr } = await generate("printed", "", "-o", "-", join(directory, "printed/app"));
+  expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining("result: generated") as string });
+  expect(parseResourceFile("", stdout).values).toMatchObject([{ kind: "ConfigMap" }, { kind: "Deployment" }]);
+  expect(stdout).toContain("cc_init_data");
+  expect(readFileSync(join(directory, "printed/app/web.yml"), "utf8")).toBe(web());
+  expect(existsSync(join(directory, "-"))).toBe(false);
+  // What came through the pipe, and a folder beside it.
+  const both = await generate(
+    "printed",
+    CONFIG.replace("config", "other"),
+    "--out",
+    "-",
+    join(directory, "printed/app"),
+    "-",
+  );
+  expect(parseResourceFile("", both.stdout).values).toHaveLength(3);
+  expect(readFileSync(join(directory, "printed/app/web.yml"), "utf8")).toBe(web());
+});
+
+test("standard input can be named once, and be no terminal", async () => {
+  const twice = await generate("twice", web(), "-", "-");
+  expect(twice).toMatchObject({ code: 2, stdout: "" });
+  expect(twice.stderr).toContain("standard input can be read once (got - 2 times, want - once)");
+  const words = [process.execPath, join(root, "cli/main.ts"), "generate", "--reference-values", "simulated", "-"];
+  const terminal = startTerminal(words.join(" "), {}, directory);
+  expect(await terminal.exited).toBe(2);
+  expect(terminal.output()).toContain("standard input is a terminal");
+  expect(existsSync(join(directory, "manifest.json"))).toBe(false);
+});
+
+test("a stream without end is refused at its limit", async () => {
+  const words = [join(root, "cli/main.ts"), "generate", "--offline", "--reference-values", "metal-qemu-snp", "-"];
+  const child = spawn(process.execPath, words, { cwd: directory, stdio: ["pipe", "ignore", "pipe"] });
+  const said: Buffer[] = [];
+  child.stderr.on("data", (chunk: Buffer) => said.push(chunk));
+  const closed = once(child, "close") as Promise<[number | null]>;
+  child.stdin.on("error", () => undefined);
+  const chunk = Buffer.alloc(1024 * 1024, "#");
+  let sent = 0;
+  while (child.exitCode === null && sent < 256) {
+    sent++;
+    if (!child.stdin.write(chunk)) await Promise.race([once(child.stdin, "drain").catch(() => undefined), closed]);
+  }
+  expect((await closed)[0]).toBe(2);
+  expect(sent).toBeLessThan(256);
+  expect(Buffer.concat(said).toString()).toContain("unreadable_file: a path can't be read (at stdin, got more");
+});
+
+test("platforms are known in either case", async () => {
+  const { code, stderr } = await contrast(
+    "case",
+    web(),
+    "generate",
+    "--offline",
+    "--reference-values",
+    "Metal-QEMU-SNP",
+    "-",
+  );
+  expect({ code, stderr }).toMatchObject({ code: 0 });
+  expect(stderr).toMatch(/runtime class: contrast-cc-metal-qemu-snp-[0-9a-f]{8}\n/);
+  const unknown = await contrast("case", web(), "generate", "--reference-values", "metal-qemu-sgx", "-");
+  expect(unknown).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("Allowed choices are aks-clh-snp") as string,
+  });
 });
 
 test("takes a large text through pipes whole", async () => {

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { SnpEvidence } from "../evidence.ts";
+import { snpClaims } from "./claims.ts";
 import { encodeSnpReport, parseSnpReport, type SnpReport } from "./report.ts";
 import { AMD_ROOTS, simulatedRoots } from "./roots.ts";
 import { parseTcb } from "./tcb.ts";
@@ -67,6 +68,13 @@ describe.runIf(available)("recorded SNP evidence", () => {
       expect(encodeSnpReport(report).equals(bytes)).toBe(true);
     },
   );
+
+  test.each(
+    vectors.filter(({ expected, id }) => expected.result === "accept" && existsSync(join(VECTORS, id, "parsed.json"))),
+  )("$id: its claims are its golden fields", (vector) => {
+    const golden = JSON.parse(read(`${vector.id}/parsed.json`).toString()) as Golden;
+    expect(snpClaims(verifySnp(evidenceOf(vector), optionsOf(vector)))).toEqual(expectedClaims(golden, vector));
+  });
 
   test("a VCEK that was issued again, with the same key, is as good", () => {
     const vector = find("snp-milan-v3-aci");
@@ -187,6 +195,84 @@ function goldenOf(report: SnpReport): Record<string, unknown> {
     current_ver: `${current.major}.${current.minor}.${current.build}`,
     committed_ver: `${committed.major}.${committed.minor}.${committed.build}`,
     launch_tcb: tcb(report.launchTcb),
+  };
+}
+
+interface Golden {
+  readonly version: number;
+  readonly policy: string;
+  readonly platform_info: string;
+  readonly [field: string]: unknown;
+}
+
+/** Written out from the specification, not by the code that makes claims. */
+function expectedClaims(golden: Golden, vector: Vector): object {
+  const bit = (value: string, place: number): boolean => ((BigInt(value) >> BigInt(place)) & 1n) === 1n;
+  const { policy, platform_info: platform } = golden;
+  const parts = (prefix: string): [string, number][] => {
+    const { bl, tee, snp, ucode } = golden[`${prefix}_tcb`] as Record<"bl" | "tee" | "snp" | "ucode", number>;
+    return Object.entries({ Fmc: 0, Bootloader: bl, Tee: tee, Snp: snp, Microcode: ucode }).map(([part, svn]) => [
+      `${prefix}Tcb${part}`,
+      svn,
+    ]);
+  };
+  const { bl, tee, snp, ucode } = golden["reported_tcb"] as Record<string, number>;
+  const [currentMajor, currentMinor, currentBuild] = (golden["current_ver"] as string).split(".").map(Number);
+  const [committedMajor, committedMinor, committedBuild] = (golden["committed_ver"] as string).split(".").map(Number);
+  const hasIdBlock = !/^0*$/.test(golden["id_key_digest"] as string);
+  const isLater = golden.version >= 3;
+  return {
+    tee: "snp",
+    product: vector.product,
+    insecure: isSynthetic(vector),
+    measurement: golden["measurement"],
+    hostData: golden["host_data"],
+    chipId: golden["chip_id"],
+    signingKey: "VCEK",
+    cspId: "",
+    reportedTcb: `bootloader ${bl}, tee ${tee}, snp ${snp}, microcode ${ucode}`,
+    vmpl: golden["vmpl"],
+    reportVersion: golden.version,
+    policyABIMinor: Number(BigInt(policy) & 0xffn),
+    policyABIMajor: Number((BigInt(policy) >> 8n) & 0xffn),
+    policySMT: bit(policy, 16),
+    policyMigrateMA: bit(policy, 18),
+    debug: bit(policy, 19),
+    policySingleSocket: bit(policy, 20),
+    policyCXLAllowed: bit(policy, 21),
+    policyMemAES256XTS: bit(policy, 22),
+    policyRAPLDis: bit(policy, 23),
+    policyCipherTextHidingDRAM: bit(policy, 24),
+    policyPageSwapDisable: bit(policy, 25),
+    platformSMTEnabled: bit(platform, 0),
+    platformTSMEEnabled: bit(platform, 1),
+    platformECCEnabled: bit(platform, 2),
+    platformRAPLDisabled: bit(platform, 3),
+    platformCiphertextHidingDRAMEnabled: bit(platform, 4),
+    platformAliasCheckComplete: bit(platform, 5),
+    platformTIOEnabled: bit(platform, 7),
+    authorKeyEnabled: golden["author_key_en"] === 1,
+    authorKeyDigest: golden["author_key_en"] === 1 ? golden["author_key_digest"] : undefined,
+    maskChipKey: golden["mask_chip_key"] === 1,
+    idKeyDigest: hasIdBlock ? golden["id_key_digest"] : undefined,
+    familyId: hasIdBlock ? golden["family_id"] : undefined,
+    imageId: hasIdBlock ? golden["image_id"] : undefined,
+    guestSvn: hasIdBlock ? golden["guest_svn"] : undefined,
+    reportData: golden["report_data"],
+    reportId: golden["report_id"],
+    reportIdMa: golden["report_id_ma"],
+    ...Object.fromEntries(["reported", "current", "committed", "launch"].flatMap(parts)),
+    currentMajor,
+    currentMinor,
+    currentBuild,
+    committedMajor,
+    committedMinor,
+    committedBuild,
+    cpuidFamily: isLater ? golden["fam"] : undefined,
+    cpuidModel: isLater ? golden["mod"] : undefined,
+    cpuidStepping: isLater ? golden["step"] : undefined,
+    launchMitigations: undefined,
+    currentMitigations: undefined,
   };
 }
 

@@ -110,6 +110,8 @@ export function verifySignedSnp(
   checkChip(report, endorsement);
   checkTcb(report, endorsement);
   checkCommitted(report, endorsement);
+  // Who reads a verified report meets no TCB with a reserved part.
+  parseTcb(report.launchTcb, endorsement.product, "LAUNCH_TCB");
   return new VerifiedReport(signed, chain);
 }
 

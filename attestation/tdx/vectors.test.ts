@@ -7,6 +7,7 @@ import type { EvidenceCode } from "../error.ts";
 import type { TdxEvidence } from "../evidence.ts";
 import { parsePemCertificates } from "../pem.ts";
 import { policyHash } from "../policy-hash.ts";
+import { TDX_CLAIM_EXTENSIONS, tdxClaims } from "./claims.ts";
 import { parsePck } from "./pck.ts";
 import { encodeTdxQuote, parseTdxQuote } from "./quote.ts";
 import { INTEL_ROOTS } from "./roots.ts";
@@ -87,6 +88,16 @@ describe.runIf(available)("recorded TDX evidence", () => {
       const golden: unknown = JSON.parse(read(`${vector.id}/parsed.json`).toString());
       expect(golden).toMatchObject(goldenOf(quote));
       expect(encodeTdxQuote(parseTdxQuote(quote)).equals(quote)).toBe(true);
+    },
+  );
+
+  test.each(vectors.filter(({ id }) => !(id in REFUSALS) && existsSync(join(VECTORS, id, "parsed.json"))))(
+    "$id: its claims are its golden fields",
+    (vector) => {
+      const golden = JSON.parse(read(`${vector.id}/parsed.json`).toString()) as Golden;
+      const claims = tdxClaims(verifyTdx(evidenceOf(vector), optionsOf(vector)));
+      expect(claims).toMatchObject(expectedClaims(golden, vector));
+      expect(Object.keys(claims).toSorted()).toEqual(Object.keys(TDX_CLAIM_EXTENSIONS.forms).toSorted());
     },
   );
 
@@ -247,6 +258,65 @@ function goldenOf(bytes: Buffer): object {
       notAfter: x509.validTo,
     },
     trailing: quote.padding,
+  };
+}
+
+interface Golden {
+  readonly version: number;
+  readonly body: Readonly<Record<string, string>> & { readonly rtmr: readonly string[] };
+  readonly qeReport: Readonly<Record<string, string | number>>;
+  readonly pck: Readonly<Record<string, unknown>> & { readonly comp: readonly number[] };
+}
+
+function expectedClaims({ version, body, qeReport, pck }: Golden, vector: Vector): object {
+  const [rtmr0, rtmr1, rtmr2, rtmr3] = body.rtmr;
+  const { cpuSvn, miscSelect, attributes, mrEnclave, mrSigner, isvProdId, isvSvn } = qeReport;
+  return {
+    tee: "tdx",
+    insecure: false,
+    quoteVersion: version,
+    tcbStatus: vector.expected.tcb_status,
+    // The lowest byte is the group TUD.
+    debug: body["tdAttr"]?.startsWith("00") === false,
+    mrTd: body["mrTd"],
+    mrSeam: body["mrSeam"],
+    mrSignerSeam: body["mrSignerSeam"],
+    seamAttributes: body["seamAttr"],
+    tdAttributes: body["tdAttr"],
+    xfam: body["xfam"],
+    mrConfigId: body["mrConfigId"],
+    mrOwner: body["mrOwner"],
+    mrOwnerConfig: body["mrOwnerConfig"],
+    rtmr0,
+    rtmr1,
+    rtmr2,
+    rtmr3,
+    reportData: body["reportData"],
+    teeTcbSvn: body["teeTcbSvn"],
+    teeTcbSvn2: body["teeTcbSvn2"],
+    mrServiceTd: body["mrServiceTd"],
+    qeCpuSvn: cpuSvn,
+    qeMiscSelect: miscSelect,
+    qeAttributes: attributes,
+    qeMrEnclave: mrEnclave,
+    qeMrSigner: mrSigner,
+    qeIsvProdId: isvProdId,
+    qeIsvSvn: isvSvn,
+    fmspc: pck["fmspc"],
+    ppid: pck["ppid"],
+    piid: pck["piid"] ?? "",
+    pceId: pck["pceid"],
+    pceSvn: pck["pcesvn"],
+    cpuSvn: pck["cpusvn"],
+    tcbComponents: Buffer.from(pck.comp).toString("hex"),
+    sgxType: ["Standard", "Scalable", "ScalableWithIntegrity"][pck["sgxType"] as number],
+    ...Object.fromEntries(
+      [
+        ["dyn", "dynamicPlatform"],
+        ["cachedKeys", "cachedKeys"],
+        ["smt", "smtEnabled"],
+      ].map(([field = "", name]) => [name, pck[field] === undefined ? undefined : pck[field] === "ff"]),
+    ),
   };
 }
 

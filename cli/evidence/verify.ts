@@ -1,3 +1,4 @@
+import { briefClaims } from "../../attestation/claims.ts";
 import { EvidenceError } from "../../attestation/error.ts";
 import { checkReportData } from "../../attestation/report-data.ts";
 import { checkDebug } from "../../attestation/snp/validate.ts";
@@ -25,7 +26,9 @@ import { accepted, refused, type Verdict } from "./verdict.ts";
  */
 export async function verifyEvidence(context: Context, options: EvidenceOptions): Promise<number> {
   const verdict = await judge(context, options);
-  context.out(render({ ...verdict, claims: verdict.claims && { ...verdict.claims } }, context.format));
+  const { claims } = verdict;
+  const shown = claims && (context.format === "json" ? { ...claims } : briefClaims(claims));
+  context.out(render({ ...verdict, claims: shown }, context.format));
   return verdict.verified ? EXIT.done : EXIT.refused;
 }
 

@@ -7,7 +7,7 @@ import { parseNamedKind } from "../../kubernetes/kinds.ts";
 import { parsePermissions, type Permission, PERMISSION_NAMES, PERMISSIONS } from "../../policy/permissions.ts";
 import { SIDECARS } from "./sidecars.ts";
 import { type Platform, PLATFORMS } from "./platform-names.ts";
-import { collateralProxyOption, collect, examples, manifestOption } from "../options.ts";
+import { Alias, append, collateralProxyOption, collect, examples, manifestOption } from "../options.ts";
 
 export function addGenerateCommand(program: Command, context: () => Context): void {
   addGuestOptions(describe(program)).action(async (paths: string[], flags: GenerateFlags) => {
@@ -17,6 +17,14 @@ export function addGenerateCommand(program: Command, context: () => Context): vo
 }
 
 function describe(program: Command): Command {
+  const owner = new Option(
+    "-w, --workload-owner-key <file>",
+    "key of an owner that may change the manifest, PEM (repeatable)",
+  ).argParser(collect);
+  const output = new Option(
+    "-o, --output-file <file>",
+    "write all resources to this file and leave the input unchanged; - is standard output",
+  );
   return program
     .command("generate")
     .description("add policies, the Initializer and the mesh proxy to Kubernetes files, and write the manifest")
@@ -53,11 +61,8 @@ function describe(program: Command): Command {
     .addOption(permissionOption("--allow <permission>", "let the host do more with all pods (repeatable)"))
     .addOption(permissionOption("--deny <permission>", "take a permission from all pods (repeatable)"))
     .option("--ipv4-only", "refuse IPv6 addresses and routes, for guests that can't filter IPv6")
-    .option(
-      "-w, --workload-owner-key <file>",
-      "key of an owner that may change the manifest, PEM (repeatable)",
-      collect,
-    )
+    .addOption(owner)
+    .addOption(new Alias("--add-workload-owner-key", owner))
     .option(
       "--workload-owner-threshold <number>",
       "how many of these owners a change of the manifest needs (default: 1)",
@@ -81,7 +86,8 @@ function describe(program: Command): Command {
     .option("--pin-secrets", "pin the values of Secrets in the given files; whoever reads a policy can read them")
     .option("--offline", "don't ask registries about images; use the cache")
     .option("--strict", "treat warnings as errors")
-    .option("-o, --output-file <file>", "write all resources to this file and leave the input unchanged")
+    .addOption(output)
+    .addOption(new Alias("--out", output))
     .addHelpText(
       "after",
       examples(
@@ -96,10 +102,11 @@ function describe(program: Command): Command {
     );
 }
 
+/** Without regard to case: `Metal-QEMU-SNP` is how documents about Kata write it. */
 function collectPlatform(text: string, before?: readonly Platform[]): readonly Platform[] {
-  const platform = PLATFORMS.find((name) => name === text);
+  const platform = PLATFORMS.find((name) => name === text.toLowerCase());
   if (platform === undefined) throw new InvalidArgumentError(`Allowed choices are ${PLATFORMS.join(", ")}.`);
-  return [...(before ?? []), platform];
+  return append(platform, before);
 }
 
 function parseNamespace(text: string): string {
@@ -121,7 +128,7 @@ function permissionOption(flags: string, description: string): Option {
 function collectPermission(text: string, before: readonly Permission[] = []): readonly Permission[] {
   const found = parsePermissions(text);
   if (found === undefined || found.length === 0) throw new InvalidArgumentError(`Want ${PERMISSION_NAMES}.`);
-  return [...before, ...found];
+  return found.reduce((list, permission) => append(permission, list), before);
 }
 
 function parseOwnerThreshold(text: string): number {

@@ -36,6 +36,7 @@ import { mediumOf } from "../../policy/mounts.ts";
 import { type PermissionChanges, unusualPermissions } from "../../policy/permissions.ts";
 import { type Platform, platformFacts, runtimeClassName } from "./platforms.ts";
 import type { NamedKind } from "../../kubernetes/kinds.ts";
+import { ResourceError } from "../../kubernetes/error.ts";
 import { readStreamText } from "../../kubernetes/read-text.ts";
 import { parseResourceFile, readResourceFiles, type ResourceFile } from "../../kubernetes/resource-file.ts";
 import { findServices } from "../../kubernetes/services.ts";
@@ -83,7 +84,7 @@ export interface GenerateOptions extends GuestPullOptions {
   readonly measurementsPaths?: readonly string[] | undefined;
   /** Kinds beside those of Kubernetes whose pods get what they need. */
   readonly kinds?: readonly NamedKind[] | undefined;
-  /** All resources go into this file, and the given ones stay as they are. */
+  /** All resources go into this file, and the given ones stay as they are; `-` is standard output. */
   readonly outputPath?: string | undefined;
 }
 
@@ -101,7 +102,7 @@ export interface GenerateResult {
   readonly volumes: readonly string[];
   /** Warnings, by file and line. */
   readonly findings: readonly Finding[];
-  /** What standard input is to be, where it was given and nothing was written to a file of its own. */
+  /** What standard output is to have: what standard input is to be, or all resources if they go there. */
   readonly output?: string;
   /** On the simulated platform, the file with the Secrets that the pods mount. It is written anew each time. */
   readonly secretsPath?: string;
@@ -131,9 +132,10 @@ interface Io {
   readonly input: () => AsyncIterable<Uint8Array>;
 }
 
-/** Standard input among the paths, and in messages. */
-export const STANDARD_INPUT = "-";
+/** Standard input among the paths, and standard output as the file for all resources. */
+export const STANDARD_STREAM = "-";
 const INPUT_NAME = "stdin";
+const OUTPUT_NAME = "stdout";
 
 /**
  * Makes pods ready for their confidential VMs and writes the manifest that allows them. All is computed before any
@@ -162,7 +164,7 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
   const guestPull = await guestPullOf(options);
   const policyOptions = { ipv4Only: options.ipv4Only, config, guestPull };
   const before = await readManifestFile(manifestPath);
-  const earlier = await earlierPolicies(outputPath, options.kinds);
+  const earlier = await earlierPolicies(outputPath === STANDARD_STREAM ? undefined : outputPath, options.kinds);
   const successions = namePredecessors(
     prepared,
     before?.Policies ?? {},
@@ -171,10 +173,11 @@ export async function generate(options: GenerateOptions, io: Io): Promise<Genera
     ({ workload }) => policyHashIn(workload) ?? earlier.get(workloadId(workload)),
   );
   const pods = setPolicies(prepared, images, policyOptions);
-  const filtered = outputPath === undefined ? input : undefined;
-  const output = filtered && joinTexts(INPUT_NAME, rewriteParts(filtered, filtered.values));
+  const printed =
+    outputPath === STANDARD_STREAM ? files : input !== undefined && outputPath === undefined ? [input] : [];
+  const output = printed.length > 0 ? joinTexts(OUTPUT_NAME, allParts(printed)) : undefined;
   const resources = resourceChanges(
-    files.filter((file) => file !== filtered),
+    files.filter((file) => !printed.includes(file)),
     outputPath,
   );
   const owners = await ownerChanges(options, before);
@@ -289,11 +292,17 @@ async function readInput(
   io: Io,
 ): Promise<{ readonly files: readonly ResourceFile[]; readonly input: ResourceFile | undefined }> {
   const named = await readResourceFiles(
-    paths.filter((path) => path !== STANDARD_INPUT),
-    outputPath,
+    paths.filter((path) => path !== STANDARD_STREAM),
+    outputPath === STANDARD_STREAM ? undefined : outputPath,
   );
-  if (!paths.includes(STANDARD_INPUT)) return { files: named, input: undefined };
-  const input = parseResourceFile(INPUT_NAME, await readStreamText(INPUT_NAME, io.input()));
+  if (!paths.includes(STANDARD_STREAM)) return { files: named, input: undefined };
+  const text = await readStreamText(INPUT_NAME, io.input());
+  if (text.trim() === "") {
+    throw new ResourceError("no_workloads", "there is nothing to do", [
+      { where: INPUT_NAME, got: "nothing", want: "Kubernetes resources: look at what the command before printed" },
+    ]);
+  }
+  const input = parseResourceFile(INPUT_NAME, text);
   return { files: [...named, input], input };
 }
 
@@ -318,8 +327,12 @@ function resourceChanges(files: readonly ResourceFile[], outputPath: string | un
   if (outputPath === undefined) {
     return files.map((file) => ({ path: file.path, content: rewriteResourceFile(file, file.values), mode: 0o644 }));
   }
-  const parts = files.flatMap((file) => rewriteParts(file, file.values));
-  return [{ path: outputPath, content: joinTexts(outputPath, parts), mode: 0o644 }];
+  if (files.length === 0) return [];
+  return [{ path: outputPath, content: joinTexts(outputPath, allParts(files)), mode: 0o644 }];
+}
+
+function allParts(files: readonly ResourceFile[]): string[] {
+  return files.flatMap((file) => rewriteParts(file, file.values));
 }
 
 /** The owners of the manifest: those it has, and those that are given; and the keys that have to be written. */

@@ -74,7 +74,7 @@ test("refuses names that no certificate has room for, and writes nothing", async
     code: "certificate_too_long",
     where: `$.Policies["${web?.hash}"].SANs`,
     got: expect.stringMatching(/up to \d{4,5} bytes/) as string,
-    want: expect.stringContaining("8192 bytes") as string,
+    want: expect.stringContaining("9216 bytes") as string,
   });
   expect(await read("manifest.json")).toBe(before);
 });

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { findKind, type NamedKind, parseNamedKind } from "../../kubernetes/kinds.ts";
 import { CliError, type Context, printResult } from "../context.ts";
 import { type Finding, FindingsError } from "./finding.ts";
-import { generate, STANDARD_INPUT } from "./generate.ts";
+import { generate, STANDARD_STREAM } from "./generate.ts";
 import type { Permission } from "../../policy/permissions.ts";
 import type { Platform } from "./platform-names.ts";
 import type { Sidecar } from "./sidecars.ts";
@@ -42,8 +42,10 @@ export interface GenerateFlags {
 
 /** `contrast generate`: policies, Initializer and mesh proxy into Kubernetes files; the manifest and keys beside. */
 export async function runGenerate(given: Context, paths: readonly string[], flags: GenerateFlags): Promise<void> {
+  const reads = paths.includes(STANDARD_STREAM);
+  if (reads) requirePipe(given, paths);
   // Whoever reads the resources from standard output reads nothing else there.
-  const isFilter = paths.includes(STANDARD_INPUT) && flags.outputFile === undefined;
+  const isFilter = (flags.outputFile ?? (reads ? STANDARD_STREAM : undefined)) === STANDARD_STREAM;
   const context = isFilter ? { ...given, out: (text: string) => given.talk(text.trimEnd()) } : given;
   const insecure = flags.referenceValues.includes("simulated");
   if (insecure && flags.referenceValues.length > 1) {
@@ -114,6 +116,24 @@ export async function runGenerate(given: Context, paths: readonly string[], flag
     }
     throw error;
   }
+}
+
+/**
+ * A terminal would wait for somebody to type resources, who waits for the command.
+ *
+ * @throws CliError usage
+ */
+function requirePipe({ input }: Context, paths: readonly string[]): void {
+  const count = paths.filter((path) => path === STANDARD_STREAM).length;
+  if (count > 1) {
+    throw new CliError("usage", "standard input can be read once", { got: `- ${count} times`, want: "- once" });
+  }
+  if (input().isTTY !== true) return;
+  throw new CliError("usage", "standard input is a terminal", {
+    got: "-",
+    want: "resources from a pipe or a file",
+    hint: "kubectl kustomize overlay/ | contrast generate … -",
+  });
 }
 
 /**

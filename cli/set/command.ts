@@ -23,7 +23,7 @@ export function addSetCommand(program: Command, context: () => Context, exit: (c
       collect,
     )
     .option(
-      "--signature <file>",
+      "-s, --signature <file>",
       "an owner's signature, made by `sign`; with the owner's key, which may then be the public one (repeatable)",
       collect,
     )
@@ -36,7 +36,7 @@ export function addSetCommand(program: Command, context: () => Context, exit: (c
       examples(
         "contrast set -c coordinator.example.com:1313 deployment/",
         "contrast set -c coordinator.example.com --atomic deployment/",
-        "contrast set -c 203.0.113.34:1313 --signature transition.sig \\",
+        "contrast set -c 203.0.113.34:1313 -s transition.sig \\",
         "    --workload-owner-key owner-public.pem deployment/",
       ),
     )

@@ -1,9 +1,13 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { Context } from "../context.ts";
 import type { SignOptions } from "./sign.ts";
-import { examples, manifestOption } from "../options.ts";
+import { Alias, examples, manifestOption } from "../options.ts";
 
 export function addSignCommand(program: Command, context: () => Context): void {
+  const output = new Option(
+    "-o, --output-file <file>",
+    "where it goes (default: transition.sig of the workspace; with --prepare transition.tbs)",
+  );
   program
     .command("sign")
     .description(
@@ -12,10 +16,8 @@ export function addSignCommand(program: Command, context: () => Context): void {
     .addOption(manifestOption())
     .option("--latest-transition <hex>", "the transition that the change follows (default: the pinned one)")
     .option("--workload-owner-key <file>", "the owner's private key (default: workload-owner.pem of the workspace)")
-    .option(
-      "-o, --output-file <file>",
-      "where it goes (default: transition.sig of the workspace; with --prepare transition.tbs)",
-    )
+    .addOption(output)
+    .addOption(new Alias("--out", output))
     .option("--annex <file>", "sign this annex: of `secret --prepare`, `volume --prepare` or `pending list`")
     .option("--rekey", "sign it as a rekey, with the root CA key that `rekey --prepare` wrote to rekey.json")
     .option("--prepare", "write the bytes to sign with a key that is not in a file (ECDSA with SHA-256, DER)")

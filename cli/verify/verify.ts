@@ -1,6 +1,7 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type GetManifestsResponse, UserAPI } from "../../api/userapi_pb.ts";
+import { briefClaims } from "../../attestation/claims.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { ChannelError } from "../../channel/error.ts";
 import { policyHash, readInitdata } from "../../manifest/initdata.ts";
@@ -104,7 +105,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
       coordinator: facts.coordinator,
       manifest: facts.manifest,
       generation: facts.generation,
-      ...verified.claims,
+      ...briefClaims(verified.claims),
       "earlier certificates": earlierCertificates(facts),
       ...annexLines(facts),
       ...(warnings.length > 0 ? { warnings } : {}),

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
 
-/** A ClientHello, a Certificate message with a chain of 8 KiB (manifest/certificate-size.ts), and what ends a handshake. */
+/** A ClientHello, a Certificate message with a chain of 9 KiB (manifest/certificate-size.ts), and what ends a handshake. */
 const MOST_HANDSHAKE_BYTES = 16 * 1024;
 
 const READ_AHEAD = 64 * 1024;

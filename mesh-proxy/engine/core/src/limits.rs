@@ -36,7 +36,7 @@ pub struct Timeouts {
 /// RFC 8305 §8: the Connection Attempt Delay.
 pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// What a peer may send until its handshake is done. A chain of the mesh has at most 8 KiB; the rest takes less than 4.
+/// What a peer may send until its handshake is done. A chain of the mesh has at most 9 KiB; the rest takes less than 3.
 pub const MOST_HANDSHAKE: usize = 12 * 1024;
 
 /// Of the mesh has two. What is longer is refused before a signature is checked.

@@ -22,7 +22,7 @@ static VALID: LazyLock<RwLock<HashSet<Box<[u8]>>>> = LazyLock::new(RwLock::defau
 /// When there are as many, all are forgotten.
 const MOST: usize = 256;
 /// A certificate of the mesh takes less, and what is longer is not remembered.
-const LONGEST: usize = 2048;
+const LONGEST: usize = 4096;
 
 /// An algorithm, with its number in the list.
 #[derive(Debug)]
