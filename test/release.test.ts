@@ -62,7 +62,7 @@ test("a release has images, package, bills of materials, resources, notes and th
   expect(readdirSync(first).filter((name) => !resources.has(name))).toEqual([
     "SHA256SUMS",
     `contrast-${VERSION}.cdx.json`,
-    `contrast-${VERSION}.tgz`,
+    `contrast-mesh-contrast-${VERSION}.tgz`,
     ...["arm64", "x64"].flatMap((cpu) => [`${packed(cpu)}.cdx.json`, `${packed(cpu)}.tgz`]),
     "demo",
     "emojivoto-demo.yml",
@@ -119,7 +119,7 @@ test("resources differ from those of the checkout in the digests alone", () => {
 test("the npm package can be published, and runs where it is installed, with the images of the release", () => {
   const home = join(scratch, "home");
   mkdirSync(home);
-  execFileSync("tar", ["-xzf", join(first, `contrast-${VERSION}.tgz`), "-C", home]);
+  execFileSync("tar", ["-xzf", join(first, `contrast-mesh-contrast-${VERSION}.tgz`), "-C", home]);
   const manifest = JSON.parse(readFileSync(join(home, "package/package.json"), "utf8")) as Record<string, unknown>;
   expect(manifest).toMatchObject({
     version: VERSION,
@@ -173,7 +173,7 @@ describe.skipIf(engineFile() === undefined)(`the native engine of the npm packag
     writeFileSync(join(home, "package.json"), JSON.stringify({ optionalDependencies: Object.fromEntries(tarballs) }));
     execFileSync("npm", ["install", "--offline", "--no-audit", "--no-fund"], { cwd: home, stdio: "ignore" });
     const main = join(home, "node_modules", "contrast");
-    execFileSync("tar", ["-xzf", join(first, `contrast-${VERSION}.tgz`), "-C", home]);
+    execFileSync("tar", ["-xzf", join(first, `contrast-mesh-contrast-${VERSION}.tgz`), "-C", home]);
     renameSync(join(home, "package"), main);
     installProduction(home);
     const native = `node_modules/@koromix/koffi-linux-${process.arch}`;
@@ -203,7 +203,7 @@ describe.skipIf(engineFile() === undefined)(`the native engine of the npm packag
   };
 
   test("npm installs that of this machine alone, and the proxy takes it", async () => {
-    expect(readdirSync(join(home, "node_modules/@contrast"))).toEqual([basename(engine)]);
+    expect(readdirSync(join(home, "node_modules/@contrast-mesh"))).toEqual([basename(engine)]);
     expect(readFileSync(join(engine, "engine.node")).equals(readFileSync(engineFile() ?? ""))).toBe(true);
     expect(await readyWith()).toBe("native");
     expect(await readyWith("native")).toBe("native");
@@ -215,7 +215,7 @@ describe.skipIf(engineFile() === undefined)(`the native engine of the npm packag
     const refused = start("native");
     expect(await refused.exited).toBe(1);
     expect([...refused.text, ...refused.log.map((line) => JSON.stringify(line))].join("\n")).toMatch(
-      /the native engine can't be loaded.*@contrast\/mesh-engine-linux-.*npm run build:engine/,
+      /the native engine can't be loaded.*@contrast-mesh\/engine-linux-.*npm run build:engine/,
     );
   });
 });
