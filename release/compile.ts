@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { run } from "../images/run.ts";
-import { writeBuildTime } from "./build-time.ts";
+import { finishBuild } from "./build/finish.ts";
 
 /**
  * Compiles the programs anew, and not into dist/, which may be of other sources.
@@ -13,5 +13,5 @@ import { writeBuildTime } from "./build-time.ts";
 export async function compile(root: string, dist: string, built: Date | undefined): Promise<void> {
   const compiler = join(root, "node_modules", ".bin", "tsc");
   await run(compiler, ["-p", "tsconfig.build.json", "--outDir", dist], { cwd: root });
-  await writeBuildTime(dist, built);
+  await finishBuild(dist, built);
 }
