@@ -1,4 +1,4 @@
-import { chmod, cp, lstat, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, cp, lstat, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Architecture } from "./architecture.ts";
 import { bundle, copyNative, describePackages } from "./bundle.ts";
@@ -6,8 +6,8 @@ import { BASE_PACKAGES, type Image } from "./catalog.ts";
 import { copyKept, type DebianPackage, exists, unpackDebian, writeAccounts } from "./debian.ts";
 import type { BuiltEngine } from "./engine/build.ts";
 import { requireFit } from "./engine/fitness.ts";
-import { NODE_INTEGRITY, NODE_VERSION } from "./node-release.ts";
-import { unpackPackage } from "./npm-package.ts";
+import { nodePackage } from "./node-release.ts";
+import { lockedPackage, packageCache, unpackPackage } from "./npm-package.ts";
 import { run, type RunOptions } from "./run.ts";
 import { bill, type Bill } from "./sbom.ts";
 
@@ -50,7 +50,7 @@ export class BuildContext {
     this.#root = root;
     this.directory = join(work, "context");
     this.#scratch = join(work, "scratch");
-    this.#cache = join(root, "node_modules", ".cache", "contrast-images");
+    this.#cache = packageCache(root);
     this.#architecture = architecture;
     this.#options = options;
   }
@@ -90,8 +90,7 @@ export class BuildContext {
     await writeFile(join(app, "package.json"), '{ "type": "module" }\n');
     const native = await copyNative(this.#root, app);
     const name = `@koromix/koffi-linux-${npm}`;
-    const { version, integrity } = await this.#locked(name);
-    const pinned = { name, version, integrity };
+    const pinned = await lockedPackage(this.#root, name);
     const folder = await unpackPackage(pinned, this.#cache, join(this.#scratch, "koffi"), this.#options);
     for (const path of ["package.json", "index.js", `linux_${npm}`]) {
       await cp(join(folder, path), join(app, "node_modules", name, path), { recursive: true });
@@ -126,20 +125,12 @@ export class BuildContext {
 
   async #node(): Promise<void> {
     const { npm, tuple } = this.#architecture;
-    const pinned = { name: `node-linux-${npm}`, version: NODE_VERSION, integrity: NODE_INTEGRITY[npm] };
-    const folder = await unpackPackage(pinned, this.#cache, join(this.#scratch, "node"), this.#options);
+    const folder = await unpackPackage(nodePackage(npm), this.#cache, join(this.#scratch, "node"), this.#options);
     const binary = join(this.directory, "node");
     await cp(join(folder, "bin/node"), binary);
     // Symbols for debuggers are a fifth of it.
     await run(npm === process.arch ? "strip" : `${tuple}-strip`, ["-s", binary], this.#options);
     await cp(join(folder, "LICENSE"), join(this.directory, "node.LICENSE"));
-  }
-
-  async #locked(name: string): Promise<{ version: string; integrity: string }> {
-    const lock = JSON.parse(await readFile(join(this.#root, "package-lock.json"), "utf8")) as {
-      packages: Record<string, { version: string; integrity: string }>;
-    };
-    return lock.packages[`node_modules/${name}`] ?? { version: "", integrity: "" };
   }
 
   /** The licences of what was bundled go with it. */

@@ -13,7 +13,7 @@ export interface NpmPackage {
   readonly license: string;
 }
 
-const NATIVE = "koffi";
+export const NATIVE = "koffi";
 
 /**
  * @param root of the checkout, with dist/ and node_modules/
@@ -37,8 +37,12 @@ export async function bundle(root: string, programs: readonly string[], director
   });
   await build.close();
   const modules = output.flatMap((chunk) => (chunk.type === "chunk" ? Object.keys(chunk.modules) : []));
-  const folders = new Set(modules.flatMap((module) => folderOf(module) ?? []));
-  return describePackages([...folders]);
+  return describePackages(packageFolders(modules));
+}
+
+/** Of the packages that modules belong to, each once. */
+export function packageFolders(modules: readonly string[]): string[] {
+  return [...new Set(modules.flatMap((module) => folderOf(module) ?? []))];
 }
 
 /** The JavaScript of koffi; the native code is in a package for each architecture. */

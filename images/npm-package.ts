@@ -13,6 +13,20 @@ export interface PinnedPackage {
   readonly integrity: string;
 }
 
+/** Where the tarballs of packages for other machines stay. @param root of the checkout */
+export function packageCache(root: string): string {
+  return join(root, "node_modules", ".cache", "contrast-images");
+}
+
+/** As package-lock.json pins it. @param root of the checkout */
+export async function lockedPackage(root: string, name: string): Promise<PinnedPackage> {
+  const lock = JSON.parse(await readFile(join(root, "package-lock.json"), "utf8")) as {
+    packages: Record<string, { version: string; integrity: string }>;
+  };
+  const { version = "", integrity = "" } = lock.packages[`node_modules/${name}`] ?? {};
+  return { name, version, integrity };
+}
+
 /**
  * Fetches a package for whatever machine it is made for, without running anything of it, and unpacks it.
  *

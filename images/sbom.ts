@@ -30,7 +30,7 @@ export function bill(image: Image, { oci, debian }: Architecture, contents: Cont
     properties: [{ name: "architecture", value: oci }],
   };
   return billOf(component, [
-    entry("platform", "node", NODE_VERSION, `pkg:github/nodejs/node@v${NODE_VERSION}`, "MIT"),
+    nodeEntry(),
     ...contents.npm.map(npmEntry),
     ...(contents.engine === undefined ? [] : engineEntries(contents.engine)),
     ...contents.debian.map(({ name, version }) => {
@@ -69,12 +69,16 @@ export function billOf(component: Bill & { readonly "bom-ref": string }, entries
   };
 }
 
+export function nodeEntry(): Entry {
+  return entry("platform", "node", NODE_VERSION, `pkg:github/nodejs/node@v${NODE_VERSION}`, "MIT");
+}
+
 export function npmEntry({ name, version, license }: NpmPackage): Entry {
   return entry("library", name, version, npmPurl(name, version), license);
 }
 
 /** The package URL encodes what stands for something else in it, as in `@scope` and `1:2.3~rc+dfsg`. */
-function npmPurl(name: string, version: string): string {
+export function npmPurl(name: string, version: string): string {
   return `pkg:npm/${name.replace("@", "%40")}@${version}`;
 }
 

@@ -10,7 +10,7 @@ if (major > 24 || (major === 24 && minor >= 12)) {
   process.stderr.write(
     "contrast: needs Node 24.12 or later, and this is " +
       process.versions.node +
-      "; after `npm ci` the right one is at hand: npx node cli/main.ts\n",
+      "; the executable of a release brings its own, and so does a checkout after `npm ci`: npx node cli/main.ts\n",
   );
   process.exitCode = 2;
 }

@@ -9,6 +9,8 @@ export type ReleaseCode =
   | "malformed_time"
   /** npm's package is not as it should be. */
   | "faulty_package"
+  /** What was compiled can't become one executable: find what loads a file, or has no licence. */
+  | "unfit_bundle"
   /** The folder for the release has something in it. */
   | "output_exists";
 

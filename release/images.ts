@@ -14,6 +14,8 @@ export interface ReleasedImage {
   readonly original: string;
   /** `<registry>/contrast/<name>:<version>@sha256:<64 hex>`; without a registry it begins with `contrast/`. */
   readonly pinned: string;
+  /** OCI's names of those that it is for. */
+  readonly architectures: readonly string[];
 }
 
 /**
@@ -31,10 +33,11 @@ export async function takeImages(from: string, to: string, registry: string | un
     const original = `contrast/${name}:${VERSION}`;
     const image = built.find(({ reference }) => reference === original);
     if (image === undefined) throw unusable(`no ${original}`, from);
-    const bills = Object.keys(image.compressed).map((architecture) => `${name}.${architecture}.cdx.json`);
+    const architectures = Object.keys(image.compressed);
+    const bills = architectures.map((architecture) => `${name}.${architecture}.cdx.json`);
     for (const file of [name, ...bills]) await cp(join(from, file), join(to, file), { recursive: true });
     await checkLayout(join(to, name), image.digest);
-    released.push({ name, original, pinned: `${prefix}${original}@${image.digest}` });
+    released.push({ name, original, pinned: `${prefix}${original}@${image.digest}`, architectures });
   }
   return released;
 }

@@ -1,18 +1,17 @@
 import { cp, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { run } from "../images/run.ts";
-import { type Bill, billOf, npmEntry } from "../images/sbom.ts";
-import { writeBuildTime } from "./build-time.ts";
+import { type Bill, billOf, npmEntry, npmPurl } from "../images/sbom.ts";
+import { compile } from "./compile.ts";
 import type { PackedEngine } from "./engines.ts";
 import type { ReleasedImage } from "./images.ts";
 import { pack, PUBLISH } from "./pack.ts";
 import { type Manifest, readManifest } from "./readiness.ts";
 
-/** What launch/cli.ts needs. The checkout brings its own Node along, so that it makes do with an older one. */
-const ENGINE = ">=24.12";
-
-/** Of the checkout's package.json; the rest is for those who work in it. */
-const KEPT = ["name", "version", "description", "license", "repository", "type", "bin", "dependencies"];
+/**
+ * Of the checkout's package.json; the rest is for those who work in it. `engines` is what the library of the package runs
+ * on. Its programs ask for a newer Node, and an older one says so in one line (launch/cli.ts).
+ */
+const KEPT = ["name", "version", "description", "license", "repository", "type", "engines", "bin", "dependencies"];
 
 /**
  * Makes the npm package: the compiled programs, without the demo, that know the images of this release. npm installs the
@@ -33,10 +32,7 @@ export async function packNpm(
   built: Date | undefined,
 ): Promise<string> {
   const manifest = await readManifest(root);
-  // Anew, and not from dist/, which may be of other sources.
-  const compiler = join(root, "node_modules", ".bin", "tsc");
-  await run(compiler, ["-p", "tsconfig.build.json", "--outDir", join(work, "dist")], { cwd: root });
-  await writeBuildTime(join(work, "dist"), built);
+  await compile(root, join(work, "dist"), built);
   await rm(join(work, "dist", "demo"), { recursive: true });
   await writeFile(join(work, "dist", "policy", "released-images.js"), releasedImages(images));
   for (const file of ["README.md", "CHANGELOG.md", "LICENSE"]) await cp(join(root, file), join(work, file));
@@ -55,7 +51,7 @@ export async function packageBill(root: string, engines: readonly PackedEngine[]
     .map(([path, { version, license }]) =>
       npmEntry({ name: path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length), version, license }),
     );
-  const purl = `pkg:npm/${name}@${version}`;
+  const purl = npmPurl(name, version);
   const licenses = [{ license: { id: license } }];
   const component = { type: "application", "bom-ref": purl, name, version, purl, description, licenses };
   return billOf(component, [...entries, ...engines.map(npmEntry)]);
@@ -66,7 +62,6 @@ function publishable(manifest: Manifest, engines: readonly PackedEngine[]): Reco
     ...Object.fromEntries(KEPT.filter((key) => manifest[key] !== undefined).map((key) => [key, manifest[key]])),
     optionalDependencies: Object.fromEntries(engines.map(({ name, version }) => [name, version])),
     files: ["dist", "CHANGELOG.md"],
-    engines: { node: ENGINE },
     publishConfig: PUBLISH,
   };
 }

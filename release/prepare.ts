@@ -1,10 +1,12 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { architecture } from "../images/architecture.ts";
 import { VERSION } from "../runtime/version.ts";
 import { sectionOf } from "./changelog.ts";
 import { checksums } from "./checksums.ts";
 import { packEngines, type PackedEngine } from "./engines.ts";
 import { ReleaseError } from "./error.ts";
+import { buildExecutables } from "./executable/build.ts";
 import { imageReplacements, pinImages, type ReleasedImage, takeImages } from "./images.ts";
 import { vanilla } from "./vanilla.ts";
 import { packageBill, packNpm } from "./npm-package.ts";
@@ -27,6 +29,8 @@ export interface Prepared {
   readonly tarball: string;
   readonly engines: readonly PackedEngine[];
   readonly images: readonly ReleasedImage[];
+  /** The names of the files with the command line. */
+  readonly executables: readonly string[];
 }
 
 /** The folders whose resources people apply, without what is not for Kubernetes. */
@@ -49,7 +53,16 @@ export async function prepare({ root, work, out, images: from, registry, built }
   const engines = await packEngines(root, from, join(work, "engines"), out);
   const tarball = await packNpm(root, join(work, "package"), out, images, engines, built);
   const write = async (name: string, text: string): Promise<void> => writeFile(join(out, name), text);
-  await write(`contrast-${VERSION}.cdx.json`, `${JSON.stringify(await packageBill(root, engines), undefined, 2)}\n`);
+  const architectures = new Set(images.flatMap((image) => image.architectures));
+  const executables = await buildExecutables({
+    root,
+    dist: join(work, "package", "dist"),
+    work: join(work, "executables"),
+    out,
+    architectures: [...architectures].map(architecture),
+  });
+  const bill = await packageBill(root, engines);
+  await write(tarball.replace(/\.tgz$/, ".cdx.json"), `${JSON.stringify(bill, undefined, 2)}\n`);
   await write("image-replacements.txt", imageReplacements(images));
   const changes = sectionOf(await readFile(join(root, "CHANGELOG.md"), "utf8"), VERSION);
   await write("release-notes.md", `${changes ?? ""}\n`);
@@ -68,5 +81,5 @@ export async function prepare({ root, work, out, images: from, registry, built }
   );
   await write("emojivoto-demo.yml", pinImages(vanilla(apps), images));
   await write("SHA256SUMS", await checksums(out));
-  return { tarball, engines, images };
+  return { tarball, engines, images, executables };
 }

@@ -14,7 +14,8 @@ import { obstacles } from "./readiness.ts";
 
 const HELP = `npm run release -- [options]
 
-Prepares a release in dist/release/: images, npm packages, bills of materials, Kubernetes files with digests, checksums.
+Prepares a release in dist/release/: images, npm packages, executables, bills of materials, Kubernetes files with digests,
+checksums.
 It publishes nothing, and says what does.
 
   --registry <name>  where the images will be, like ghcr.io/example

@@ -142,9 +142,9 @@ describe.skipIf(NO_ENGINE !== undefined)(`images and compose${NO_ENGINE === unde
     const run = ["docker", "run", ...rights, `--volume=${certificates}:/tls-config:ro`, ...settings];
     const image = "contrast/mesh-proxy:0.1.0";
 
-    const without = "--mount=type=tmpfs,destination=/opt/contrast/node_modules/@contrast";
+    const without = "--mount=type=tmpfs,destination=/opt/contrast/node_modules/@contrast-mesh";
     const refused = await engine.run([...run, "--rm", without, image]);
-    expect(refused.output).toMatch(/engine: the native engine can't be loaded .*@contrast\/mesh-engine-linux-/);
+    expect(refused.output).toMatch(/engine: the native engine can't be loaded .*@contrast-mesh\/engine-linux-/);
     expect(refused.code).toBe(1);
 
     const started = await engine.run([...run, "--detach", "--name=native", image]);

@@ -1,19 +1,21 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import {
+  appendFileSync,
+  chmodSync,
   cpSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { parseImageReplacements } from "../cli/generate/image-replacements.ts";
+import { architecture } from "../images/architecture.ts";
 import { IMAGES } from "../images/catalog.ts";
 import { engineFile, enginePackage } from "../mesh-proxy/native/addon.ts";
 import { createMesh, writeTlsConfig } from "../pki/test-mesh.ts";
@@ -22,6 +24,7 @@ import { obstacles } from "../release/readiness.ts";
 import { commitTime } from "../runtime/build-time.ts";
 import { VERSION } from "../runtime/version.ts";
 import { writeSmallImages } from "../images/test-images.ts";
+import { createCliDeployment } from "./cli-deployment.ts";
 import { type Program, startProgram } from "./programs.ts";
 
 /** `npm run release` for real, but with small images in place of those that take minutes to build. */
@@ -46,6 +49,8 @@ function release(...args: string[]): { status: number | null; stdout: string; st
   return spawnSync(process.execPath, [join(root, "release/program.ts"), "--dry-run", ...args], { encoding: "utf8" });
 }
 
+const PACKAGE = `contrast-mesh-contrast-${VERSION}`;
+const { oci } = architecture(process.arch);
 const packed = (cpu: string): string => `contrast-mesh-engine-linux-${cpu}-gnu-${VERSION}`;
 const read = (name: string): string => readFileSync(join(first, name), "utf8");
 const pinned = (name: string): string => {
@@ -57,12 +62,15 @@ const pinned = (name: string): string => {
   return `${REGISTRY}/${image?.reference}@${image?.digest}`;
 };
 
-test("a release has images, package, bills of materials, resources, notes and the checksums of all of them", () => {
+test("a release has images, packages, executables, bills of materials, resources, notes and the checksums of all of them", () => {
   const resources = new Set(readdirSync(join(root, "deploy")).filter((name) => /\.ya?ml$/.test(name)));
   expect(readdirSync(first).filter((name) => !resources.has(name))).toEqual([
     "SHA256SUMS",
-    `contrast-${VERSION}.cdx.json`,
-    `contrast-${VERSION}.tgz`,
+    "contrast-linux-LICENSES.txt",
+    `contrast-linux-${oci}`,
+    `contrast-linux-${oci}.cdx.json`,
+    `${PACKAGE}.cdx.json`,
+    `${PACKAGE}.tgz`,
     ...["arm64", "x64"].flatMap((cpu) => [`${packed(cpu)}.cdx.json`, `${packed(cpu)}.tgz`]),
     "demo",
     "emojivoto-demo.yml",
@@ -73,7 +81,7 @@ test("a release has images, package, bills of materials, resources, notes and th
     "release-notes.md",
   ]);
   expect(readdirSync(join(first, "images"))).toEqual(
-    IMAGES.flatMap(({ name }) => [name, `${name}.amd64.cdx.json`]).toSorted(),
+    IMAGES.flatMap(({ name }) => [name, `${name}.${oci}.cdx.json`]).toSorted(),
   );
   expect(read("release-notes.md")).toContain("### Added");
   execFileSync("sha256sum", ["--check", "--strict", "--quiet", "SHA256SUMS"], { cwd: first });
@@ -119,10 +127,12 @@ test("resources differ from those of the checkout in the digests alone", () => {
 test("the npm package can be published, and runs where it is installed, with the images of the release", () => {
   const home = join(scratch, "home");
   mkdirSync(home);
-  execFileSync("tar", ["-xzf", join(first, `contrast-${VERSION}.tgz`), "-C", home]);
+  execFileSync("tar", ["-xzf", join(first, `${PACKAGE}.tgz`), "-C", home]);
   const manifest = JSON.parse(readFileSync(join(home, "package/package.json"), "utf8")) as Record<string, unknown>;
   expect(manifest).toMatchObject({
+    name: "@contrast-mesh/contrast",
     version: VERSION,
+    engines: { node: ">=20" },
     license: "Apache-2.0",
     bin: { contrast: "dist/cli/main.js" },
     publishConfig: { access: "public", provenance: true },
@@ -130,8 +140,6 @@ test("the npm package can be published, and runs where it is installed, with the
   const optional = { [enginePackage("arm64")]: VERSION, [enginePackage("x64")]: VERSION };
   expect(manifest["optionalDependencies"]).toEqual(optional);
   for (const key of ["private", "scripts", "devDependencies"]) expect(manifest).not.toHaveProperty(key);
-  const { node } = manifest["engines"] as { node: string };
-  expect(readFileSync(join(root, "launch/cli.ts"), "utf8")).toContain(`needs Node ${node.replace(">=", "")} or later`);
   expect(readdirSync(join(home, "package"))).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "dist", "package.json"]);
 
   installProduction(join(home, "package"));
@@ -143,6 +151,9 @@ test("the npm package can be published, and runs where it is installed, with the
   expect(builtAt).not.toContain("git");
   const version = contrast("--version");
   for (const name of ["coordinator", "initializer", "mesh-proxy"]) expect(version).toContain(`  ${pinned(name)}\n`);
+  expect(execFileSync(join(first, `contrast-linux-${oci}`), ["--version"], { encoding: "utf8", env: {} })).toBe(
+    version,
+  );
 
   cpSync(join(first, "demo"), join(home, "deployment"), { recursive: true });
   const result = contrast(
@@ -162,79 +173,133 @@ test("the npm package can be published, and runs where it is installed, with the
   for (const name of ["initializer", "mesh-proxy", "emojivoto"]) expect(web).toContain(`image: ${pinned(name)}\n`);
 }, 180_000);
 
-describe.skipIf(engineFile() === undefined)(`the native engine of the npm package${NO_ENGINE}`, () => {
-  const home = join(scratch, "with-engine");
+test("the README's words install the one file, and no other than that of the release", () => {
+  const [, section = ""] = readFileSync(join(root, "README.md"), "utf8").split("\n## Install the command line\n");
+  const [text = ""] = section.split("\n## ");
+  const lines = text.split("\n").flatMap((line) => (line.startsWith("    ") ? [line.trim()] : []));
+  expect(lines).toHaveLength(2);
+  const script = `set -e\n${lines.join("\n").replaceAll("linux-amd64", `linux-${oci}`)}\n`;
+  const downloads = join(scratch, "downloads");
+  const file = join(downloads, `contrast-linux-${oci}`);
+  mkdirSync(downloads);
+  for (const name of ["SHA256SUMS", basename(file)]) cpSync(join(first, name), join(downloads, name));
+  // As a browser leaves it.
+  chmodSync(file, 0o644);
+  const env = { PATH: process.env["PATH"] ?? "", HOME: join(scratch, "person") };
+  const install = (): number | null =>
+    spawnSync("bash", ["-c", script], { cwd: downloads, env, stdio: "ignore" }).status;
+  expect(install()).toBe(0);
+  const installed = join(env.HOME, ".local/bin/contrast");
+  expect(execFileSync(installed, ["--version"], { encoding: "utf8", env: {} })).toContain(`contrast ${VERSION}\n`);
+  expect(statSync(installed).size / 1e6).toBeCloseTo(120, -1);
+  appendFileSync(file, "x");
+  expect(install()).toBe(1);
+});
+
+describe("the npm package, installed in an empty folder", () => {
+  const home = join(scratch, "installed");
   const engine = join(home, "node_modules", enginePackage(process.arch));
   let certificates: string;
 
   beforeAll(async () => {
     mkdirSync(home);
-    const tarballs = ["arm64", "x64"].map((cpu) => [enginePackage(cpu), `file:${join(first, packed(cpu))}.tgz`]);
-    writeFileSync(join(home, "package.json"), JSON.stringify({ optionalDependencies: Object.fromEntries(tarballs) }));
-    execFileSync("npm", ["install", "--offline", "--no-audit", "--no-fund"], { cwd: home, stdio: "ignore" });
-    const main = join(home, "node_modules", "contrast");
-    execFileSync("tar", ["-xzf", join(first, `contrast-${VERSION}.tgz`), "-C", home]);
-    renameSync(join(home, "package"), main);
-    installProduction(home);
-    const native = `node_modules/@koromix/koffi-linux-${process.arch}`;
-    cpSync(join(root, native), join(home, native), { recursive: true });
+    writeFileSync(join(home, "package.json"), JSON.stringify(installed));
+    writeFileSync(join(home, "package-lock.json"), JSON.stringify(lockOf(installed)));
+    const args = ["install", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"];
+    execFileSync("npm", args, { cwd: home, stdio: ["ignore", "ignore", "pipe"] });
     const mesh = await createMesh();
     certificates = await writeTlsConfig(mesh, await mesh.issue());
-  });
+  }, 180_000);
   afterAll(() => rmSync(certificates, { recursive: true }));
 
-  /** @param chosen what CONTRAST_ENGINE says, if anything */
-  const start = (chosen?: "native"): Program => {
-    const variables = {
-      CONTRAST_TLS_CONFIG_DIR: certificates,
-      CONTRAST_EGRESS_PROXY_CONFIG: "app#127.184.1.1:8080#127.184.1.2:8080#app",
-      CONTRAST_LOG_FORMAT: "json",
-      CONTRAST_ENGINE: "native",
-    };
-    const within = chosen === undefined ? ["env", "--unset=CONTRAST_ENGINE"] : [];
-    return startProgram([join(home, "node_modules/contrast/dist/mesh-proxy/main.js")], variables, within);
-  };
-  const readyWith = async (chosen?: "native"): Promise<unknown> => {
-    const program = start(chosen);
-    const { engine } = await program.line("ready");
-    program.child.kill("SIGTERM");
-    expect(await program.exited).toBe(0);
-    return engine;
+  /** As it would be installed by name: the packages of this release are in no registry. */
+  const file = (name: string): string => `file:${join(first, name)}.tgz`;
+  const installed = {
+    dependencies: { "@contrast-mesh/contrast": file(PACKAGE) },
+    overrides: Object.fromEntries(["arm64", "x64"].map((cpu) => [enginePackage(cpu), file(packed(cpu))])),
   };
 
-  test("npm installs that of this machine alone, and the proxy takes it", async () => {
-    expect(readdirSync(join(home, "node_modules/@contrast"))).toEqual([basename(engine)]);
-    expect(readFileSync(join(engine, "engine.node")).equals(readFileSync(engineFile() ?? ""))).toBe(true);
-    expect(await readyWith()).toBe("native");
-    expect(await readyWith("native")).toBe("native");
+  test("npx runs it by its name, from a folder with nothing else in it", async () => {
+    const deployment = createCliDeployment("127.184.3.1");
+    onTestFinished(async () => deployment.remove());
+    expect((await deployment.generate()).code).toBe(0);
+    await deployment.startCoordinator("state");
+    expect((await deployment.contrast("set")).code).toBe(0);
+    const npx = (...args: string[]): { status: number | null; stdout: string; stderr: string } =>
+      spawnSync("npx", ["--offline", "@contrast-mesh/contrast", ...args], { cwd: home, encoding: "utf8" });
+    const verified = npx("--insecure", "--workspace-dir", deployment.file("."), "verify", "-c", "127.184.3.1");
+    expect(verified.status, verified.stderr).toBe(0);
+    expect(verified.stdout).toMatch(/^result: /m);
+    const refused = npx("verify", "-c", "127.184.3.1");
+    expect(refused.stderr).toMatch(/^error: unreadable_file: /m);
+    expect(refused.status).toBe(2);
   });
 
-  test("without it the proxy runs on streams, unless it is to be native: then it does not start", async () => {
-    rmSync(engine, { recursive: true });
-    expect(await readyWith()).toBe("streams");
-    const refused = start("native");
-    expect(await refused.exited).toBe(1);
-    expect([...refused.text, ...refused.log.map((line) => JSON.stringify(line))].join("\n")).toMatch(
-      /the native engine can't be loaded.*@contrast\/mesh-engine-linux-.*npm run build:engine/,
-    );
+  describe.skipIf(engineFile() === undefined)(`with the native engine${NO_ENGINE}`, () => {
+    /** @param chosen what CONTRAST_ENGINE says, if anything */
+    const start = (chosen?: "native"): Program => {
+      const variables = {
+        CONTRAST_TLS_CONFIG_DIR: certificates,
+        CONTRAST_EGRESS_PROXY_CONFIG: "app#127.184.1.1:8080#127.184.1.2:8080#app",
+        CONTRAST_LOG_FORMAT: "json",
+        CONTRAST_ENGINE: "native",
+      };
+      const within = chosen === undefined ? ["env", "--unset=CONTRAST_ENGINE"] : [];
+      return startProgram(
+        [join(home, "node_modules/@contrast-mesh/contrast/dist/mesh-proxy/main.js")],
+        variables,
+        within,
+      );
+    };
+    const readyWith = async (chosen?: "native"): Promise<unknown> => {
+      const program = start(chosen);
+      const { engine } = await program.line("ready");
+      program.child.kill("SIGTERM");
+      expect(await program.exited).toBe(0);
+      return engine;
+    };
+
+    test("npm installs that of this machine alone, and the proxy takes it", async () => {
+      expect(readdirSync(join(home, "node_modules/@contrast-mesh"))).toEqual(["contrast", basename(engine)]);
+      expect(readFileSync(join(engine, "engine.node")).equals(readFileSync(engineFile() ?? ""))).toBe(true);
+      expect(await readyWith()).toBe("native");
+      expect(await readyWith("native")).toBe("native");
+    });
+
+    test("without it the proxy runs on streams, unless it is to be native: then it does not start", async () => {
+      rmSync(engine, { recursive: true });
+      expect(await readyWith()).toBe("streams");
+      const refused = start("native");
+      expect(await refused.exited).toBe(1);
+      expect([...refused.text, ...refused.log.map((line) => JSON.stringify(line))].join("\n")).toMatch(
+        /the native engine can't be loaded.*@contrast-mesh\/engine-linux-.*npm run build:engine/,
+      );
+    });
   });
 });
 
-/** What `npm install --omit=dev` would fetch, from the checkout. */
-function installProduction(folder: string): void {
+/** What this checkout was installed with, which is in npm's cache. @param manifest of the folder to install in */
+function lockOf(manifest: object): object {
+  return { lockfileVersion: 3, packages: { "": manifest, ...Object.fromEntries(production()) } };
+}
+
+/** The entries of the lock file that `npm install --omit=dev` would fetch. */
+function production(): [string, { readonly optional?: true }][] {
   const lock = JSON.parse(readFileSync(join(root, "package-lock.json"), "utf8")) as {
     packages: Record<string, { dev?: true; optional?: true }>;
   };
-  for (const [path, { dev, optional }] of Object.entries(lock.packages)) {
-    if (path === "" || dev !== undefined || optional !== undefined) continue;
-    cpSync(join(root, path), join(folder, path), { recursive: true });
+  return Object.entries(lock.packages).filter(([path, { dev }]) => path !== "" && dev === undefined);
+}
+
+/** What `npm install --omit=dev` would fetch, from the checkout. */
+function installProduction(folder: string): void {
+  for (const [path, { optional }] of production()) {
+    if (optional === undefined) cpSync(join(root, path), join(folder, path), { recursive: true });
   }
 }
 
 test("the bill of the npm package lists what it brings along, each once, and nothing of development", () => {
-  const { components } = JSON.parse(read(`contrast-${VERSION}.cdx.json`)) as {
-    components: { name: string; purl: string }[];
-  };
+  const { components } = JSON.parse(read(`${PACKAGE}.cdx.json`)) as { components: { name: string; purl: string }[] };
   const names = components.map(({ name }) => name);
   expect(names).toEqual(
     expect.arrayContaining(["@grpc/grpc-js", "koffi", "@koromix/koffi-linux-x64", enginePackage("x64"), "zod"]),

@@ -163,7 +163,7 @@ const BUILT = ["../../", "../../../"].map((root) =>
 
 /** The package of npm that has the engine for a machine with glibc. @param cpu as Node calls it */
 export function enginePackage(cpu: string): string {
-  return `@contrast/mesh-engine-linux-${cpu}-gnu`;
+  return `@contrast-mesh/engine-linux-${cpu}-gnu`;
 }
 
 /** @returns undefined where nobody built it for this machine */

@@ -76,7 +76,7 @@ describe.skipIf(missing !== undefined)(
       const [answer] = (await once(stream, "data")) as [Buffer];
       expect(String(answer)).toBe("hello");
       stream.destroy();
-      expect(readdirSync(join(image, "opt/contrast/node_modules/@contrast"))).toEqual(["mesh-engine-linux-arm64-gnu"]);
+      expect(readdirSync(join(image, "opt/contrast/node_modules/@contrast-mesh"))).toEqual(["engine-linux-arm64-gnu"]);
     });
   },
 );

@@ -1,0 +1,11 @@
+import { writeBuildTime } from "../build-time.ts";
+
+/**
+ * What is made of the files that tsc compiled, by `npm run build` and for a release alike.
+ *
+ * @param dist the folder with them
+ * @param built what the programs are to know as the time of their build
+ */
+export async function finishBuild(dist: string, built: Date | undefined): Promise<void> {
+  await writeBuildTime(dist, built);
+}
