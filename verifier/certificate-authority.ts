@@ -9,7 +9,6 @@ import { verifyEcdsa } from "../crypto/node.ts";
 import type { Curve, Hash } from "../crypto/primitives.ts";
 import { generationOf, type MeshGeneration } from "../manifest/generation-extensions.ts";
 import { ecdsaSignatureOfDer } from "../pki/ecdsa-signature.ts";
-import type { Expected } from "./check-answer.ts";
 import { VerifyError } from "./error.ts";
 
 /**
@@ -40,11 +39,14 @@ interface Algorithm {
   readonly identifier: string;
 }
 
-/** @throws VerifyError ca_mismatch */
+/**
+ * @param options the time to verify for; and whether that is one before the answer was given, when it may not have begun
+ * @throws VerifyError ca_mismatch
+ */
 export function readAuthority(
   name: "root CA" | "mesh CA",
   pem: string,
-  { at, saved }: Pick<Expected, "at" | "saved">,
+  { at, saved }: { readonly at: Date; readonly saved: boolean },
 ): AuthorityCertificate {
   try {
     const [der, ...others] = decodePemCertificates(Buffer.from(pem), name);

@@ -50,21 +50,23 @@ export interface Lies {
 export class TestCoordinator {
   readonly vendor: TestVendor;
   readonly #rootKey: KeyPair;
+  readonly #now: Date;
   readonly #certificates: readonly Buffer[];
   state: TestState;
   lies: Lies = {};
   /** Paths that were asked for. */
   readonly asked: string[] = [];
 
-  constructor(vendor: TestVendor, rootKey: KeyPair, state: TestState) {
+  constructor(vendor: TestVendor, rootKey: KeyPair, state: TestState, now: Date) {
     this.vendor = vendor;
+    this.#now = now;
     this.#rootKey = rootKey;
     this.#certificates = makeEvidence(vendor).certificates;
     this.state = state;
   }
 
-  /** With one manifest. */
-  static async create(changes: object = {}): Promise<TestCoordinator> {
+  /** With one manifest. @param now when its CAs begin */
+  static async create(changes: object = {}, now: Date = NOW): Promise<TestCoordinator> {
     const vendor = await createTestVendor("verifier");
     const rootKey = await generateEcKey("P-384");
     const manifest = manifestOf(vendor, changes);
@@ -72,7 +74,7 @@ export class TestCoordinator {
     const rootDigest = spkiDigest(rootKey.publicKey).toString("hex");
     const record = encodeTransition({ ...fields, manifest: sha256Hex(manifest), rootKey: rootDigest });
     const steps = [{ transition: parseTransition(record), manifest }];
-    return new TestCoordinator(vendor, rootKey, { steps, authority: await authorityOf(rootKey, steps) });
+    return new TestCoordinator(vendor, rootKey, { steps, authority: await authorityOf(rootKey, steps, now) }, now);
   }
 
   get manifest(): Buffer {
@@ -108,12 +110,12 @@ export class TestCoordinator {
       signatures,
     });
     const steps = [...this.state.steps, { transition: parseTransition(record), manifest }];
-    this.state = { steps, authority: await authorityOf(this.#rootKey, steps) };
+    this.state = { steps, authority: await authorityOf(this.#rootKey, steps, this.#now) };
   }
 
   /** A recovery: the same history, another mesh CA. */
   async recover(): Promise<void> {
-    this.state = { ...this.state, authority: await authorityOf(this.#rootKey, this.state.steps) };
+    this.state = { ...this.state, authority: await authorityOf(this.#rootKey, this.state.steps, this.#now) };
   }
 
   evidence(reportData: Uint8Array): SnpEvidence {
@@ -228,11 +230,11 @@ function manifestOf({ rootDigest }: TestVendor, changes: object): Buffer {
   return Buffer.from(JSON.stringify(document));
 }
 
-async function authorityOf(rootKey: KeyPair, steps: TestState["steps"]): Promise<Authority> {
+async function authorityOf(rootKey: KeyPair, steps: TestState["steps"], now: Date): Promise<Authority> {
   const meshKey = await generateEcKey("P-256");
   const generation = {
     number: generationOf(steps.map(({ transition }) => transition)),
     manifest: steps.at(-1)?.transition.manifest ?? "",
   };
-  return createAuthority({ rootKey, meshKey, generation, certificateLifetimeMs: 24 * 3_600_000 }, NOW);
+  return createAuthority({ rootKey, meshKey, generation, certificateLifetimeMs: 24 * 3_600_000 }, now);
 }
