@@ -1,3 +1,4 @@
+import { fromUtf8 } from "../bytes/encode.ts";
 import { TAG } from "../pki/der.ts";
 import { encodeDer } from "../pki/der-writer.ts";
 import type { ClaimForm } from "./claim-forms.ts";
@@ -37,11 +38,14 @@ interface AnyExtensions {
   readonly forms: Readonly<Record<string, Pick<ClaimForm<unknown>, "longest">>>;
 }
 
-function encodeEach({ arc, forms }: AnyExtensions, valueOf: (name: string) => Value | undefined): Map<string, Uint8Array> {
+function encodeEach(
+  { arc, forms }: AnyExtensions,
+  valueOf: (name: string) => Value | undefined,
+): Map<string, Uint8Array> {
   const encoded = new Map<string, Uint8Array>();
   for (const [index, name] of Object.keys(forms).entries()) {
     const value = valueOf(name);
-    if (value !== undefined) encoded.set(`${arc}.${index + 1}`, encodeDer(TAG.utf8String, Buffer.from(String(value))));
+    if (value !== undefined) encoded.set(`${arc}.${index + 1}`, encodeDer(TAG.utf8String, fromUtf8(String(value))));
   }
   return encoded;
 }
