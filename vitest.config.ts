@@ -125,6 +125,7 @@ export default defineConfig({
     ],
     // Programs that tests start keep their compiled code here: half of what a start costs.
     env: { NODE_COMPILE_CACHE: join(import.meta.dirname, "node_modules/.cache/compiled") },
+    setupFiles: [join(import.meta.dirname, "bytes/test-equality.ts")],
     testTimeout: 30_000,
     hookTimeout: 60_000,
     // .ci/run counts what ran and what was skipped.

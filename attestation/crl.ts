@@ -1,3 +1,4 @@
+import { toHex } from "../bytes/encode.ts";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { TAG } from "../pki/der.ts";
 import { refusing } from "./malformed.ts";
@@ -6,7 +7,7 @@ import { type ParsedExtensions, readExtensions, readSigned, type Signed } from "
 /** A certificate revocation list, version 2 (RFC 5280 §5), parsed to the last byte. Nothing is verified here. */
 export interface RevocationList extends Signed {
   /** Name, DER. */
-  readonly issuer: Buffer;
+  readonly issuer: Uint8Array;
   readonly thisUpdate: Date;
   readonly nextUpdate: Date;
   /** Serial numbers, hex. */
@@ -28,7 +29,7 @@ export function parseRevocationList(der: Uint8Array): RevocationList {
         tbs.next === TAG.sequence
           ? tbs.many(TAG.sequence, "revokedCertificates", (list) =>
               list.sequence("revokedCertificate", (entry) => {
-                const serial = entry.integer("userCertificate").toString("hex");
+                const serial = toHex(entry.integer("userCertificate"));
                 entry.time("revocationDate");
                 if (entry.next !== undefined) refuseCritical(readExtensions(entry, "crlEntryExtensions"));
                 return serial;

@@ -14,10 +14,10 @@ import { type TdxVerifyOptions, verifyTdx } from "./tdx/verify.ts";
 
 describe("the cache", () => {
   /** Parses bytes as verifications that succeed do, and says what came of it. */
-  const parsing = (cache: EvidenceCache, parser: (bytes: Buffer) => object, bytes: Buffer): object =>
+  const parsing = (cache: EvidenceCache, parser: (bytes: Uint8Array) => object, bytes: Uint8Array): object =>
     cache.remembering((parse) => parse(parser, bytes));
-  const first = (bytes: Buffer): object => ({ bytes });
-  const second = (bytes: Buffer): object => ({ bytes });
+  const first = (bytes: Uint8Array): object => ({ bytes });
+  const second = (bytes: Uint8Array): object => ({ bytes });
 
   test("finds what the same parser made of the same bytes", () => {
     const cache = new EvidenceCache();
@@ -76,7 +76,7 @@ describe("the cache", () => {
 
   test("forgets what was not used for long, and never holds more than its capacity", () => {
     const cache = new EvidenceCache(64 * 1024);
-    const numbered = (number: number): Buffer => Buffer.alloc(1024, `${number},`);
+    const numbered = (number: number): Uint8Array => Buffer.alloc(1024, `${number},`);
     const [used, unused] = [parsing(cache, first, numbered(-1)), parsing(cache, first, numbered(-2))];
     for (let number = 0; number < 100; number++) {
       parsing(cache, first, numbered(number));
@@ -116,7 +116,7 @@ describe("SNP evidence that was verified before", () => {
     verifySnp(evidence, options);
   });
 
-  function listOf(...serials: readonly number[]): Buffer {
+  function listOf(...serials: readonly number[]): Uint8Array {
     const signer = amdSigner(vendor.ark.privateKey);
     const [from, to] = [new Date("2026-05-01T00:00:00Z"), new Date("2026-07-01T00:00:00Z")];
     const entries = serials.map((serial) => encodeSequence(encodeInteger(serial), encodeTime(from)));

@@ -1,4 +1,5 @@
 import { crc32 } from "node:zlib";
+import type { Parse, Reading } from "./parse.ts";
 
 /**
  * Remembers what the bytes of verified evidence parse to. Through `once.ts`, what follows from the parsed objects alone
@@ -55,12 +56,12 @@ export class EvidenceCache {
   }
 
   /** Parses bytes, or finds what verified evidence left of them. Leaves nothing behind. */
-  recall<T extends object>(parser: (bytes: Buffer) => T, bytes: Buffer): T {
+  recall<T extends object>(parser: (bytes: Uint8Array) => T, bytes: Uint8Array): T {
     const known = this.#find(crc32(bytes.subarray(0, HEAD_SIZE)), parser, bytes);
     return known === undefined ? parser(bytes) : (known.value as T);
   }
 
-  #find(checksum: number, parser: unknown, bytes: Buffer): Entry | undefined {
+  #find(checksum: number, parser: unknown, bytes: Uint8Array): Entry | undefined {
     const isIt = (entry: Entry | undefined): entry is Entry =>
       entry !== undefined && entry.parser === parser && entry.bytes.equals(bytes);
     const young = this.#young.get(checksum);
@@ -83,19 +84,6 @@ export class EvidenceCache {
     this.#size += size;
   }
 }
-
-/** Parses bytes, or finds what the same parser made of the same bytes. */
-export type Parse = <T extends object>(parser: (bytes: Buffer) => T, bytes: Buffer) => T;
-
-/** What one verification parses. */
-export interface Reading {
-  readonly parse: Parse;
-  /** Remembers it for the next ones. */
-  readonly keep: () => void;
-}
-
-/** Without a cache. */
-export const parseAnew: Parse = (parser, bytes) => parser(bytes);
 
 interface Entry {
   readonly checksum: number;

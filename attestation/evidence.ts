@@ -2,17 +2,17 @@
 export interface SnpEvidence {
   readonly kind: "snp";
   /** The attestation report as the firmware gave it. */
-  readonly report: Buffer;
+  readonly report: Uint8Array;
   /** DER, in any order: VCEK or VLEK, its issuer, the root. */
-  readonly certificates: readonly Buffer[];
+  readonly certificates: readonly Uint8Array[];
   /** The root's revocation list, DER, for a verifier that has none of its own. */
-  readonly crl?: Buffer | undefined;
+  readonly crl?: Uint8Array | undefined;
 }
 
 export interface TdxEvidence {
   readonly kind: "tdx";
   /** The quote, zero bytes behind it allowed. */
-  readonly quote: Buffer;
+  readonly quote: Uint8Array;
   /** What the sender fetched, for a verifier that has none of its own. */
   readonly collateral?: TdxCollateral | undefined;
 }
@@ -20,15 +20,15 @@ export interface TdxEvidence {
 /** What Intel's provisioning certification service says about a platform, as it was received (Intel PCS API, version 4). */
 export interface TdxCollateral {
   /** The body of `/tdx/certification/v4/tcb`, byte for byte: its signature covers the bytes. */
-  readonly tcbInfo: Buffer;
+  readonly tcbInfo: Uint8Array;
   /** The body of `/tdx/certification/v4/qe/identity`, byte for byte. */
-  readonly qeIdentity: Buffer;
+  readonly qeIdentity: Uint8Array;
   /** The certificates that signed the two: PEM, in any order, with the root. */
-  readonly signingChain: Buffer;
+  readonly signingChain: Uint8Array;
   /** The list of the CA that issued the PCK certificate, DER. */
-  readonly pckCrl: Buffer;
+  readonly pckCrl: Uint8Array;
   /** The root's list, DER. */
-  readonly rootCrl: Buffer;
+  readonly rootCrl: Uint8Array;
 }
 
 export type Evidence = SnpEvidence | TdxEvidence;
@@ -41,5 +41,5 @@ export interface Attester<E extends Evidence = Evidence> {
   /** The reason why its evidence proves nothing, or undefined. */
   readonly insecure: string | undefined;
   /** @param reportData 64 bytes that the evidence is bound to */
-  collect(reportData: Buffer): Promise<E>;
+  collect(reportData: Uint8Array): Promise<E>;
 }

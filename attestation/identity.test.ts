@@ -6,7 +6,7 @@ import { parseTdReport } from "./tdx/tdreport.ts";
 import { makeTdReport } from "./tdx/test-tdreport.ts";
 
 const snp = (policy: bigint) =>
-  snpLaunch({ measurement: Buffer.alloc(48, 1), policy } as Parameters<typeof snpLaunch>[0]);
+  snpLaunch({ measurement: Buffer.alloc(48, 1), policy } as unknown as Parameters<typeof snpLaunch>[0]);
 const tdx = (attributes: bigint) => {
   const tdAttributes = Buffer.alloc(8);
   tdAttributes.writeBigUInt64LE(attributes);

@@ -1,3 +1,4 @@
+import { toHex } from "../bytes/encode.ts";
 import { readTdReport } from "./collect/tdx-guest.ts";
 import type { Attester } from "./evidence.ts";
 import type { Identity } from "./identity.ts";
@@ -11,7 +12,7 @@ export interface OwnIdentityOptions {
   readonly attester: Attester;
   /** `/dev/tdx_guest`. */
   readonly tdxGuestDevice: string;
-  readonly random: (length: number) => Buffer;
+  readonly random: (length: number) => Uint8Array;
 }
 
 /**
@@ -34,5 +35,5 @@ export async function ownIdentity({ attester, tdxGuestDevice, random }: OwnIdent
   }
   const report = parseSnpReport(evidence.report);
   checkReportData(report, reportData);
-  return { kind: "snp", policyHash: report.hostData.toString("hex"), ...snpLaunch(report) };
+  return { kind: "snp", policyHash: toHex(report.hostData), ...snpLaunch(report) };
 }

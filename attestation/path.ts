@@ -1,4 +1,5 @@
-import { createHash } from "node:crypto";
+import { isEqual } from "../bytes/encode.ts";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { quote } from "../runtime/fault.ts";
 import { EvidenceError } from "./error.ts";
 import { memoize } from "./memoize.ts";
@@ -61,10 +62,10 @@ export function findPinned(
 }
 
 /** What a key is pinned by: lower-case hex of the SHA-256 of the SubjectPublicKeyInfo. */
-export const digestOf = memoize(({ spki }: Certificate) => createHash("sha256").update(spki).digest("hex"));
+export const digestOf = memoize(({ spki }: Certificate) => sha256Hex(spki));
 
 export function isIssuedBy(certificate: Certificate, issuer: Certificate, isSignedBy: IsSignedBy): boolean {
-  return certificate.issuer.equals(issuer.subject) && isSignedBy(certificate, issuer, certificate.commonName);
+  return isEqual(certificate.issuer, issuer.subject) && isSignedBy(certificate, issuer, certificate.commonName);
 }
 
 export function notIssued(certificate: Certificate | undefined, issuer: Certificate | undefined): EvidenceError {

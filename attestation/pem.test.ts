@@ -1,14 +1,15 @@
 import { beforeAll, expect, test } from "vitest";
+import { toUtf8 } from "../bytes/encode.ts";
 import { generateEcKey } from "../pki/keys.ts";
 import { parsePemCertificates } from "./pem.ts";
 import { CA_EXTENSIONS, intelSigner, issue, pem } from "./tdx/test-vendor.ts";
 
-let first: Buffer;
-let second: Buffer;
+let first: Uint8Array;
+let second: Uint8Array;
 
 beforeAll(async () => {
   const key = await generateEcKey("P-256");
-  const make = (subject: string): Buffer =>
+  const make = (subject: string): Uint8Array =>
     issue(key, subject, subject, 1, CA_EXTENSIONS, undefined, intelSigner(key.privateKey));
   [first, second] = [pem(make("first")), pem(make("second"))];
 });
@@ -35,7 +36,7 @@ test.each<[string, (text: string) => string]>([
   ["a digit missing", (text) => text.replace("MI", "M")],
   ["13 certificates", (text) => text.repeat(13)],
 ])("a file with %s is refused", (_, edit) => {
-  expect(() => parsePemCertificates(Buffer.from(edit(first.toString())), "file")).toThrow(refused);
+  expect(() => parsePemCertificates(Buffer.from(edit(toUtf8(first))), "file")).toThrow(refused);
 });
 
 test.each([

@@ -1,4 +1,4 @@
-import { toLatin1 } from "../bytes/encode.ts";
+import { fromBase64, toLatin1 } from "../bytes/encode.ts";
 import { EvidenceError } from "./error.ts";
 import { type Certificate, parseCertificate } from "./x509.ts";
 
@@ -26,17 +26,16 @@ export function parsePemCertificates(pem: Uint8Array, where: string): readonly C
  * @returns DER, not parsed
  * @throws EvidenceError malformed_certificate
  */
-export function decodePemCertificates(pem: Uint8Array, where: string): readonly Buffer[] {
+export function decodePemCertificates(pem: Uint8Array, where: string): readonly Uint8Array[] {
   const text = toLatin1(pem);
   const blocks = FILE.test(text) ? Array.from(text.matchAll(BLOCK), ([, base64 = ""]) => base64) : [];
   if (blocks.length === 0 || blocks.length > MAX_CERTIFICATES) {
     throw malformed(where, blocks.length === 0 ? "something else" : `${blocks.length} certificates`);
   }
   return blocks.map((block) => {
-    const base64 = block.replaceAll(/[\r\n]/g, "");
-    const der = Buffer.from(base64, "base64");
     // Bits that the padding leaves over could be anything: two texts for one certificate.
-    if (der.toString("base64") !== base64) throw malformed(where, "base64 with other padding");
+    const der = fromBase64(block.replaceAll(/[\r\n]/g, ""));
+    if (der === undefined) throw malformed(where, "base64 with other padding");
     return der;
   });
 }

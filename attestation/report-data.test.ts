@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { beforeAll, expect, test } from "vitest";
+import { isEqual, toHex } from "../bytes/encode.ts";
 import { briefClaims, claims } from "./claims.ts";
 import { policyHash } from "./policy-hash.ts";
 import { channelReportData, checkReportData } from "./report-data.ts";
@@ -24,7 +25,7 @@ test("report data is the hash of context, role, exporter and key", () => {
   const want = createHash("sha512")
     .update(Buffer.concat([text, exporter, spkiDigest]))
     .digest();
-  expect(reportData.equals(want)).toBe(true);
+  expect(isEqual(reportData, want)).toBe(true);
 });
 
 test("evidence that is bound to this connection, key and role passes", () => {
@@ -40,8 +41,8 @@ test.each([
   const refused = expect.objectContaining({
     code: "report_data_mismatch",
     where: "REPORT_DATA",
-    got: reportData.toString("hex"),
-    want: expected.toString("hex"),
+    got: toHex(reportData),
+    want: toHex(expected),
   });
   expect(() => checkReportData(verified, expected)).toThrow(refused);
 });

@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from "node:crypto";
+import { fromUtf8, isEqual, toHex } from "../bytes/encode.ts";
 import { digest } from "../crypto/node.ts";
 import { EvidenceError } from "./error.ts";
 
@@ -20,11 +20,11 @@ const HTTP_CONTEXT = "contrast-http-attestation-v1";
  * @param spkiDigest SHA-256 of that side's SubjectPublicKeyInfo, 32 bytes
  * @returns 64 bytes
  */
-export function channelReportData(role: "client" | "server", exporter: Buffer, spkiDigest: Buffer): Buffer {
+export function channelReportData(role: "client" | "server", exporter: Uint8Array, spkiDigest: Uint8Array): Uint8Array {
   if (exporter.length !== 64 || spkiDigest.length !== 32) {
     throw new RangeError(`got ${exporter.length} and ${spkiDigest.length} bytes, want 64 and 32`);
   }
-  return createHash("sha512").update(`${CONTEXT}\0${role}\0`).update(exporter).update(spkiDigest).digest();
+  return digest("sha512", fromUtf8(`${CONTEXT}\0${role}\0`), exporter, spkiDigest);
 }
 
 /** What the Coordinator has in force when it makes evidence over HTTP: SHA-256 digests, each of 32 bytes. */
@@ -47,7 +47,7 @@ export interface HttpBinding {
 export function httpReportData({ treeRoot, transition, rootKey, meshKey }: HttpBinding): Uint8Array {
   const digests = [treeRoot, transition, rootKey, meshKey];
   if (digests.some(({ length }) => length !== 32)) throw new RangeError("want four digests of 32 bytes");
-  return digest("sha512", new TextEncoder().encode(`${HTTP_CONTEXT}\0`), ...digests);
+  return digest("sha512", fromUtf8(`${HTTP_CONTEXT}\0`), ...digests);
 }
 
 /**
@@ -55,11 +55,11 @@ export function httpReportData({ treeRoot, transition, rootKey, meshKey }: HttpB
  * @param expected 64 bytes
  * @throws EvidenceError report_data_mismatch
  */
-export function checkReportData({ reportData }: { readonly reportData: Buffer }, expected: Buffer): void {
-  if (expected.length === reportData.length && timingSafeEqual(expected, reportData)) return;
+export function checkReportData({ reportData }: { readonly reportData: Uint8Array }, expected: Uint8Array): void {
+  if (isEqual(expected, reportData)) return;
   throw new EvidenceError("report_data_mismatch", "the evidence was made for something else", {
     where: "REPORT_DATA",
-    got: reportData.toString("hex"),
-    want: expected.toString("hex"),
+    got: toHex(reportData),
+    want: toHex(expected),
   });
 }

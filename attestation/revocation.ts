@@ -1,3 +1,4 @@
+import { isEqual, toHex } from "../bytes/encode.ts";
 import type { RevocationList } from "./crl.ts";
 import { EvidenceError } from "./error.ts";
 import type { IsSignedBy } from "./path.ts";
@@ -22,7 +23,7 @@ export function checkNotRevoked(
   at: Date,
 ): SignedTime {
   const what = `revocation list of ${issuer.commonName}`;
-  if (!list.issuer.equals(issuer.subject) || (keyUsage(issuer) & CRL_SIGN) === 0 || !isSignedBy(list, issuer, what)) {
+  if (!isEqual(list.issuer, issuer.subject) || (keyUsage(issuer) & CRL_SIGN) === 0 || !isSignedBy(list, issuer, what)) {
     throw new EvidenceError("malformed_crl", "the revocation list is not signed by the issuer of the certificates", {
       where: what,
       got: "another signature or issuer",
@@ -38,11 +39,11 @@ export function checkNotRevoked(
       hint: "check the clock, then fetch the list anew",
     });
   }
-  const revoked = certificates.find(({ serial }) => list.revoked.has(serial.toString("hex")));
+  const revoked = certificates.find(({ serial }) => list.revoked.has(toHex(serial)));
   if (revoked !== undefined) {
     throw new EvidenceError("certificate_revoked", "the vendor revoked a certificate of the chain", {
       where: revoked.commonName,
-      got: `serial ${revoked.serial.toString("hex")}`,
+      got: `serial ${toHex(revoked.serial)}`,
       want: "a certificate that is not on the revocation list",
       hint: "the host has to update its firmware and certificates",
     });

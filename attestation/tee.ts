@@ -73,7 +73,7 @@ interface Type<E extends Evidence, V extends Verified<E["kind"]>, C extends { re
 interface Verified<K extends TeeKind> {
   readonly kind: K;
   /** 64 bytes that it was made for. */
-  readonly reportData: Buffer;
+  readonly reportData: Uint8Array;
   /** It comes from a software TEE and proves nothing about hardware. */
   readonly simulated: boolean;
 }
@@ -107,7 +107,7 @@ export interface CompleteOptions extends Pick<VerifyOptions, "snpAnchors" | "tdx
 export interface BoundEvidence<E extends Evidence = Evidence> {
   readonly evidence: E;
   /** What binds it to the connection. */
-  readonly reportData: Buffer;
+  readonly reportData: Uint8Array;
 }
 
 export interface SimulatedOptions {

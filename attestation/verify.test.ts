@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
+import { toUtf8 } from "../bytes/encode.ts";
 import { encodeInteger, encodeTime } from "../pki/der-writer.ts";
 import { generateEcKey } from "../pki/keys.ts";
 import { crlUrl, issuersUrl, vcekUrl } from "./endorsements/amd.ts";
@@ -43,7 +44,7 @@ const QE_IDENTITY = pathOf(QE_IDENTITY_URL);
 const PCK_CRL = pathOf(pckCrlUrl("platform"));
 const ROOT_CRL = pathOf(ROOT_CRL_URL);
 
-function amdList(): Buffer {
+function amdList(): Uint8Array {
   const signer = amdSigner(amdVendor.ark.privateKey);
   const [thisUpdate, nextUpdate] = [new Date("2026-05-01T00:00:00Z"), new Date("2026-07-01T00:00:00Z")];
   const fields = [encodeName("ARK-Milan"), encodeTime(thisUpdate), encodeTime(nextUpdate)];
@@ -51,7 +52,7 @@ function amdList(): Buffer {
 }
 
 function serveIntel({ answers }: TestService, collateral: TdxCollateral): void {
-  const chain = encodeURIComponent(collateral.signingChain.toString());
+  const chain = encodeURIComponent(toUtf8(collateral.signingChain));
   answers.set(TCB_INFO, answerWith(collateral.tcbInfo, { "TCB-Info-Issuer-Chain": chain }));
   answers.set(QE_IDENTITY, answerWith(collateral.qeIdentity, { "SGX-Enclave-Identity-Issuer-Chain": chain }));
   answers.set(PCK_CRL, answerWith(collateral.pckCrl));
@@ -62,7 +63,7 @@ interface Verifier {
   readonly service: TestService;
   readonly network: TestNetwork;
   readonly highWater: HighWaterMark;
-  readonly verify: (evidence: Evidence, reportData?: Buffer) => ReturnType<typeof verifyEvidence>;
+  readonly verify: (evidence: Evidence, reportData?: Uint8Array) => ReturnType<typeof verifyEvidence>;
 }
 
 /** Whoever verifies, and vendors that have everything. They are trusted as if they were AMD and Intel. */
@@ -87,7 +88,7 @@ async function verifier(): Promise<Verifier> {
   return { service, network, highWater, verify };
 }
 
-function reportDataOf(evidence: Evidence): Buffer {
+function reportDataOf(evidence: Evidence): Uint8Array {
   return evidence.kind === "snp"
     ? parseSnpReport(evidence.report).reportData
     : parseTdxQuote(evidence.quote).body.reportData;
@@ -244,7 +245,7 @@ describe("collateral of before Intel's latest evaluation", () => {
   test("is asked for anew where it was kept, so that nobody waits for a cache", async () => {
     const { service, network, verify } = await verifier();
     const { tcbInfo, signingChain } = ofEvaluation(18);
-    const headers = { "TCB-Info-Issuer-Chain": encodeURIComponent(signingChain.toString()) };
+    const headers = { "TCB-Info-Issuer-Chain": encodeURIComponent(toUtf8(signingChain)) };
     service.answers.set(TCB_INFO, answerWith(tcbInfo, { ...headers, "cache-control": "max-age=86400" }));
     await verify(quote());
     // Intel evaluates. The QE identity is not fresh any more, the TCB info is.

@@ -1,7 +1,7 @@
 import type { ChipVendors } from "./endorsements/vendors.ts";
-import { bringsIssuers } from "./endorsements/amd.ts";
 import type { SnpEvidence, TdxEvidence, TeeKind } from "./evidence.ts";
-import { EvidenceCache } from "./evidence-cache.ts";
+import { parseAnew } from "./parse.ts";
+import { hasIssuers } from "./snp/chain.ts";
 import { verifySnpSignature } from "./snp/signature.ts";
 import { pckCaOf } from "./tdx/chain.ts";
 import type { TdxTrustAnchors } from "./tdx/roots.ts";
@@ -37,19 +37,17 @@ export function wholeEvidence<K extends TeeKind>(
 
 async function wholeSnp(evidence: SnpEvidence, { vendors }: WholeOptions): Promise<SnpEvidence> {
   const endorsed = await vendors.withVcek(evidence, { hurry: true });
-  const { parse } = new EvidenceCache().begin();
-  const signed = verifySnpSignature(endorsed, parse);
+  const signed = verifySnpSignature(endorsed, parseAnew);
   const { kind, product } = signed.endorsement;
   const [issuers, crl] = await Promise.all([
-    bringsIssuers(signed) ? [] : vendors.issuers(kind, product),
+    hasIssuers(signed.certificates, signed.endorsement) ? [] : vendors.issuers(kind, product),
     vendors.snpCrl(kind, product),
   ]);
   return { ...endorsed, certificates: [...endorsed.certificates, ...issuers], crl };
 }
 
 async function wholeTdx(evidence: TdxEvidence, { vendors, tdxAnchors, now }: WholeOptions): Promise<TdxEvidence> {
-  const { parse } = new EvidenceCache().begin();
-  const { pck, chain } = verifyTdxSignature(evidence, tdxAnchors, now(), parse);
+  const { pck, chain } = verifyTdxSignature(evidence, tdxAnchors, now(), parseAnew);
   const collateral = await vendors.tdxCollateral({ fmspc: pck.fmspc, ca: pckCaOf(chain) }, { hurry: true });
   return { ...evidence, collateral };
 }

@@ -1,5 +1,7 @@
-import { createPublicKey, type KeyObject } from "node:crypto";
+import { isEqual, toHex, toUtf8 } from "../bytes/encode.ts";
 import { MalformedBytes } from "../bytes/cursor.ts";
+import { isPublicKey } from "../crypto/node.ts";
+import type { KeyType } from "../crypto/primitives.ts";
 import { type DerReader, type Element, readDer, TAG } from "../pki/der.ts";
 import { EvidenceError } from "./error.ts";
 import { refusing } from "./malformed.ts";
@@ -13,15 +15,15 @@ import { memoize } from "./memoize.ts";
 /** A structure with a signature: certificates and revocation lists. */
 export interface Signed {
   /** The bytes that the signature covers. */
-  readonly tbs: Buffer;
+  readonly tbs: Uint8Array;
   /** AlgorithmIdentifier, DER. */
-  readonly signatureAlgorithm: Buffer;
-  readonly signature: Buffer;
+  readonly signatureAlgorithm: Uint8Array;
+  readonly signature: Uint8Array;
 }
 
 export interface Extension {
   readonly critical: boolean;
-  readonly value: Buffer;
+  readonly value: Uint8Array;
 }
 
 /** Dotted object identifier to extension. */
@@ -37,16 +39,16 @@ export type ParsedExtensions = ReadonlyMap<string, ParsedExtension>;
 
 export interface Certificate extends Signed {
   /** Equal serial numbers have equal bytes. */
-  readonly serial: Buffer;
+  readonly serial: Uint8Array;
   /** Name, DER: an issuer is found by equal bytes. */
-  readonly issuer: Buffer;
-  readonly subject: Buffer;
+  readonly issuer: Uint8Array;
+  readonly subject: Uint8Array;
   /** The subject's common name; empty where it has none. */
   readonly commonName: string;
   readonly notBefore: Date;
   readonly notAfter: Date;
   /** SubjectPublicKeyInfo, DER. */
-  readonly spki: Buffer;
+  readonly spki: Uint8Array;
   readonly extensions: ParsedExtensions;
   /** Where the list of them begins, in the certificate. */
   readonly extensionsOffset: number;
@@ -98,7 +100,7 @@ export function readSigned<T>(
   return readDer(der, what, (outer) =>
     outer.sequence(what, (envelope) => {
       const { offset } = envelope;
-      let signed: { readonly algorithm: Buffer; readonly offset: number } | undefined;
+      let signed: { readonly algorithm: Uint8Array; readonly offset: number } | undefined;
       const body = envelope.sequence(`tbs${what}`, (reader) =>
         readBody(reader, (at) => {
           signed = { offset: at.offset, algorithm: at.element(TAG.sequence, "signature").encoding };
@@ -107,9 +109,9 @@ export function readSigned<T>(
       const tbs = envelope.since(offset);
       const { encoding: signatureAlgorithm } = envelope.element(TAG.sequence, "signatureAlgorithm");
       // Only the inner one is signed: an attacker could name a weaker algorithm in the outer one.
-      if (signed?.algorithm.equals(signatureAlgorithm) !== true) {
-        const got = signed?.algorithm.toString("hex") ?? "nothing";
-        throw new MalformedBytes("signature", signed?.offset ?? offset, got, signatureAlgorithm.toString("hex"));
+      if (signed === undefined || !isEqual(signed.algorithm, signatureAlgorithm)) {
+        const got = signed === undefined ? "nothing" : toHex(signed.algorithm);
+        throw new MalformedBytes("signature", signed?.offset ?? offset, got, toHex(signatureAlgorithm));
       }
       return { ...body, tbs, signatureAlgorithm, signature: envelope.bitString("signatureValue", true) };
     }),
@@ -149,8 +151,8 @@ function commonName({ encoding, offset }: Element): string {
       rdns.many(TAG.set, "RelativeDistinguishedName", (rdn) =>
         rdn.sequence("AttributeTypeAndValue", (attribute) => {
           const type = attribute.oid("type");
-          const value = attribute.element(attribute.next ?? TAG.utf8String, "value").content.toString("utf8");
-          return { type, value };
+          const { content } = attribute.element(attribute.next ?? TAG.utf8String, "value");
+          return { type, value: toUtf8(content) };
         }),
       ),
     );
@@ -182,16 +184,15 @@ function readKnown<T>(certificate: Certificate, id: string, absent: T, read: (de
   return refusing("malformed_certificate", () => readDer(extension.value, id, read, extension.valueOffset));
 }
 
-/** @throws EvidenceError malformed_certificate */
-export const publicKeyOf = memoize((certificate: Certificate): KeyObject => {
-  try {
-    return createPublicKey({ key: certificate.spki, format: "der", type: "spki" });
-  } catch (cause) {
-    throw new EvidenceError("malformed_certificate", "the public key can't be read", {
-      where: `${certificate.commonName}, subjectPublicKeyInfo`,
-      got: certificate.spki.subarray(0, 32).toString("hex"),
-      want: "a SubjectPublicKeyInfo",
-      cause,
-    });
-  }
-});
+/**
+ * @returns SubjectPublicKeyInfo, DER
+ * @throws EvidenceError malformed_certificate where it is no key of that type
+ */
+export function publicKeyOf({ commonName, spki }: Certificate, type: KeyType): Uint8Array {
+  if (isPublicKey(type, spki)) return spki;
+  throw new EvidenceError("malformed_certificate", "the public key can't be read", {
+    where: `${commonName}, subjectPublicKeyInfo`,
+    got: toHex(spki.subarray(0, 32)),
+    want: "a SubjectPublicKeyInfo",
+  });
+}

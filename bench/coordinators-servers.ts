@@ -3,6 +3,7 @@ import { createHash, sign, X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { toHex } from "../bytes/encode.ts";
 import type { Attester } from "../attestation/evidence.ts";
 import { openSimulatedAttester, SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
@@ -144,7 +145,7 @@ export class BenchCoordinator {
       JSON.stringify({
         Policies: { [coordinator]: { SANs: [], Role: "coordinator" }, [web]: { SANs: ["web", name] } },
         ReferenceValues: { insecure: [{ RootDigest: rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
-        WorkloadOwnerKeyDigests: [spkiDigest(owner.publicKey).toString("hex")],
+        WorkloadOwnerKeyDigests: [toHex(spkiDigest(owner.publicKey))],
         SeedshareOwnerPubKeys: [],
       }),
     );

@@ -1,22 +1,25 @@
+import { bigEndian, bigEndian64, littleEndian, littleEndian64 } from "./numbers.ts";
+
 /**
  * Reads a binary structure from front to back, so that a parser reads like its specification. Every read is checked
  * against the end; every refusal names the field and its offset.
  */
 export class Cursor {
-  #bytes: Buffer;
+  readonly #bytes: Uint8Array;
   /** Where `#bytes` begins in the structure that offsets count from. */
   readonly #base: number;
   #offset: number;
   #end: number;
 
   /**
-   * Takes a copy: what was parsed does not change when the caller reuses its buffer.
+   * Takes a copy: what was parsed does not change when the caller reuses its buffer. What is read are views of that copy.
    *
-   * @param offset where in `bytes` the reading begins
-   * @param base where `bytes` begins in the structure around it, from whose start offsets count
+   * @param source another cursor has a copy already
+   * @param offset where in the bytes the reading begins
+   * @param base where the bytes begin in the structure around it, from whose start offsets count
    */
-  constructor(bytes: Uint8Array, offset = 0, base = 0) {
-    this.#bytes = Buffer.from(bytes);
+  constructor(source: Uint8Array | Cursor, offset = 0, base = 0) {
+    this.#bytes = source instanceof Cursor ? source.#bytes : new Uint8Array(source);
     this.#base = base;
     this.#offset = offset;
     this.#end = this.#bytes.length;
@@ -32,35 +35,35 @@ export class Cursor {
   }
 
   /** What was read from `start` on. */
-  since(start: number): Buffer {
+  since(start: number): Uint8Array {
     return this.#bytes.subarray(start - this.#base, this.#offset);
   }
 
   u8(field: string): number {
-    return this.#bytes.readUInt8(this.#advance(1, field));
+    return bigEndian(this.#bytes, this.#advance(1, field), 1);
   }
 
   u16le(field: string): number {
-    return this.#bytes.readUInt16LE(this.#advance(2, field));
+    return littleEndian(this.#bytes, this.#advance(2, field), 2);
   }
 
   u32le(field: string): number {
-    return this.#bytes.readUInt32LE(this.#advance(4, field));
+    return littleEndian(this.#bytes, this.#advance(4, field), 4);
   }
 
   u32be(field: string): number {
-    return this.#bytes.readUInt32BE(this.#advance(4, field));
+    return bigEndian(this.#bytes, this.#advance(4, field), 4);
   }
 
   u64le(field: string): bigint {
-    return this.#bytes.readBigUInt64LE(this.#advance(8, field));
+    return littleEndian64(this.#bytes, this.#advance(8, field));
   }
 
   u64be(field: string): bigint {
-    return this.#bytes.readBigUInt64BE(this.#advance(8, field));
+    return bigEndian64(this.#bytes, this.#advance(8, field));
   }
 
-  bytes(length: number, field: string): Buffer {
+  bytes(length: number, field: string): Uint8Array {
     const start = this.#advance(length, field);
     return this.#bytes.subarray(start, start + length);
   }
@@ -75,9 +78,7 @@ export class Cursor {
 
   /** The next `length` bytes, to be read on their own. Offsets stay those of the structure around them. */
   inner(length: number, field: string): Cursor {
-    const inner = new Cursor(Buffer.alloc(0), 0, this.#base);
-    inner.#bytes = this.#bytes;
-    inner.#offset = this.#advance(length, field);
+    const inner = new Cursor(this, this.#advance(length, field), this.#base);
     inner.#end = this.#offset;
     return inner;
   }

@@ -1,13 +1,21 @@
 /** Bytes to text, and back, and to one another: what trust code needs of them, on every runtime. */
 
+const UTF8 = new TextDecoder("utf-8", { ignoreBOM: true });
+/** The order of bytes of every machine that runs this. */
+const UTF16 = new TextDecoder("utf-16le", { ignoreBOM: true });
+const DIGITS = new TextEncoder().encode("0123456789abcdef");
+
 /** @returns lower-case hexadecimal */
 export function toHex(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += HEX[byte];
-  return text;
+  // A string that grows by each byte takes ten times as long, and strangers choose how many there are.
+  const digits = new Uint8Array(2 * bytes.length);
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at] ?? 0;
+    digits[2 * at] = DIGITS[byte >>> 4] ?? 0;
+    digits[2 * at + 1] = DIGITS[byte & 0xf] ?? 0;
+  }
+  return UTF8.decode(digits);
 }
-
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 /** @returns UTF-8 */
 export function fromUtf8(text: string): Uint8Array<ArrayBuffer> {
@@ -16,14 +24,12 @@ export function fromUtf8(text: string): Uint8Array<ArrayBuffer> {
 
 /** What is no UTF-8 becomes U+FFFD, and a byte order mark stays. */
 export function toUtf8(bytes: Uint8Array): string {
-  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+  return UTF8.decode(bytes);
 }
 
 /** One character for each byte, U+0000 to U+00FF. */
 export function toLatin1(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return text;
+  return UTF16.decode(new Uint16Array(bytes));
 }
 
 /** @returns base64 (RFC 4648 §4), with padding */
@@ -38,12 +44,14 @@ export function toBase64(bytes: Uint8Array): string {
  */
 export function fromBase64(text: string): Uint8Array<ArrayBuffer> | undefined {
   if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text) || text.length % 4 !== 0) return undefined;
-  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const decoded = atob(text);
+  const bytes = new Uint8Array(decoded.length);
+  for (let at = 0; at < bytes.length; at++) bytes[at] = decoded.charCodeAt(at);
   return toBase64(bytes) === text ? bytes : undefined;
 }
 
 export function isEqual(one: Uint8Array, other: Uint8Array): boolean {
-  return one.length === other.length && one.every((byte, index) => byte === other[index]);
+  return one.length === other.length && compare(one, other) === 0;
 }
 
 export function concat(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
@@ -54,6 +62,11 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer>
     at += part.length;
   }
   return whole;
+}
+
+/** With zeros behind it, up to this length. */
+export function filledUp(bytes: Uint8Array, length: number): Uint8Array<ArrayBuffer> {
+  return concat(bytes, new Uint8Array(length - bytes.length));
 }
 
 /** By their first byte that differs, then by length: negative where `one` comes first. */

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { toHex } from "./encode.ts";
 import { ipOctets } from "./ip-address.ts";
 
 test.each([
@@ -11,7 +12,7 @@ test.each([
   ["1:2:3:4:5:6:7:8", "00010002000300040005000600070008"],
   ["::ffff:203.0.113.34", "00000000000000000000ffffcb007122"],
 ])("%s is %s", (text, octets) => {
-  expect(ipOctets(text).toString("hex")).toBe(octets);
+  expect(toHex(ipOctets(text))).toBe(octets);
 });
 
 test.each(["", "web", "1.2.3", "1.2.3.4.5", "::1%lo", "[::1]", "1::2::3"])("%j is no address", (text) => {

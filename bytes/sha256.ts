@@ -1,6 +1,7 @@
-import { createHash } from "node:crypto";
+import { digest } from "../crypto/node.ts";
+import { toHex } from "./encode.ts";
 
 /** 64 digits of lower-case hexadecimal. */
 export function sha256Hex(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
+  return toHex(digest("sha256", bytes));
 }

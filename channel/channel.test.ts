@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { connect as tlsConnect, createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { type ClientHello, ClientHelloSchema, ServerHelloSchema, SnpEvidenceSchema } from "../api/channel_pb.ts";
 import { addMethods } from "../api/grpc.ts";
 import type { Methods } from "../api/grpc-server.ts";
@@ -215,9 +216,9 @@ test.each([
 ] as const)("an owner's key of %s proves who connects", async (_name, type, options) => {
   const { privateKey } = generateKeyPairSync(type as "rsa", options as { modulusLength: number });
   const own = keyPairOf(privateKey);
-  const seen = await start({ appraise: async ({ publicKey }) => spkiDigest(publicKey).toString("hex") });
+  const seen = await start({ appraise: async ({ publicKey }) => toHex(spkiDigest(publicKey)) });
   expect(await call(seen.port, vm(1), appraise, own)).toEqual([
-    spkiDigest(createPublicKey(privateKey)).toString("hex"),
+    toHex(spkiDigest(createPublicKey(privateKey))),
     hostData[0]?.toString("hex"),
   ]);
   await seen.close(0);
@@ -311,7 +312,7 @@ test("a client's evidence reflected by the server is refused", async () => {
 test("evidence with a changed bit is refused with its own code", async () => {
   const tls = await rawTls(server.port);
   const evidence = await vm(1).collect(randomBytes(64));
-  evidence.report.writeUInt8(evidence.report.readUInt8(0x90) ^ 1, 0x90);
+  evidence.report[0x90] = (evidence.report[0x90] ?? 0) ^ 1;
   const value = create(SnpEvidenceSchema, { report: evidence.report, certificates: [...evidence.certificates] });
   const key = proveClientKey(await throwAway(), exporterOf(tls));
   const hello = create(ClientHelloSchema, { evidence: { kind: { case: "snp", value } }, ...key });

@@ -1,4 +1,5 @@
 import { constants, createHash, type KeyObject, type SignKeyObjectInput, sign, verify } from "node:crypto";
+import { toHex } from "../bytes/encode.ts";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { type DerReader, readDer, TAG } from "../pki/der.ts";
 import { type KeyPair, publicKeyFromSpki, spki } from "../pki/keys.ts";
@@ -39,12 +40,12 @@ type Scheme = { readonly kind: "ec" | "rsa"; readonly hash: string; readonly max
 
 export interface ClientKey {
   /** SubjectPublicKeyInfo, DER. */
-  readonly publicKey: Buffer;
-  readonly signature: Buffer;
+  readonly publicKey: Uint8Array;
+  readonly signature: Uint8Array;
 }
 
 /** @throws ChannelError `client_key` where the key is of a kind that a server does not take */
-export function proveClientKey(keys: KeyPair, exporter: Buffer): ClientKey {
+export function proveClientKey(keys: KeyPair, exporter: Uint8Array): ClientKey {
   const publicKey = spki(keys.publicKey);
   const scheme = schemeOf(publicKey);
   const signature = sign(scheme.hash, toBeSigned(exporter, publicKey), keyInput(scheme, keys.privateKey));
@@ -55,7 +56,7 @@ export function proveClientKey(keys: KeyPair, exporter: Buffer): ClientKey {
  * @returns the key of the client of this connection
  * @throws ChannelError `client_key`
  */
-export function verifyClientKey({ publicKey, signature }: ClientKey, exporter: Buffer): KeyObject {
+export function verifyClientKey({ publicKey, signature }: ClientKey, exporter: Uint8Array): KeyObject {
   const scheme = schemeOf(publicKey);
   const refusal = (got: string): ChannelError =>
     new ChannelError("client_key", "the client has not proven to have its key", { where: "ClientHello", got });
@@ -72,7 +73,7 @@ export function verifyClientKey({ publicKey, signature }: ClientKey, exporter: B
   throw refusal("a signature that is not by this key over this connection");
 }
 
-function toBeSigned(exporter: Buffer, publicKey: Buffer): Buffer {
+function toBeSigned(exporter: Uint8Array, publicKey: Uint8Array): Uint8Array {
   return Buffer.concat([DOMAIN, exporter, createHash("sha256").update(publicKey).digest()]);
 }
 
@@ -86,7 +87,7 @@ function keyInput({ kind }: Scheme, key: KeyObject): SignKeyObjectInput {
  * Reads what a key is, strictly, from its bytes alone: what OpenSSL would spend on a modulus of 16384 bits with an
  * exponent as long is spent on nobody.
  */
-function schemeOf(publicKey: Buffer): Scheme {
+function schemeOf(publicKey: Uint8Array): Scheme {
   if (publicKey.length > MAX_PUBLIC_KEY) throw notTaken(`${publicKey.length} bytes`);
   try {
     return readDer(publicKey, "SubjectPublicKeyInfo", (der) =>
@@ -110,7 +111,7 @@ function readAlgorithm(der: DerReader): [algorithm: string, curve: string] {
   return [algorithm, ""];
 }
 
-function ecScheme(curve: string, point: Buffer): Scheme {
+function ecScheme(curve: string, point: Uint8Array): Scheme {
   const known = Object.hasOwn(CURVES, curve) ? CURVES[curve] : undefined;
   if (known === undefined) throw notTaken(`the curve ${curve}`);
   const { coordinate, hash } = known;
@@ -119,7 +120,7 @@ function ecScheme(curve: string, point: Buffer): Scheme {
   return { kind: "ec", hash, maxSignature: 2 * (coordinate + 3) + 3 };
 }
 
-function rsaScheme(key: Buffer): Scheme {
+function rsaScheme(key: Uint8Array): Scheme {
   const [modulus, exponent] = readDer(key, "RSAPublicKey", (der) =>
     der.sequence(
       "RSAPublicKey",
@@ -131,13 +132,13 @@ function rsaScheme(key: Buffer): Scheme {
   const isOdd = (exponent.at(-1) ?? 0) % 2 === 1;
   // With an exponent of 1 everything is its own signature.
   if (exponent.length > maxExponentBytes || !isOdd || (exponent.length === 1 && exponent[0] === 1)) {
-    throw notTaken(`RSA with an exponent of ${exponent.length} bytes, ${exponent.subarray(0, 8).toString("hex")}`);
+    throw notTaken(`RSA with an exponent of ${exponent.length} bytes, ${toHex(exponent.subarray(0, 8))}`);
   }
   return { kind: "rsa", hash, maxSignature: modulus.length };
 }
 
 /** Without the byte that keeps it from being negative. */
-function unsigned(integer: Buffer): Buffer {
+function unsigned(integer: Uint8Array): Uint8Array {
   return integer[0] === 0 ? integer.subarray(1) : integer;
 }
 

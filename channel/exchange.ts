@@ -29,7 +29,7 @@ export interface Claimant {
   /** Absent where the peer did not show any. */
   readonly evidence: Evidence | undefined;
   /** What REPORTDATA must be in evidence that was made for this connection by this peer: 64 bytes. */
-  readonly reportData: Buffer;
+  readonly reportData: Uint8Array;
 }
 
 /**

@@ -23,7 +23,7 @@ export interface TlsIdentity {
   readonly key: string;
   readonly cert: string;
   /** SHA-256 of the SubjectPublicKeyInfo. */
-  readonly keyDigest: Buffer;
+  readonly keyDigest: Uint8Array;
 }
 
 /** A certificate that says nothing but its key. Nobody checks its dates; they are wide so that nobody has to. */

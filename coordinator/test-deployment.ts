@@ -2,6 +2,7 @@ import { createHash, generateKeyPairSync, randomBytes, sign } from "node:crypto"
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isEqual, toHex } from "../bytes/encode.ts";
 import { type Change, type ChangeAhead, changeToSign } from "../manifest/change.ts";
 import type { ChangeSignature } from "../manifest/change-signature.ts";
 import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
@@ -18,7 +19,7 @@ import type { Snapshot } from "./state/snapshot.ts";
 
 export const policy = Buffer.from("the policy of a pod");
 export const ownerKeys: KeyPair = generateKeyPairSync("ec", { namedCurve: "P-256" });
-export const owner = spkiDigest(ownerKeys.publicKey).toString("hex");
+export const owner = toHex(spkiDigest(ownerKeys.publicKey));
 export const seedshareOwners: readonly KeyPair[] = [1, 2, 3].map(() =>
   generateKeyPairSync("rsa", { modulusLength: 2048 }),
 );
@@ -74,7 +75,7 @@ export function manifestOf(changes: ManifestChanges = {}): Buffer {
     ReferenceValues: { insecure: [{ RootDigest: "0".repeat(64), TrustedMeasurement: "0".repeat(96) }] },
     WorkloadOwnerKeyDigests: owners,
     ...(changes.ownerThreshold === undefined ? {} : { WorkloadOwnerThreshold: changes.ownerThreshold }),
-    SeedshareOwnerPubKeys: shareOwners.map(({ publicKey }) => spki(publicKey).toString("hex")),
+    SeedshareOwnerPubKeys: shareOwners.map(({ publicKey }) => toHex(spki(publicKey))),
     ...(threshold === undefined ? {} : { SeedshareThreshold: threshold }),
     CertificateLifetime: changes.certificateLifetime,
     MeshCAOverlap: changes.meshCaOverlap,
@@ -101,7 +102,7 @@ export function setRequest(changes: Partial<SetRequest> & ManifestChanges = {}, 
 export function changeAfter(
   { latest, authority }: Snapshot,
   manifest: Uint8Array,
-): Change & { readonly meshKey: Buffer } {
+): Change & { readonly meshKey: Uint8Array } {
   const previous = Buffer.from(latest.transition, "hex");
   return { manifest, previous, meshKey: spkiDigest(authority.meshKey.publicKey) };
 }
@@ -130,7 +131,7 @@ export function recoverRequest(
 }
 
 export function shareOf(shares: SeedShares, keys: KeyPair): Secret {
-  const own = shares.shares.find(({ publicKey }) => publicKey.equals(spki(keys.publicKey)));
+  const own = shares.shares.find(({ publicKey }) => isEqual(publicKey, spki(keys.publicKey)));
   if (own === undefined) throw new Error("no share for this owner");
   return decryptShare(own.encryptedSeed, keys.privateKey);
 }

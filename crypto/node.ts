@@ -1,12 +1,14 @@
-import { constants, createHash, createPublicKey, type KeyObject, verify } from "node:crypto";
+import { constants, createHash, createPublicKey, hash as digestOf, type KeyObject, verify } from "node:crypto";
 import type { Curve, KeyType, Primitives } from "./primitives.ts";
 
 /** The primitives of primitives.ts on node:crypto, which answers at once. */
 
 export const digest: Primitives["digest"] = (hash, ...parts) => {
+  const [first, ...others] = parts;
+  // A copy: a Buffer is a view of memory that others have parts of.
+  if (first !== undefined && others.length === 0) return new Uint8Array(digestOf(hash, first, "buffer"));
   const state = createHash(hash);
   for (const part of parts) state.update(part);
-  // A copy: a Buffer is a view of memory that others have parts of.
   return new Uint8Array(state.digest());
 };
 
@@ -29,23 +31,27 @@ export const settle: Primitives["settle"] = async (decide) => decide();
 /** OpenSSL's names. */
 const CURVES: Readonly<Record<string, Curve>> = { prime256v1: "P-256", secp384r1: "P-384", secp521r1: "P-521" };
 
+interface Key {
+  readonly key: KeyObject;
+  readonly type: Curve | "rsa" | undefined;
+}
+
 /** Parsing a key costs as much as using it. Who verifies often has the same bytes in the same array. */
-const known = new WeakMap<Uint8Array, { readonly key: KeyObject | undefined }>();
+const known = new WeakMap<Uint8Array, Key | "none">();
 
 function keyOf(type: KeyType, spki: Uint8Array): KeyObject | undefined {
   const before = known.get(spki);
-  const key = before === undefined ? parse(spki) : before.key;
-  if (before === undefined) known.set(spki, { key });
-  if (key === undefined) return undefined;
-  const { asymmetricKeyType, asymmetricKeyDetails } = key;
-  if (type.kind === "rsa") return asymmetricKeyType === "rsa" ? key : undefined;
-  const curve = asymmetricKeyType === "ec" ? CURVES[asymmetricKeyDetails?.namedCurve ?? ""] : undefined;
-  return curve === type.curve ? key : undefined;
+  const key = before ?? parse(spki) ?? "none";
+  if (before === undefined) known.set(spki, key);
+  return key !== "none" && key.type === (type.kind === "rsa" ? "rsa" : type.curve) ? key.key : undefined;
 }
 
-function parse(spki: Uint8Array): KeyObject | undefined {
+function parse(spki: Uint8Array): Key | undefined {
   try {
-    return createPublicKey({ key: Buffer.from(spki), format: "der", type: "spki" });
+    const key = createPublicKey({ key: Buffer.from(spki), format: "der", type: "spki" });
+    const { asymmetricKeyType, asymmetricKeyDetails } = key;
+    if (asymmetricKeyType === "rsa") return { key, type: "rsa" };
+    return { key, type: asymmetricKeyType === "ec" ? CURVES[asymmetricKeyDetails?.namedCurve ?? ""] : undefined };
   } catch {
     return undefined;
   }

@@ -9,7 +9,7 @@ import { type Chance, mutate } from "./mutate.ts";
 export interface Target {
   readonly name: string;
   /** Inputs to begin with, at least one. */
-  readonly seeds: readonly Buffer[];
+  readonly seeds: readonly Uint8Array[];
   /** The documented refusals: nothing else may be thrown. */
   readonly refusals: readonly (abstract new (...args: never[]) => Error)[];
   /** Throws a refusal, or `Broken` where what it promises does not hold. */
@@ -49,7 +49,7 @@ export async function campaign(
 ): Promise<Outcome> {
   const corpus: Buffer[] = [];
   let runs = 0;
-  let inputs: readonly Buffer[] = target.seeds;
+  let inputs: readonly Buffer[] = target.seeds.map((seed) => Buffer.from(seed));
   // What was run until now does not count.
   coverage.addNew();
   do {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { PassThrough } from "node:stream";
 import { create, toBinary } from "@bufbuild/protobuf";
+import { toBase64, toLatin1 } from "../bytes/encode.ts";
 import { ClientHelloSchema, ServerHelloSchema } from "../api/channel_pb.ts";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { parseCertificateTable } from "../attestation/collect/certificate-table.ts";
@@ -14,11 +15,12 @@ import { parsePemCertificates } from "../attestation/pem.ts";
 import { parseEndorsement } from "../attestation/snp/certificate.ts";
 import { encodeSnpReport, parseSnpReport } from "../attestation/snp/report.ts";
 import * as snp from "../attestation/snp/test-vendor.ts";
+import { p256KeyOf } from "../attestation/tdx/ecdsa.ts";
 import { parsePck } from "../attestation/tdx/pck.ts";
 import { encodeTdxQuote, parseTdxQuote } from "../attestation/tdx/quote.ts";
 import { parseTdReport } from "../attestation/tdx/tdreport.ts";
 import * as tdx from "../attestation/tdx/test-vendor.ts";
-import { isCa, keyUsage, parseCertificate, publicKeyOf } from "../attestation/x509.ts";
+import { isCa, keyUsage, parseCertificate } from "../attestation/x509.ts";
 import { ChannelError } from "../channel/error.ts";
 import { fromWire, toWire } from "../channel/evidence-wire.ts";
 import { readMessage } from "../channel/framing.ts";
@@ -93,7 +95,7 @@ export async function parserTargets(): Promise<readonly Target[]> {
       [...machines.flatMap(({ certificates }) => certificates), ...chains.flatMap(ders)],
       (input) => {
         const certificate = parseCertificate(input);
-        const readers = [isCa, keyUsage, publicKeyOf, parsePck, vcekOf, vlekOf];
+        const readers = [isCa, keyUsage, p256KeyOf, parsePck, vcekOf, vlekOf];
         for (const read of readers) refusedOr(() => read(certificate));
         refusedOr(() => grantOf(input));
       },
@@ -321,7 +323,7 @@ const LATER = {
   signatures: [1, 2].map((byte) => ({ publicKey: Buffer.alloc(91, byte), signature: Buffer.alloc(71, byte) })),
 };
 
-function evidence(name: string, seeds: readonly Buffer[], run: (input: Buffer) => unknown): Target {
+function evidence(name: string, seeds: readonly Uint8Array[], run: (input: Uint8Array) => unknown): Target {
   return { name, seeds, refusals: [EvidenceError], run };
 }
 
@@ -338,35 +340,33 @@ type ParsedCertificate = ReturnType<typeof parseCertificate>;
 const vcekOf = (certificate: ParsedCertificate): unknown => parseEndorsement("vcek", certificate);
 const vlekOf = (certificate: ParsedCertificate): unknown => parseEndorsement("vlek", certificate);
 
-function reports(machines: readonly { readonly report: Buffer }[]): readonly Buffer[] {
+function reports(machines: readonly { readonly report: Uint8Array }[]): readonly Uint8Array[] {
   return machines.map(({ report }) => report);
 }
 
-function quotes(platforms: readonly { readonly quote: Buffer }[]): readonly Buffer[] {
+function quotes(platforms: readonly { readonly quote: Uint8Array }[]): readonly Uint8Array[] {
   return platforms.map(({ quote }) => quote);
 }
 
 function cocoAnswers(
   machines: readonly SnpEvidence[],
-  platforms: readonly { readonly quote: Buffer }[],
-): readonly Buffer[] {
+  platforms: readonly { readonly quote: Uint8Array }[],
+): readonly Uint8Array[] {
   return [
     ...machines
       .slice(0, 1)
       .flatMap((evidence) => [cocoSnpJson(evidence), legacyCocoSnpJson(evidence)])
       .map((text) => Buffer.from(text)),
-    ...platforms.map(({ quote }) =>
-      Buffer.from(JSON.stringify({ cc_eventlog: null, quote: quote.toString("base64") })),
-    ),
+    ...platforms.map(({ quote }) => Buffer.from(JSON.stringify({ cc_eventlog: null, quote: toBase64(quote) }))),
   ];
 }
 
-function ders(pem: Buffer): readonly Buffer[] {
-  const blocks = pem.toString("latin1").matchAll(/-----BEGIN CERTIFICATE-----([^-]*)-----END/g);
+function ders(pem: Uint8Array): readonly Uint8Array[] {
+  const blocks = toLatin1(pem).matchAll(/-----BEGIN CERTIFICATE-----([^-]*)-----END/g);
   return Array.from(blocks, ([, base64 = ""]) => Buffer.from(base64, "base64"));
 }
 
-function tdReport(version: number): Buffer {
+function tdReport(version: number): Uint8Array {
   const report = Buffer.alloc(1024);
   report[0] = 0x81;
   report[2] = version;
@@ -374,7 +374,7 @@ function tdReport(version: number): Buffer {
 }
 
 /** Makes its hashes right (see tdreport.ts): no mutation would. */
-function withHashes(input: Buffer): Buffer {
+function withHashes(input: Uint8Array): Uint8Array {
   if (input.length < 1024) return input;
   const report = Buffer.from(input);
   createHash("sha384").update(report.subarray(256, 495)).digest().copy(report, 32);
@@ -382,13 +382,13 @@ function withHashes(input: Buffer): Buffer {
   return report;
 }
 
-function framed(message: Uint8Array): Buffer {
+function framed(message: Uint8Array): Uint8Array {
   const length = Buffer.alloc(4);
   length.writeUInt32BE(message.length);
   return Buffer.concat([length, message]);
 }
 
-function streamOf(bytes: Buffer): PassThrough {
+function streamOf(bytes: Uint8Array): PassThrough {
   const stream = new PassThrough({ highWaterMark: bytes.length + 1 });
   stream.end(bytes);
   return stream;

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { Clock } from "../attestation/clock.ts";
 import { NO_VENDORS } from "../attestation/endorsements/test-vendors.ts";
 import type { SnpEvidence } from "../attestation/evidence.ts";
@@ -44,7 +45,7 @@ const tdx = {
   MrSeam: "5a".repeat(48),
   Rtmrs: ["01", "02", "03", "00"].map((byte) => byte.repeat(48)),
   Xfam: "e702060000000000",
-  MinimumTeeTcbSvn: TEE_TCB_SVN.toString("hex"),
+  MinimumTeeTcbSvn: toHex(TEE_TCB_SVN),
 };
 
 function manifest(referenceValues: object, policy = hostData): Manifest {

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { fromHex } from "../bytes/hex.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { issueCa } from "../pki/certificate.ts";
@@ -10,7 +11,7 @@ const [root, mesh] = [await generateEcKey("P-384"), await generateEcKey("P-256")
 const time = { notBefore: new Date("2026-01-01T00:00:00Z"), notAfter: new Date("2036-01-01T00:00:00Z") };
 const certificateOf = (key: KeyPair): string =>
   issueCa({ ...time, subject: "CA", publicKey: key.publicKey, issuer: { name: "CA", key }, pathLength: 1 });
-const hexOf = ({ publicKey }: KeyPair): string => spkiDigest(publicKey).toString("hex");
+const hexOf = ({ publicKey }: KeyPair): string => toHex(spkiDigest(publicKey));
 const bytes = (hex: string): Uint8Array => fromHex(hex) ?? new Uint8Array();
 
 const manifest = Buffer.from('{"WorkloadOwnerKeyDigests":[]}');

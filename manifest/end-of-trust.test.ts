@@ -1,13 +1,12 @@
 import { expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { endOfTrust } from "./end-of-trust.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
 import { generateKeyPairSync } from "node:crypto";
 import { spki } from "../pki/keys.ts";
 
 const [WEB, DB, COORDINATOR] = ["a", "b", "c"].map((digit) => digit.repeat(64)) as [string, string, string];
-const [ONE, TWO] = [1, 2].map(() =>
-  spki(generateKeyPairSync("rsa", { modulusLength: 2048 }).publicKey).toString("hex"),
-);
+const [ONE, TWO] = [1, 2].map(() => toHex(spki(generateKeyPairSync("rsa", { modulusLength: 2048 }).publicKey)));
 const [MILAN, GENOA] = ["Milan", "Genoa"].map((ProductName) => ({
   ProductName,
   TrustedMeasurement: "11".repeat(48),

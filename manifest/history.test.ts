@@ -1,5 +1,6 @@
 import { generateKeyPairSync, sign } from "node:crypto";
 import { expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { type Change, changeToSign } from "./change.ts";
@@ -19,7 +20,7 @@ if (ada === undefined || ben === undefined || eve === undefined) throw new Error
 
 /** Only this key of a manifest is looked at. */
 function manifestOf(name: string, owners: readonly KeyPair[], threshold?: unknown): Buffer {
-  const digests = owners.map(({ publicKey }) => spkiDigest(publicKey).toString("hex"));
+  const digests = owners.map(({ publicKey }) => toHex(spkiDigest(publicKey)));
   const manifest = { Name: name, WorkloadOwnerKeyDigests: digests, WorkloadOwnerThreshold: threshold };
   return Buffer.from(JSON.stringify(manifest));
 }

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { TAG } from "../pki/der.ts";
 import { encodeBitString, encodeDer, encodeOid, encodeSequence } from "../pki/der-writer.ts";
 import { ManifestError } from "./error.ts";
@@ -23,10 +24,10 @@ const RSA = spkiHex("rsa");
 
 /** A key that takes long to verify by: so many bytes of modulus and exponent. */
 function hugeRsa(modulusBytes: number, exponentBytes: number): string {
-  const integer = (length: number): Buffer => encodeDer(TAG.integer, Buffer.of(0), Buffer.alloc(length, 0xff));
+  const integer = (length: number): Uint8Array => encodeDer(TAG.integer, Buffer.of(0), Buffer.alloc(length, 0xff));
   const algorithm = encodeSequence(encodeOid("1.2.840.113549.1.1.1"), encodeDer(TAG.null));
   const key = encodeSequence(integer(modulusBytes), integer(exponentBytes));
-  return encodeSequence(algorithm, encodeBitString(key)).toString("hex");
+  return toHex(encodeSequence(algorithm, encodeBitString(key)));
 }
 
 const MANIFEST = {
@@ -74,7 +75,7 @@ const MANIFEST = {
 type Editable = Record<string, unknown>;
 
 /** The manifest with one value changed; `undefined` takes the key away. */
-function changed(path: readonly (string | number)[], value: unknown): Buffer {
+function changed(path: readonly (string | number)[], value: unknown): Uint8Array {
   const copy = structuredClone(MANIFEST) as Editable;
   const last = path.at(-1) ?? "";
   const parent = path.slice(0, -1).reduce<Editable>((inner, step) => inner[step] as Editable, copy);

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { littleEndian64 } from "../bytes/numbers.ts";
 import { GUEST_POLICY, PLATFORM_INFO } from "../attestation/snp/flags.ts";
 import { SNP_PRODUCTS } from "../attestation/snp/product.ts";
 import type { SimulatedReferenceValues, SnpReferenceValues } from "../attestation/snp/validate.ts";
@@ -65,7 +66,7 @@ const snp = record({
   }));
 
 /** What never passes must not look as if it could be asked for. */
-const tdAttributes = hexBytes(8).refine((bytes) => (bytes.readBigUInt64LE() & (TUD | MIGRATABLE)) === 0n, {
+const tdAttributes = hexBytes(8).refine((bytes) => (littleEndian64(bytes) & (TUD | MIGRATABLE)) === 0n, {
   error: "16 hexadecimal digits without a bit of the group TUD (the first byte) and without MIGRATABLE (bit 29)",
 });
 

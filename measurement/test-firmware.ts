@@ -74,7 +74,7 @@ export function makeFirmware(spec: FirmwareSpec = AMD_SEV): Buffer {
     const sections = snp.map(({ address, size: length, type }) => [u32le(address), u32le(length), u32le(type)]);
     const header = [Buffer.from("ASEV"), u32le(16 + 12 * snp.length), u32le(1), u32le(snp.length)];
     Buffer.concat([...header, ...sections.flat()]).copy(file, size - SEV_FROM_END);
-    entries.push(entry(GUIDS.sevMetadata, u32le(SEV_FROM_END)));
+    entries.push(entry(GUIDS.sevMetadata, Buffer.from(u32le(SEV_FROM_END))));
   }
   if (tdx !== undefined) {
     const sections = tdx.map((section) => [
@@ -87,10 +87,10 @@ export function makeFirmware(spec: FirmwareSpec = AMD_SEV): Buffer {
     ]);
     const header = [Buffer.from("TDVF"), u32le(16 + 32 * tdx.length), u32le(1), u32le(tdx.length)];
     Buffer.concat([...header, ...sections.flat()]).copy(file, size - TDX_FROM_END);
-    entries.push(entry(GUIDS.tdxMetadata, u32le(TDX_FROM_END)));
+    entries.push(entry(GUIDS.tdxMetadata, Buffer.from(u32le(TDX_FROM_END))));
   }
   if (hashTable !== undefined) entries.push(entry(GUIDS.hashTable, Buffer.concat([u32le(hashTable), u32le(0x400)])));
-  if (resetVector !== undefined) entries.push(entry(GUIDS.resetBlock, u32le(resetVector)));
+  if (resetVector !== undefined) entries.push(entry(GUIDS.resetBlock, Buffer.from(u32le(resetVector))));
   const table = Buffer.concat(entries);
   const footer = Buffer.concat([u16le(table.length + 18), guidBytes(GUIDS.footer)]);
   const whole = Buffer.concat([table, footer]);

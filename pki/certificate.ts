@@ -1,4 +1,5 @@
 import { createHash, type KeyObject, randomBytes, sign } from "node:crypto";
+import { toBase64 } from "../bytes/encode.ts";
 import { ipOctets } from "../bytes/ip-address.ts";
 import { readDer, TAG } from "./der.ts";
 import { encodeBitString, encodeDer, encodeInteger, encodeOid, encodeSequence, encodeTime } from "./der-writer.ts";
@@ -58,7 +59,10 @@ export function issueLeaf(request: LeafRequest): string {
 }
 
 /** What of a leaf is as long as its names and further extensions make it. */
-export function leafExtensions({ names, extensions }: Pick<LeafRequest, "names" | "extensions">): readonly Buffer[] {
+export function leafExtensions({
+  names,
+  extensions,
+}: Pick<LeafRequest, "names" | "extensions">): readonly Uint8Array[] {
   const encoded = names.map(encodeName);
   return [
     ...LEAF_EXTENSIONS,
@@ -82,7 +86,7 @@ const LEAF_EXTENSIONS = [
 
 function issue(
   { subject, publicKey, issuer, notBefore, notAfter }: CaRequest | LeafRequest,
-  extensions: readonly Buffer[],
+  extensions: readonly Uint8Array[],
 ): string {
   const { algorithm, hash } = signatureOf(issuer.key.publicKey);
   const keyIdentifiers = [
@@ -118,29 +122,29 @@ function signatureOf(key: KeyObject): typeof ECDSA_SHA256 {
   throw new TypeError(`no certificate by a key of type ${key.asymmetricKeyType ?? "?"} ${curve ?? ""}`);
 }
 
-function encodeExtensions(extensions: ReadonlyMap<string, Uint8Array> = new Map()): Buffer[] {
+function encodeExtensions(extensions: ReadonlyMap<string, Uint8Array> = new Map()): Uint8Array[] {
   return [...extensions].map(([oid, value]) => encodeExtension(oid, value));
 }
 
-function encodeExtension(oid: string, value: Uint8Array, critical = false): Buffer {
+function encodeExtension(oid: string, value: Uint8Array, critical = false): Uint8Array {
   return encodeSequence(encodeOid(oid), ...(critical ? [TRUE] : []), encodeDer(TAG.octetString, value));
 }
 
 /** A GeneralName (RFC 5280 §4.2.1.6): dNSName [2], uniformResourceIdentifier [6], iPAddress [7], all IMPLICIT. */
-function encodeName({ kind, value }: SubjectName): Buffer {
+function encodeName({ kind, value }: SubjectName): Uint8Array {
   if (kind === "ip") return encodeDer(0x87, ipOctets(value));
   // What is not ASCII would be cut to it, and the certificate would vouch for another name.
   if (!/^[!-~]+$/.test(value)) throw new TypeError(`no name of a certificate: ${JSON.stringify(value)}`);
   return encodeDer(kind === "dns" ? 0x82 : 0x86, Buffer.from(value, "latin1"));
 }
 
-function encodeCommonName(name: string): Buffer {
+function encodeCommonName(name: string): Uint8Array {
   const attribute = encodeSequence(encodeOid("2.5.4.3"), encodeDer(TAG.utf8String, Buffer.from(name)));
   return encodeSequence(encodeDer(TAG.set, attribute));
 }
 
 /** SHA-1 of the bits of the key: method 1 of RFC 5280 §4.2.1.2. A name by which keys are found, not a proof. */
-function keyIdentifier(publicKey: KeyObject): Buffer {
+function keyIdentifier(publicKey: KeyObject): Uint8Array {
   const known = identifiers.get(publicKey);
   if (known !== undefined) return known;
   const bits = readDer(spki(publicKey), "SubjectPublicKeyInfo", (der) =>
@@ -154,16 +158,16 @@ function keyIdentifier(publicKey: KeyObject): Buffer {
   return identifier;
 }
 
-const identifiers = new WeakMap<KeyObject, Buffer>();
+const identifiers = new WeakMap<KeyObject, Uint8Array>();
 
 /** 16 random bytes, positive and of full length (RFC 5280 §4.1.2.2 allows 20). */
-function serialNumber(): Buffer {
+function serialNumber(): Uint8Array {
   const bytes = randomBytes(16);
   bytes.writeUInt8((bytes.readUInt8() & 0x3f) | 0x40);
   return bytes;
 }
 
-function pem(der: Buffer): string {
-  const lines = der.toString("base64").match(/.{1,64}/g) ?? [];
+function pem(der: Uint8Array): string {
+  const lines = toBase64(der).match(/.{1,64}/g) ?? [];
   return ["-----BEGIN CERTIFICATE-----", ...lines, "-----END CERTIFICATE-----", ""].join("\n");
 }

@@ -1,4 +1,6 @@
 import { Cursor, MalformedBytes } from "../bytes/cursor.ts";
+import { toHex, toLatin1 } from "../bytes/encode.ts";
+import { bigEndian } from "../bytes/numbers.ts";
 
 /**
  * Reads DER (X.690), strictly: every value has one encoding, and every byte belongs to something. What a function reads
@@ -26,8 +28,8 @@ export const TAG = {
 
 /** `encoding` is the element with its tag and length: what is signed, compared and pinned. */
 export interface Element {
-  readonly content: Buffer;
-  readonly encoding: Buffer;
+  readonly content: Uint8Array;
+  readonly encoding: Uint8Array;
   /** Where the encoding begins, as `DerReader.offset`. */
   readonly offset: number;
 }
@@ -61,7 +63,7 @@ export class DerReader {
   }
 
   /** What was read from `start` on. */
-  since(start: number): Buffer {
+  since(start: number): Uint8Array {
     return this.#cursor.since(start);
   }
 
@@ -101,10 +103,11 @@ export class DerReader {
   boolean(field: string): boolean {
     const { offset } = this.#cursor;
     const { content } = this.element(TAG.boolean, field);
-    if (content.length !== 1 || ![0x00, 0xff].includes(content.readUInt8())) {
-      throw new MalformedBytes(field, offset, content.toString("hex"), "00 or ff");
+    const [value = NaN] = content;
+    if (content.length !== 1 || ![0x00, 0xff].includes(value)) {
+      throw new MalformedBytes(field, offset, shown(content), "00 or ff");
     }
-    return content.readUInt8() === 0xff;
+    return value === 0xff;
   }
 
   null(field: string): void {
@@ -114,12 +117,12 @@ export class DerReader {
   }
 
   /** The content of an INTEGER that is not negative, in its shortest form: equal numbers have equal bytes. */
-  integer(field: string): Buffer {
+  integer(field: string): Uint8Array {
     const { offset } = this.#cursor;
     const { content } = this.element(TAG.integer, field);
     const [first, second] = content;
     if (first === undefined || first >= 0x80 || (first === 0 && second !== undefined && second < 0x80)) {
-      throw new MalformedBytes(field, offset, content.toString("hex"), "a number in its shortest form, not negative");
+      throw new MalformedBytes(field, offset, shown(content), "a number in its shortest form, not negative");
     }
     return content;
   }
@@ -128,8 +131,8 @@ export class DerReader {
   byte(field: string): number {
     const { offset } = this.#cursor;
     const content = this.integer(field);
-    const value = Number(`0x${content.toString("hex")}`);
-    if (value > 255) throw new MalformedBytes(field, offset, content.toString("hex"), "0..255");
+    const value = bigEndian(content.subarray(0, 2));
+    if (content.length > 2 || value > 255) throw new MalformedBytes(field, offset, shown(content), "0..255");
     return value;
   }
 
@@ -137,10 +140,11 @@ export class DerReader {
   enumerated(field: string): number {
     const { offset } = this.#cursor;
     const { content } = this.element(TAG.enumerated, field);
-    if (content.length !== 1 || content.readUInt8() > 127) {
-      throw new MalformedBytes(field, offset, content.toString("hex"), "one byte, 00 to 7f");
+    const [value = NaN] = content;
+    if (content.length !== 1 || value > 127) {
+      throw new MalformedBytes(field, offset, shown(content), "one byte, 00 to 7f");
     }
-    return content.readUInt8();
+    return value;
   }
 
   /** An OBJECT IDENTIFIER in dotted form. */
@@ -153,7 +157,7 @@ export class DerReader {
     for (const byte of content) {
       // A leading 0x80 would be a second encoding of the same arc.
       if ((!started && byte === 0x80) || arc > 0xff_ffff) {
-        throw new MalformedBytes(field, offset, content.toString("hex"), "an object identifier");
+        throw new MalformedBytes(field, offset, shown(content), "an object identifier");
       }
       arc = arc * 128 + (byte & 0x7f);
       started = byte >= 0x80;
@@ -163,18 +167,17 @@ export class DerReader {
       }
     }
     const [first] = arcs;
-    if (first === undefined || started)
-      throw new MalformedBytes(field, offset, content.toString("hex"), "an identifier");
+    if (first === undefined || started) throw new MalformedBytes(field, offset, shown(content), "an identifier");
     const root = Math.min(Math.floor(first / 40), 2);
     return [root, first - root * 40, ...arcs.slice(1)].join(".");
   }
 
-  octetString(field: string): Buffer {
+  octetString(field: string): Uint8Array {
     return this.element(TAG.octetString, field).content;
   }
 
   /** The bytes of a BIT STRING; bits that its last byte does not use must be zero, and there are none where `whole`. */
-  bitString(field: string, whole: boolean): Buffer {
+  bitString(field: string, whole: boolean): Uint8Array {
     const { offset } = this.#cursor;
     const { content } = this.element(TAG.bitString, field);
     const unused = content[0] ?? 0xff;
@@ -189,7 +192,7 @@ export class DerReader {
   time(field: string): Date {
     const { offset } = this.#cursor;
     const short = this.next === TAG.utcTime;
-    const text = this.element(short ? TAG.utcTime : TAG.generalizedTime, field).content.toString("latin1");
+    const text = toLatin1(this.element(short ? TAG.utcTime : TAG.generalizedTime, field).content);
     const full = short ? `${text < "5" ? "20" : "19"}${text}` : text;
     const parts = /^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(full);
     const iso = parts === null ? "" : `${parts.slice(1, 4).join("-")}T${parts.slice(4, 7).join(":")}.000Z`;
@@ -215,10 +218,15 @@ export class DerReader {
     const first = this.#cursor.u8(field);
     if (first < 0x80) return first;
     const count = first & 0x7f;
-    const length = count >= 1 && count <= 3 ? this.#cursor.bytes(count, field).readUIntBE(0, count) : 0;
+    const length = count >= 1 && count <= 3 ? bigEndian(this.#cursor.bytes(count, field)) : 0;
     if (length < 0x80 || length < 2 ** (8 * (count - 1))) {
       throw new MalformedBytes(field, offset, "a length that is indefinite, too long or padded", "its shortest form");
     }
     return length;
   }
+}
+
+/** For an error: the beginning of what somebody else chose. */
+function shown(content: Uint8Array): string {
+  return toHex(content.subarray(0, 64));
 }

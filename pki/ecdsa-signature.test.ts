@@ -41,7 +41,7 @@ test.each(CURVES)(
 );
 
 test("what is no DER of two numbers in their shortest form is no signature", () => {
-  const number = (...bytes: number[]): Buffer => encodeDer(TAG.integer, Buffer.from(bytes));
+  const number = (...bytes: number[]): Uint8Array => encodeDer(TAG.integer, Buffer.from(bytes));
   const one = number(1);
   const wrong = {
     nothing: Buffer.of(),

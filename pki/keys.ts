@@ -28,7 +28,7 @@ export function keyPairOf(privateKey: KeyObject): KeyPair {
 }
 
 /** SubjectPublicKeyInfo, DER (RFC 5280 §4.1.2.7). Not to be written to. */
-export function spki(publicKey: KeyObject): Buffer {
+export function spki(publicKey: KeyObject): Uint8Array {
   let encoding = encodings.get(publicKey);
   if (encoding === undefined) {
     encoding = publicKey.export({ type: "spki", format: "der" });
@@ -38,7 +38,7 @@ export function spki(publicKey: KeyObject): Buffer {
 }
 
 /** An export takes OpenSSL as long as two signatures do, and one key is asked for many times. */
-const encodings = new WeakMap<KeyObject, Buffer>();
+const encodings = new WeakMap<KeyObject, Uint8Array>();
 
 /**
  * A key from its encoding, which is kept: `spki` does not ask OpenSSL for it again.
@@ -46,14 +46,14 @@ const encodings = new WeakMap<KeyObject, Buffer>();
  * @param encoding SubjectPublicKeyInfo, DER, of which it is known that it is the one that OpenSSL would make of the key
  * @throws where it is no key, as a point that is not on its curve
  */
-export function publicKeyFromSpki(encoding: Buffer): KeyObject {
+export function publicKeyFromSpki(encoding: Uint8Array): KeyObject {
   const key = createPublicKey({ key: encoding, type: "spki", format: "der" });
   encodings.set(key, encoding);
   return key;
 }
 
 /** SHA-256 of the SubjectPublicKeyInfo: the name by which keys are pinned here. 32 bytes. */
-export function spkiDigest(publicKey: KeyObject): Buffer {
+export function spkiDigest(publicKey: KeyObject): Uint8Array {
   return createHash("sha256").update(spki(publicKey)).digest();
 }
 

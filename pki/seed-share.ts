@@ -67,12 +67,12 @@ function placeOf(share: Secret): number | undefined {
 }
 
 /** A share, readable by the holder of an RSA key only. @param ownerSpki DER */
-export function encryptShare(share: Secret, ownerSpki: Uint8Array): Buffer {
+export function encryptShare(share: Secret, ownerSpki: Uint8Array): Uint8Array {
   const key = createPublicKey({ key: ownerSpki, type: "spki", format: "der" });
   return publicEncrypt({ key, ...ENCRYPTION }, share.reveal());
 }
 
 /** @throws the error of OpenSSL where the share is another key's, or damaged */
-export function decryptShare(encrypted: Buffer, key: KeyObject): Secret {
+export function decryptShare(encrypted: Uint8Array, key: KeyObject): Secret {
   return new Secret(privateDecrypt({ key, ...ENCRYPTION }, encrypted));
 }

@@ -41,7 +41,7 @@ test.each([1024, 1025, 2048])("an RSA key of %d bits is its length and its expon
 
 describe("refused is", () => {
   const ec = generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey;
-  const rsaKey = (modulus: Buffer, exponent: Buffer): Buffer =>
+  const rsaKey = (modulus: Uint8Array, exponent: Uint8Array): Uint8Array =>
     encodeSequence(RSA, encodeBitString(encodeSequence(modulus, exponent)));
   const three = encodeInteger(3);
 
@@ -71,7 +71,7 @@ describe("refused is", () => {
     expect(() => readSpki(bytes)).toThrow(expect.objectContaining({ name: "MalformedBytes", field }));
   });
 
-  function rsaWith(...parameters: readonly Buffer[]): Buffer {
+  function rsaWith(...parameters: readonly Uint8Array[]): Uint8Array {
     const algorithm = encodeSequence(encodeOid("1.2.840.113549.1.1.1"), ...parameters);
     return encodeSequence(algorithm, encodeBitString(encodeSequence(three, three)));
   }

@@ -1,5 +1,6 @@
 import { generateKeyPairSync } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { decodePemCertificates } from "../attestation/pem.ts";
 import { parseTdxQuote } from "../attestation/tdx/quote.ts";
 import {
@@ -64,7 +65,7 @@ const milan = (values: object = {}): object => ({
 const withSnp = (...sets: readonly object[]): Draft => ({ referenceValues: { insecure: [audit.insecure], snp: sets } });
 const rsa = (): string => {
   const { publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
-  return spki(publicKey).toString("hex");
+  return toHex(spki(publicKey));
 };
 
 test("one manifest: who, what, and that nothing is proven", () => {
@@ -470,7 +471,7 @@ test("a Coordinator with TDX: its quote, and Intel's word about the platform", a
   const evidence = makeEvidence(intel, { body: { mrConfigId } });
   const verified = verifyTdx(evidence, { trustAnchors: new Set([intel.rootDigest]), at: INTEL_NOW });
   const { mrTd, mrSeam, rtmrs, xfam } = bodyOf(4);
-  const hex = (bytes: Buffer): string => bytes.toString("hex");
+  const hex = (bytes: Uint8Array): string => toHex(bytes);
   const measured = { MrTd: hex(mrTd), MrSeam: hex(mrSeam), Rtmrs: rtmrs.map(hex), Xfam: hex(xfam) };
   const referenceValues = { tdx: [{ ...measured, MinimumTeeTcbSvn: hex(TEE_TCB_SVN) }] };
   const facts = auditFacts(audit.input([{ referenceValues }], { coordinator: claimantOf(verified) }));

@@ -1,3 +1,4 @@
+import { toHex } from "../bytes/encode.ts";
 import { claims } from "../attestation/claims.ts";
 import { policyHash as policyHashOf } from "../attestation/policy-hash.ts";
 import type { SnpReportFields } from "../attestation/snp/report.ts";
@@ -87,10 +88,7 @@ export async function createTestAudit(report: Partial<SnpReportFields> = {}): Pr
     key: typeof root,
     extensions: ReadonlyMap<string, Uint8Array> = new Map(),
   ): string => issueCa({ ...ca, subject, publicKey: key.publicKey, issuer: { name: subject, key }, extensions });
-  const insecure = {
-    RootDigest: vendor.rootDigest,
-    TrustedMeasurement: reportOf("Milan", "vcek").measurement.toString("hex"),
-  };
+  const insecure = { RootDigest: vendor.rootDigest, TrustedMeasurement: toHex(reportOf("Milan", "vcek").measurement) };
   const extensions = generationExtensions({ number: 3, manifest: "ab".repeat(32) });
   const authority = {
     rootCa: certificate("Contrast root CA", root),
@@ -120,7 +118,7 @@ export async function createTestAudit(report: Partial<SnpReportFields> = {}): Pr
   };
 }
 
-function manifestOf({ pods = [], owners = [OWNER], seedshareOwners = [], threshold, ...draft }: Draft): Buffer {
+function manifestOf({ pods = [], owners = [OWNER], seedshareOwners = [], threshold, ...draft }: Draft): Uint8Array {
   const { referenceValues, certificateLifetime } = draft;
   const document = {
     Policies: Object.fromEntries([

@@ -1,4 +1,5 @@
 import { isIPv4 } from "node:net";
+import { bigEndian } from "../bytes/numbers.ts";
 import { socketOctets } from "../bytes/ip-address.ts";
 
 /**
@@ -9,6 +10,6 @@ export function sourceOf(address: string): string {
   if (isIPv4(address)) return address;
   const octets = socketOctets(address);
   if (octets.length === 4) return octets.join(".");
-  const groups = [0, 2, 4, 6].map((offset) => octets.readUInt16BE(offset).toString(16));
+  const groups = [0, 2, 4, 6].map((offset) => bigEndian(octets, offset, 2).toString(16));
   return `${groups.join(":")}::/64`;
 }

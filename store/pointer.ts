@@ -1,3 +1,4 @@
+import { toHex } from "../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../bytes/cursor.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { parseRecord } from "./parse-record.ts";
@@ -26,7 +27,7 @@ export interface LatestInsecure {
   readonly meshKey: string | undefined;
   /** Digest of the pointer before; undefined: there is none, or it is of version 1. */
   readonly previous: string | undefined;
-  readonly signature: Buffer;
+  readonly signature: Uint8Array;
 }
 
 const VERSION = 2;
@@ -38,7 +39,7 @@ const NONE = "0".repeat(2 * DIGEST);
 export function parseLatestInsecure(raw: Buffer, where: string): LatestInsecure {
   return parseRecord(where, () => {
     const cursor = new Cursor(raw);
-    const digest = (field: string): string => cursor.bytes(DIGEST, field).toString("hex");
+    const digest = (field: string): string => toHex(cursor.bytes(DIGEST, field));
     const version = cursor.u8("version");
     if (version !== 1 && version !== VERSION) {
       throw new MalformedBytes("version", 0, String(version), `1 or ${VERSION}`);

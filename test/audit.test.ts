@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { callUnary } from "../api/grpc.ts";
 import { Health, HealthCheckResponse_ServingStatus } from "../api/health_pb.ts";
 import { UserAPI } from "../api/userapi_pb.ts";
@@ -85,14 +86,14 @@ async function asUser<T>(
   }
 }
 
-const manifest = (names: string[]): Buffer => {
+const manifest = (names: string[]): Uint8Array => {
   const entry = (SANs: string[], Role = "") => ({ SANs, WorkloadSecretID: Role === "" ? "web" : "", Role });
   return Buffer.from(
     JSON.stringify({
       Policies: { [sha256(policies.coordinator)]: entry([], "coordinator"), [sha256(policies.web)]: entry(names) },
       ReferenceValues: { insecure: [{ RootDigest: vendor.rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
-      WorkloadOwnerKeyDigests: [spkiDigest(owner.publicKey).toString("hex")],
-      SeedshareOwnerPubKeys: shareOwners.map((key) => spki(keyPairOf(key).publicKey).toString("hex")),
+      WorkloadOwnerKeyDigests: [toHex(spkiDigest(owner.publicKey))],
+      SeedshareOwnerPubKeys: shareOwners.map((key) => toHex(spki(keyPairOf(key).publicKey))),
       SeedshareThreshold: 2,
     }),
   );
@@ -167,9 +168,9 @@ test("who got what, who was refused why, and never a secret", { timeout: 60_000 
   const volume = join(directory, "volume-web");
   const leaf = new X509Certificate(readFileSync(join(volume, "certChain.pem")));
   const inForce = { manifest: sha256(manifest(["web"])), generation: 1 };
-  const web = { policy: sha256(policies.web), key: spkiDigest(leaf.publicKey).toString("hex") };
+  const web = { policy: sha256(policies.web), key: toHex(spkiDigest(leaf.publicKey)) };
   const certificate = leaf.fingerprint256.replaceAll(":", "").toLowerCase();
-  const ownerKey = spkiDigest(owner.publicKey).toString("hex");
+  const ownerKey = toHex(spkiDigest(owner.publicKey));
   const refusal = { event: "request_refused", api: "user", method: "SetManifest", code: "not_owner", ...inForce };
   expect(parse(first.stdout())).toMatchObject([
     { audit: 1, event: "coordinator_started", phase: "empty", insecure: "software TEE" },
@@ -177,10 +178,10 @@ test("who got what, who was refused why, and never a secret", { timeout: 60_000 
     { audit: 3, event: "seed_shares_made", key: ownerKey, threshold: 2, ...inForce },
     { audit: 4, event: "certificate_issued", certificate, names: ["web"], tee: "snp", ...web, ...inForce },
     { audit: 5, event: "connection_refused", code: "policy_not_allowed", ...inForce },
-    { audit: 6, key: spkiDigest(thief.publicKey).toString("hex"), ...refusal },
+    { audit: 6, key: toHex(spkiDigest(thief.publicKey)), ...refusal },
     { audit: 7, event: "coordinator_stopped" },
   ]);
-  const [one, two] = shares.map(({ keys }) => spkiDigest(keys.publicKey).toString("hex"));
+  const [one, two] = shares.map(({ keys }) => toHex(spkiDigest(keys.publicKey)));
   expect(parse(second.stdout())).toMatchObject([
     { audit: 1, event: "coordinator_started", phase: "recovery" },
     { audit: 2, event: "share_accepted", key: one, missing: 1 },
@@ -222,7 +223,7 @@ test("a file is opened anew on SIGHUP; standard output then has nothing", { time
     { audit: 4, event: "manifest_set" },
     { audit: 5, event: "coordinator_stopped" },
   ]);
-  expect(rotated[0]?.["owner"]).toBe(spkiDigest(owner.publicKey).toString("hex"));
+  expect(rotated[0]?.["owner"]).toBe(toHex(spkiDigest(owner.publicKey)));
   expect(coordinator.stdout()).toBe("");
 });
 

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { UserAPI } from "../api/userapi_pb.ts";
 import type { Attester } from "../attestation/evidence.ts";
 import { openSimulatedAttester, SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
@@ -91,7 +92,7 @@ beforeAll(async () => {
     JSON.stringify({
       Policies: { [own]: { SANs: [], Role: "coordinator" }, [theirs]: { SANs: ["web"] }, [long]: { SANs: [] } },
       ReferenceValues: { insecure: [{ RootDigest: vendor.rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
-      WorkloadOwnerKeyDigests: [spkiDigest(owner.publicKey).toString("hex")],
+      WorkloadOwnerKeyDigests: [toHex(spkiDigest(owner.publicKey))],
       SeedshareOwnerPubKeys: [],
     }),
   );

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { UserAPI } from "../api/userapi_pb.ts";
 import { SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
@@ -87,7 +88,7 @@ function manifest(names: string[]): Buffer {
     JSON.stringify({
       Policies: { [hash(policies.coordinator)]: entry("coordinator", []), [hash(policies.web)]: entry("", names) },
       ReferenceValues: { insecure: [{ RootDigest: vendor.rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
-      WorkloadOwnerKeyDigests: [spkiDigest(owner.publicKey).toString("hex")],
+      WorkloadOwnerKeyDigests: [toHex(spkiDigest(owner.publicKey))],
       SeedshareOwnerPubKeys: [],
     }),
   );

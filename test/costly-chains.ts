@@ -1,4 +1,5 @@
 import { generateKeyPairSync, randomBytes } from "node:crypto";
+import { toBase64 } from "../bytes/encode.ts";
 import { encodeBitString, encodeDer, encodeInteger, encodeOid, encodeSequence, encodeTime } from "../pki/der-writer.ts";
 import { TAG } from "../pki/der.ts";
 import type { Workload } from "../pki/test-mesh.ts";
@@ -11,10 +12,10 @@ import type { Workload } from "../pki/test-mesh.ts";
 /** A key of an authority, and what its signatures look like. */
 export interface CostlyKey {
   /** DER: SubjectPublicKeyInfo. */
-  readonly spki: Buffer;
+  readonly spki: Uint8Array;
   /** DER: AlgorithmIdentifier. */
-  readonly algorithm: Buffer;
-  readonly signature: () => Buffer;
+  readonly algorithm: Uint8Array;
+  readonly signature: () => Uint8Array;
 }
 
 const RSA_ENCRYPTION = "1.2.840.113549.1.1.1";
@@ -39,7 +40,7 @@ export function rsaKey(modulusBits: number, exponentBits: number): CostlyKey {
 /** @param curve as OpenSSL calls it */
 export function ecKey(curve: string, bits: number): CostlyKey {
   const { publicKey } = generateKeyPairSync("ec", { namedCurve: curve });
-  const part = (): Buffer => unsigned(odd(bits - 1));
+  const part = (): Uint8Array => unsigned(odd(bits - 1));
   return {
     spki: publicKey.export({ format: "der", type: "spki" }),
     algorithm: encodeSequence(encodeOid(ECDSA_WITH_SHA256)),
@@ -65,7 +66,7 @@ export function longestChain(key: CostlyKey, bytes: number): Workload {
 }
 
 /** Of the shortest form: version 1, without extensions. */
-function certificate(index: number, spki: Buffer, issuer: CostlyKey): Buffer {
+function certificate(index: number, spki: Uint8Array, issuer: CostlyKey): Uint8Array {
   const begin = new Date("2020-01-01T00:00:00Z");
   const end = new Date("2049-01-01T00:00:00Z");
   const tbs = encodeSequence(
@@ -79,12 +80,12 @@ function certificate(index: number, spki: Buffer, issuer: CostlyKey): Buffer {
   return encodeSequence(tbs, issuer.algorithm, encodeBitString(issuer.signature()));
 }
 
-function name(index: number): Buffer {
+function name(index: number): Uint8Array {
   const text = encodeDer(0x0c, Buffer.from(String(index)));
   return encodeSequence(encodeDer(TAG.set, encodeSequence(encodeOid("2.5.4.3"), text)));
 }
 
-function odd(bits: number): Buffer {
+function odd(bits: number): Uint8Array {
   const bytes = randomBytes(Math.ceil(bits / 8));
   const first = (bits - 1) % 8;
   bytes[0] = ((bytes[0] ?? 0) & ((1 << (first + 1)) - 1)) | (1 << first);
@@ -92,11 +93,11 @@ function odd(bits: number): Buffer {
   return bytes;
 }
 
-function unsigned(bytes: Buffer): Buffer {
+function unsigned(bytes: Uint8Array): Uint8Array {
   return encodeDer(TAG.integer, (bytes[0] ?? 0) >= 0x80 ? Buffer.concat([Buffer.alloc(1), bytes]) : bytes);
 }
 
-function pem(der: Buffer): string {
-  const lines = der.toString("base64").match(/.{1,64}/g) ?? [];
+function pem(der: Uint8Array): string {
+  const lines = toBase64(der).match(/.{1,64}/g) ?? [];
   return `-----BEGIN CERTIFICATE-----\n${lines.join("\n")}\n-----END CERTIFICATE-----\n`;
 }

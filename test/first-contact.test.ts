@@ -2,6 +2,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { createCliDeployment, type Ended } from "./cli-deployment.ts";
 import type { Program } from "./programs.ts";
@@ -25,8 +26,8 @@ beforeAll(async () => {
   coordinator = await deployment.startCoordinator("state");
   const manifest = deployment.read("manifest.json");
   deployment.editManifest((made) => {
-    made["WorkloadOwnerKeyDigests"] = [spkiDigest(host.owner.publicKey).toString("hex")];
-    made["SeedshareOwnerPubKeys"] = [spki(host.seedshareOwner.publicKey).toString("hex")];
+    made["WorkloadOwnerKeyDigests"] = [toHex(spkiDigest(host.owner.publicKey))];
+    made["SeedshareOwnerPubKeys"] = [toHex(spki(host.seedshareOwner.publicKey))];
   });
   expect((await deployment.contrast("set")).code).toBe(0);
   writeFileSync(deployment.file("manifest.json"), manifest);
@@ -48,7 +49,7 @@ async function newcomer(name: string, command: string, ...args: string[]): Promi
   return deployment.contrastIn(workspace, command, ...args);
 }
 
-const key = spkiDigest(host.seedshareOwner.publicKey).toString("hex");
+const key = toHex(spkiDigest(host.seedshareOwner.publicKey));
 
 test("verify refuses it, names who may know the seed, and pins nothing", async () => {
   const refused = await newcomer("data owner", "verify");

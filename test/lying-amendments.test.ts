@@ -3,6 +3,7 @@ import { createPrivateKey, generateKeyPairSync, randomBytes, sign } from "node:c
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { Refusal } from "../api/refusal.ts";
 import {
   type AmendRequest,
@@ -97,7 +98,7 @@ function step(annex: Uint8Array, keys: readonly KeyPair[], changes: object = {})
   const signatures = keys.map(({ publicKey, privateKey }) => {
     return { publicKey: spki(publicKey), signature: sign("sha256", change, privateKey) };
   });
-  const names = { previous: before.digest, meshKey: meshKey.toString("hex"), annex: digestOf.toString("hex") };
+  const names = { previous: before.digest, meshKey: toHex(meshKey), annex: toHex(digestOf) };
   const record = encodeTransition({ ...before, ...names, signatures, ...changes });
   const transition = Buffer.from(sha256Hex(record), "hex");
   return { transition, record, entry: { manifest: Buffer.alloc(0), transition, transitionRecord: record, annex } };

@@ -3,6 +3,7 @@ import { createHash, createPrivateKey, generateKeyPairSync, randomBytes, sign, X
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import {
   type GetManifestsResponse,
   type GetManifestsResponseSchema,
@@ -287,7 +288,7 @@ test("recover writes no root CA but the one that is pinned", async () => {
   rmSync(deployment.file("coordinator-root-ca.pem"));
   expect((await deployment.contrast("recover")).code).toBe(0);
   const { RootCaKey } = JSON.parse(deployment.read("pinned.json")) as { RootCaKey: string };
-  expect(keyDigestOf(deployment.read("coordinator-root-ca.pem")).toString("hex")).toBe(RootCaKey);
+  expect(toHex(keyDigestOf(deployment.read("coordinator-root-ca.pem")))).toBe(RootCaKey);
 }, 60_000);
 
 test("the share goes to no Coordinator that could take it without a pin", () => {

@@ -7,8 +7,8 @@ import { type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 
 /** For tests: what a request to set a manifest has to carry of a workload owner. */
 export interface Leave {
-  readonly signature?: { readonly publicKey: Buffer; readonly signature: Buffer };
-  readonly signedMeshKey?: Buffer;
+  readonly signature?: { readonly publicKey: Uint8Array; readonly signature: Uint8Array };
+  readonly signedMeshKey?: Uint8Array;
 }
 
 /** @returns nothing where no manifest is set: the first set needs nobody's leave */
@@ -30,7 +30,7 @@ export async function leaveFor(client: ChannelClient<unknown>, keys: KeyPair, ma
 }
 
 /** @param pem a certificate, of the mesh CA or of the root CA */
-export function keyDigestOf(pem: string): Buffer {
+export function keyDigestOf(pem: string): Uint8Array {
   return spkiDigest(new X509Certificate(pem).publicKey);
 }
 

@@ -3,6 +3,7 @@ import { createHash, generateKeyPairSync } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { UserAPI } from "../api/userapi_pb.ts";
 import { ChannelClient } from "../channel/client.ts";
 import { spkiDigest } from "../pki/keys.ts";
@@ -71,7 +72,7 @@ afterAll(async () => {
 function newKey(name: Name): string {
   mkdirSync(folder(name), { recursive: true });
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  digests.set(name, spkiDigest(publicKey).toString("hex"));
+  digests.set(name, toHex(spkiDigest(publicKey)));
   writeFileSync(fileOf(name, "workload-owner.pem"), privateKey.export({ type: "pkcs8", format: "pem" }));
   const path = fileOf(name, "owner.pub.pem");
   writeFileSync(path, publicKey.export({ type: "spki", format: "pem" }));

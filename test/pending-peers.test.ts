@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { UserAPI } from "../api/userapi_pb.ts";
 import { ChannelClient } from "../channel/client.ts";
 import { parseTransition } from "../manifest/transition.ts";
@@ -62,7 +63,7 @@ describe.runIf(missing === undefined)("owners at several Coordinators", () => {
   /** Both owners have to sign. */
   function manifestOf(name: string): Manifest {
     const { manifest, policies } = deployment.manifest(name);
-    const WorkloadOwnerKeyDigests = [ada, ben].map(({ publicKey }) => spkiDigest(publicKey).toString("hex"));
+    const WorkloadOwnerKeyDigests = [ada, ben].map(({ publicKey }) => toHex(spkiDigest(publicKey)));
     const document = {
       ...JSON.parse(manifest.toString()),
       WorkloadOwnerKeyDigests,

@@ -3,6 +3,7 @@ import { createHash, generateKeyPairSync, randomBytes, X509Certificate } from "n
 import { copyFileSync, cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { isEqual } from "../bytes/encode.ts";
 import { UserAPI } from "../api/userapi_pb.ts";
 import { ChannelClient } from "../channel/client.ts";
 import { makeSeedShares } from "../coordinator/state/seed-shares.ts";
@@ -242,7 +243,7 @@ test("a host and one of two owners can't make a Coordinator their own with a see
     const digest = createHash("sha256").update(share).digest();
     const seedShares = {
       ...real,
-      shares: real.shares.map((entry) => (entry.publicKey.equals(own) ? { ...entry, digest } : entry)),
+      shares: real.shares.map((entry) => (isEqual(entry.publicKey, own) ? { ...entry, digest } : entry)),
     };
     const engine = new SeedEngine(new Secret(seed), seedShares.salt);
     const state = `colluding ${name}`;

@@ -3,6 +3,7 @@ import { X509Certificate } from "node:crypto";
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { spkiDigest } from "../pki/keys.ts";
 import { createCliDeployment, type Ended } from "./cli-deployment.ts";
 import type { Program } from "./programs.ts";
@@ -17,7 +18,7 @@ const others = join(deployment.directory, "of somebody else");
 
 let coordinator: Program;
 
-const keyOf = (pem: string): string => spkiDigest(new X509Certificate(pem).publicKey).toString("hex");
+const keyOf = (pem: string): string => toHex(spkiDigest(new X509Certificate(pem).publicKey));
 const rootKey = (): string => keyOf(read("coordinator-root-ca.pem"));
 const refused = (code: string, exit: number) => ({ code: exit, stderr: expect.stringContaining(code) as string });
 

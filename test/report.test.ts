@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { printable } from "../report/print.ts";
 import { type AuditFacts, auditFacts } from "../report/facts.ts";
 import { reportPage } from "../report/page.ts";
@@ -41,7 +42,7 @@ beforeAll(async () => {
     });
   const owners = (...keys: readonly KeyObject[]): void =>
     editManifest((manifest) => {
-      manifest["WorkloadOwnerKeyDigests"] = keys.map((key) => spkiDigest(key).toString("hex"));
+      manifest["WorkloadOwnerKeyDigests"] = keys.map((key) => toHex(spkiDigest(key)));
     });
   minimum(24);
   await succeed(contrast("set"));

@@ -3,6 +3,7 @@ import { createHash, generateKeyPairSync } from "node:crypto";
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { spkiDigest } from "../pki/keys.ts";
 import { type CliDeployment, createCliDeployment, type Ended } from "./cli-deployment.ts";
 import { resultOf } from "./cli-result.ts";
@@ -46,7 +47,7 @@ async function refused(code: string, exit: number, ended: Promise<Ended>): Promi
 function newKey(name: Name): string {
   mkdirSync(fileOf(name, "."), { recursive: true });
   const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
-  digests.set(name, spkiDigest(publicKey).toString("hex"));
+  digests.set(name, toHex(spkiDigest(publicKey)));
   writeFileSync(fileOf(name, "workload-owner.pem"), privateKey.export({ type: "pkcs8", format: "pem" }));
   const path = fileOf(name, "owner.pub.pem");
   writeFileSync(path, publicKey.export({ type: "spki", format: "pem" }));

@@ -2,6 +2,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { type KeyPair, spki } from "../pki/keys.ts";
 import { createCliDeployment, type Ended } from "./cli-deployment.ts";
 import type { Program } from "./programs.ts";
@@ -11,7 +12,7 @@ import type { Program } from "./programs.ts";
 const ADDRESS = "127.44.0.1";
 const deployment = createCliDeployment(ADDRESS);
 const owners = [1, 2, 3].map((): KeyPair => generateKeyPairSync("rsa", { modulusLength: 2048 }));
-const hexOf = (index: number): string => spki((owners[index] as KeyPair).publicKey).toString("hex");
+const hexOf = (index: number): string => toHex(spki((owners[index] as KeyPair).publicKey));
 const key = (index: number): string => join(deployment.directory, `owner-${index}.pem`);
 const others = join(deployment.directory, "of another owner");
 

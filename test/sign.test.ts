@@ -3,6 +3,7 @@ import { createPublicKey, verify } from "node:crypto";
 import { cpSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
 import { changeToSign } from "../manifest/change.ts";
 import { spkiDigest } from "../pki/keys.ts";
 import { type CliDeployment, createCliDeployment, type Ended } from "./cli-deployment.ts";
@@ -79,14 +80,14 @@ test("an owner's signature is carried by somebody else, and is good once", async
   });
   const history = JSON.parse(deployment.read("verify/history.json")) as { transition: string }[];
   expect(pinned().Transition).toBe(history.at(-1)?.transition);
-  expect(pinned().MeshCaKey).toBe(keyDigestOf(deployment.read("verify/mesh-ca.pem")).toString("hex"));
+  expect(pinned().MeshCaKey).toBe(toHex(keyDigestOf(deployment.read("verify/mesh-ca.pem"))));
   const key = createPublicKey(deployment.read("workload-owner.pem"));
   expect(verify("sha256", changeAtHand(), key, readFileSync(signature()))).toBe(true);
 
   expect(await deployment.contrast("set", "--signature", signature())).toMatchObject({ code: 0 });
   expect((await deployment.contrast("verify")).stdout).toContain("generation: 2");
   const { history: facts } = await deployment.result("verify");
-  const owner = spkiDigest(key).toString("hex");
+  const owner = toHex(spkiDigest(key));
   expect(facts).toMatchObject([{ signedBy: [] }, { signedBy: [owner] }]);
   // The manifest is the same; its place in the history is not.
   expect(await deployment.contrast("set", "--signature", signature())).toMatchObject(refused("bad_signature", 3));

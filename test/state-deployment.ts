@@ -1,6 +1,7 @@
 import { constants, createHash, generateKeyPairSync, privateDecrypt } from "node:crypto";
 import { join } from "node:path";
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { toHex } from "../bytes/encode.ts";
 import { type SetManifestResponse, UserAPI } from "../api/userapi_pb.ts";
 import { SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
@@ -45,7 +46,7 @@ export interface SeedShare {
   readonly seed: Buffer;
   readonly salt: Buffer;
   readonly pinnedTransition: Buffer;
-  readonly pinnedRootKey: Buffer;
+  readonly pinnedRootKey: Uint8Array;
 }
 
 /** @param address loopback, nobody else's */
@@ -73,8 +74,8 @@ export async function createDeployment(directory: string, address: string): Prom
     const document = {
       Policies: Object.fromEntries(entries) as unknown,
       ReferenceValues: { insecure: [{ RootDigest: vendor.rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
-      WorkloadOwnerKeyDigests: [spkiDigest(owner.publicKey).toString("hex")],
-      SeedshareOwnerPubKeys: [spki(seedshareOwner.publicKey).toString("hex")],
+      WorkloadOwnerKeyDigests: [toHex(spkiDigest(owner.publicKey))],
+      SeedshareOwnerPubKeys: [toHex(spki(seedshareOwner.publicKey))],
     };
     return { manifest: Buffer.from(JSON.stringify(document)), policies };
   };

@@ -81,7 +81,7 @@ afterAll(async () => {
 });
 
 /** Shows evidence that it makes for this connection, `count` times, and gives the codes of the refusals. */
-async function hello(count: number, make: (reportData: Buffer, index: number) => Evidence): Promise<string[]> {
+async function hello(count: number, make: (reportData: Uint8Array, index: number) => Evidence): Promise<string[]> {
   const keys = await generateEcKey("P-256");
   const codes: string[] = [];
   for (let index = 0; index < count; index++) {
@@ -95,7 +95,7 @@ async function hello(count: number, make: (reportData: Buffer, index: number) =>
 const productOf = (index: number): SnpProduct => SNP_PRODUCTS[index % SNP_PRODUCTS.length] ?? "Milan";
 
 /** A report of another chip each time, as a stranger makes one up, signed by a key of his own. */
-function madeUp(reportData: Buffer, index: number, kind: "vcek" | "vlek" = "vcek"): Buffer {
+function madeUp(reportData: Uint8Array, index: number, kind: "vcek" | "vlek" = "vcek"): Uint8Array {
   const product = productOf(index);
   const chipId = product === "Turin" ? Buffer.concat([randomBytes(8)], 64) : randomBytes(64);
   const fields = { ...amd.reportOf(product, kind), reportData, ...(kind === "vcek" ? { chipId } : {}) };
@@ -103,11 +103,11 @@ function madeUp(reportData: Buffer, index: number, kind: "vcek" | "vlek" = "vcek
 }
 
 /** The chains of that key for each product. */
-function chainsOf(kind: "vcek" | "vlek"): readonly (readonly Buffer[])[] {
+function chainsOf(kind: "vcek" | "vlek"): readonly (readonly Uint8Array[])[] {
   return SNP_PRODUCTS.map((product) => amd.makeEvidence(amdVendor, { product, kind }).certificates);
 }
 
-function spoilt(bytes: Buffer, offset: number): Buffer {
+function spoilt(bytes: Uint8Array, offset: number): Uint8Array {
   const changed = Buffer.from(bytes);
   changed.writeUInt8(changed.readUInt8(offset) ^ 1, offset);
   return changed;

@@ -1,5 +1,6 @@
 import type { Server } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toBase64 } from "../bytes/encode.ts";
 import { issueCertificate, vcekExtensions, amdSigner } from "../attestation/simulated/certificates.ts";
 import { MACHINE_TCB } from "../attestation/simulated/machine.ts";
 import { CHIP_ID } from "../attestation/snp/test-vendor.ts";
@@ -155,14 +156,14 @@ test("an old report does not pass for a newer one beside a certificate of today"
   );
   const forged = changed(({ predicate: { answer, bound } }) => {
     if (answer.evidence.kind !== "snp") throw new Error("no report");
-    answer.evidence.certificates[0] = renewed.toString("base64");
+    answer.evidence.certificates[0] = toBase64(renewed);
     bound.push(sha256Hex(renewed));
     bound.sort();
   });
   expect(await codeOf(check(forged))).toBe("nonce_not_bound");
   const unbound = changed(({ predicate: { answer } }) => {
     if (answer.evidence.kind !== "snp") throw new Error("no report");
-    answer.evidence.certificates[0] = renewed.toString("base64");
+    answer.evidence.certificates[0] = toBase64(renewed);
   });
   expect(await codeOf(check(unbound))).toBe("nonce_not_bound");
 
@@ -171,7 +172,7 @@ test("an old report does not pass for a newer one beside a certificate of today"
     answer: (answer) => {
       if (answer.evidence.kind !== "snp") return answer;
       const [, ...issuers] = answer.evidence.certificates;
-      return { ...answer, evidence: { ...answer.evidence, certificates: [renewed.toString("base64"), ...issuers] } };
+      return { ...answer, evidence: { ...answer.evidence, certificates: [toBase64(renewed), ...issuers] } };
     },
   };
   const today = await check(await toStatement(await verify()));
@@ -196,7 +197,7 @@ test("a certificate that the evidence does not need says nothing about its time"
   coordinator.lies = {
     answer: (answer) => {
       if (answer.evidence.kind !== "snp") return answer;
-      const certificates = [...answer.evidence.certificates, stranger.toString("base64")];
+      const certificates = [...answer.evidence.certificates, toBase64(stranger)];
       return { ...answer, evidence: { ...answer.evidence, certificates } };
     },
   };
@@ -226,7 +227,7 @@ test("several Coordinators behind one address, each with its own chip, make a st
     answer: (answer) => {
       if (answer.evidence.kind !== "snp") return answer;
       const [, ...issuers] = answer.evidence.certificates;
-      const leaf = leaves[turn++ % leaves.length]?.toString("base64") ?? "";
+      const leaf = toBase64(leaves[turn++ % leaves.length] ?? new Uint8Array());
       return { ...answer, evidence: { ...answer.evidence, certificates: [leaf, ...issuers] } };
     },
   };
@@ -247,7 +248,7 @@ test("several Coordinators behind one address, each with its own chip, make a st
         },
         amdSigner(privateKey),
       );
-      const certificates = [...answer.evidence.certificates, fresh.toString("base64")];
+      const certificates = [...answer.evidence.certificates, toBase64(fresh)];
       return { ...answer, evidence: { ...answer.evidence, certificates } };
     },
   };

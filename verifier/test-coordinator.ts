@@ -1,6 +1,7 @@
 import { generateKeyPairSync, sign } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { toBase64, toHex } from "../bytes/encode.ts";
 import type { AttestAnswer } from "../api/http/answers.ts";
 import type { SnpEvidence } from "../attestation/evidence.ts";
 import { nonceTree } from "../attestation/nonce-tree.ts";
@@ -51,7 +52,7 @@ export class TestCoordinator {
   readonly vendor: TestVendor;
   readonly #rootKey: KeyPair;
   readonly #now: Date;
-  readonly #certificates: readonly Buffer[];
+  readonly #certificates: readonly Uint8Array[];
   state: TestState;
   lies: Lies = {};
   /** Paths that were asked for. */
@@ -71,7 +72,7 @@ export class TestCoordinator {
     const rootKey = await generateEcKey("P-384");
     const manifest = manifestOf(vendor, changes);
     const fields = { previous: undefined, meshKey: undefined, signatures: [], seedShares: "bb".repeat(32) };
-    const rootDigest = spkiDigest(rootKey.publicKey).toString("hex");
+    const rootDigest = toHex(spkiDigest(rootKey.publicKey));
     const record = encodeTransition({ ...fields, manifest: sha256Hex(manifest), rootKey: rootDigest });
     const steps = [{ transition: parseTransition(record), manifest }];
     return new TestCoordinator(vendor, rootKey, { steps, authority: await authorityOf(rootKey, steps, now) }, now);
@@ -106,7 +107,7 @@ export class TestCoordinator {
       previous: transition.digest,
       seedShares: transition.seedShares,
       rootKey: transition.rootKey,
-      meshKey: meshKey.toString("hex"),
+      meshKey: toHex(meshKey),
       signatures,
     });
     const steps = [...this.state.steps, { transition: parseTransition(record), manifest }];
@@ -142,11 +143,7 @@ export class TestCoordinator {
       version: 1,
       nonce: nonces[0]?.toString("hex") ?? "",
       path: (paths[0] ?? []).map(({ side, digest }) => ({ side, digest: Buffer.from(digest).toString("hex") })),
-      evidence: {
-        kind: "snp",
-        report: report.toString("base64"),
-        certificates: certificates.map((der) => der.toString("base64")),
-      },
+      evidence: { kind: "snp", report: toBase64(report), certificates: certificates.map((der) => toBase64(der)) },
       rootCa: authority.rootCa,
       meshCa: authority.meshCa,
       transition: Buffer.from(transition.record).toString("base64"),
@@ -189,8 +186,8 @@ export class TestCoordinator {
       response.writeHead(404, { "content-type": "application/problem+json" }).end(JSON.stringify(problem));
       return;
     }
-    const type = Buffer.isBuffer(body) ? "application/octet-stream" : "application/json";
-    response.writeHead(200, { "content-type": type }).end(Buffer.isBuffer(body) ? body : JSON.stringify(body));
+    const type = body instanceof Uint8Array ? "application/octet-stream" : "application/json";
+    response.writeHead(200, { "content-type": type }).end(body instanceof Uint8Array ? body : JSON.stringify(body));
   }
 
   async #attested(request: IncomingMessage): Promise<object> {
@@ -216,14 +213,14 @@ export class TestCoordinator {
 }
 
 function manifestOf({ rootDigest }: TestVendor, changes: object): Buffer {
-  const measurement = reportOf("Milan", "vcek").measurement.toString("hex");
+  const measurement = toHex(reportOf("Milan", "vcek").measurement);
   const document = {
     Policies: {
       [COORDINATOR_HASH]: { SANs: ["coordinator"], Role: "coordinator" },
       [WEB_HASH]: { SANs: ["web"], WorkloadSecretID: "web" },
     },
     ReferenceValues: { insecure: [{ RootDigest: rootDigest, TrustedMeasurement: measurement }] },
-    WorkloadOwnerKeyDigests: [ada, ben].map(({ publicKey }) => spkiDigest(publicKey).toString("hex")),
+    WorkloadOwnerKeyDigests: [ada, ben].map(({ publicKey }) => toHex(spkiDigest(publicKey))),
     SeedshareOwnerPubKeys: [],
     ...changes,
   };

@@ -137,7 +137,7 @@ function knownOf(verified: VerifiedDeployment): Known {
 }
 
 function bytesOf(manifest: Uint8Array | string): Uint8Array {
-  return typeof manifest === "string" ? fromUtf8(manifest) : manifest.slice();
+  return typeof manifest === "string" ? fromUtf8(manifest) : new Uint8Array(manifest);
 }
 
 /** What is refused, by one class that says no more than it has to. */

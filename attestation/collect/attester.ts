@@ -1,3 +1,4 @@
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../error.ts";
 import { EndorsementError } from "../endorsements/error.ts";
 import type { Network } from "../endorsements/fetch.ts";
@@ -65,9 +66,9 @@ function hardwareAttester<E extends Evidence>(collect: Attester<E>["collect"]): 
 
 /** @throws EvidenceError malformed_report, unsupported_report_version, malformed_certificate, report_data_mismatch */
 async function snpEvidence(
-  bytes: Buffer,
-  certificates: readonly Buffer[],
-  expected: Buffer,
+  bytes: Uint8Array,
+  certificates: readonly Uint8Array[],
+  expected: Uint8Array,
   where: string,
   network: Network,
 ): Promise<SnpEvidence> {
@@ -78,7 +79,7 @@ async function snpEvidence(
 }
 
 /** Azure's hosts give no certificates along with a report, but a service of theirs has them. */
-async function azureCertificates(report: SnpReport, network: Network): Promise<readonly Buffer[]> {
+async function azureCertificates(report: SnpReport, network: Network): Promise<readonly Uint8Array[]> {
   try {
     const answer = await fetchThimCertificates(report, network, THIM_URL, { tries: 1, deadline: 1000 });
     return "certificates" in answer ? answer.certificates : [];
@@ -89,11 +90,11 @@ async function azureCertificates(report: SnpReport, network: Network): Promise<r
   }
 }
 
-function checkReportData(got: Buffer, expected: Buffer, where: string): void {
-  if (got.equals(expected)) return;
+function checkReportData(got: Uint8Array, expected: Uint8Array, where: string): void {
+  if (isEqual(got, expected)) return;
   throw new EvidenceError("report_data_mismatch", "the report was made for something else", {
     where,
-    got: got.toString("hex"),
-    want: expected.toString("hex"),
+    got: toHex(got),
+    want: toHex(expected),
   });
 }

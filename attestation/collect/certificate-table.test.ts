@@ -30,9 +30,9 @@ const [leaf, middle, root] = ["SEV-VCEK", "SEV-Milan", "ARK-Milan"].map((subject
     },
     unsigned,
   ),
-) as [Buffer, Buffer, Buffer];
+) as [Uint8Array, Uint8Array, Uint8Array];
 
-function pem(der: Buffer): Buffer {
+function pem(der: Uint8Array): Uint8Array {
   return Buffer.from(new X509Certificate(der).toString());
 }
 
@@ -66,7 +66,7 @@ test.each([
 
 const good: TableEntry = { guid: vcek, bytes: leaf };
 
-test.each<[string, Buffer]>([
+test.each<[string, Uint8Array]>([
   ["that does not end", encodeCertificateTable([good]).fill(0xff, 24)],
   ["that is cut off", encodeCertificateTable([good]).subarray(0, -1)],
   ["of less than one entry", Buffer.alloc(23)],
@@ -88,7 +88,7 @@ test.each<[string, Buffer]>([
     "with two certificates in one entry",
     encodeCertificateTable([{ guid: vcek, bytes: Buffer.concat([pem(leaf), pem(root)]) }]),
   ],
-  ["with broken PEM", encodeCertificateTable([{ guid: vcek, bytes: pem(leaf).fill("=", 40, 41) }])],
+  ["with broken PEM", encodeCertificateTable([{ guid: vcek, bytes: pem(leaf).fill(0x3d, 40, 41) }])],
 ])("a table %s is refused", (_, table) => {
   expect(() => parseCertificateTable(table)).toThrow(
     expect.objectContaining({ name: "EvidenceError", code: "malformed_certificate" }),
@@ -146,7 +146,7 @@ const recorded = existsSync(VECTOR);
 test.runIf(recorded)("recorded certificate table of a Genoa: it completes the report", () => {
   const certificates = parseCertificateTable(readFileSync(join(VECTOR, "auxblob.bin")));
   expect(certificates).toHaveLength(3);
-  expect(certificates[2]?.equals(readFileSync(join(VECTOR, "vcek.der")))).toBe(true);
+  expect(readFileSync(join(VECTOR, "vcek.der")).equals(certificates[2] ?? Buffer.of())).toBe(true);
   const evidence = { kind: "snp", report: readFileSync(join(VECTOR, "report.bin")), certificates } as const;
   const verified = verifySnp(evidence, { trustAnchors: AMD_ROOTS, at: new Date("2025-07-01T00:00:00Z") });
   expect(verified.product).toBe("Genoa");

@@ -1,3 +1,4 @@
+import { toHex, toLatin1 } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
 import { refusing } from "../malformed.ts";
 import { parseCertificate } from "../x509.ts";
@@ -34,7 +35,7 @@ interface Entry {
  * @returns the certificates of a chain, DER, in the order of the table
  * @throws EvidenceError malformed_certificate
  */
-export function parseCertificateTable(table: Uint8Array): readonly Buffer[] {
+export function parseCertificateTable(table: Uint8Array): readonly Uint8Array[] {
   if (table.length === 0) return [];
   return refusing("malformed_certificate", () => {
     const entries = readEntries(table);
@@ -50,7 +51,7 @@ function readEntries(table: Uint8Array): Entry[] {
   const cursor = new Cursor(table);
   const entries: Entry[] = [];
   for (;;) {
-    const guid = cursor.bytes(16, "certificate table, GUID").toString("hex");
+    const guid = toHex(cursor.bytes(16, "certificate table, GUID"));
     const offset = cursor.u32le("certificate table, offset");
     const length = cursor.u32le("certificate table, length");
     if (/^0+$/.test(guid) && offset === 0 && length === 0) return entries;
@@ -78,7 +79,7 @@ function checkRanges(entries: readonly Entry[], size: number): void {
   }
 }
 
-function readCertificate(table: Uint8Array, { offset, length }: Entry, kind: string): Buffer {
+function readCertificate(table: Uint8Array, { offset, length }: Entry, kind: string): Uint8Array {
   const field = `certificate table, ${kind}`;
   if (length > MAX_CERTIFICATE_SIZE) {
     throw new MalformedBytes(field, offset, `${length} bytes`, `at most ${MAX_CERTIFICATE_SIZE}`);
@@ -93,16 +94,16 @@ function readCertificate(table: Uint8Array, { offset, length }: Entry, kind: str
  * @returns DER
  * @throws MalformedBytes
  */
-export function decodeCertificate(bytes: Buffer, field: string, offset: number): Buffer {
+export function decodeCertificate(bytes: Uint8Array, field: string, offset: number): Uint8Array {
   const isDer = bytes[0] === 0x30;
-  const der = isDer ? bytes : decodePem(bytes.toString("latin1"));
+  const der = isDer ? bytes : decodePem(toLatin1(bytes));
   if (der === undefined) throw new MalformedBytes(field, offset, "something else", "one certificate, DER or PEM");
   parseCertificate(der);
   return der;
 }
 
 /** RFC 7468 §3, strict: one block, nothing but white space and the zero that ends a text of C around it. */
-function decodePem(text: string): Buffer | undefined {
+function decodePem(text: string): Uint8Array | undefined {
   const block = /^\s*-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/\s]+={0,2})\s*-----END CERTIFICATE-----[\s\0]*$/;
   const base64 = block.exec(text)?.[1]?.replaceAll(/\s/g, "");
   return base64 === undefined || base64.length % 4 !== 0 ? undefined : Buffer.from(base64, "base64");

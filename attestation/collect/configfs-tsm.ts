@@ -44,12 +44,12 @@ export function readTsmProvider(dir: string): Promise<string> {
  * @param reportData 64 bytes
  * @throws EvidenceError tee_unavailable, tee_busy
  */
-export function collectTsmReport(dir: string, reportData: Buffer, waiting: Waiting): Promise<TsmReport> {
+export function collectTsmReport(dir: string, reportData: Uint8Array, waiting: Waiting): Promise<TsmReport> {
   if (reportData.length !== 64) throw new RangeError(`got ${reportData.length} bytes of report data, want 64`);
   return whileBusy(() => withEntry(dir, (entry) => request(entry, reportData)), waiting);
 }
 
-async function request(entry: string, reportData: Buffer): Promise<TsmReport> {
+async function request(entry: string, reportData: Uint8Array): Promise<TsmReport> {
   const provider = await readProvider(entry);
   const before = await readGeneration(entry);
   await writeInblob(join(entry, "inblob"), reportData);
@@ -105,7 +105,7 @@ async function readGeneration(entry: string): Promise<bigint> {
 }
 
 /** In one write, for the kernel counts writes; it takes the bytes when the file is closed. */
-function writeInblob(path: string, reportData: Buffer): Promise<void> {
+function writeInblob(path: string, reportData: Uint8Array): Promise<void> {
   return orRefusal("the kernel does not take the report data", path, HINTS, async () => {
     const file = await open(path, constants.O_WRONLY);
     try {

@@ -28,8 +28,8 @@ export interface GuestAnswer {
   /** Of the certificate buffer: what was asked for, or what it takes. */
   readonly certificateSize: number;
   /** 4000 bytes. */
-  readonly response: Buffer;
-  readonly certificates: Buffer;
+  readonly response: Uint8Array;
+  readonly certificates: Uint8Array;
 }
 
 /**
@@ -41,7 +41,7 @@ export interface GuestAnswer {
  */
 export async function requestReport(
   fd: number,
-  reportData: Buffer,
+  reportData: Uint8Array,
   certificateSize: number | undefined,
 ): Promise<GuestAnswer> {
   const { alloc, free, view } = await loadMemory();

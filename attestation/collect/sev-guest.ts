@@ -1,6 +1,7 @@
 import { constants, type FileHandle, open } from "node:fs/promises";
 import { constants as system } from "node:os";
 import { getSystemErrorMessage, getSystemErrorName } from "node:util";
+import { littleEndian } from "../../bytes/numbers.ts";
 import { EvidenceError } from "../error.ts";
 import { REPORT_SIZE } from "../snp/report.ts";
 import { type Waiting, whileBusy } from "./busy.ts";
@@ -9,9 +10,9 @@ import { type Hints, kernelRefusal, orRefusal } from "./kernel-refusal.ts";
 
 /** Reports from /dev/sev-guest (Linux, Documentation/virt/coco/sev-guest.rst), for kernels without configfs-tsm. */
 export interface SevGuestReport {
-  readonly report: Buffer;
+  readonly report: Uint8Array;
   /** The certificate table of the host; empty or zero where it gives none. */
-  readonly certificateTable: Buffer;
+  readonly certificateTable: Uint8Array;
 }
 
 const PAGE_SIZE = 4096;
@@ -48,7 +49,11 @@ export async function checkSevGuest(device: string): Promise<void> {
  * @param reportData 64 bytes
  * @throws EvidenceError tee_unavailable, tee_busy, firmware_error
  */
-export function collectSevGuestReport(device: string, reportData: Buffer, waiting: Waiting): Promise<SevGuestReport> {
+export function collectSevGuestReport(
+  device: string,
+  reportData: Uint8Array,
+  waiting: Waiting,
+): Promise<SevGuestReport> {
   if (reportData.length !== 64) throw new RangeError(`got ${reportData.length} bytes of report data, want 64`);
   return whileBusy(async () => {
     const file = await openDevice(device);
@@ -64,7 +69,7 @@ function openDevice(device: string): Promise<FileHandle> {
   return orRefusal("the device can't be opened", device, HINTS, () => open(device, constants.O_RDWR));
 }
 
-async function extendedReport(device: string, fd: number, reportData: Buffer): Promise<SevGuestReport> {
+async function extendedReport(device: string, fd: number, reportData: Uint8Array): Promise<SevGuestReport> {
   let size = FIRST_CERTIFICATE_SIZE;
   for (let growths = 0; ; growths++) {
     const answer = await requestReport(fd, reportData, size);
@@ -79,7 +84,7 @@ async function extendedReport(device: string, fd: number, reportData: Buffer): P
   }
 }
 
-async function plainReport(device: string, fd: number, reportData: Buffer): Promise<SevGuestReport> {
+async function plainReport(device: string, fd: number, reportData: Uint8Array): Promise<SevGuestReport> {
   const answer = await requestReport(fd, reportData, undefined);
   if (answer.errno !== 0) throw refusal(device, answer);
   return { report: readReport(device, answer), certificateTable: Buffer.alloc(0) };
@@ -106,9 +111,9 @@ function refusal(device: string, { errno, firmwareError, vmmError, certificateSi
 }
 
 /** MSG_REPORT_RSP of the firmware ABI: status u32, report size u32, 24 reserved bytes, report. */
-function readReport(device: string, { response }: GuestAnswer): Buffer {
-  const status = response.readUInt32LE(0);
-  const size = response.readUInt32LE(4);
+function readReport(device: string, { response }: GuestAnswer): Uint8Array {
+  const status = littleEndian(response, 0, 4);
+  const size = littleEndian(response, 4, 4);
   if (status !== 0 || size !== REPORT_SIZE) {
     throw new EvidenceError("firmware_error", "the secure processor does not give a report", {
       where: device,

@@ -1,4 +1,5 @@
 import { constants, open } from "node:fs/promises";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../error.ts";
 import { parseTdReport, type TdReport } from "../tdx/tdreport.ts";
 import { asyncIoctl, loadMemory } from "./ioctl.ts";
@@ -26,23 +27,23 @@ const HINTS: Hints = {
  * @param reportData 64 bytes
  * @throws EvidenceError tee_unavailable, tee_busy, malformed_report, report_data_mismatch
  */
-export async function readTdReport(device: string, reportData: Buffer): Promise<TdReport> {
+export async function readTdReport(device: string, reportData: Uint8Array): Promise<TdReport> {
   if (reportData.length !== REPORT_DATA) throw new RangeError(`got ${reportData.length} bytes of report data, want 64`);
   const file = await orRefusal("the device can't be opened", device, HINTS, () => open(device, constants.O_RDWR));
   try {
     const report = parseTdReport(await request(device, file.fd, reportData));
-    if (report.reportData.equals(reportData)) return report;
+    if (isEqual(report.reportData, reportData)) return report;
     throw new EvidenceError("report_data_mismatch", "the report was made for something else", {
       where: device,
-      got: report.reportData.toString("hex"),
-      want: reportData.toString("hex"),
+      got: toHex(report.reportData),
+      want: toHex(reportData),
     });
   } finally {
     await file.close();
   }
 }
 
-async function request(device: string, fd: number, reportData: Buffer): Promise<Buffer> {
+async function request(device: string, fd: number, reportData: Uint8Array): Promise<Uint8Array> {
   const { alloc, free, view } = await loadMemory();
   const size = REPORT_DATA + REPORT;
   const address = alloc("uint8", size) as bigint;

@@ -10,17 +10,17 @@ export const CERTIFICATE_GUIDS = {
 
 export interface TableEntry {
   readonly guid: string;
-  readonly bytes: Buffer;
+  readonly bytes: Uint8Array;
   /** Where it stands, if not behind the one before it. */
   readonly offset?: number;
   /** What the table says, if not the truth. */
   readonly length?: number;
 }
 
-export function encodeCertificateTable(entries: readonly TableEntry[]): Buffer {
+export function encodeCertificateTable(entries: readonly TableEntry[]): Uint8Array {
   let free = (entries.length + 1) * 24;
-  const heads: Buffer[] = [];
-  const bodies: Buffer[] = [];
+  const heads: Uint8Array[] = [];
+  const bodies: Uint8Array[] = [];
   for (const { guid, bytes, offset = free, length = bytes.length } of entries) {
     const head = Buffer.alloc(24);
     head.write(guid, "hex");

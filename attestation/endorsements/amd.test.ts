@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { toUtf8 } from "../../bytes/encode.ts";
 import { encodeInteger, encodeSequence, encodeTime } from "../../pki/der-writer.ts";
 import { amdSigner, encodeName, encodeSigned } from "../simulated/certificates.ts";
 import type { EvidenceCode } from "../error.ts";
@@ -52,7 +53,7 @@ function paths(kind: EndorsementKind, product: SnpProduct): Record<"vcek" | "iss
   return { vcek: `${base}/${HWID[product]}?${SPL[product]}`, issuers: `${base}/cert_chain`, crl: `${base}/crl` };
 }
 
-function makeCrl(product: SnpProduct, serial: number): Buffer {
+function makeCrl(product: SnpProduct, serial: number): Uint8Array {
   const signer = amdSigner(vendor.ark.privateKey);
   return encodeSigned(signer, [
     encodeInteger(1),
@@ -226,7 +227,7 @@ test("an answer that is something else is refused, be it well formed", async () 
     leaf: { extensions: vcek("Milan", { [AMD_OID.hwid]: Buffer.alloc(64, 0xc2) }) },
   });
   const [leaf = Buffer.alloc(0), ask = Buffer.alloc(0), ark = Buffer.alloc(0)] = otherChip.certificates;
-  const wrong: readonly (readonly [string, string | Buffer])[] = [
+  const wrong: readonly (readonly [string, string | Uint8Array])[] = [
     [at.vcek, "garbage"],
     [at.vcek, leaf],
     [at.vcek, ask],
@@ -284,10 +285,10 @@ if (!available) test.skip("recorded SNP evidence: there is no folder ../shared/v
 
 describe.runIf(available)("recorded SNP evidence", () => {
   test("of a Genoa is completed with AMD's own certificates and list, and verified", async () => {
-    const read = (file: string): Buffer => readFileSync(join(VECTORS, file));
+    const read = (file: string): Uint8Array => readFileSync(join(VECTORS, file));
     const id = "snp-genoa-v3-tsm-auxblob";
     const report = read(`${id}/report.bin`);
-    const golden = JSON.parse(read(`${id}/parsed.json`).toString()) as {
+    const golden = JSON.parse(toUtf8(read(`${id}/parsed.json`))) as {
       readonly chip_id: string;
       readonly reported_tcb: Readonly<Record<"bl" | "tee" | "snp" | "ucode", number>>;
     };

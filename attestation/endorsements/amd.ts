@@ -1,15 +1,16 @@
+import { isEqual, toHex, toLatin1 } from "../../bytes/encode.ts";
 import { EvidenceError } from "../error.ts";
 import type { SnpEvidence } from "../evidence.ts";
 import { parseRevocationList } from "../crl.ts";
 import { isIssuedBy } from "../path.ts";
 import { decodePemCertificates } from "../pem.ts";
 import { type Endorsement, type EndorsementKind, endorsementKind, parseEndorsement } from "../snp/certificate.ts";
+import { hasIssuers, issuerNames } from "../snp/chain.ts";
 import { isSignedBy } from "../snp/pss.ts";
 import { productOfCpuid, SNP_PRODUCTS, type SnpProduct } from "../snp/product.ts";
 import { parseSnpReport, type SnpReport } from "../snp/report.ts";
-import type { SignedSnpReport } from "../snp/signature.ts";
 import { describeTcb, parseTcb, type Tcb, TCB_PARTS } from "../snp/tcb.ts";
-import { type Certificate, parseCertificate } from "../x509.ts";
+import { parseCertificate } from "../x509.ts";
 import type { CacheUse, EndorsementCache, EndorsementRequest } from "./cache.ts";
 import { EndorsementError } from "./error.ts";
 
@@ -61,7 +62,7 @@ export async function withVcek(
 export interface Chip {
   readonly product: SnpProduct;
   /** As in the report, 64 bytes. */
-  readonly chipId: Buffer;
+  readonly chipId: Uint8Array;
   readonly tcb: Tcb;
 }
 
@@ -69,7 +70,7 @@ export function vcekUrl({ product, chipId, tcb }: Chip): URL {
   const fmc = product === "Turin" ? `fmcSPL=${tcb.fmc}&` : "";
   const { bootloader, tee, snp, microcode } = tcb;
   const spl = `${fmc}blSPL=${bootloader}&teeSPL=${tee}&snpSPL=${snp}&ucodeSPL=${microcode}`;
-  return new URL(`${KDS}/vcek/v1/${product}/${hwidOf(product, chipId).toString("hex")}?${spl}`);
+  return new URL(`${KDS}/vcek/v1/${product}/${toHex(hwidOf(product, chipId))}?${spl}`);
 }
 
 export function issuersUrl(kind: EndorsementKind, product: SnpProduct): URL {
@@ -81,7 +82,7 @@ export function crlUrl(kind: EndorsementKind, product: SnpProduct): URL {
 }
 
 /** Turin's chips are known by the first 8 bytes; the others are zero. */
-function hwidOf(product: SnpProduct, chipId: Buffer): Buffer {
+function hwidOf(product: SnpProduct, chipId: Uint8Array): Uint8Array {
   return product === "Turin" ? chipId.subarray(0, 8) : chipId;
 }
 
@@ -121,20 +122,13 @@ function requireVlek(endorsements: readonly Endorsement[]): void {
 function isOfChip({ product, hwid, tcb }: Endorsement, chip: Chip): boolean {
   return (
     product === chip.product &&
-    hwid?.equals(hwidOf(chip.product, chip.chipId)) === true &&
+    hwid !== undefined &&
+    isEqual(hwid, hwidOf(chip.product, chip.chipId)) &&
     TCB_PARTS.every((part) => tcb[part] === chip.tcb[part])
   );
 }
 
-function issuersOf(kind: EndorsementKind, product: SnpProduct): readonly string[] {
-  return [`${kind === "vcek" ? "SEV" : "SEV-VLEK"}-${product}`, `ARK-${product}`];
-}
-
-function hasNames(certificates: readonly Certificate[], names: readonly string[]): boolean {
-  return names.every((name) => certificates.some(({ commonName }) => commonName === name));
-}
-
-async function fetchVcek(chip: Chip, cache: EndorsementCache, use: CacheUse): Promise<Buffer> {
+async function fetchVcek(chip: Chip, cache: EndorsementCache, use: CacheUse): Promise<Uint8Array> {
   if (chip.chipId.every((byte) => byte === 0)) {
     throw new EvidenceError("chip_id_mismatch", "the report does not say which chip made it", {
       where: "CHIP_ID",
@@ -149,7 +143,7 @@ async function fetchVcek(chip: Chip, cache: EndorsementCache, use: CacheUse): Pr
 
 export function vcekRequest(chip: Chip): EndorsementRequest {
   const what = `the VCEK certificate of this chip at ${describeTcb(chip.tcb)}, DER`;
-  const validUntil = ({ body }: { readonly body: Buffer }): Date => {
+  const validUntil = ({ body }: { readonly body: Uint8Array }): Date => {
     const certificate = parseCertificate(body);
     if (endorsementKind(certificate) !== "vcek" || !isOfChip(parseEndorsement("vcek", certificate), chip)) {
       throw new Error("the certificate of another key");
@@ -159,35 +153,30 @@ export function vcekRequest(chip: Chip): EndorsementRequest {
   return { url: vcekUrl(chip), what, validUntil };
 }
 
-/** Whether the issuers came along with an endorsement, by their names. */
-export function bringsIssuers({ endorsement: { kind, product }, certificates }: SignedSnpReport): boolean {
-  return hasNames(certificates, issuersOf(kind, product));
-}
-
 /** @returns DER; nothing of them is verified @throws EndorsementError */
 export async function fetchIssuers(
   kind: EndorsementKind,
   product: SnpProduct,
   cache: EndorsementCache,
-): Promise<readonly Buffer[]> {
+): Promise<readonly Uint8Array[]> {
   const { body } = await cache.get(issuersRequest(kind, product));
   return decodeChain(body);
 }
 
 export function issuersRequest(kind: EndorsementKind, product: SnpProduct): EndorsementRequest {
-  const names = issuersOf(kind, product);
+  const names = issuerNames(kind, product);
   const what = `the certificates ${names.join(" and ")}, PEM`;
-  const validUntil = ({ body }: { readonly body: Buffer }): Date => {
+  const validUntil = ({ body }: { readonly body: Uint8Array }): Date => {
     const certificates = decodeChain(body).map((der) => parseCertificate(der));
-    if (!hasNames(certificates, names)) throw new Error("the certificates of others");
+    if (!hasIssuers(certificates, { kind, product })) throw new Error("the certificates of others");
     return new Date(Math.min(...certificates.map(({ notAfter }) => notAfter.getTime())));
   };
   return { url: issuersUrl(kind, product), what, validUntil };
 }
 
 /** The chain of Turin's VLEKs has an empty line behind it. */
-function decodeChain(body: Buffer): readonly Buffer[] {
-  return decodePemCertificates(Buffer.from(body.toString("latin1").trimEnd()), "cert_chain");
+function decodeChain(body: Uint8Array): readonly Uint8Array[] {
+  return decodePemCertificates(Buffer.from(toLatin1(body).trimEnd()), "cert_chain");
 }
 
 /** @returns the list of the product's root, DER; nothing of it is verified @throws EndorsementError */
@@ -195,12 +184,12 @@ export async function fetchSnpCrl(
   kind: EndorsementKind,
   product: SnpProduct,
   cache: EndorsementCache,
-): Promise<Buffer> {
+): Promise<Uint8Array> {
   const { body } = await cache.get(snpCrlRequest(kind, product));
   return body;
 }
 
 export function snpCrlRequest(kind: EndorsementKind, product: SnpProduct): EndorsementRequest {
-  const validUntil = ({ body }: { readonly body: Buffer }): Date => parseRevocationList(body).nextUpdate;
+  const validUntil = ({ body }: { readonly body: Uint8Array }): Date => parseRevocationList(body).nextUpdate;
   return { url: crlUrl(kind, product), what: `the revocation list of ARK-${product}, DER`, validUntil };
 }

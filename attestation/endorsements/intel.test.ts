@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { toUtf8 } from "../../bytes/encode.ts";
 import type { EvidenceCode } from "../error.ts";
 import type { TdxCollateral, TdxEvidence } from "../evidence.ts";
 import { INTEL_ROOTS } from "../tdx/roots.ts";
@@ -41,7 +42,7 @@ const TCB_INFO_CHAIN = "TCB-Info-Issuer-Chain";
 const QE_IDENTITY_CHAIN = "SGX-Enclave-Identity-Issuer-Chain";
 
 function serveCollateral(service: TestService, collateral: TdxCollateral, tcbInfoPath: string = PATHS.tcbInfo): void {
-  const chain = encodeURIComponent(collateral.signingChain.toString());
+  const chain = encodeURIComponent(toUtf8(collateral.signingChain));
   service.answers.set(tcbInfoPath, answerWith(collateral.tcbInfo, { [TCB_INFO_CHAIN]: chain }));
   service.answers.set(PATHS.qeIdentity, answerWith(collateral.qeIdentity, { [QE_IDENTITY_CHAIN]: chain }));
   service.answers.set(PATHS.platformCrl, answerWith(collateral.pckCrl));
@@ -93,10 +94,10 @@ test("a platform of the Processor CA is judged by that CA's list", async () => {
 test("while Intel changes its signer, both signers are handed on", async () => {
   const { evidence, service } = await serve();
   const renewed = makeCollateral(vendor, { signer: { serial: 0x1004 } });
-  const chain = encodeURIComponent(renewed.signingChain.toString().trimEnd());
+  const chain = encodeURIComponent(toUtf8(renewed.signingChain).trimEnd());
   service.answers.set(PATHS.qeIdentity, answerWith(renewed.qeIdentity, { [QE_IDENTITY_CHAIN]: chain }));
   const collateral = await fetchFor(service);
-  expect(collateral.signingChain.toString().match(/BEGIN/g)).toHaveLength(4);
+  expect(toUtf8(collateral.signingChain).match(/BEGIN/g)).toHaveLength(4);
   const trustAnchors = new Set([vendor.rootDigest]);
   expect(verifyTdx(evidence, { collateral, trustAnchors, at: NOW }).tcbStatus).toBe("UpToDate");
 });
@@ -111,7 +112,7 @@ test.each<[string, (service: TestService, collateral: TdxCollateral) => void]>([
   [
     "another document",
     ({ answers }, { tcbInfo, signingChain }) => {
-      const chain = encodeURIComponent(signingChain.toString());
+      const chain = encodeURIComponent(toUtf8(signingChain));
       answers.set(PATHS.qeIdentity, answerWith(tcbInfo, { [QE_IDENTITY_CHAIN]: chain }));
     },
   ],
@@ -168,9 +169,9 @@ describe.runIf(available)("recorded TDX evidence", () => {
     ["tdx-v4-dcapqvl", "2025-06-20T12:00:00Z"],
     ["tdx-v5-google", "2026-02-25T00:00:00Z"],
   ])("%s is verified with collateral that was fetched", async (id, time) => {
-    const read = (file: string): Buffer => readFileSync(join(VECTORS, id, file));
+    const read = (file: string): Uint8Array => readFileSync(join(VECTORS, id, file));
     const tcbInfo = read("tcb_info.json");
-    const [, fmspc = ""] = /"fmspc":"([0-9a-fA-F]{12})"/.exec(tcbInfo.toString()) ?? [];
+    const [, fmspc = ""] = /"fmspc":"([0-9a-fA-F]{12})"/.exec(toUtf8(tcbInfo)) ?? [];
     const service = await startService();
     const recorded = {
       tcbInfo,

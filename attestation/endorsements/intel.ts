@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { toHex } from "../../bytes/encode.ts";
 import { parseRevocationList } from "../crl.ts";
 import type { TdxCollateral } from "../evidence.ts";
 import { parsePemCertificates } from "../pem.ts";
@@ -17,14 +18,14 @@ export const ROOT_CRL_URL = new URL("https://certificates.trustedservices.intel.
 /** What a platform is looked up by, out of the certificate of its PCK. */
 export interface TdxPlatform {
   /** 6 bytes. */
-  readonly fmspc: Buffer;
+  readonly fmspc: Uint8Array;
   /** Who issued the certificate. */
   readonly ca: PckCa;
 }
 
 /** @param fmspc 6 bytes */
-export function tcbInfoUrl(fmspc: Buffer): URL {
-  return new URL(`${PCS}/tdx/certification/v4/tcb?fmspc=${fmspc.toString("hex")}`);
+export function tcbInfoUrl(fmspc: Uint8Array): URL {
+  return new URL(`${PCS}/tdx/certification/v4/tcb?fmspc=${toHex(fmspc)}`);
 }
 
 export function pckCrlUrl(ca: PckCa): URL {
@@ -60,7 +61,7 @@ export async function fetchTdxCollateral(
 }
 
 /** @param fmspc 6 bytes */
-export const tcbInfoRequest = (fmspc: Buffer): EndorsementRequest =>
+export const tcbInfoRequest = (fmspc: Uint8Array): EndorsementRequest =>
   documentRequest(tcbInfoUrl(fmspc), "tcbInfo", "TCB-Info-Issuer-Chain");
 
 export const qeIdentityRequest = (): EndorsementRequest =>

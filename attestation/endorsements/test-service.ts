@@ -31,7 +31,7 @@ export async function startService(): Promise<TestService> {
 }
 
 export function answerWith(
-  body: string | Buffer,
+  body: string | Uint8Array,
   headers: Readonly<Record<string, string>> = {},
 ): (response: ServerResponse) => void {
   return (response) => response.writeHead(200, headers).end(body);

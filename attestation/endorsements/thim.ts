@@ -12,7 +12,7 @@ import { type GetOptions, httpGet, type Network } from "./fetch.ts";
 export const THIM_URL = new URL("http://169.254.169.254/metadata/THIM/amd/certification");
 
 /** Certificates, DER, VCEK first; or why there are none that go with the report. */
-export type ThimAnswer = { readonly certificates: readonly Buffer[] } | { readonly ignored: string };
+export type ThimAnswer = { readonly certificates: readonly Uint8Array[] } | { readonly ignored: string };
 
 const schema = z.object({ vcekCert: z.string(), tcbm: z.string(), certificateChain: z.string() });
 

@@ -11,9 +11,9 @@ import { fetchTdxCollateral, type TdxPlatform } from "./intel.ts";
  */
 export interface Vendors {
   /** Of a product's VCEKs or VLEKs: DER. */
-  readonly issuers: (kind: EndorsementKind, product: SnpProduct) => Promise<readonly Buffer[]>;
+  readonly issuers: (kind: EndorsementKind, product: SnpProduct) => Promise<readonly Uint8Array[]>;
   /** The revocation list of the product's root: DER. */
-  readonly snpCrl: (kind: EndorsementKind, product: SnpProduct) => Promise<Buffer>;
+  readonly snpCrl: (kind: EndorsementKind, product: SnpProduct) => Promise<Uint8Array>;
   readonly tdxCollateral: (platform: TdxPlatform, use?: CacheUse) => Promise<TdxCollateral>;
 }
 

@@ -32,8 +32,8 @@ export interface CertificateRequest {
 
 /** Signs the bytes it is given; `algorithm` is the AlgorithmIdentifier that goes into the certificate. */
 export interface Signer {
-  readonly algorithm: Buffer;
-  sign(tbs: Buffer): Buffer;
+  readonly algorithm: Uint8Array;
+  sign(tbs: Uint8Array): Uint8Array;
 }
 
 /** RSASSA-PSS as AMD uses it. */
@@ -43,7 +43,7 @@ export function amdSigner(key: KeyObject): Signer {
 }
 
 /** @returns DER */
-export function issueCertificate(request: CertificateRequest, signer: Signer): Buffer {
+export function issueCertificate(request: CertificateRequest, signer: Signer): Uint8Array {
   return encodeSigned(signer, [
     encodeDer(TAG.context(0), encodeInteger(2)),
     encodeInteger(request.serial),
@@ -57,7 +57,7 @@ export function issueCertificate(request: CertificateRequest, signer: Signer): B
 }
 
 /** SIGNED of X.509. The body has to name the signer's algorithm, too. */
-export function encodeSigned(signer: Signer, body: readonly Buffer[]): Buffer {
+export function encodeSigned(signer: Signer, body: readonly Uint8Array[]): Uint8Array {
   const tbs = encodeSequence(...body);
   return encodeSequence(tbs, signer.algorithm, encodeBitString(signer.sign(tbs)));
 }
@@ -77,8 +77,8 @@ export const ASK_EXTENSIONS: Extensions = new Map([
 ]);
 
 /** The extensions of a VCEK of Milan or Genoa. */
-export function vcekExtensions(productName: string, tcb: Tcb, hwid: Buffer): Extensions {
-  const values: readonly (readonly [string, Buffer])[] = [
+export function vcekExtensions(productName: string, tcb: Tcb, hwid: Uint8Array): Extensions {
+  const values: readonly (readonly [string, Uint8Array])[] = [
     [AMD_OID.structVersion, encodeInteger(0)],
     [AMD_OID.productName, encodeDer(TAG.ia5String, Buffer.from(productName))],
     [AMD_OID.bootloader, encodeInteger(tcb.bootloader)],
@@ -91,16 +91,16 @@ export function vcekExtensions(productName: string, tcb: Tcb, hwid: Buffer): Ext
   return new Map(values.map(([id, value]) => [id, { critical: false, value }]));
 }
 
-function critical(value: Buffer): Extension {
+function critical(value: Uint8Array): Extension {
   return { critical: true, value };
 }
 
-function encodeExtension([id, extension]: readonly [string, Extension]): Buffer {
+function encodeExtension([id, extension]: readonly [string, Extension]): Uint8Array {
   const flag = extension.critical ? [encodeDer(TAG.boolean, Buffer.from([0xff]))] : [];
   return encodeSequence(encodeOid(id), ...flag, encodeDer(TAG.octetString, extension.value));
 }
 
-export function encodeName(commonName: string): Buffer {
+export function encodeName(commonName: string): Uint8Array {
   const attributes = [
     ["2.5.4.10", "Software TEE, proves nothing"],
     [OID.commonName, commonName],

@@ -1,12 +1,13 @@
+import { toHex } from "../../bytes/encode.ts";
 import { fromHex } from "../../bytes/hex.ts";
 import { readRequired, unusable } from "./files.ts";
 
 /** What the hypervisor and the firmware of a VM know at its launch; identity.json, byte strings in hexadecimal. */
 export interface Identity {
-  readonly hostData: Buffer;
-  readonly measurement: Buffer;
-  readonly chipId: Buffer;
-  readonly reportId: Buffer;
+  readonly hostData: Uint8Array;
+  readonly measurement: Uint8Array;
+  readonly chipId: Uint8Array;
+  readonly reportId: Uint8Array;
   /** Undefined: nobody signed the image. */
   readonly idBlock?: IdBlock | undefined;
 }
@@ -14,13 +15,13 @@ export interface Identity {
 /** What somebody signed about the image, and who did (`snp/image.ts`). The signatures are taken for verified. */
 export interface IdBlock {
   /** 48 bytes. */
-  readonly idKeyDigest: Buffer;
+  readonly idKeyDigest: Uint8Array;
   /** 48 bytes; all zero: nobody signed the ID key. */
-  readonly authorKeyDigest: Buffer;
+  readonly authorKeyDigest: Uint8Array;
   /** 16 bytes. */
-  readonly familyId: Buffer;
+  readonly familyId: Uint8Array;
   /** 16 bytes. */
-  readonly imageId: Buffer;
+  readonly imageId: Uint8Array;
   /** u32. */
   readonly guestSvn: number;
 }
@@ -48,14 +49,14 @@ export function encodeIdentity({ idBlock, ...identity }: Identity): string {
 }
 
 function encodeFields<Name extends string>(
-  values: Readonly<Record<NoInfer<Name>, Buffer>>,
+  values: Readonly<Record<NoInfer<Name>, Uint8Array>>,
   fields: Fields<Name>,
 ): JsonObject {
   return Object.fromEntries(
     (Object.keys(fields) as Name[]).map((name) => {
       const [[key, length], value] = [fields[name], values[name]];
       if (value.length !== length) throw new RangeError(`${name}: got ${value.length} bytes, want ${length}`);
-      return [key, value.toString("hex")];
+      return [key, toHex(value)];
     }),
   );
 }
@@ -78,7 +79,11 @@ function readIdBlock(dir: string, file: JsonObject): IdBlock {
   return { ...readFields(dir, file, ID_BLOCK_FIELDS), guestSvn };
 }
 
-function readFields<Name extends string>(dir: string, file: JsonObject, fields: Fields<Name>): Record<Name, Buffer> {
+function readFields<Name extends string>(
+  dir: string,
+  file: JsonObject,
+  fields: Fields<Name>,
+): Record<Name, Uint8Array> {
   const entries = (Object.keys(fields) as Name[]).map((name) => {
     const [key, length] = fields[name];
     const text = file[key];
@@ -87,7 +92,7 @@ function readFields<Name extends string>(dir: string, file: JsonObject, fields: 
     const want = `${key}: ${length} bytes in hexadecimal`;
     throw unusable(dir, "identity.json", `${key}: ${JSON.stringify(text)}`, want);
   });
-  return Object.fromEntries(entries) as Record<Name, Buffer>;
+  return Object.fromEntries(entries) as Record<Name, Uint8Array>;
 }
 
 /** What is not an object lacks every field. */

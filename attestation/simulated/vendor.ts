@@ -2,6 +2,7 @@ import { createPrivateKey, generateKeyPair, randomBytes, X509Certificate } from 
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { toHex } from "../../bytes/encode.ts";
 import { generateEcKey, type KeyPair, privateKeyPem, spkiDigest } from "../../pki/keys.ts";
 import { SIMULATED_MEASUREMENT } from "./attester.ts";
 import {
@@ -28,7 +29,7 @@ export interface SimulatedVendor {
    *
    * @param options hostData: the hash of the policy, 32 bytes; idBlock: where the image is signed
    */
-  launch(vmDir: string, options: { readonly hostData: Buffer; readonly idBlock?: IdBlock }): Promise<void>;
+  launch(vmDir: string, options: { readonly hostData: Uint8Array; readonly idBlock?: IdBlock }): Promise<void>;
 }
 
 const ARK = "ARK-Milan";
@@ -54,7 +55,7 @@ export async function openOrCreateVendor(
   const ask = await readRequired(dir, "ask.pem");
   const signer = amdSigner(createPrivateKey(await readRequired(dir, "ask-key.pem")));
   return {
-    rootDigest: spkiDigest(new X509Certificate(ark).publicKey).toString("hex"),
+    rootDigest: toHex(spkiDigest(new X509Certificate(ark).publicKey)),
     launch: async (vmDir, { hostData, idBlock }) => {
       await mkdir(vmDir, { recursive: true });
       const installed = (await readOptional(vmDir, "ark.pem")) === ark && (await readOptional(vmDir, "identity.json"));
@@ -88,7 +89,7 @@ interface Vendor {
 }
 
 /** A chip with its VCEK. identity.json goes first and comes back last: where it is, the rest belongs to it. */
-async function installChip(vmDir: string, { ark, ask, signer, now }: Vendor): Promise<Buffer> {
+async function installChip(vmDir: string, { ark, ask, signer, now }: Vendor): Promise<Uint8Array> {
   await rm(join(vmDir, "identity.json"), { force: true });
   const chipId = randomBytes(64);
   const keys = await generateEcKey("P-384");
@@ -121,6 +122,6 @@ function yearsAfter(time: Date, years: number): Date {
   return later;
 }
 
-function toPem(der: Buffer): string {
+function toPem(der: Uint8Array): string {
   return new X509Certificate(der).toString();
 }

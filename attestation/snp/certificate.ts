@@ -1,4 +1,5 @@
-import type { KeyObject } from "node:crypto";
+import { hexBytes } from "../../bytes/hex.ts";
+import { isEqual, toHex, toLatin1 } from "../../bytes/encode.ts";
 import { MalformedBytes } from "../../bytes/cursor.ts";
 import { type DerReader, readDer, TAG } from "../../pki/der.ts";
 import { EvidenceError } from "../error.ts";
@@ -15,12 +16,12 @@ import type { Tcb } from "./tcb.ts";
 export interface Endorsement {
   readonly kind: EndorsementKind;
   readonly certificate: Certificate;
-  /** ECDSA P-384. */
-  readonly publicKey: KeyObject;
+  /** ECDSA P-384: SubjectPublicKeyInfo, DER. */
+  readonly publicKey: Uint8Array;
   readonly product: SnpProduct;
   readonly tcb: Tcb;
   /** 64 bytes, on Turin 8; a VLEK belongs to no chip. */
-  readonly hwid: Buffer | undefined;
+  readonly hwid: Uint8Array | undefined;
   /** Of a VLEK: the cloud service provider on whose machines it is. */
   readonly cspId: string | undefined;
 }
@@ -44,7 +45,7 @@ export const AMD_OID = {
 } as const;
 
 /** SubjectPublicKeyInfo of a P-384 key up to its point (RFC 5480 §2): id-ecPublicKey, secp384r1, uncompressed. */
-const P384_SPKI = Buffer.from("3076301006072a8648ce3d020106052b8104002203620004", "hex");
+const P384_SPKI = hexBytes("3076301006072a8648ce3d020106052b8104002203620004");
 const P384_SPKI_LENGTH = P384_SPKI.length + 96;
 
 /** The kind of key that a certificate is for by its name, or undefined where it is not an endorsement key's. */
@@ -84,7 +85,7 @@ function readEndorsement(kind: EndorsementKind, certificate: Certificate): Endor
 
 function readProduct(certificate: Certificate): SnpProduct {
   const productName = read(certificate, AMD_OID.productName, (der) => der.element(TAG.ia5String, "productName"));
-  const text = productName.content.toString("latin1");
+  const text = toLatin1(productName.content);
   const product = productOfName(text);
   if (product === undefined) {
     throw new MalformedBytes("productName", productName.offset, JSON.stringify(text), SNP_PRODUCTS.join(" or "));
@@ -111,7 +112,7 @@ function readTcb(certificate: Certificate, product: SnpProduct): Tcb {
 }
 
 /** A VCEK names the chip, a VLEK the cloud service provider; neither both. */
-function readHwid(certificate: Certificate, kind: EndorsementKind, product: SnpProduct): Buffer | undefined {
+function readHwid(certificate: Certificate, kind: EndorsementKind, product: SnpProduct): Uint8Array | undefined {
   if (kind === "vlek") {
     refuse(certificate, AMD_OID.hwid);
     return undefined;
@@ -129,7 +130,7 @@ function readCspId(certificate: Certificate, kind: EndorsementKind): string | un
     return undefined;
   }
   const { content, offset } = read(certificate, AMD_OID.cspId, (der) => der.element(TAG.ia5String, "cspID"));
-  const cspId = content.toString("latin1");
+  const cspId = toLatin1(content);
   if (isCspId(cspId)) return cspId;
   throw new MalformedBytes("cspID", offset, JSON.stringify(cspId), "1 to 255 printable characters of ASCII");
 }
@@ -138,17 +139,17 @@ export function isCspId(text: string): boolean {
   return /^[\x20-\x7e]{1,255}$/.test(text);
 }
 
-function p384Key(certificate: Certificate): KeyObject {
+function p384Key(certificate: Certificate): Uint8Array {
   const { spki } = certificate;
   // Looked at before the key is parsed: nobody vouches for it yet, and curves can be made that are slow to check.
-  if (spki.length !== P384_SPKI_LENGTH || !spki.subarray(0, P384_SPKI.length).equals(P384_SPKI)) {
+  if (spki.length !== P384_SPKI_LENGTH || !isEqual(spki.subarray(0, P384_SPKI.length), P384_SPKI)) {
     throw new EvidenceError("certificate_algorithm", "an endorsement key that AMD does not use", {
       where: `${certificate.commonName}, subjectPublicKeyInfo`,
-      got: spki.subarray(0, P384_SPKI.length).toString("hex"),
+      got: toHex(spki.subarray(0, P384_SPKI.length)),
       want: "id-ecPublicKey, secp384r1, an uncompressed point",
     });
   }
-  return publicKeyOf(certificate);
+  return publicKeyOf(certificate, { kind: "ecdsa", curve: "P-384" });
 }
 
 function number(certificate: Certificate, id: string): number {

@@ -1,11 +1,12 @@
 import { parseRevocationList } from "../crl.ts";
-import type { Parse } from "../evidence-cache.ts";
+import type { Parse } from "../parse.ts";
 import { checkCa, checkCritical, checkValidity, findPinned, isIssuedBy, named, notIssued } from "../path.ts";
 import { checkNotRevoked } from "../revocation.ts";
 import type { SignedTime } from "../signed-time.ts";
 import type { Certificate } from "../x509.ts";
 import type { Endorsement, EndorsementKind } from "./certificate.ts";
 import { isSignedBy } from "./pss.ts";
+import type { SnpProduct } from "./product.ts";
 import type { TrustAnchors } from "./roots.ts";
 
 /**
@@ -27,7 +28,7 @@ export interface ChainOptions {
   /** The time to verify for. */
   readonly at: Date;
   /** The root's revocation list, DER. Without one, revocation is not checked. */
-  readonly crl?: Buffer | undefined;
+  readonly crl?: Uint8Array | undefined;
 }
 
 export interface SnpChain {
@@ -39,6 +40,19 @@ export interface SnpChain {
 
 const ISSUERS: Readonly<Record<EndorsementKind, string>> = { vcek: "SEV", vlek: "SEV-VLEK" };
 const HINT = "add the product's cert_chain of AMD's key distribution service";
+
+/** The common names of who issues such certificates, up to the root. */
+export function issuerNames(kind: EndorsementKind, product: SnpProduct): readonly string[] {
+  return [`${ISSUERS[kind]}-${product}`, `ARK-${product}`];
+}
+
+/** Whether they are among the certificates, by their names. */
+export function hasIssuers(
+  certificates: readonly Certificate[],
+  { kind, product }: Pick<Endorsement, "kind" | "product">,
+): boolean {
+  return issuerNames(kind, product).every((name) => certificates.some(({ commonName }) => commonName === name));
+}
 
 /**
  * @param parse how the revocation list is parsed

@@ -1,3 +1,4 @@
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../error.ts";
 import type { SnpReport } from "./report.ts";
 
@@ -14,7 +15,7 @@ export type TrustedImage =
   | {
       readonly kind: "measured";
       /** 48 bytes. */
-      readonly measurement: Buffer;
+      readonly measurement: Uint8Array;
     }
   | SignedImages;
 
@@ -23,9 +24,9 @@ interface SignedImages {
   readonly kind: "signed";
   readonly signer: ImageSigner;
   /** 16 bytes. */
-  readonly familyId: Buffer;
+  readonly familyId: Uint8Array;
   /** 16 bytes. */
-  readonly imageId: Buffer;
+  readonly imageId: Uint8Array;
   /** u32. */
   readonly minimumGuestSvn: number;
 }
@@ -35,17 +36,17 @@ interface SignedImages {
  * with the author's alone, every ID key that the author signed is good.
  */
 export type ImageSigner =
-  | { readonly idKeyDigest: Buffer; readonly authorKeyDigest?: Buffer | undefined }
-  | { readonly idKeyDigest?: undefined; readonly authorKeyDigest: Buffer };
+  | { readonly idKeyDigest: Uint8Array; readonly authorKeyDigest?: Uint8Array | undefined }
+  | { readonly idKeyDigest?: undefined; readonly authorKeyDigest: Uint8Array };
 
 /** @throws EvidenceError measurement_mismatch, image_mismatch, guest_svn_too_low */
 export function checkImage(report: SnpReport, trusted: TrustedImage): void {
   if (trusted.kind === "signed") return checkSignedImage(report, trusted);
-  if (report.measurement.equals(trusted.measurement)) return;
+  if (isEqual(report.measurement, trusted.measurement)) return;
   throw new EvidenceError("measurement_mismatch", "the VM was launched with another image", {
     where: "MEASUREMENT",
-    got: report.measurement.toString("hex"),
-    want: trusted.measurement.toString("hex"),
+    got: toHex(report.measurement),
+    want: toHex(trusted.measurement),
   });
 }
 
@@ -67,8 +68,8 @@ function checkSignedImage(report: SnpReport, { signer, familyId, imageId, minimu
   });
 }
 
-function checkField(where: string, got: Buffer, want: Buffer): void {
-  if (!got.equals(want)) throw imageMismatch(where, got.toString("hex"), want.toString("hex"));
+function checkField(where: string, got: Uint8Array, want: Uint8Array): void {
+  if (!isEqual(got, want)) throw imageMismatch(where, toHex(got), toHex(want));
 }
 
 function imageMismatch(where: string, got: string, want: string): EvidenceError {

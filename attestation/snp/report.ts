@@ -1,3 +1,4 @@
+import { concat, filledUp } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
 import { u32le, u64le } from "../../bytes/numbers.ts";
 import { EvidenceError } from "../error.ts";
@@ -38,8 +39,8 @@ export interface SnpReportFields {
   readonly version: number;
   readonly guestSvn: number;
   readonly policy: bigint;
-  readonly familyId: Buffer;
-  readonly imageId: Buffer;
+  readonly familyId: Uint8Array;
+  readonly imageId: Uint8Array;
   readonly vmpl: number;
   readonly currentTcb: bigint;
   readonly platformInfo: bigint;
@@ -48,20 +49,20 @@ export interface SnpReportFields {
   readonly maskChipKey: boolean;
   readonly signingKey: SigningKey;
   /** 64 bytes. */
-  readonly reportData: Buffer;
+  readonly reportData: Uint8Array;
   /** 48 bytes. */
-  readonly measurement: Buffer;
+  readonly measurement: Uint8Array;
   /** 32 bytes. */
-  readonly hostData: Buffer;
-  readonly idKeyDigest: Buffer;
-  readonly authorKeyDigest: Buffer;
-  readonly reportId: Buffer;
-  readonly reportIdMa: Buffer;
+  readonly hostData: Uint8Array;
+  readonly idKeyDigest: Uint8Array;
+  readonly authorKeyDigest: Uint8Array;
+  readonly reportId: Uint8Array;
+  readonly reportIdMa: Uint8Array;
   readonly reportedTcb: bigint;
   /** Undefined in version 2, which names no product. */
   readonly cpuid: Cpuid | undefined;
   /** 64 bytes. */
-  readonly chipId: Buffer;
+  readonly chipId: Uint8Array;
   readonly committedTcb: bigint;
   readonly currentVersion: FirmwareVersion;
   readonly committedVersion: FirmwareVersion;
@@ -69,13 +70,13 @@ export interface SnpReportFields {
   /** Undefined before version 5. */
   readonly mitigations: { readonly launch: bigint; readonly current: bigint } | undefined;
   /** ECDSA P-384, r ‖ s, big-endian, 96 bytes (IEEE P1363). */
-  readonly signature: Buffer;
+  readonly signature: Uint8Array;
 }
 
 export interface SnpReport extends SnpReportFields {
-  readonly raw: Buffer;
+  readonly raw: Uint8Array;
   /** The bytes that the signature covers. */
-  readonly signed: Buffer;
+  readonly signed: Uint8Array;
 }
 
 /** @throws EvidenceError malformed_report, unsupported_report_version */
@@ -162,7 +163,7 @@ function readFields(report: Cursor): SnpReportFields {
     committedVersion,
     launchTcb,
     mitigations,
-    signature: Buffer.concat([r, s]),
+    signature: concat(r, s),
   };
 }
 
@@ -206,18 +207,18 @@ function readMitigations(report: Cursor, version: number): SnpReportFields["miti
 }
 
 /** 72 bytes little-endian, of which a P-384 scalar fills 48; here big-endian. */
-function readScalar(report: Cursor, field: string): Buffer {
-  const scalar = Buffer.from(report.bytes(48, field)).reverse();
+function readScalar(report: Cursor, field: string): Uint8Array {
+  const scalar = report.bytes(48, field).toReversed();
   report.zeros(24, field);
   return scalar;
 }
 
 /** The inverse of `parseSnpReport`. Fields that the version does not have must be undefined. */
-export function encodeSnpReport(fields: SnpReportFields): Buffer {
+export function encodeSnpReport(fields: SnpReportFields): Uint8Array {
   const [keyNumber = NaN] = [...SIGNING_KEYS].find(([, name]) => name === fields.signingKey) ?? [];
   const flags = (fields.authorKeyEnabled ? 1 : 0) | (fields.maskChipKey ? 2 : 0) | (keyNumber << 2);
   const { cpuid, mitigations } = fields;
-  return Buffer.concat([
+  return concat(
     u32le(fields.version),
     u32le(fields.guestSvn),
     u64le(fields.policy),
@@ -228,7 +229,7 @@ export function encodeSnpReport(fields: SnpReportFields): Buffer {
     u64le(fields.currentTcb),
     u64le(fields.platformInfo),
     u32le(flags),
-    Buffer.alloc(4),
+    new Uint8Array(4),
     exactly(64, fields.reportData),
     exactly(48, fields.measurement),
     exactly(32, fields.hostData),
@@ -237,8 +238,8 @@ export function encodeSnpReport(fields: SnpReportFields): Buffer {
     exactly(32, fields.reportId),
     exactly(32, fields.reportIdMa),
     u64le(fields.reportedTcb),
-    Buffer.from(cpuid === undefined ? [0, 0, 0] : [cpuid.family, cpuid.model, cpuid.stepping]),
-    Buffer.alloc(21),
+    Uint8Array.from(cpuid === undefined ? [0, 0, 0] : [cpuid.family, cpuid.model, cpuid.stepping]),
+    new Uint8Array(21),
     exactly(64, fields.chipId),
     u64le(fields.committedTcb),
     encodeVersion(fields.currentVersion),
@@ -246,22 +247,22 @@ export function encodeSnpReport(fields: SnpReportFields): Buffer {
     u64le(fields.launchTcb),
     u64le(mitigations?.launch ?? 0n),
     u64le(mitigations?.current ?? 0n),
-    Buffer.alloc(SIGNED_SIZE - 0x208),
+    new Uint8Array(SIGNED_SIZE - 0x208),
     encodeScalar(exactly(96, fields.signature).subarray(0, 48)),
     encodeScalar(fields.signature.subarray(48)),
-    Buffer.alloc(REPORT_SIZE - 0x330),
-  ]);
+    new Uint8Array(REPORT_SIZE - 0x330),
+  );
 }
 
-function encodeVersion({ build, minor, major }: FirmwareVersion): Buffer {
-  return Buffer.from([build, minor, major, 0]);
+function encodeVersion({ build, minor, major }: FirmwareVersion): Uint8Array {
+  return Uint8Array.from([build, minor, major, 0]);
 }
 
-function encodeScalar(scalar: Buffer): Buffer {
-  return Buffer.concat([Buffer.from(scalar).reverse()], 72);
+function encodeScalar(scalar: Uint8Array): Uint8Array {
+  return filledUp(scalar.toReversed(), 72);
 }
 
-function exactly(length: number, bytes: Buffer): Buffer {
+function exactly(length: number, bytes: Uint8Array): Uint8Array {
   if (bytes.length !== length) throw new RangeError(`got ${bytes.length} bytes, want ${length}`);
   return bytes;
 }

@@ -21,14 +21,14 @@ interface List {
   readonly issuer?: string;
   readonly thisUpdate?: Date;
   readonly nextUpdate?: Date;
-  readonly entries?: readonly Buffer[];
-  readonly extensions?: readonly Buffer[];
+  readonly entries?: readonly Uint8Array[];
+  readonly extensions?: readonly Uint8Array[];
   readonly signer?: Signer;
 }
 
 const [EARLIER, LATER] = [new Date("2026-05-01T00:00:00Z"), new Date("2026-07-01T00:00:00Z")];
 
-function makeList(list: List): Buffer {
+function makeList(list: List): Uint8Array {
   const { entries = [], extensions = [], signer: by = signer } = list;
   return encodeSigned(by, [
     encodeInteger(list.version ?? 1),
@@ -41,17 +41,17 @@ function makeList(list: List): Buffer {
   ]);
 }
 
-function revoked(serial: number, ...extensions: readonly Buffer[]): Buffer {
+function revoked(serial: number, ...extensions: readonly Uint8Array[]): Uint8Array {
   const more = extensions.length > 0 ? [encodeSequence(...extensions)] : [];
   return encodeSequence(encodeInteger(serial), encodeTime(EARLIER), ...more);
 }
 
-function extension(id: string, critical: boolean): Buffer {
+function extension(id: string, critical: boolean): Uint8Array {
   const flag = critical ? [encodeDer(TAG.boolean, Buffer.of(0xff))] : [];
   return encodeSequence(encodeOid(id), ...flag, encodeDer(TAG.octetString, encodeInteger(1)));
 }
 
-function verify(crl: Buffer, scenario: Scenario = {}): unknown {
+function verify(crl: Uint8Array, scenario: Scenario = {}): unknown {
   const trustAnchors = simulatedRoots([vendor.rootDigest]);
   return verifySnp(makeEvidence(vendor, scenario), { trustAnchors, at: NOW, crl });
 }

@@ -1,8 +1,8 @@
-import { verify } from "node:crypto";
+import { verifyEcdsa } from "../../crypto/node.ts";
 import { quote } from "../../runtime/fault.ts";
 import { EvidenceError } from "../error.ts";
 import type { SnpEvidence } from "../evidence.ts";
-import type { Parse } from "../evidence-cache.ts";
+import type { Parse } from "../parse.ts";
 import { type Certificate, parseCertificate } from "../x509.ts";
 import { type Endorsement, endorsementKind, parseEndorsement } from "./certificate.ts";
 import { parseSnpReport, type SnpReport } from "./report.ts";
@@ -33,7 +33,7 @@ class SignedReport {
     return this.#report;
   }
 
-  get reportData(): Buffer {
+  get reportData(): Uint8Array {
     return this.#report.reportData;
   }
 
@@ -58,7 +58,7 @@ export function verifySnpSignature(evidence: SnpEvidence, parse: Parse): SignedS
   return new SignedReport(report, endorsement, certificates);
 }
 
-function parseCertificates(parse: Parse, encoded: readonly Buffer[]): readonly Certificate[] {
+function parseCertificates(parse: Parse, encoded: readonly Uint8Array[]): readonly Certificate[] {
   if (encoded.length > MAX_CERTIFICATES) {
     throw new EvidenceError("malformed_certificate", "more certificates than a chain needs", {
       where: "certificates",
@@ -101,7 +101,7 @@ function findEndorsement(report: SnpReport, certificates: readonly Certificate[]
 }
 
 function hasSigned({ publicKey }: Endorsement, { signed, signature }: SnpReport): boolean {
-  return verify("sha384", signed, { key: publicKey, dsaEncoding: "ieee-p1363" }, signature);
+  return verifyEcdsa("P-384", "sha384", publicKey, signed, signature);
 }
 
 function checkSignature(report: SnpReport, endorsement: Endorsement): void {

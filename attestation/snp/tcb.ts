@@ -1,4 +1,4 @@
-import { u64le } from "../../bytes/numbers.ts";
+import { littleEndian64, u64le } from "../../bytes/numbers.ts";
 import { EvidenceError } from "../error.ts";
 import type { SnpProduct } from "./product.ts";
 
@@ -32,7 +32,7 @@ export function parseTcb(value: bigint, product: SnpProduct, field: string): Tcb
   const tcb = { fmc: 0, bootloader: 0, tee: 0, snp: 0, microcode: 0 };
   const bytes = u64le(value);
   for (const [index, part] of LAYOUTS[product].entries()) {
-    const byte = bytes.readUInt8(index);
+    const byte = bytes[index] ?? NaN;
     if (part !== undefined) tcb[part] = byte;
     else if (byte !== 0) {
       throw new EvidenceError("malformed_report", "a reserved part of a TCB is not zero", {
@@ -47,8 +47,8 @@ export function parseTcb(value: bigint, product: SnpProduct, field: string): Tcb
 
 /** The inverse of `parseTcb`. Parts that the product does not have are left out. */
 export function encodeTcb(tcb: Tcb, product: SnpProduct): bigint {
-  const bytes = Buffer.from(LAYOUTS[product].map((part) => (part === undefined ? 0 : tcb[part])));
-  return bytes.readBigUInt64LE();
+  const bytes = Uint8Array.from(LAYOUTS[product].map((part) => (part === undefined ? 0 : tcb[part])));
+  return littleEndian64(bytes);
 }
 
 /** The first part in which `tcb` is lower than `minimum`; undefined where there is none. */

@@ -1,14 +1,17 @@
-import { bringsIssuers } from "../endorsements/amd.ts";
+import { settle } from "../../crypto/node.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { isUnreachable } from "../endorsements/error.ts";
 import type { Vendors } from "../endorsements/vendors.ts";
 import type { SnpEvidence } from "../evidence.ts";
 import { EvidenceError } from "../error.ts";
-import { EvidenceCache, parseAnew } from "../evidence-cache.ts";
+import type { EvidenceCache } from "../evidence-cache.ts";
+import { parseAnew, readOnce } from "../parse.ts";
 import { digestOf } from "../path.ts";
 import { checkReportData } from "../report-data.ts";
 import type { BoundEvidence, CompleteOptions, SimulatedOptions, Tee, VerifyOptions } from "../tee.ts";
 import { parseCertificate } from "../x509.ts";
 import type { EndorsementKind } from "./certificate.ts";
+import { hasIssuers } from "./chain.ts";
 import { SNP_CLAIM_EXTENSIONS, snpClaims } from "./claims.ts";
 import { snpLaunch } from "./identity.ts";
 import type { SnpProduct } from "./product.ts";
@@ -23,7 +26,7 @@ export const SNP: Tee<"snp"> = {
   verifySimulated,
   complete: (evidence, vendors, use) => vendors.withVcek(evidence, use),
   policyField: "HOST_DATA",
-  policyHash: ({ report }) => report.hostData.toString("hex"),
+  policyHash: ({ report }) => toHex(report.hostData),
   launch: ({ report }) => snpLaunch(report),
   claims: snpClaims,
   claimExtensions: SNP_CLAIM_EXTENSIONS,
@@ -34,16 +37,21 @@ async function verify(
   { evidence, reportData }: BoundEvidence<SnpEvidence>,
   { snpAnchors: trustAnchors, now, highWater, vendors, cache, abandoned }: VerifyOptions,
 ): Promise<VerifiedSnpReport> {
-  const { parse, keep } = (cache ?? new EvidenceCache()).begin();
-  const signed = verifySnpSignature(evidence, parse);
-  checkReportData(signed, reportData);
+  const { parse, keep } = cache?.begin() ?? readOnce();
+  const signed = await settle(() => {
+    const report = verifySnpSignature(evidence, parse);
+    checkReportData(report, reportData);
+    return report;
+  });
   const { kind, product } = signed.endorsement;
-  const issuers = bringsIssuers(signed) ? [] : await vendors.issuers(kind, product);
-  abandoned?.throwIfAborted();
-  verifySignedSnp(signed, issuers, { trustAnchors, at: now() }, parse);
-  const crl = await snpCrl(evidence, kind, product, vendors);
-  abandoned?.throwIfAborted();
-  const verified = verifySignedSnp(signed, issuers, { trustAnchors, at: now(), crl }, parse);
+  const issuers = hasIssuers(signed.certificates, signed.endorsement) ? [] : await vendors.issuers(kind, product);
+  const vouch = (crl?: Uint8Array): Promise<VerifiedSnpReport> => {
+    abandoned?.throwIfAborted();
+    const options = { trustAnchors, at: now(), crl };
+    return settle(() => verifySignedSnp(signed, issuers, options, parse));
+  };
+  await vouch();
+  const verified = await vouch(await snpCrl(evidence, kind, product, vendors));
   highWater.raise(verified, true);
   keep();
   return verified;
@@ -72,7 +80,7 @@ async function snpCrl(
   kind: EndorsementKind,
   product: SnpProduct,
   vendors: Vendors,
-): Promise<Buffer> {
+): Promise<Uint8Array> {
   try {
     return await vendors.snpCrl(kind, product);
   } catch (error) {
@@ -92,6 +100,6 @@ function verifySimulated(
 }
 
 function bringsRoot({ certificates }: SnpEvidence, roots: ReadonlySet<string>, cache?: EvidenceCache): boolean {
-  const parse = (der: Buffer) => cache?.recall(parseCertificate, der) ?? parseCertificate(der);
+  const parse = (der: Uint8Array) => cache?.recall(parseCertificate, der) ?? parseCertificate(der);
   return roots.size > 0 && certificates.some((der) => roots.has(digestOf(parse(der))));
 }

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { toHex } from "../../bytes/encode.ts";
 import { encodeDer, encodeInteger } from "../../pki/der-writer.ts";
 import { TAG } from "../../pki/der.ts";
 import { generateEcKey, type KeyPair, spkiDigest } from "../../pki/keys.ts";
@@ -58,7 +59,7 @@ export async function createTestVendor(name = "amd"): Promise<TestVendor> {
     testRsaKey(4096, `${name}-ask`),
     generateEcKey("P-384"),
   ]);
-  return { ark, ask, endorsement, rootDigest: spkiDigest(ark.publicKey).toString("hex") };
+  return { ark, ask, endorsement, rootDigest: toHex(spkiDigest(ark.publicKey)) };
 }
 
 /** Trusts the vendor as if it were AMD, so that its evidence can be validated as hardware's. */
@@ -141,7 +142,7 @@ function cpuid(family: number, model: number): SnpReportFields["cpuid"] {
 }
 
 /** The extensions of a VCEK, in which some have other values or, where undefined, are left out. */
-export function vcek(product: SnpProduct, changes: Readonly<Record<string, Buffer | undefined>> = {}): Extensions {
+export function vcek(product: SnpProduct, changes: Readonly<Record<string, Uint8Array | undefined>> = {}): Extensions {
   const turin = product === "Turin";
   const tcb = turin ? TURIN_TCB : MACHINE_TCB;
   const extensions = new Map(vcekExtensions(product, tcb, turin ? CHIP_ID.subarray(0, 8) : CHIP_ID));

@@ -1,3 +1,4 @@
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { quote } from "../../runtime/fault.ts";
 import { EvidenceError } from "../error.ts";
 import {
@@ -37,7 +38,7 @@ export interface SnpReferenceValues {
   /** Where left out, anything passes. */
   readonly platformInfo?: SnpPlatformInfo | undefined;
   /** CHIP_IDs of 64 bytes; an empty list allows every chip. */
-  readonly allowedChipIds: readonly Buffer[];
+  readonly allowedChipIds: readonly Uint8Array[];
 }
 
 /**
@@ -216,11 +217,11 @@ function bits(vector: bigint): string {
   return `0x${vector.toString(16)}`;
 }
 
-function checkChipAllowed(chipId: Buffer, allowed: readonly Buffer[]): void {
-  if (allowed.length === 0 || allowed.some((candidate) => candidate.equals(chipId))) return;
+function checkChipAllowed(chipId: Uint8Array, allowed: readonly Uint8Array[]): void {
+  if (allowed.length === 0 || allowed.some((candidate) => isEqual(candidate, chipId))) return;
   throw new EvidenceError("chip_not_allowed", "a chip that the manifest does not list", {
     where: "CHIP_ID",
-    got: chipId.toString("hex"),
-    want: allowed.map((candidate) => candidate.toString("hex")).join(" or "),
+    got: toHex(chipId),
+    want: allowed.map((candidate) => toHex(candidate)).join(" or "),
   });
 }

@@ -1,5 +1,6 @@
 import { constants, sign } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { encodeBitString, encodeDer, encodeInteger, encodeOid, encodeSequence } from "../../pki/der-writer.ts";
 import { TAG } from "../../pki/der.ts";
 import { generateEcKey, type KeyPair } from "../../pki/keys.ts";
@@ -187,15 +188,14 @@ describe("the chain", () => {
 });
 
 describe("signature algorithms that AMD does not use are refused", () => {
-  const pss = (digest: string, parameters: Buffer): ((key: KeyPair, saltLength: number) => Signer) => {
+  const pss = (digest: string, parameters: Uint8Array): ((key: KeyPair, saltLength: number) => Signer) => {
     return ({ privateKey: key }, saltLength) => {
       const padding = constants.RSA_PKCS1_PSS_PADDING;
       return { algorithm: parameters, sign: (tbs) => sign(digest, tbs, { key, padding, saltLength }) };
     };
   };
   /** AMD's parameters with one byte of them replaced. */
-  const changed = (from: string, to: string): Buffer =>
-    Buffer.from(PSS_SHA384.toString("hex").replaceAll(from, to), "hex");
+  const changed = (from: string, to: string): Uint8Array => Buffer.from(toHex(PSS_SHA384).replaceAll(from, to), "hex");
   const salt32 = changed("a203020130", "a203020120");
   const sha256 = changed("0609608648016503040202", "0609608648016503040201");
   const pkcs1 = encodeSequence(encodeOid("1.2.840.113549.1.1.12"), encodeDer(TAG.null));
@@ -322,8 +322,8 @@ describe("the certificate must be the report's", () => {
 });
 
 describe("AMD's extensions", () => {
-  const integer = (value: number): Buffer => encodeInteger(value);
-  const cspId = (value: Buffer) => ({ [AMD_OID.hwid]: undefined, [AMD_OID.cspId]: value });
+  const integer = (value: number): Uint8Array => encodeInteger(value);
+  const cspId = (value: Uint8Array) => ({ [AMD_OID.hwid]: undefined, [AMD_OID.cspId]: value });
   test.each([
     ["an unknown struct version", "Milan", AMD_OID.structVersion, integer(2)],
     ["an unknown product", "Milan", AMD_OID.productName, encodeDer(TAG.ia5String, Buffer.from("Rome"))],
@@ -361,14 +361,14 @@ describe("AMD's extensions", () => {
 });
 
 describe("certificates are parsed to the last byte", () => {
-  const change = (evidence: SnpEvidence, edit: (leaf: Buffer) => Buffer): SnpEvidence => {
+  const change = (evidence: SnpEvidence, edit: (leaf: Uint8Array) => Uint8Array): SnpEvidence => {
     const [leaf = Buffer.alloc(0), ...rest] = evidence.certificates;
     return { ...evidence, certificates: [edit(Buffer.from(leaf)), ...rest] };
   };
 
   test.each([
-    ["a byte behind it", (leaf: Buffer) => Buffer.concat([leaf, Buffer.of(0)])],
-    ["a byte missing", (leaf: Buffer) => leaf.subarray(0, -1)],
+    ["a byte behind it", (leaf: Uint8Array) => Buffer.concat([leaf, Buffer.of(0)])],
+    ["a byte missing", (leaf: Uint8Array) => leaf.subarray(0, -1)],
     ["nothing in it", () => Buffer.alloc(0)],
   ])("one with %s is refused", (_, edit) => {
     const evidence = change(makeEvidence(vendor), edit);

@@ -1,6 +1,8 @@
+import { filledUp, isEqual, toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../error.ts";
 import type { SnpEvidence } from "../evidence.ts";
-import { type EvidenceCache, type Parse, parseAnew } from "../evidence-cache.ts";
+import type { EvidenceCache } from "../evidence-cache.ts";
+import { type Parse, parseAnew } from "../parse.ts";
 import type { SignedTime } from "../signed-time.ts";
 import { type Certificate, parseCertificate } from "../x509.ts";
 import type { Endorsement, EndorsementKind } from "./certificate.ts";
@@ -36,7 +38,7 @@ class VerifiedReport {
     return this.#report;
   }
 
-  get reportData(): Buffer {
+  get reportData(): Uint8Array {
     return this.#report.reportData;
   }
 
@@ -99,7 +101,7 @@ export function verifySnp(evidence: SnpEvidence, options: SnpVerifyOptions): Ver
  */
 export function verifySignedSnp(
   signed: SignedSnpReport,
-  issuers: readonly Buffer[],
+  issuers: readonly Uint8Array[],
   options: ChainOptions,
   parse: Parse,
 ): VerifiedSnpReport {
@@ -127,12 +129,12 @@ function checkProduct({ cpuid }: SnpReport, { product }: Endorsement): void {
 
 /** CHIP_ID is the certificate's HWID, filled up with zeros; a VLEK belongs to no chip, and CHIP_ID is zero. */
 function checkChip({ chipId, maskChipKey }: SnpReport, { hwid }: Endorsement): void {
-  const want = Buffer.concat([hwid ?? Buffer.alloc(0)], 64);
-  if (chipId.equals(want)) return;
+  const want = filledUp(hwid ?? new Uint8Array(), 64);
+  if (isEqual(chipId, want)) return;
   throw new EvidenceError("chip_id_mismatch", "the certificate belongs to another chip than the report", {
     where: "CHIP_ID",
-    got: chipId.toString("hex"),
-    want: want.toString("hex"),
+    got: toHex(chipId),
+    want: toHex(want),
     hint: maskChipKey ? "the host masks the chip's identity" : undefined,
   });
 }

@@ -27,6 +27,6 @@ export const MIGRATABLE = 1n << TD_ATTRIBUTES.MIGRATABLE;
 export const DEFAULT_TD_ATTRIBUTES = encodeTdAttributes(1n << TD_ATTRIBUTES.SEPT_VE_DISABLE);
 
 /** 8 bytes, as a quote has them. */
-export function encodeTdAttributes(attributes: bigint): Buffer {
+export function encodeTdAttributes(attributes: bigint): Uint8Array {
   return u64le(attributes);
 }

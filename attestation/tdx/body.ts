@@ -1,28 +1,29 @@
+import { concat } from "../../bytes/encode.ts";
 import type { Cursor } from "../../bytes/cursor.ts";
 import { u64le } from "../../bytes/numbers.ts";
 
 /** What quotes and TDREPORTs say about the TDX module that launched the TD. */
 export interface ModuleFields {
   /** 16 bytes; [0] and [1] are minor and major version of the TDX module. */
-  readonly teeTcbSvn: Buffer;
+  readonly teeTcbSvn: Uint8Array;
   /** The TDX module's measurement; this and all of the following digests have 48 bytes. */
-  readonly mrSeam: Buffer;
-  readonly mrSignerSeam: Buffer;
+  readonly mrSeam: Uint8Array;
+  readonly mrSignerSeam: Uint8Array;
   /** 8 bytes. */
-  readonly seamAttributes: Buffer;
+  readonly seamAttributes: Uint8Array;
 }
 
 /** What they say about the TD. */
 export interface TdFields {
   readonly tdAttributes: bigint;
   /** 8 bytes. */
-  readonly xfam: Buffer;
-  readonly mrTd: Buffer;
-  readonly mrConfigId: Buffer;
-  readonly mrOwner: Buffer;
-  readonly mrOwnerConfig: Buffer;
+  readonly xfam: Uint8Array;
+  readonly mrTd: Uint8Array;
+  readonly mrConfigId: Uint8Array;
+  readonly mrOwner: Uint8Array;
+  readonly mrOwnerConfig: Uint8Array;
   /** RTMR 0 to 3. */
-  readonly rtmrs: readonly Buffer[];
+  readonly rtmrs: readonly Uint8Array[];
 }
 
 /**
@@ -31,15 +32,15 @@ export interface TdFields {
  */
 export interface TdBody extends ModuleFields, TdFields {
   /** 64 bytes. */
-  readonly reportData: Buffer;
+  readonly reportData: Uint8Array;
   /** Undefined before TDX 1.5. */
   readonly tdx15: Tdx15 | undefined;
 }
 
 interface Tdx15 {
   /** As `teeTcbSvn`, of the TDX module that runs now: it can be updated while TDs run. */
-  readonly teeTcbSvn2: Buffer;
-  readonly mrServiceTd: Buffer;
+  readonly teeTcbSvn2: Uint8Array;
+  readonly mrServiceTd: Uint8Array;
 }
 
 export const TDX10_SIZE = 584;
@@ -76,8 +77,8 @@ export function readTd(cursor: Cursor): TdFields {
 }
 
 /** The inverse of `readBody`. */
-export function encodeBody(body: TdBody): Buffer {
-  const encoded = Buffer.concat([
+export function encodeBody(body: TdBody): Uint8Array {
+  const encoded = concat(
     body.teeTcbSvn,
     body.mrSeam,
     body.mrSignerSeam,
@@ -91,7 +92,7 @@ export function encodeBody(body: TdBody): Buffer {
     ...body.rtmrs,
     body.reportData,
     ...(body.tdx15 === undefined ? [] : [body.tdx15.teeTcbSvn2, body.tdx15.mrServiceTd]),
-  ]);
+  );
   const size = body.tdx15 === undefined ? TDX10_SIZE : TDX15_SIZE;
   if (encoded.length !== size) throw new RangeError(`got ${encoded.length} bytes, want ${size}`);
   return encoded;

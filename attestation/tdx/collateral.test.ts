@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
+import { toUtf8 } from "../../bytes/encode.ts";
 import { generateEcKey, type KeyPair } from "../../pki/keys.ts";
 import type { TdxCollateral } from "../evidence.ts";
 import { refusal } from "../test-refusal.ts";
@@ -44,7 +45,7 @@ const DOCUMENTS = [
 describe.each(DOCUMENTS)("%s", (part, key, name) => {
   const body = part === "tcbInfo" ? TCB_INFO : QE_IDENTITY;
   const edited = (edit: (text: string) => string): Scenario => {
-    const collateral: Partial<TdxCollateral> = { [part]: Buffer.from(edit(makeCollateral(vendor)[part].toString())) };
+    const collateral: Partial<TdxCollateral> = { [part]: Buffer.from(edit(toUtf8(makeCollateral(vendor)[part]))) };
     return { collateral };
   };
 

@@ -1,8 +1,10 @@
 import type { z } from "zod";
+import { hexBytes } from "../../bytes/hex.ts";
+import { toLatin1, toUtf8 } from "../../bytes/encode.ts";
 import { EvidenceError } from "../error.ts";
 import { parseRevocationList } from "../crl.ts";
 import type { TdxCollateral } from "../evidence.ts";
-import type { Parse } from "../evidence-cache.ts";
+import type { Parse } from "../parse.ts";
 import { memoize, onceTrue } from "../memoize.ts";
 import { parsePemCertificates } from "../pem.ts";
 import { checkNotRevoked } from "../revocation.ts";
@@ -49,20 +51,20 @@ export function verifyCollateral(
   return { tcbInfo, qeIdentity, signedTimes };
 }
 
-function parseSigningChain(pem: Buffer): readonly Certificate[] {
+function parseSigningChain(pem: Uint8Array): readonly Certificate[] {
   return parsePemCertificates(pem, "TCB signing chain");
 }
 
 /** What was signed of a document, and by what signature. */
 interface Document {
-  readonly body: Buffer;
-  readonly signature: Buffer;
+  readonly body: Uint8Array;
+  readonly signature: Uint8Array;
 }
 
 /** A kind of document: `{"<key>":{…},"signature":"<r ‖ s, hex>"}`. */
 interface Kind<T> {
   readonly name: string;
-  readonly cut: (bytes: Buffer) => Document;
+  readonly cut: (bytes: Uint8Array) => Document;
   readonly read: (document: Document) => T;
 }
 
@@ -109,11 +111,11 @@ const SIGNATURE_LENGTH = ',"signature":""}'.length + 128;
  * The signature covers the bytes of the inner object as they stand. They are what is between a beginning and an end of
  * known form, so there is one way to cut them out, and only what is signed is ever parsed as JSON.
  */
-function cut(document: Buffer, key: string, name: string): Document {
+function cut(document: Uint8Array, key: string, name: string): Document {
   const prefix = `{"${key}":`;
   const end = Math.max(document.length - SIGNATURE_LENGTH, 0);
-  const [, signature] = SIGNATURE.exec(document.toString("latin1", end)) ?? [];
-  if (signature === undefined || document.toString("latin1", 0, prefix.length) !== prefix) {
+  const [, signature] = SIGNATURE.exec(toLatin1(document.subarray(end))) ?? [];
+  if (signature === undefined || toLatin1(document.subarray(0, prefix.length)) !== prefix) {
     throw new EvidenceError("malformed_collateral", `the ${name} is not in the form that Intel signs`, {
       where: name,
       got: `${document.length} bytes of another form`,
@@ -121,10 +123,10 @@ function cut(document: Buffer, key: string, name: string): Document {
       hint: "hand on the response of Intel's service byte for byte",
     });
   }
-  return { body: Buffer.from(document.subarray(prefix.length, end)), signature: Buffer.from(signature, "hex") };
+  return { body: new Uint8Array(document.subarray(prefix.length, end)), signature: hexBytes(signature) };
 }
 
-function parseBody<T>(body: Buffer, name: string, schema: z.ZodType<T>): T {
+function parseBody<T>(body: Uint8Array, name: string, schema: z.ZodType<T>): T {
   const result = schema.safeParse(parseJson(body));
   if (result.success) return result.data;
   const [issue] = result.error.issues;
@@ -136,9 +138,9 @@ function parseBody<T>(body: Buffer, name: string, schema: z.ZodType<T>): T {
 }
 
 /** @returns undefined where it is no JSON, which no schema allows */
-function parseJson(body: Buffer): unknown {
+function parseJson(body: Uint8Array): unknown {
   try {
-    return JSON.parse(body.toString("utf8"));
+    return JSON.parse(toUtf8(body));
   } catch {
     return undefined;
   }

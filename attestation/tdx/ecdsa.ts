@@ -1,4 +1,8 @@
-import { createPublicKey, type KeyObject, verify } from "node:crypto";
+import { hexBytes } from "../../bytes/hex.ts";
+import { concat, isEqual, toHex } from "../../bytes/encode.ts";
+import { isPublicKey, verifyEcdsa } from "../../crypto/node.ts";
+import type { KeyType } from "../../crypto/primitives.ts";
+import { ecdsaSignatureOfDer } from "../../pki/ecdsa-signature.ts";
 import { EvidenceError } from "../error.ts";
 import { onceTrue } from "../memoize.ts";
 import type { IsSignedBy } from "../path.ts";
@@ -10,10 +14,12 @@ import { type Certificate, publicKeyOf } from "../x509.ts";
  */
 
 /** AlgorithmIdentifier ecdsa-with-SHA256, without parameters (RFC 5758 §3.2). */
-export const ECDSA_SHA256 = Buffer.from("300a06082a8648ce3d040302", "hex");
+export const ECDSA_SHA256 = hexBytes("300a06082a8648ce3d040302");
+
+const P256: KeyType = { kind: "ecdsa", curve: "P-256" };
 
 /** SubjectPublicKeyInfo of a P-256 key up to its point (RFC 5480 §2): its length, id-ecPublicKey, secp256r1, uncompressed. */
-const P256_SPKI = Buffer.from("3059301306072a8648ce3d020106082a8648ce3d03010703420004", "hex");
+const P256_SPKI = hexBytes("3059301306072a8648ce3d020106082a8648ce3d03010703420004");
 
 /**
  * Whether `issuer` signed it.
@@ -22,54 +28,55 @@ const P256_SPKI = Buffer.from("3059301306072a8648ce3d020106082a8648ce3d030107034
  * @throws EvidenceError certificate_algorithm where the algorithm or the issuer's key is not Intel's
  */
 export const isSignedBy: IsSignedBy = onceTrue((signed, issuer, what) => {
-  if (!signed.signatureAlgorithm.equals(ECDSA_SHA256)) {
+  if (!isEqual(signed.signatureAlgorithm, ECDSA_SHA256)) {
     throw new EvidenceError("certificate_algorithm", "a signature algorithm that Intel does not use", {
       where: `${what}, signatureAlgorithm`,
-      got: signed.signatureAlgorithm.subarray(0, 64).toString("hex"),
+      got: toHex(signed.signatureAlgorithm.subarray(0, 64)),
       want: "ecdsa-with-SHA256",
     });
   }
-  return verify("sha256", signed.tbs, p256KeyOf(issuer), signed.signature);
+  const key = p256KeyOf(issuer);
+  const signature = ecdsaSignatureOfDer("P-256", signed.signature);
+  return signature !== undefined && hasSigned(key, signed.tbs, signature);
 });
 
 /**
- * Whether the holder of `key` signed the bytes.
+ * Whether the holder of the key signed the bytes.
  *
+ * @param key one that `p256KeyOf` or `p256KeyOfPoint` returned
  * @param signature r ‖ s, big-endian, 64 bytes (IEEE P1363)
  */
-export function hasSigned(key: KeyObject, bytes: Buffer, signature: Buffer): boolean {
-  return verify("sha256", bytes, { key, dsaEncoding: "ieee-p1363" }, signature);
+export function hasSigned(key: Uint8Array, bytes: Uint8Array, signature: Uint8Array): boolean {
+  return verifyEcdsa("P-256", "sha256", key, bytes, signature);
 }
 
-/** @throws EvidenceError certificate_algorithm, malformed_certificate */
-export function p256KeyOf(certificate: Certificate): KeyObject {
+/** @returns SubjectPublicKeyInfo, DER @throws EvidenceError certificate_algorithm, malformed_certificate */
+export function p256KeyOf(certificate: Certificate): Uint8Array {
   const { spki } = certificate;
   // Looked at before the key is parsed: curves can be made that are slow to check.
-  if (!spki.subarray(0, P256_SPKI.length).equals(P256_SPKI)) {
+  if (!isEqual(spki.subarray(0, P256_SPKI.length), P256_SPKI)) {
     throw new EvidenceError("certificate_algorithm", "a key that Intel does not use", {
       where: `${certificate.commonName}, subjectPublicKeyInfo`,
-      got: spki.subarray(0, P256_SPKI.length).toString("hex"),
+      got: toHex(spki.subarray(0, P256_SPKI.length)),
       want: "id-ecPublicKey, secp256r1, an uncompressed point",
     });
   }
-  return publicKeyOf(certificate);
+  return publicKeyOf(certificate, P256);
 }
 
 /**
  * The attestation key of a quote.
  *
  * @param point x ‖ y, big-endian, 64 bytes
+ * @returns SubjectPublicKeyInfo, DER
  * @throws EvidenceError malformed_report where it is not on the curve
  */
-export function p256KeyOfPoint(point: Buffer): KeyObject {
-  try {
-    return createPublicKey({ key: Buffer.concat([P256_SPKI, point]), format: "der", type: "spki" });
-  } catch (cause) {
-    throw new EvidenceError("malformed_report", "the attestation key is no key", {
-      where: "attestation key",
-      got: point.toString("hex"),
-      want: "a point on P-256",
-      cause,
-    });
-  }
+export function p256KeyOfPoint(point: Uint8Array): Uint8Array {
+  const key = concat(P256_SPKI, point);
+  if (isPublicKey(P256, key)) return key;
+  throw new EvidenceError("malformed_report", "the attestation key is no key", {
+    where: "attestation key",
+    got: toHex(point),
+    want: "a point on P-256",
+  });
 }

@@ -1,27 +1,29 @@
+import { concat } from "../../bytes/encode.ts";
 import type { Cursor } from "../../bytes/cursor.ts";
+import { u16le } from "../../bytes/numbers.ts";
 
 /**
  * REPORTBODY of SGX (Intel SDM volume 3D, EREPORT): what the CPU says about the quoting enclave. All of its bytes are
  * signed; the reserved ones must be zero.
  */
 export interface EnclaveReport {
-  readonly cpuSvn: Buffer;
+  readonly cpuSvn: Uint8Array;
   /** 4 bytes. */
-  readonly miscSelect: Buffer;
-  readonly isvExtProdId: Buffer;
+  readonly miscSelect: Uint8Array;
+  readonly isvExtProdId: Uint8Array;
   /** 16 bytes: flags and XFRM. */
-  readonly attributes: Buffer;
+  readonly attributes: Uint8Array;
   /** 32 bytes. */
-  readonly mrEnclave: Buffer;
+  readonly mrEnclave: Uint8Array;
   /** 32 bytes. */
-  readonly mrSigner: Buffer;
-  readonly configId: Buffer;
+  readonly mrSigner: Uint8Array;
+  readonly configId: Uint8Array;
   readonly isvProdId: number;
   readonly isvSvn: number;
   readonly configSvn: number;
-  readonly isvFamilyId: Buffer;
+  readonly isvFamilyId: Uint8Array;
   /** 64 bytes. */
-  readonly reportData: Buffer;
+  readonly reportData: Uint8Array;
 }
 
 export const ENCLAVE_REPORT_SIZE = 384;
@@ -60,27 +62,25 @@ export function readEnclaveReport(report: Cursor): EnclaveReport {
 }
 
 /** The inverse of `readEnclaveReport`. */
-export function encodeEnclaveReport(report: EnclaveReport): Buffer {
-  const numbers = Buffer.alloc(6);
-  numbers.writeUInt16LE(report.isvProdId, 0);
-  numbers.writeUInt16LE(report.isvSvn, 2);
-  numbers.writeUInt16LE(report.configSvn, 4);
-  const encoded = Buffer.concat([
+export function encodeEnclaveReport(report: EnclaveReport): Uint8Array {
+  const encoded = concat(
     report.cpuSvn,
     report.miscSelect,
-    Buffer.alloc(12),
+    new Uint8Array(12),
     report.isvExtProdId,
     report.attributes,
     report.mrEnclave,
-    Buffer.alloc(32),
+    new Uint8Array(32),
     report.mrSigner,
-    Buffer.alloc(32),
+    new Uint8Array(32),
     report.configId,
-    numbers,
-    Buffer.alloc(42),
+    u16le(report.isvProdId),
+    u16le(report.isvSvn),
+    u16le(report.configSvn),
+    new Uint8Array(42),
     report.isvFamilyId,
     report.reportData,
-  ]);
+  );
   if (encoded.length !== ENCLAVE_REPORT_SIZE) throw new RangeError(`got ${encoded.length} bytes, want 384`);
   return encoded;
 }

@@ -1,3 +1,4 @@
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../error.ts";
 import { type Pck, SGX_TYPES } from "./pck.ts";
 
@@ -8,7 +9,7 @@ import { type Pck, SGX_TYPES } from "./pck.ts";
 
 /** The reference values for it; a flag asks for something where it is true. */
 export interface MachineReferenceValues {
-  readonly allowedPiids?: readonly Buffer[] | undefined;
+  readonly allowedPiids?: readonly Uint8Array[] | undefined;
   readonly memoryIntegrity?: boolean | undefined;
   readonly smtDisabled?: boolean | undefined;
   readonly staticPlatform?: boolean | undefined;
@@ -42,12 +43,12 @@ export function checkMachine(pck: Pck, reference: MachineReferenceValues): void 
   }
 }
 
-function checkPiid({ piid }: Pck, allowed: readonly Buffer[]): void {
-  if (allowed.length === 0 || allowed.some((candidate) => piid?.equals(candidate))) return;
+function checkPiid({ piid }: Pck, allowed: readonly Uint8Array[]): void {
+  if (allowed.length === 0 || allowed.some((candidate) => piid !== undefined && isEqual(piid, candidate))) return;
   throw new EvidenceError("piid_not_allowed", "a machine that the manifest does not list", {
     where: "PCK PIID",
-    got: piid?.toString("hex") ?? "none",
-    want: allowed.map((candidate) => candidate.toString("hex")).join(" or "),
+    got: piid === undefined ? "none" : toHex(piid),
+    want: allowed.map((candidate) => toHex(candidate)).join(" or "),
   });
 }
 

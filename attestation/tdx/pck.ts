@@ -1,5 +1,5 @@
-import type { KeyObject } from "node:crypto";
 import { MalformedBytes } from "../../bytes/cursor.ts";
+import { bigEndian } from "../../bytes/numbers.ts";
 import { type DerReader, type Element, readDer, TAG } from "../../pki/der.ts";
 import { refusing } from "../malformed.ts";
 import { memoize } from "../memoize.ts";
@@ -12,23 +12,23 @@ import { p256KeyOf } from "./ecdsa.ts";
  */
 export interface Pck {
   readonly certificate: Certificate;
-  /** ECDSA P-256. */
-  readonly publicKey: KeyObject;
+  /** ECDSA P-256: SubjectPublicKeyInfo, DER. */
+  readonly publicKey: Uint8Array;
   /** 16 bytes: the platform. */
-  readonly ppid: Buffer;
+  readonly ppid: Uint8Array;
   /** The 16 SVNs of the platform's TCB that levels are compared with. */
   readonly components: readonly number[];
   readonly pceSvn: number;
   /** 16 bytes: what the components were made from. */
-  readonly cpuSvn: Buffer;
+  readonly cpuSvn: Uint8Array;
   /** 2 bytes. */
-  readonly pceId: Buffer;
+  readonly pceId: Uint8Array;
   /** 6 bytes: family, model, stepping, platform type and custom SKU. */
-  readonly fmspc: Buffer;
+  readonly fmspc: Uint8Array;
   /** How memory is protected: `SGX_TYPES`, or a number that is none of them. */
   readonly sgxType: number;
   /** 16 bytes: this one machine, as it was registered with Intel. The Processor CA's certificates have none. */
-  readonly piid: Buffer | undefined;
+  readonly piid: Uint8Array | undefined;
   /** The Processor CA's certificates have none. */
   readonly configuration: PckConfiguration | undefined;
 }
@@ -127,7 +127,7 @@ function readAttributes({ encoding, offset }: Located, field: string): Attribute
   return { values, offset };
 }
 
-function octets(attributes: Attributes, id: string, length: number): Buffer {
+function octets(attributes: Attributes, id: string, length: number): Uint8Array {
   const { content: value, offset } = read(attributes, id, (der) => der.element(TAG.octetString, id));
   if (value.length !== length) throw new MalformedBytes(id, offset, `${value.length} bytes`, `${length} bytes`);
   return value;
@@ -135,8 +135,9 @@ function octets(attributes: Attributes, id: string, length: number): Buffer {
 
 function u16(der: DerReader, id: string): number {
   const { offset } = der;
-  const value = Number(`0x${der.integer(id).toString("hex")}`);
-  if (value > 0xffff) throw new MalformedBytes(id, offset, "a larger number", "0..65535");
+  const content = der.integer(id);
+  const value = bigEndian(content.subarray(0, 3));
+  if (content.length > 3 || value > 0xffff) throw new MalformedBytes(id, offset, "a larger number", "0..65535");
   return value;
 }
 

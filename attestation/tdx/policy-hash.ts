@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../error.ts";
 
 const HASH_SIZE = 32;
@@ -9,13 +10,13 @@ const HASH_SIZE = 32;
  * @returns 64 digits of lower-case hex
  * @throws EvidenceError config_id_malformed
  */
-export function policyHashOf(mrConfigId: Buffer): string {
+export function policyHashOf(mrConfigId: Uint8Array): string {
   if (mrConfigId.subarray(HASH_SIZE).some((byte) => byte !== 0)) {
     throw new EvidenceError("config_id_malformed", "the VM was launched with something else than a policy hash", {
       where: "MRCONFIGID",
-      got: mrConfigId.toString("hex"),
+      got: toHex(mrConfigId),
       want: "a hash of 32 bytes and 16 zero bytes",
     });
   }
-  return mrConfigId.toString("hex", 0, HASH_SIZE);
+  return toHex(mrConfigId.subarray(0, HASH_SIZE));
 }

@@ -1,3 +1,5 @@
+import { hexBytes } from "../../bytes/hex.ts";
+import { concat, filledUp, isEqual, toHex } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
 import { u16le, u32le } from "../../bytes/numbers.ts";
 import { EvidenceError } from "../error.ts";
@@ -16,35 +18,35 @@ import { encodeEnclaveReport, type EnclaveReport, readEnclaveReport } from "./en
 export interface TdxQuoteFields {
   readonly version: 4 | 5;
   /** 20 bytes that the platform chose. */
-  readonly userData: Buffer;
+  readonly userData: Uint8Array;
   readonly body: TdBody;
   /** ECDSA P-256 by the attestation key, r ‖ s, big-endian, 64 bytes. */
-  readonly signature: Buffer;
+  readonly signature: Uint8Array;
   /** x ‖ y, big-endian, 64 bytes. */
-  readonly attestationKey: Buffer;
+  readonly attestationKey: Uint8Array;
   readonly qeReport: EnclaveReport;
   /** ECDSA P-256 by the PCK, over the QE report. */
-  readonly qeReportSignature: Buffer;
+  readonly qeReportSignature: Uint8Array;
   /** QE authentication data: any bytes, up to 65535. */
-  readonly authData: Buffer;
+  readonly authData: Uint8Array;
   /** The PCK certificate chain, PEM, as it stands in the quote. */
-  readonly certificateChain: Buffer;
+  readonly certificateChain: Uint8Array;
   /** How many zero bytes follow the quote. */
   readonly padding: number;
 }
 
 export interface TdxQuote extends TdxQuoteFields {
-  readonly raw: Buffer;
+  readonly raw: Uint8Array;
   /** The bytes that the signature covers. */
-  readonly signed: Buffer;
+  readonly signed: Uint8Array;
   /** The bytes that the QE report's signature covers. */
-  readonly signedQeReport: Buffer;
+  readonly signedQeReport: Uint8Array;
 }
 
 const HEADER_SIZE = 48;
 const ECDSA_P256 = 2;
 const TEE_TDX = 0x81;
-const INTEL_QE_VENDOR = Buffer.from("939a7233f79c4ca9940a0db3957f0607", "hex");
+const INTEL_QE_VENDOR = hexBytes("939a7233f79c4ca9940a0db3957f0607");
 const BODY_TDX10 = 2;
 const BODY_TDX15 = 3;
 /** Types of certification data. */
@@ -76,15 +78,15 @@ function readVersion(quote: Cursor): 4 | 5 {
   throw unsupported("version", version, "4 or 5");
 }
 
-function readHeader(quote: Cursor): Buffer {
+function readHeader(quote: Cursor): Uint8Array {
   const keyType = quote.u16le("attestation key type");
   if (keyType !== ECDSA_P256) throw new MalformedBytes("attestation key type", 2, `${keyType}`, "2 (ECDSA P-256)");
   const teeType = quote.u32le("TEE type");
   if (teeType !== TEE_TDX) throw new MalformedBytes("TEE type", 4, `0x${teeType.toString(16)}`, "0x81 (TDX)");
   quote.zeros(4, "header reserved");
   const vendor = quote.bytes(16, "QE vendor ID");
-  if (!vendor.equals(INTEL_QE_VENDOR)) {
-    throw new MalformedBytes("QE vendor ID", 12, vendor.toString("hex"), INTEL_QE_VENDOR.toString("hex"));
+  if (!isEqual(vendor, INTEL_QE_VENDOR)) {
+    throw new MalformedBytes("QE vendor ID", 12, toHex(vendor), toHex(INTEL_QE_VENDOR));
   }
   return quote.bytes(20, "user data");
 }
@@ -140,25 +142,20 @@ function unsupported(where: string, got: number, want: string): EvidenceError {
 }
 
 /** The inverse of `parseTdxQuote`. */
-export function encodeTdxQuote(fields: TdxQuoteFields): Buffer {
-  const certification = Buffer.concat([
+export function encodeTdxQuote(fields: TdxQuoteFields): Uint8Array {
+  const certification = concat(
     encodeEnclaveReport(fields.qeReport),
     fields.qeReportSignature,
     u16le(fields.authData.length),
     fields.authData,
     encodeCertification(PCK_CHAIN, fields.certificateChain),
-  ]);
-  const signatureData = Buffer.concat([
+  );
+  const signatureData = concat(
     fields.signature,
     fields.attestationKey,
     encodeCertification(QE_REPORT_CERTIFICATION, certification),
-  ]);
-  return Buffer.concat([
-    encodeSigned(fields),
-    u32le(signatureData.length),
-    signatureData,
-    Buffer.alloc(fields.padding),
-  ]);
+  );
+  return concat(encodeSigned(fields), u32le(signatureData.length), signatureData, new Uint8Array(fields.padding));
 }
 
 /** Header and body: the bytes that the signature covers. */
@@ -166,21 +163,21 @@ export function encodeSigned({
   version,
   userData,
   body,
-}: Pick<TdxQuoteFields, "version" | "userData" | "body">): Buffer {
+}: Pick<TdxQuoteFields, "version" | "userData" | "body">): Uint8Array {
   const encoded = encodeBody(body);
   const type = body.tdx15 === undefined ? BODY_TDX10 : BODY_TDX15;
-  return Buffer.concat([
+  return concat(
     u16le(version),
     u16le(ECDSA_P256),
     u32le(TEE_TDX),
-    Buffer.alloc(4),
+    new Uint8Array(4),
     INTEL_QE_VENDOR,
-    Buffer.concat([userData], HEADER_SIZE - 28),
+    filledUp(userData, HEADER_SIZE - 28),
     ...(version === 4 ? [] : [u16le(type), u32le(encoded.length)]),
     encoded,
-  ]);
+  );
 }
 
-function encodeCertification(type: number, data: Buffer): Buffer {
-  return Buffer.concat([u16le(type), u32le(data.length), data]);
+function encodeCertification(type: number, data: Uint8Array): Uint8Array {
+  return concat(u16le(type), u32le(data.length), data);
 }

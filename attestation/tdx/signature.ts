@@ -1,7 +1,8 @@
-import { hash, type KeyObject } from "node:crypto";
+import { digest } from "../../crypto/node.ts";
+import { filledUp, isEqual, toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../error.ts";
 import type { TdxEvidence } from "../evidence.ts";
-import type { Parse } from "../evidence-cache.ts";
+import type { Parse } from "../parse.ts";
 import { parsePemCertificates } from "../pem.ts";
 import type { Certificate } from "../x509.ts";
 import { type PckChain, verifyPckChain } from "./chain.ts";
@@ -34,7 +35,7 @@ class SignedQuote {
     return this.#quote;
   }
 
-  get reportData(): Buffer {
+  get reportData(): Uint8Array {
     return this.#quote.body.reportData;
   }
 
@@ -65,7 +66,7 @@ export function verifyTdxSignature(
   return new SignedQuote(quote, pck, chain);
 }
 
-function parseChain(pem: Buffer): readonly Certificate[] {
+function parseChain(pem: Uint8Array): readonly Certificate[] {
   return parsePemCertificates(pem, "PCK certificate chain");
 }
 
@@ -80,17 +81,16 @@ function checkQeReportSignature({ signedQeReport, qeReportSignature }: TdxQuote,
 
 /** Without this, any key could be put beside the report of a real quoting enclave. */
 function checkAttestationKey({ attestationKey, authData, qeReport }: TdxQuote): void {
-  const digest = hash("sha256", Buffer.concat([attestationKey, authData]), "buffer");
-  const want = Buffer.concat([digest], 64);
-  if (qeReport.reportData.equals(want)) return;
+  const want = filledUp(digest("sha256", attestationKey, authData), 64);
+  if (isEqual(qeReport.reportData, want)) return;
   throw new EvidenceError("attestation_key_mismatch", "the quoting enclave vouches for another attestation key", {
     where: "QE REPORTDATA",
-    got: qeReport.reportData.toString("hex"),
-    want: want.toString("hex"),
+    got: toHex(qeReport.reportData),
+    want: toHex(want),
   });
 }
 
-function checkSignature({ signed, signature }: TdxQuote, attestationKey: KeyObject): void {
+function checkSignature({ signed, signature }: TdxQuote, attestationKey: Uint8Array): void {
   if (hasSigned(attestationKey, signed, signature)) return;
   throw new EvidenceError("report_signature", "the quote is not signed by its attestation key", {
     where: "quote signature",

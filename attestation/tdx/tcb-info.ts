@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { fromHex } from "../../bytes/hex.ts";
+import { fromHex, hexBytes } from "../../bytes/hex.ts";
 
 /**
  * TCB info, version 3, and the identity of the quoting enclave, version 2 (Intel PCS API, version 4). They are read only
@@ -82,10 +82,10 @@ export type ComponentLevel = z.infer<typeof componentLevel>;
 export type ModuleIdentity = Pick<TcbInfo["tdxModule"], "mrsigner" | "attributes" | "attributesMask">;
 
 /** Bytes in hexadecimal of either case: Intel's documents use both. */
-function hex(length: number): z.ZodType<Buffer> {
+function hex(length: number): z.ZodType<Uint8Array> {
   const error = `${length * 2} hexadecimal digits`;
   return z
     .string({ error })
     .refine((text) => fromHex(text, length) !== undefined, { error })
-    .transform((text) => Buffer.from(text, "hex"));
+    .transform((text) => hexBytes(text));
 }

@@ -19,8 +19,8 @@ interface Case {
   readonly components?: readonly number[];
   readonly pceSvn?: number;
   readonly qeIsvSvn?: number;
-  readonly teeTcbSvn?: Buffer;
-  readonly teeTcbSvn2?: Buffer;
+  readonly teeTcbSvn?: Uint8Array;
+  readonly teeTcbSvn2?: Uint8Array;
   readonly levels?: readonly object[];
   readonly modules?: readonly object[];
   readonly qeLevels?: readonly object[];

@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../error.ts";
 import type { TdBody } from "./body.ts";
 import type { Pck } from "./pck.ts";
@@ -61,7 +62,7 @@ export function evaluateTcb(tcbInfo: TcbInfo, qeIdentity: QeIdentity, platform: 
 /** @param field where `svn` stands, for the error */
 function evaluateAt(
   field: string,
-  svn: Buffer,
+  svn: Uint8Array,
   tcbInfo: TcbInfo,
   qeIdentity: QeIdentity,
   { pck, qeIsvSvn }: Platform,
@@ -71,7 +72,7 @@ function evaluateAt(
     throw noLevel("PCK TCB components, PCESVN and TEE_TCB_SVN", describePlatform(pck, svn), "a level of the TCB info");
   }
   const components = [
-    ...(svn.readUInt8(1) === 0 ? [] : [moduleLevel(field, svn, tcbInfo)]),
+    ...(svn[1] === 0 ? [] : [moduleLevel(field, svn, tcbInfo)]),
     componentLevel("QE ISVSVN", qeIsvSvn, qeIdentity.tcbLevels),
   ];
   const levels = [platform, ...components];
@@ -85,8 +86,8 @@ function evaluateAt(
 }
 
 /** All 16 components, PCESVN, and the TDX components. From version 1 on, the module has an identity for its own two. */
-function reaches({ tcb }: PlatformLevel, pck: Platform["pck"], teeTcbSvn: Buffer): boolean {
-  const first = teeTcbSvn.readUInt8(1) > 0 ? 2 : 0;
+function reaches({ tcb }: PlatformLevel, pck: Platform["pck"], teeTcbSvn: Uint8Array): boolean {
+  const first = teeTcbSvn[1] === 0 ? 0 : 2;
   return (
     tcb.sgxtcbcomponents.every(({ svn }, index) => (pck.components[index] ?? -1) >= svn) &&
     pck.pceSvn >= tcb.pcesvn &&
@@ -94,9 +95,9 @@ function reaches({ tcb }: PlatformLevel, pck: Platform["pck"], teeTcbSvn: Buffer
   );
 }
 
-function moduleLevel(field: string, svn: Buffer, tcbInfo: TcbInfo): ComponentLevel {
+function moduleLevel(field: string, svn: Uint8Array, tcbInfo: TcbInfo): ComponentLevel {
   const { id, tcbLevels } = findModuleIdentity(field, svn, tcbInfo);
-  return componentLevel(`${field}, ISVSVN of module ${id}`, svn.readUInt8(0), tcbLevels);
+  return componentLevel(`${field}, ISVSVN of module ${id}`, svn[0] ?? NaN, tcbLevels);
 }
 
 /**
@@ -105,15 +106,15 @@ function moduleLevel(field: string, svn: Buffer, tcbInfo: TcbInfo): ComponentLev
  * @throws EvidenceError no_tcb_level
  */
 export function moduleIdentity({ teeTcbSvn }: Pick<TdBody, "teeTcbSvn">, tcbInfo: TcbInfo): ModuleIdentity {
-  return teeTcbSvn.readUInt8(1) === 0 ? tcbInfo.tdxModule : findModuleIdentity("TEE_TCB_SVN", teeTcbSvn, tcbInfo);
+  return teeTcbSvn[1] === 0 ? tcbInfo.tdxModule : findModuleIdentity("TEE_TCB_SVN", teeTcbSvn, tcbInfo);
 }
 
 function findModuleIdentity(
   field: string,
-  svn: Buffer,
+  svn: Uint8Array,
   { tdxModuleIdentities }: TcbInfo,
 ): TcbInfo["tdxModuleIdentities"][number] {
-  const wanted = `TDX_${svn.toString("hex", 1, 2).toUpperCase()}`;
+  const wanted = `TDX_${toHex(svn.subarray(1, 2)).toUpperCase()}`;
   const identity = tdxModuleIdentities.find(({ id }) => id.toUpperCase() === wanted);
   if (identity !== undefined) return identity;
   throw noLevel(`${field}, module version`, wanted, tdxModuleIdentities.map(({ id }) => id).join(" or ") || "none");
@@ -163,6 +164,6 @@ function noLevel(where: string, got: string, want: string): EvidenceError {
   });
 }
 
-function describePlatform({ components, pceSvn }: Platform["pck"], svn: Buffer): string {
+function describePlatform({ components, pceSvn }: Platform["pck"], svn: Uint8Array): string {
   return `${components.join(".")}, ${pceSvn} and ${[...svn].join(".")}`;
 }

@@ -1,5 +1,6 @@
-import { createHash } from "node:crypto";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { digest } from "../../crypto/node.ts";
 import { refusing } from "../malformed.ts";
 import { type ModuleFields, readModule, readTd, type TdFields } from "./body.ts";
 
@@ -10,22 +11,22 @@ import { type ModuleFields, readModule, readTd, type TdFields } from "./body.ts"
 export interface TdReport extends TcbInfo, TdInfo {
   /** 0, or 1 where there are service TDs. */
   readonly version: number;
-  readonly cpuSvn: Buffer;
+  readonly cpuSvn: Uint8Array;
   /** 64 bytes. */
-  readonly reportData: Buffer;
-  readonly mac: Buffer;
+  readonly reportData: Uint8Array;
+  readonly mac: Uint8Array;
 }
 
 interface TcbInfo extends ModuleFields {
   /** Which of these fields mean something, by bits. */
   readonly valid: bigint;
   /** Zero before TDX 1.5. */
-  readonly teeTcbSvn2: Buffer;
+  readonly teeTcbSvn2: Uint8Array;
 }
 
 interface TdInfo extends TdFields {
   /** Zero in version 0. */
-  readonly servTdHash: Buffer;
+  readonly servTdHash: Uint8Array;
 }
 
 const TEE_TCB_INFO_OFFSET = 0x100;
@@ -84,7 +85,7 @@ function readTdInfo(info: Cursor): TdInfo {
   return { ...fields, servTdHash };
 }
 
-function checkHash(field: string, offset: number, got: Buffer, covered: Buffer): void {
-  const want = createHash("sha384").update(covered).digest();
-  if (!got.equals(want)) throw new MalformedBytes(field, offset, got.toString("hex"), want.toString("hex"));
+function checkHash(field: string, offset: number, got: Uint8Array, covered: Uint8Array): void {
+  const want = digest("sha384", covered);
+  if (!isEqual(got, want)) throw new MalformedBytes(field, offset, toHex(got), toHex(want));
 }

@@ -1,6 +1,7 @@
+import { settle } from "../../crypto/node.ts";
 import { isUnreachable } from "../endorsements/error.ts";
 import type { TdxCollateral, TdxEvidence } from "../evidence.ts";
-import { EvidenceCache, parseAnew } from "../evidence-cache.ts";
+import { parseAnew, readOnce } from "../parse.ts";
 import { isSuperseded, NOTHING_SEEN, refuseSuperseded } from "../high-water.ts";
 import { checkReportData } from "../report-data.ts";
 import type { BoundEvidence, CompleteOptions, Tee, VerifyOptions } from "../tee.ts";
@@ -30,20 +31,25 @@ async function verify(
   { evidence, reportData }: BoundEvidence<TdxEvidence>,
   { tdxAnchors, now, highWater, vendors, cache, abandoned }: VerifyOptions,
 ): Promise<VerifiedTdxQuote> {
-  const { parse, keep } = (cache ?? new EvidenceCache()).begin();
-  const signed = verifyTdxSignature(evidence, tdxAnchors, now(), parse);
-  checkReportData(signed, reportData);
+  const { parse, keep } = cache?.begin() ?? readOnce();
+  const at = now();
+  const signed = await settle(() => {
+    const quote = verifyTdxSignature(evidence, tdxAnchors, at, parse);
+    checkReportData(quote, reportData);
+    return quote;
+  });
   const platform = { fmspc: signed.pck.fmspc, ca: pckCaOf(signed.chain) };
-  const judge = ({ collateral }: Obtained): VerifiedTdxQuote => {
+  const judge = ({ collateral }: Obtained): Promise<VerifiedTdxQuote> => {
     abandoned?.throwIfAborted();
-    return verifySignedTdx(signed, collateral, now(), parse);
+    const judgedAt = now();
+    return settle(() => verifySignedTdx(signed, collateral, judgedAt, parse));
   };
   let obtained = await tdxCollateral(evidence, () => vendors.tdxCollateral(platform));
-  let verified = judge(obtained);
+  let verified = await judge(obtained);
   if (obtained.fetched && isSuperseded(highWater.mark, verified)) {
     // What is kept may be of before, and Intel may have signed the new one since.
     obtained = await tdxCollateral(evidence, () => vendors.tdxCollateral(platform, { renew: true }));
-    verified = judge(obtained);
+    verified = await judge(obtained);
   }
   refuseSuperseded(highWater.mark, verified);
   highWater.raise(verified, obtained.fetched);

@@ -1,4 +1,5 @@
 import { createHash, type KeyObject, sign } from "node:crypto";
+import { toBase64, toHex } from "../../bytes/encode.ts";
 import {
   encodeBitString,
   encodeDer,
@@ -46,7 +47,7 @@ export interface TestVendor {
 export async function createTestVendor(): Promise<TestVendor> {
   const key = (): Promise<KeyPair> => generateEcKey("P-256");
   const [root, ca, pck, signer, attestation] = await Promise.all([key(), key(), key(), key(), key()]);
-  return { root, ca, pck, signer, attestation, rootDigest: spkiDigest(root.publicKey).toString("hex") };
+  return { root, ca, pck, signer, attestation, rootDigest: toHex(spkiDigest(root.publicKey)) };
 }
 
 /** A revocation list, where it differs from an empty one that is right. */
@@ -90,7 +91,7 @@ export const TEE_TCB_SVN = svn(11, 1, 4);
 export const PIID = Buffer.alloc(16, 0x22);
 
 /** 16 bytes that begin with these. */
-export function svn(...bytes: readonly number[]): Buffer {
+export function svn(...bytes: readonly number[]): Uint8Array {
   return Buffer.concat([Buffer.from(bytes)], 16);
 }
 
@@ -144,9 +145,9 @@ export function makeCollateral(vendor: TestVendor, scenario: Scenario = {}): Tdx
 }
 
 /** A document of Intel's PCS: the body, and the signature over its bytes. */
-export function document(key: string, body: Json, by: KeyObject): Buffer {
+export function document(key: string, body: Json, by: KeyObject): Uint8Array {
   const text = JSON.stringify(body);
-  return Buffer.from(`{"${key}":${text},"signature":"${p1363(Buffer.from(text), by).toString("hex")}"}`);
+  return Buffer.from(`{"${key}":${text},"signature":"${toHex(p1363(Buffer.from(text), by))}"}`);
 }
 
 const MODULE = { mrsigner: "00".repeat(48), attributes: "00".repeat(8), attributesMask: "FF".repeat(8) };
@@ -159,7 +160,7 @@ export function componentLevel(isvsvn: number, tcbStatus: string, ...advisoryIDs
 export interface Level {
   readonly components?: readonly number[];
   readonly pceSvn?: number;
-  readonly tdx?: Buffer;
+  readonly tdx?: Uint8Array;
 }
 
 /** A level of the platform, by default its own. */
@@ -240,12 +241,12 @@ export function bodyOf(version: 4 | 5): TdBody {
 }
 
 /** The extensions of a PCK certificate, in which some values are others or, where undefined, are left out. */
-export function pckExtensions(changes: Readonly<Record<string, Buffer | undefined>> = {}): Extensions {
-  const attribute = (id: string, value: Buffer): Buffer[] => {
+export function pckExtensions(changes: Readonly<Record<string, Uint8Array | undefined>> = {}): Extensions {
+  const attribute = (id: string, value: Uint8Array): Uint8Array[] => {
     const changed = id in changes ? changes[id] : value;
     return changed === undefined ? [] : [encodeSequence(encodeOid(id), changed)];
   };
-  const octets = (bytes: Buffer): Buffer => encodeDer(TAG.octetString, bytes);
+  const octets = (bytes: Uint8Array): Uint8Array => encodeDer(TAG.octetString, bytes);
   const tcb = [
     ...SGX_OID.components.flatMap((id, index) => attribute(id, encodeInteger(COMPONENTS[index] ?? 0))),
     ...attribute(SGX_OID.pceSvn, encodeInteger(PCE_SVN)),
@@ -277,22 +278,22 @@ const LEAF_EXTENSIONS: Extensions = new Map([
 
 const VALIDITY = { notBefore: new Date("2020-01-01T00:00:00Z"), notAfter: new Date("2040-01-01T00:00:00Z") };
 
-function rootOf(vendor: TestVendor, { root, rootSigner }: Scenario): Buffer {
+function rootOf(vendor: TestVendor, { root, rootSigner }: Scenario): Uint8Array {
   const name = "Intel SGX Root CA";
   return issue(vendor.root, name, name, SERIALS.root, CA_EXTENSIONS, root, rootSigner ?? signerBy(vendor.root));
 }
 
-function caOf(vendor: TestVendor, { ca, caSigner }: Scenario): Buffer {
+function caOf(vendor: TestVendor, { ca, caSigner }: Scenario): Uint8Array {
   const [name, issuer] = ["Intel SGX PCK Platform CA", "Intel SGX Root CA"];
   return issue(vendor.ca, name, issuer, SERIALS.ca, CA_EXTENSIONS, ca, caSigner ?? signerBy(vendor.root));
 }
 
-function pckOf(vendor: TestVendor, { pck, pckSigner }: Scenario): Buffer {
+function pckOf(vendor: TestVendor, { pck, pckSigner }: Scenario): Uint8Array {
   const [name, issuer] = ["Intel SGX PCK Certificate", "Intel SGX PCK Platform CA"];
   return issue(vendor.pck, name, issuer, SERIALS.pck, pckExtensions(), pck, pckSigner ?? signerBy(vendor.ca));
 }
 
-function signerOf(vendor: TestVendor, { signer, signerSigner }: Scenario): Buffer {
+function signerOf(vendor: TestVendor, { signer, signerSigner }: Scenario): Uint8Array {
   const [name, issuer] = ["Intel SGX TCB Signing", "Intel SGX Root CA"];
   const by = signerSigner ?? signerBy(vendor.root);
   return issue(vendor.signer, name, issuer, SERIALS.signer, LEAF_EXTENSIONS, signer, by);
@@ -311,11 +312,11 @@ export function issue(
   extensions: Extensions,
   changes: Partial<CertificateRequest> | undefined,
   signer: Signer,
-): Buffer {
+): Uint8Array {
   return issueCertificate({ ...VALIDITY, subject, issuer, publicKey, serial, extensions, ...changes }, signer);
 }
 
-function makeList({ issuer = "", thisUpdate = EARLIER, nextUpdate = LATER, serials = [], signer }: List): Buffer {
+function makeList({ issuer = "", thisUpdate = EARLIER, nextUpdate = LATER, serials = [], signer }: List): Uint8Array {
   if (signer === undefined) throw new TypeError("a list needs a signer");
   const entries = serials.map((serial) => encodeSequence(encodeInteger(serial), encodeTime(EARLIER)));
   return encodeSigned(signer, [
@@ -328,19 +329,19 @@ function makeList({ issuer = "", thisUpdate = EARLIER, nextUpdate = LATER, seria
   ]);
 }
 
-export function pem(...certificates: readonly Buffer[]): Buffer {
+export function pem(...certificates: readonly Uint8Array[]): Uint8Array {
   const blocks = certificates.map((der) => {
-    const lines = der.toString("base64").match(/.{1,64}/g) ?? [];
+    const lines = toBase64(der).match(/.{1,64}/g) ?? [];
     return ["-----BEGIN CERTIFICATE-----", ...lines, "-----END CERTIFICATE-----", ""].join("\n");
   });
   return Buffer.from(blocks.join(""));
 }
 
 /** x ‖ y of a P-256 key: the end of its SubjectPublicKeyInfo. */
-export function pointOf({ publicKey }: KeyPair): Buffer {
+export function pointOf({ publicKey }: KeyPair): Uint8Array {
   return publicKey.export({ type: "spki", format: "der" }).subarray(-64);
 }
 
-function p1363(bytes: Buffer, key: KeyObject): Buffer {
+function p1363(bytes: Uint8Array, key: KeyObject): Uint8Array {
   return sign("sha256", bytes, { key, dsaEncoding: "ieee-p1363" });
 }

@@ -1,4 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
+import { littleEndian64 } from "../../bytes/numbers.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { encodeDer } from "../../pki/der-writer.ts";
 import { TAG } from "../../pki/der.ts";
 import { claims } from "../claims.ts";
@@ -33,7 +35,7 @@ beforeAll(async () => {
 });
 
 const { mrTd, mrSeam, rtmrs, xfam } = bodyOf(4);
-const DEFAULT = DEFAULT_TD_ATTRIBUTES.readBigUInt64LE();
+const DEFAULT = littleEndian64(DEFAULT_TD_ATTRIBUTES);
 const REFERENCE: TdxReferenceValues = { mrTd, mrSeam, rtmrs, xfam, minimumTeeTcbSvn: TEE_TCB_SVN };
 
 function verify(scenario: Scenario = {}): VerifiedTdxQuote {
@@ -72,7 +74,7 @@ test("XFAM must be the same, but for the two bits of CET", () => {
 
 test("the module that runs now must reach the lower bound, too", () => {
   const tcbLevels = [platformLevel({}, "UpToDate"), platformLevel({ tdx: svn(5, 0, 3) }, "OutOfDate")];
-  const of = (teeTcbSvn2: Buffer): VerifiedTdxQuote =>
+  const of = (teeTcbSvn2: Uint8Array): VerifiedTdxQuote =>
     verify({ version: 5, body: { tdx15: { teeTcbSvn2, mrServiceTd: Buffer.alloc(48) } }, tcbInfo: { tcbLevels } });
   expect(() => validateTdx(of(TEE_TCB_SVN), REFERENCE)).not.toThrow();
   expect(() => validateTdx(of(svn(12, 1, 4)), REFERENCE)).not.toThrow();
@@ -149,7 +151,7 @@ describe.each([
   ["MROWNERCONFIG", "mrOwnerConfig", "td_owner_mismatch"],
   ["MRSERVICETD", "mrServiceTd", "service_td_mismatch"],
 ] as const)("%s", (where, key, code) => {
-  const of = (value: Buffer): VerifiedTdxQuote => {
+  const of = (value: Uint8Array): VerifiedTdxQuote => {
     const tdx15 = { teeTcbSvn2: TEE_TCB_SVN, mrServiceTd: value };
     const body: Partial<TdBody> = key === "mrServiceTd" ? { tdx15 } : { [key]: value };
     return verify({ version: 5, body });
@@ -201,15 +203,15 @@ describe("Intel's assessment", () => {
 
 describe("the machine, by its PCK certificate", () => {
   /** The certificate says these, or where undefined nothing. */
-  const of = (changes: Readonly<Record<string, Buffer | undefined>> = {}): VerifiedTdxQuote =>
+  const of = (changes: Readonly<Record<string, Uint8Array | undefined>> = {}): VerifiedTdxQuote =>
     verify({ pck: { extensions: pckExtensions(changes) } });
-  const enumerated = (value: number): Buffer => encodeDer(TAG.enumerated, Buffer.of(value));
-  const boolean = (value: boolean): Buffer => encodeDer(TAG.boolean, Buffer.of(value ? 0xff : 0));
+  const enumerated = (value: number): Uint8Array => encodeDer(TAG.enumerated, Buffer.of(value));
+  const boolean = (value: boolean): Uint8Array => encodeDer(TAG.boolean, Buffer.of(value ? 0xff : 0));
   const WITHOUT = { [SGX_OID.configuration]: undefined };
 
   test("has to be one of the list, by its PIID", () => {
     const other = Buffer.alloc(16, 0x23);
-    const listing = (...allowedPiids: Buffer[]): TdxReferenceValues => ({ ...REFERENCE, allowedPiids });
+    const listing = (...allowedPiids: Uint8Array[]): TdxReferenceValues => ({ ...REFERENCE, allowedPiids });
     expect(() => validateTdx(of(), listing(other, PIID))).not.toThrow();
     expect(() => validateTdx(of(), listing(other))).toThrow(refusal("piid_not_allowed", "PCK PIID"));
     expect(() => validateTdx(of(), listing(PIID.subarray(0, 15)))).toThrow(refusal("piid_not_allowed", "PCK PIID"));
@@ -313,7 +315,7 @@ test("claims are flat and readable", () => {
     fmspc: "90c06f000000",
     ppid: "11".repeat(16),
     piid: "22".repeat(16),
-    teeTcbSvn: TEE_TCB_SVN.toString("hex"),
+    teeTcbSvn: toHex(TEE_TCB_SVN),
     tcbStatus: "UpToDate",
     tcbEvaluationDataNumber: 18,
     advisories: "",

@@ -1,3 +1,5 @@
+import { littleEndian64 } from "../../bytes/numbers.ts";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../error.ts";
 import { DEFAULT_TD_ATTRIBUTES, encodeTdAttributes, MIGRATABLE, TUD } from "./attributes.ts";
 import type { TdBody } from "./body.ts";
@@ -9,28 +11,28 @@ import type { VerifiedTdxQuote } from "./verify.ts";
 /** What a manifest says about one platform with TDX. */
 export interface TdxReferenceValues {
   /** 48 bytes. */
-  readonly mrTd: Buffer;
+  readonly mrTd: Uint8Array;
   /** 48 bytes. */
-  readonly mrSeam: Buffer;
+  readonly mrSeam: Uint8Array;
   /** RTMR 0 to 3, 48 bytes each. */
-  readonly rtmrs: readonly Buffer[];
+  readonly rtmrs: readonly Uint8Array[];
   /** 8 bytes. */
-  readonly xfam: Buffer;
+  readonly xfam: Uint8Array;
   /** 8 bytes, without the group TUD and MIGRATABLE, which never pass. Where left out, `DEFAULT_TD_ATTRIBUTES`. */
-  readonly tdAttributes?: Buffer | undefined;
+  readonly tdAttributes?: Uint8Array | undefined;
   /** 48 bytes each. Where left out, they have to be zero. */
-  readonly mrOwner?: Buffer | undefined;
-  readonly mrOwnerConfig?: Buffer | undefined;
+  readonly mrOwner?: Uint8Array | undefined;
+  readonly mrOwnerConfig?: Uint8Array | undefined;
   /** 48 bytes. A quote that does not have it is refused where it is named; where left out, it has to be zero. */
-  readonly mrServiceTd?: Buffer | undefined;
+  readonly mrServiceTd?: Uint8Array | undefined;
   /** 16 bytes, each a lower bound. */
-  readonly minimumTeeTcbSvn: Buffer;
+  readonly minimumTeeTcbSvn: Uint8Array;
   /** Beside UpToDate, which always is. Intel's names: `SWHardeningNeeded`, `TDRelaunchAdvised`. */
   readonly allowedTcbStatuses?: readonly string[] | undefined;
   /** Of the collateral that the status comes from: what is older knows of fewer weaknesses. */
   readonly minimumTcbEvaluationDataNumber?: number | undefined;
   /** PIIDs of 16 bytes; an empty list allows every machine. */
-  readonly allowedPiids?: readonly Buffer[] | undefined;
+  readonly allowedPiids?: readonly Uint8Array[] | undefined;
   /** The integrity of memory has to be kept by cryptography. */
   readonly memoryIntegrity?: boolean | undefined;
   /** SMT has to be off. */
@@ -44,7 +46,7 @@ export interface TdxReferenceValues {
 /** CET_U and CET_S of XFAM: they add protection, and the guest's kernel decides whether it uses them. */
 const CET = 0x1800n;
 
-const ZERO = Buffer.alloc(48);
+const ZERO = new Uint8Array(48);
 
 /** @throws EvidenceError for the first reference value that does not hold */
 export function validateTdx(verified: VerifiedTdxQuote, reference: TdxReferenceValues): void {
@@ -122,21 +124,21 @@ function checkMigratable({ tdAttributes }: TdBody): void {
 }
 
 /** The group TUD was looked at before. */
-function checkTdAttributes({ tdAttributes }: TdBody, reference: Buffer): void {
-  if (encodeTdAttributes(tdAttributes & ~TUD).equals(reference)) return;
+function checkTdAttributes({ tdAttributes }: TdBody, reference: Uint8Array): void {
+  if (isEqual(encodeTdAttributes(tdAttributes & ~TUD), reference)) return;
   throw new EvidenceError("td_attributes_mismatch", "the VM was launched with other attributes", {
     where: "TDATTRIBUTES",
-    got: encodeTdAttributes(tdAttributes).toString("hex"),
-    want: reference.toString("hex"),
+    got: toHex(encodeTdAttributes(tdAttributes)),
+    want: toHex(reference),
   });
 }
 
-function checkMeasurement(where: string, message: string, got: Buffer, want: Buffer | undefined): void {
-  if (want !== undefined && got.equals(want)) return;
+function checkMeasurement(where: string, message: string, got: Uint8Array, want: Uint8Array | undefined): void {
+  if (want !== undefined && isEqual(got, want)) return;
   throw new EvidenceError("measurement_mismatch", message, {
     where,
-    got: got.toString("hex"),
-    want: want?.toString("hex") ?? "a reference value",
+    got: toHex(got),
+    want: want === undefined ? "a reference value" : toHex(want),
   });
 }
 
@@ -144,43 +146,43 @@ function checkMeasurement(where: string, message: string, got: Buffer, want: Buf
  * A service TD, such as one that migrates, is told the TD's secrets. A quote of TDX 1.0 has no such field: there is
  * nothing but MIGRATABLE to look at, and a value that is named can't be compared.
  */
-function checkServiceTd({ tdx15 }: TdBody, reference: Buffer | undefined): void {
+function checkServiceTd({ tdx15 }: TdBody, reference: Uint8Array | undefined): void {
   if (tdx15 === undefined && reference === undefined) return;
-  if (tdx15?.mrServiceTd.equals(reference ?? ZERO) === true) return;
+  if (tdx15 !== undefined && isEqual(tdx15.mrServiceTd, reference ?? ZERO)) return;
   throw new EvidenceError("service_td_mismatch", "another service TD is bound to the VM than the manifest trusts", {
     where: "MRSERVICETD",
-    got: tdx15?.mrServiceTd.toString("hex") ?? "none in a quote of TDX 1.0",
-    want: (reference ?? ZERO).toString("hex"),
+    got: tdx15 === undefined ? "none in a quote of TDX 1.0" : toHex(tdx15.mrServiceTd),
+    want: toHex(reference ?? ZERO),
   });
 }
 
 /** Software in the TD may take them for its configuration, and nothing else in the manifest speaks of them. */
-function checkOwner(where: "MROWNER" | "MROWNERCONFIG", got: Buffer, reference: Buffer = ZERO): void {
-  if (got.equals(reference)) return;
+function checkOwner(where: "MROWNER" | "MROWNERCONFIG", got: Uint8Array, reference: Uint8Array = ZERO): void {
+  if (isEqual(got, reference)) return;
   throw new EvidenceError("td_owner_mismatch", "the VM was launched for another owner than the manifest names", {
     where,
-    got: got.toString("hex"),
-    want: reference.toString("hex"),
+    got: toHex(got),
+    want: toHex(reference),
   });
 }
 
-function checkXfam({ xfam }: TdBody, reference: Buffer): void {
-  if ((xfam.readBigUInt64LE() & ~CET) === (reference.readBigUInt64LE() & ~CET)) return;
+function checkXfam({ xfam }: TdBody, reference: Uint8Array): void {
+  if ((littleEndian64(xfam) & ~CET) === (littleEndian64(reference) & ~CET)) return;
   throw new EvidenceError("xfam_mismatch", "the VM was launched with other CPU features", {
     where: "XFAM",
-    got: xfam.toString("hex"),
-    want: `${reference.toString("hex")}, the CET bits aside`,
+    got: toHex(xfam),
+    want: `${toHex(reference)}, the CET bits aside`,
   });
 }
 
 /** Both: the module that launched the TD, and in TDX 1.5 the one that runs now. */
-function checkMinimumTcb(field: string, svn: Buffer, minimum: Buffer): void {
+function checkMinimumTcb(field: string, svn: Uint8Array, minimum: Uint8Array): void {
   const index = minimum.findIndex((bound, index) => (svn[index] ?? -1) < bound);
   if (index === -1) return;
   throw new EvidenceError("tcb_too_low", "the TDX module is older than the manifest allows", {
     where: `${field}[${index}]`,
-    got: svn.toString("hex"),
-    want: `at least ${minimum.toString("hex")}`,
+    got: toHex(svn),
+    want: `at least ${toHex(minimum)}`,
     hint: "update the TDX module of the host",
   });
 }

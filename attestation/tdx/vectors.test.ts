@@ -2,6 +2,7 @@ import { createHash, createPublicKey, X509Certificate } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { isEqual, toHex, toUtf8 } from "../../bytes/encode.ts";
 import { u64le } from "../../bytes/numbers.ts";
 import type { EvidenceCode } from "../error.ts";
 import type { TdxEvidence } from "../evidence.ts";
@@ -41,7 +42,7 @@ const REFUSALS: Readonly<Record<string, readonly [EvidenceCode, string]>> = {
 };
 
 const available = existsSync(join(VECTORS, "index.json"));
-const all = available ? (JSON.parse(read("index.json").toString()) as { vectors: readonly Vector[] }).vectors : [];
+const all = available ? (JSON.parse(toUtf8(read("index.json"))) as { vectors: readonly Vector[] }).vectors : [];
 const vectors = all.filter(({ kind }) => kind === "tdx-quote");
 
 if (!available) test.skip("recorded TDX evidence: there is no folder ../shared/vectors beside the checkout");
@@ -85,16 +86,16 @@ describe.runIf(available)("recorded TDX evidence", () => {
     "$id parses to its golden fields and encodes to the same bytes",
     (vector) => {
       const { quote } = evidenceOf(vector);
-      const golden: unknown = JSON.parse(read(`${vector.id}/parsed.json`).toString());
+      const golden: unknown = JSON.parse(toUtf8(read(`${vector.id}/parsed.json`)));
       expect(golden).toMatchObject(goldenOf(quote));
-      expect(encodeTdxQuote(parseTdxQuote(quote)).equals(quote)).toBe(true);
+      expect(isEqual(encodeTdxQuote(parseTdxQuote(quote)), quote)).toBe(true);
     },
   );
 
   test.each(vectors.filter(({ id }) => !(id in REFUSALS) && existsSync(join(VECTORS, id, "parsed.json"))))(
     "$id: its claims are its golden fields",
     (vector) => {
-      const golden = JSON.parse(read(`${vector.id}/parsed.json`).toString()) as Golden;
+      const golden = JSON.parse(toUtf8(read(`${vector.id}/parsed.json`))) as Golden;
       const claims = tdxClaims(verifyTdx(evidenceOf(vector), optionsOf(vector)));
       expect(claims).toMatchObject(expectedClaims(golden, vector));
       expect(Object.keys(claims).toSorted()).toEqual(Object.keys(TDX_CLAIM_EXTENSIONS.forms).toSorted());
@@ -156,9 +157,9 @@ describe.runIf(available)("recorded TDX evidence", () => {
     const report = read(all.find(({ kind }) => kind === "tdreport")?.files["tdreport"]?.file ?? "");
     const parsed = parseTdReport(report);
     expect(parsed).toMatchObject({ version: 1, valid: 0x3_01ffn, tdAttributes: 0x1000_0000n });
-    expect(parsed.teeTcbSvn.toString("hex")).toBe("05010200000000000000000000000000");
-    expect(parsed.mrTd.toString("hex", 0, 4)).toBe("98bbc39e");
-    expect(parsed.rtmrs.map((rtmr) => rtmr.toString("hex", 0, 4))).toEqual([
+    expect(toHex(parsed.teeTcbSvn)).toBe("05010200000000000000000000000000");
+    expect(toHex(parsed.mrTd.subarray(0, 4))).toBe("98bbc39e");
+    expect(parsed.rtmrs.map((rtmr) => toHex(rtmr.subarray(0, 4)))).toEqual([
       "f4ec1a04",
       "4e5f8826",
       "00000000",
@@ -173,7 +174,7 @@ describe.runIf(available)("recorded TDX evidence", () => {
 });
 
 function evidenceOf({ files }: Vector): TdxEvidence {
-  const file = (name: string): Buffer => read(files[name]?.file ?? "");
+  const file = (name: string): Uint8Array => read(files[name]?.file ?? "");
   return {
     kind: "tdx",
     quote: file("quote"),
@@ -208,10 +209,10 @@ function digestOf(pem: string): string {
 }
 
 /** A quote in the form of the golden fields. */
-function goldenOf(bytes: Buffer): object {
+function goldenOf(bytes: Uint8Array): object {
   const quote = parseTdxQuote(bytes);
   const { body, qeReport } = quote;
-  const hex = (value: Buffer): string => value.toString("hex");
+  const hex = (value: Uint8Array): string => toHex(value);
   const pem = quote.certificateChain;
   const [leaf] = parsePemCertificates(pem, "chain");
   if (leaf === undefined) throw new Error("no certificate");
@@ -326,6 +327,6 @@ function find(id: string): Vector {
   return vector;
 }
 
-function read(file: string): Buffer {
+function read(file: string): Uint8Array {
   return readFileSync(join(VECTORS, file));
 }

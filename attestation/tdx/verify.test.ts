@@ -1,5 +1,6 @@
 import { createHash, sign } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
+import { toHex, toUtf8 } from "../../bytes/encode.ts";
 import { encodeBitString, encodeDer, encodeInteger, encodeOid, encodeSequence } from "../../pki/der-writer.ts";
 import { TAG } from "../../pki/der.ts";
 import { generateEcKey, type KeyPair } from "../../pki/keys.ts";
@@ -57,7 +58,7 @@ describe("what is right is verified", () => {
   ] as const)("%s", (_, scenario) => {
     const verified = verify(scenario);
     expect(verified).toMatchObject({ kind: "tdx", tcbStatus: "UpToDate", advisories: [] });
-    expect(verified.pck.fmspc.toString("hex")).toBe("90c06f000000");
+    expect(toHex(verified.pck.fmspc)).toBe("90c06f000000");
     expect(verified.pck.pceSvn).toBe(300);
   });
 
@@ -70,7 +71,7 @@ describe("what is right is verified", () => {
   test("certificates in any order, with and without a zero byte behind them", () => {
     const evidence = makeEvidence(vendor);
     const { certificateChain } = parseTdxQuote(evidence.quote);
-    const blocks = certificateChain.toString().match(/-----BEGIN[^\0]*?-----END CERTIFICATE-----\n/g) ?? [];
+    const blocks = toUtf8(certificateChain).match(/-----BEGIN[^\0]*?-----END CERTIFICATE-----\n/g) ?? [];
     expect(blocks).toHaveLength(3);
     for (const order of [blocks, blocks.toReversed()]) {
       for (const end of ["", "\0"])
@@ -88,7 +89,7 @@ describe("the chain", () => {
 
   test.each([0, 1, 2])("every certificate is needed (without number %i)", (missing) => {
     const evidence = makeEvidence(vendor);
-    const text = parseTdxQuote(evidence.quote).certificateChain.toString();
+    const text = toUtf8(parseTdxQuote(evidence.quote).certificateChain);
     const blocks = text.match(/-----BEGIN[^\0]*?-----END CERTIFICATE-----\n/g) ?? [];
     const chain = blocks.filter((_, index) => index !== missing).join("");
     expect(() => verifyTdx(rechain(evidence, chain), options)).toThrow(refusal("certificate_missing"));
@@ -153,7 +154,7 @@ describe("the chain", () => {
 
   test("another algorithm than ECDSA with SHA-256, or another curve, is refused", () => {
     const algorithm = encodeSequence(encodeOid("1.2.840.10045.4.3.3"));
-    const sha384 = { algorithm, sign: (tbs: Buffer) => sign("sha384", tbs, vendor.root.privateKey) };
+    const sha384 = { algorithm, sign: (tbs: Uint8Array) => sign("sha384", tbs, vendor.root.privateKey) };
     expect(() => verify({ caSigner: sha384 })).toThrow(
       refusal("certificate_algorithm", "Intel SGX PCK Platform CA, signatureAlgorithm"),
     );
@@ -180,7 +181,7 @@ describe("the chain", () => {
 });
 
 describe("Intel's extension of a PCK certificate", () => {
-  const octets = (length: number): Buffer => encodeDer(TAG.octetString, Buffer.alloc(length));
+  const octets = (length: number): Uint8Array => encodeDer(TAG.octetString, Buffer.alloc(length));
   test.each([
     ["no PPID", { [SGX_OID.ppid]: undefined }],
     ["a short PPID", { [SGX_OID.ppid]: octets(15) }],
@@ -347,7 +348,7 @@ function rechain(evidence: TdxEvidence, pem: string): TdxEvidence {
   return { ...evidence, quote };
 }
 
-function signQuote(bytes: Buffer, { privateKey: key }: KeyPair): Buffer {
+function signQuote(bytes: Uint8Array, { privateKey: key }: KeyPair): Uint8Array {
   return sign("sha256", bytes, { key, dsaEncoding: "ieee-p1363" });
 }
 

@@ -1,6 +1,8 @@
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { type EvidenceCode, EvidenceError } from "../error.ts";
 import type { TdxCollateral, TdxEvidence } from "../evidence.ts";
-import { type EvidenceCache, type Parse, parseAnew } from "../evidence-cache.ts";
+import type { EvidenceCache } from "../evidence-cache.ts";
+import { type Parse, parseAnew } from "../parse.ts";
 import type { SignedTime } from "../signed-time.ts";
 import type { Certificate } from "../x509.ts";
 import { type VerifiedCollateral, verifyCollateral } from "./collateral.ts";
@@ -41,7 +43,7 @@ class VerifiedQuote {
     return this.#quote;
   }
 
-  get reportData(): Buffer {
+  get reportData(): Uint8Array {
     return this.#quote.body.reportData;
   }
 
@@ -149,11 +151,11 @@ function checkQeIdentity({ qeReport }: TdxQuote, identity: QeIdentity): void {
 
 /** The TCB info of another platform could call an old one up to date. */
 function checkPlatform({ fmspc, pceId }: Pck, tcbInfo: TcbInfo): void {
-  if (fmspc.equals(tcbInfo.fmspc) && pceId.equals(tcbInfo.pceId)) return;
+  if (isEqual(fmspc, tcbInfo.fmspc) && isEqual(pceId, tcbInfo.pceId)) return;
   throw new EvidenceError("fmspc_mismatch", "the TCB info is for another platform", {
     where: "FMSPC, PCEID",
-    got: `${tcbInfo.fmspc.toString("hex")}, ${tcbInfo.pceId.toString("hex")}`,
-    want: `${fmspc.toString("hex")}, ${pceId.toString("hex")}`,
+    got: `${toHex(tcbInfo.fmspc)}, ${toHex(tcbInfo.pceId)}`,
+    want: `${toHex(fmspc)}, ${toHex(pceId)}`,
     hint: "fetch the TCB info of the PCK certificate's FMSPC",
   });
 }
@@ -170,19 +172,19 @@ function checkModule({ body }: TdxQuote, tcbInfo: TcbInfo): void {
 function checkEqual(
   code: EvidenceCode,
   message: string,
-  fields: readonly (readonly [where: string, got: Buffer | number, want: Buffer | number])[],
+  fields: readonly (readonly [where: string, got: Uint8Array | number, want: Uint8Array | number])[],
 ): void {
   for (const [where, got, want] of fields) {
-    const isEqual = Buffer.isBuffer(got) && Buffer.isBuffer(want) ? got.equals(want) : got === want;
-    if (!isEqual) throw new EvidenceError(code, message, { where, got: shown(got), want: shown(want) });
+    const holds = typeof got === "number" || typeof want === "number" ? got === want : isEqual(got, want);
+    if (!holds) throw new EvidenceError(code, message, { where, got: shown(got), want: shown(want) });
   }
 }
 
-function shown(value: Buffer | number): string {
-  return Buffer.isBuffer(value) ? value.toString("hex") : `${value}`;
+function shown(value: Uint8Array | number): string {
+  return typeof value === "number" ? `${value}` : toHex(value);
 }
 
 /** The bits that the mask selects. */
-function masked(bytes: Buffer, mask: Buffer): Buffer {
-  return Buffer.from(bytes.map((byte, index) => byte & (mask[index] ?? 0xff)));
+function masked(bytes: Uint8Array, mask: Uint8Array): Uint8Array {
+  return bytes.map((byte, index) => byte & (mask[index] ?? 0xff));
 }

@@ -38,7 +38,7 @@ beforeAll(async () => {
   vendor = await createTestVendor();
 });
 
-function crl(serial: number, until = "2026-07-01T00:00:00Z"): Buffer {
+function crl(serial: number, until = "2026-07-01T00:00:00Z"): Uint8Array {
   const signer = amdSigner(vendor.ark.privateKey);
   return encodeSigned(signer, [
     encodeInteger(1),

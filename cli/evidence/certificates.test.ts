@@ -1,16 +1,17 @@
 import { beforeAll, expect, test } from "vitest";
+import { toBase64, toUtf8 } from "../../bytes/encode.ts";
 import type { EvidenceCode } from "../../attestation/error.ts";
 import { parsePemCertificates } from "../../attestation/pem.ts";
 import { createTestVendor, makeEvidence, pem } from "../../attestation/tdx/test-vendor.ts";
 import { decodeCertificates, decodeRevocationList, distinct, encodePem, rootsAmong } from "./certificates.ts";
 
-let signer: Buffer;
-let root: Buffer;
-let list: Buffer;
+let signer: Uint8Array;
+let root: Uint8Array;
+let list: Uint8Array;
 
 beforeAll(async () => {
   const { collateral } = makeEvidence(await createTestVendor());
-  [signer, root] = decodeCertificates(collateral?.signingChain ?? Buffer.alloc(0), "file") as [Buffer, Buffer];
+  [signer, root] = decodeCertificates(collateral?.signingChain ?? Buffer.alloc(0), "file") as [Uint8Array, Uint8Array];
   list = collateral?.pckCrl ?? Buffer.alloc(0);
 });
 
@@ -19,13 +20,13 @@ const refusal = (code: EvidenceCode): unknown => expect.objectContaining({ code,
 test("certificates are read from DER, from several DER in a row, and from PEM with text around it", () => {
   expect(decodeCertificates(root, "file")).toEqual([root]);
   expect(decodeCertificates(Buffer.concat([signer, root]), "file")).toEqual([signer, root]);
-  const text = pem(signer, root).toString().replaceAll("\n", "\r\n");
+  const text = toUtf8(pem(signer, root)).replaceAll("\n", "\r\n");
   const annotated = `0 s:CN=TCB signer\n${text.replaceAll("-----BEGIN", "subject: somebody\r\n-----BEGIN")}end\0`;
   expect(decodeCertificates(Buffer.from(annotated), "file")).toEqual([signer, root]);
 });
 
 test("files without certificates, with damaged or with too many ones are refused", () => {
-  const text = pem(root).toString();
+  const text = toUtf8(pem(root));
   for (const bytes of [
     Buffer.alloc(0),
     Buffer.from("hello"),
@@ -43,7 +44,7 @@ test("files without certificates, with damaged or with too many ones are refused
 
 test("a revocation list is read from DER and from PEM", () => {
   const block = (label: string): string =>
-    `text\n-----BEGIN ${label}-----\n${list.toString("base64")}\n-----END ${label}-----\n`;
+    `text\n-----BEGIN ${label}-----\n${toBase64(list)}\n-----END ${label}-----\n`;
   expect(decodeRevocationList(list, "file")).toEqual(list);
   expect(decodeRevocationList(Buffer.from(block("X509 CRL")), "file")).toEqual(list);
   for (const text of ["", block("CERTIFICATE"), block("X509 CRL").repeat(2)]) {

@@ -1,3 +1,4 @@
+import { isEqual, toBase64, toHex, toLatin1 } from "../../bytes/encode.ts";
 import { EvidenceError } from "../../attestation/error.ts";
 import { refusing } from "../../attestation/malformed.ts";
 import { type Certificate, parseCertificate } from "../../attestation/x509.ts";
@@ -16,7 +17,7 @@ const MAX_CERTIFICATES = 12;
  * @returns the DER of 1 to 12 certificates
  * @throws EvidenceError malformed_certificate
  */
-export function decodeCertificates(bytes: Buffer, where: string): readonly Buffer[] {
+export function decodeCertificates(bytes: Uint8Array, where: string): readonly Uint8Array[] {
   const certificates = isDer(bytes) ? splitDer(bytes, where) : decodePem(bytes, "CERTIFICATE");
   if (certificates !== undefined && certificates.length > 0 && certificates.length <= MAX_CERTIFICATES) {
     return certificates;
@@ -32,7 +33,7 @@ export function decodeCertificates(bytes: Buffer, where: string): readonly Buffe
  * @returns DER
  * @throws EvidenceError malformed_crl
  */
-export function decodeRevocationList(bytes: Buffer, where: string): Buffer {
+export function decodeRevocationList(bytes: Uint8Array, where: string): Uint8Array {
   if (isDer(bytes)) return bytes;
   const [list, ...others] = decodePem(bytes, "X509 CRL") ?? [];
   if (list !== undefined && others.length === 0) return list;
@@ -44,14 +45,14 @@ export function decodeRevocationList(bytes: Buffer, where: string): Buffer {
 }
 
 /** The certificates, each once. */
-export function distinct(certificates: readonly Buffer[]): readonly Buffer[] {
-  return [...new Map(certificates.map((der) => [der.toString("hex"), der])).values()];
+export function distinct(certificates: readonly Uint8Array[]): readonly Uint8Array[] {
+  return [...new Map(certificates.map((der) => [toHex(der), der])).values()];
 }
 
 /** In the strict form that collateral has. */
-export function encodePem(certificates: readonly Buffer[]): Buffer {
+export function encodePem(certificates: readonly Uint8Array[]): Uint8Array {
   const blocks = certificates.map(
-    (der) => `-----BEGIN CERTIFICATE-----\n${der.toString("base64")}\n-----END CERTIFICATE-----\n`,
+    (der) => `-----BEGIN CERTIFICATE-----\n${toBase64(der)}\n-----END CERTIFICATE-----\n`,
   );
   return Buffer.from(blocks.join(""), "latin1");
 }
@@ -61,10 +62,10 @@ export function encodePem(certificates: readonly Buffer[]): Buffer {
  *
  * @throws EvidenceError malformed_certificate
  */
-export function rootsAmong(certificates: readonly Buffer[], where: string): readonly Certificate[] {
+export function rootsAmong(certificates: readonly Uint8Array[], where: string): readonly Certificate[] {
   const roots = certificates
     .map((der) => parseCertificate(der))
-    .filter(({ issuer, subject }) => issuer.equals(subject));
+    .filter(({ issuer, subject }) => isEqual(issuer, subject));
   if (roots.length > 0) return roots;
   throw new EvidenceError("malformed_certificate", "a trust anchor has to be a root", {
     where,
@@ -74,15 +75,15 @@ export function rootsAmong(certificates: readonly Buffer[], where: string): read
 }
 
 /** A SEQUENCE with a length of more than one byte, which no text begins with. */
-function isDer(bytes: Buffer): boolean {
+function isDer(bytes: Uint8Array): boolean {
   return bytes[0] === TAG.sequence && (bytes[1] ?? 0) >= 0x80;
 }
 
 /** One certificate after the other. */
-function splitDer(bytes: Buffer, where: string): readonly Buffer[] {
+function splitDer(bytes: Uint8Array, where: string): readonly Uint8Array[] {
   return refusing("malformed_certificate", () =>
     readDer(bytes, where, (der) => {
-      const certificates: Buffer[] = [];
+      const certificates: Uint8Array[] = [];
       while (der.next !== undefined && certificates.length < MAX_CERTIFICATES) {
         certificates.push(der.element(TAG.sequence, where).encoding);
       }
@@ -92,8 +93,8 @@ function splitDer(bytes: Buffer, where: string): readonly Buffer[] {
 }
 
 /** @returns undefined where a block is not whole */
-function decodePem(bytes: Buffer, label: string): readonly Buffer[] | undefined {
-  const text = bytes.toString("latin1");
+function decodePem(bytes: Uint8Array, label: string): readonly Uint8Array[] | undefined {
+  const text = toLatin1(bytes);
   const begin = `-----BEGIN ${label}-----`;
   const blocks = [...text.matchAll(new RegExp(`${begin}([^-]*)-----END ${label}-----`, "g"))];
   if (blocks.length !== text.split(begin).length - 1) return undefined;
@@ -101,7 +102,7 @@ function decodePem(bytes: Buffer, label: string): readonly Buffer[] | undefined 
   return decoded.every((der) => der !== undefined) ? decoded : undefined;
 }
 
-function decodeBase64(text: string): Buffer | undefined {
+function decodeBase64(text: string): Uint8Array | undefined {
   const bytes = Buffer.from(text, "base64");
   return bytes.toString("base64") === text ? bytes : undefined;
 }

@@ -75,7 +75,7 @@ function collectTcbStatus(name: string, before: readonly string[] = []): readonl
   return [...before, name];
 }
 
-function parseReportData(text: string): Buffer {
+function parseReportData(text: string): Uint8Array {
   const bytes = fromHex(text, 64);
   if (bytes === undefined) throw new InvalidArgumentError("Want 64 bytes, that is 128 hexadecimal digits.");
   return bytes;

@@ -47,7 +47,7 @@ async function readSnp(
   manifest: Manifest | undefined,
 ): Promise<Verify> {
   const report = await readEvidenceFile(path, "the report", "malformed_report");
-  const pool: Buffer[] = [];
+  const pool: Uint8Array[] = [];
   for (const file of [vcek, vlek, certChain]) if (file !== undefined) pool.push(...(await readCertificates(file)));
   if (certTable !== undefined) {
     pool.push(...parseCertificateTable(await readCertificateFile(certTable, "the certificate table")));
@@ -79,14 +79,14 @@ async function readTdx(
 
 interface Anchors {
   /** DER, also of those that are no roots. */
-  readonly certificates: readonly Buffer[];
+  readonly certificates: readonly Uint8Array[];
   readonly roots: readonly Certificate[];
 }
 
 /** @returns undefined where the vendor's roots are to be trusted */
 async function readTrustAnchors(files: readonly string[] | undefined): Promise<Anchors | undefined> {
   if (files === undefined) return undefined;
-  const certificates: Buffer[] = [];
+  const certificates: Uint8Array[] = [];
   const roots: Certificate[] = [];
   for (const file of files) {
     const anchors = await readCertificates(file);
@@ -106,14 +106,14 @@ function snpAnchors(roots: readonly Certificate[]): TrustAnchors {
   );
 }
 
-async function readCertificates(path: string): Promise<readonly Buffer[]> {
+async function readCertificates(path: string): Promise<readonly Uint8Array[]> {
   return decodeCertificates(await readCertificateFile(path, "the certificate"), path);
 }
 
-function readCertificateFile(path: string, what: string): Promise<Buffer> {
+function readCertificateFile(path: string, what: string): Promise<Uint8Array> {
   return readEvidenceFile(path, what, "malformed_certificate");
 }
 
-async function readRevocationList(path: string): Promise<Buffer> {
+async function readRevocationList(path: string): Promise<Uint8Array> {
   return decodeRevocationList(await readEvidenceFile(path, "the revocation list", "malformed_crl"), path);
 }

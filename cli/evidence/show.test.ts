@@ -108,7 +108,7 @@ test("bytes of a certificate can't write to the terminal", async () => {
 test("malformed evidence is refused with field and offset", () => {
   const report = encodeSnpReport({ ...reportOf("Milan", "vcek"), signature });
   const { quote } = makeEvidence(vendor);
-  const changed = (bytes: Buffer, offset: number, byte: number): Buffer => {
+  const changed = (bytes: Uint8Array, offset: number, byte: number): Uint8Array => {
     const copy = Buffer.from(bytes);
     copy.writeUInt8(byte, offset);
     return copy;

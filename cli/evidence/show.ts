@@ -1,3 +1,5 @@
+import { littleEndian } from "../../bytes/numbers.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../../attestation/error.ts";
 import { parseSnpReport, REPORT_SIZE } from "../../attestation/snp/report.ts";
 import { parseTdxQuote } from "../../attestation/tdx/quote.ts";
@@ -19,7 +21,7 @@ export async function showEvidence(context: Context, path: string): Promise<void
  *
  * @throws EvidenceError
  */
-export function describeEvidence(bytes: Buffer): Fields {
+export function describeEvidence(bytes: Uint8Array): Fields {
   const kind = detect(bytes);
   if (kind === "snp-report") return { kind, ...describeSnpReport(parseSnpReport(bytes)) };
   if (kind === "tdx-quote") return { kind, ...describeTdxQuote(parseTdxQuote(bytes)) };
@@ -30,18 +32,19 @@ const TDREPORT_SIZE = 1024;
 const TEE_TDX = 0x81;
 
 /** By the size where it is the only one possible, so that a file with a wrong version is still told what is wrong. */
-function detect(bytes: Buffer): "snp-report" | "tdx-quote" | "tdreport" {
+function detect(bytes: Uint8Array): "snp-report" | "tdx-quote" | "tdreport" {
   if (bytes.length === REPORT_SIZE) return "snp-report";
   if (bytes.length === TDREPORT_SIZE) return "tdreport";
   if (bytes.length >= 8) {
     // Of a quote: attestation key type and TEE type. A report has the upper half of its version there.
-    if (bytes.readUInt16LE(2) === 2 || bytes.readUInt32LE(4) === TEE_TDX) return "tdx-quote";
-    if (bytes.readUInt32LE() >= 2 && bytes.readUInt32LE() <= 5) return "snp-report";
+    if (littleEndian(bytes, 2, 2) === 2 || littleEndian(bytes, 4, 4) === TEE_TDX) return "tdx-quote";
+    const version = littleEndian(bytes, 0, 4);
+    if (version >= 2 && version <= 5) return "snp-report";
     if (bytes[0] === TEE_TDX) return "tdreport";
   }
   throw new EvidenceError("malformed_report", "this is no evidence that is known", {
     where: "offset 0x0",
-    got: `${bytes.length} bytes, beginning with ${bytes.toString("hex", 0, 8) || "nothing"}`,
+    got: `${bytes.length} bytes, beginning with ${toHex(bytes.subarray(0, 8)) || "nothing"}`,
     want: `an SNP report (${REPORT_SIZE} bytes), a TDX quote of version 4 or 5, or a TDREPORT (${TDREPORT_SIZE} bytes)`,
   });
 }

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { toBase64, toUtf8 } from "../../bytes/encode.ts";
 import { AMD_OID } from "../../attestation/snp/certificate.ts";
 import { encodeTcb } from "../../attestation/snp/tcb.ts";
 import { SGX_OID } from "../../attestation/tdx/pck.ts";
@@ -26,7 +27,7 @@ afterAll(() => folder.remove());
 /** Files of evidence that is right but for the scenario; the test vendor is the trust anchor. */
 function snpFiles(scenario: amd.Scenario = {}): EvidenceOptions & { snp: string; vcek: string; trustAnchor: string[] } {
   const { report, certificates } = amd.makeEvidence(amdVendor, scenario);
-  const [leaf, ask, ark] = certificates as [Buffer, Buffer, Buffer];
+  const [leaf, ask, ark] = certificates as [Uint8Array, Uint8Array, Uint8Array];
   return {
     snp: folder.put("report.bin", report),
     vcek: folder.put("vcek.der", leaf),
@@ -116,7 +117,7 @@ describe("a report", () => {
 
   test("is refused where one bit of it is another", async () => {
     const { report } = amd.makeEvidence(amdVendor);
-    report.writeUInt8(report.readUInt8(0x90) ^ 1, 0x90);
+    report[0x90] = (report[0x90] ?? 0) ^ 1;
     const verdict = await verify({ ...snpFiles(), snp: folder.put("flipped.bin", report) });
     expect(verdict).toMatchObject({ exit: 3, verified: false, code: "report_signature", field: "SIGNATURE" });
     expect(verdict.want).toContain("SEV-VCEK");
@@ -125,7 +126,7 @@ describe("a report", () => {
 
   test("that does not parse is refused with field and offset", async () => {
     const { report } = amd.makeEvidence(amdVendor);
-    report.writeUInt8(1, 0x4c);
+    report[0x4c] = 1;
     const verdict = await verify({ ...snpFiles(), snp: folder.put("reserved.bin", report) });
     expect(verdict).toMatchObject({ exit: 3, code: "malformed_report", field: "RESERVED_4C" });
     expect(verdict.message).toContain("offset 0x4c");
@@ -282,9 +283,9 @@ describe("a report", () => {
   });
 
   test("is verified with certificates in DER or PEM, once or several times", async () => {
-    const [leaf, ask, ark] = amd.makeEvidence(amdVendor).certificates as [Buffer, Buffer, Buffer];
+    const [leaf, ask, ark] = amd.makeEvidence(amdVendor).certificates as [Uint8Array, Uint8Array, Uint8Array];
     const { snp } = snpFiles();
-    for (const encode of [pem, (...ders: Buffer[]) => Buffer.concat(ders)]) {
+    for (const encode of [pem, (...ders: Uint8Array[]) => Buffer.concat(ders)]) {
       const options = {
         snp,
         vcek: folder.put("a", encode(leaf)),
@@ -415,9 +416,9 @@ describe("a quote", () => {
   test("is verified with collateral in DER or PEM", async () => {
     const options = tdxFiles();
     const { collateral } = intel.makeEvidence(intelVendor);
-    const crl = (der: Buffer | undefined): string =>
-      `note\n-----BEGIN X509 CRL-----\n${der?.toString("base64")}\n-----END X509 CRL-----\n`;
-    const blocks = (collateral?.signingChain.toString() ?? "").split(/-----[A-Z ]+-----/);
+    const crl = (der: Uint8Array | undefined): string =>
+      `note\n-----BEGIN X509 CRL-----\n${toBase64(der ?? new Uint8Array())}\n-----END X509 CRL-----\n`;
+    const blocks = toUtf8(collateral?.signingChain ?? new Uint8Array()).split(/-----[A-Z ]+-----/);
     const chain = Buffer.concat(blocks.map((block) => Buffer.from(block, "base64")));
     expect(
       await verify({
@@ -433,7 +434,7 @@ describe("a quote", () => {
   test("is refused with collateral that was changed or is no more valid", async () => {
     const options = tdxFiles();
     const { collateral } = intel.makeEvidence(intelVendor, { tcbInfo: { tcbEvaluationDataNumber: 19 } });
-    const edited = collateral?.tcbInfo.toString().replace(":19", ":20") ?? "";
+    const edited = toUtf8(collateral?.tcbInfo ?? new Uint8Array()).replace(":19", ":20");
     expect(await verify({ ...options, tcbInfo: folder.put("edited.json", edited) })).toMatchObject({
       exit: 3,
       code: "collateral_signature",
@@ -456,7 +457,11 @@ test("the verdict as text is lines of facts, also of a refusal", async () => {
 
 test("a name in a certificate can't write to the terminal, nor a line of the verdict", async () => {
   const subject = "ARK\u001b[2J\u009b31m\u202e\nverified: true";
-  const [, , ark] = amd.makeEvidence(amdVendor, { ark: { subject } }).certificates as [Buffer, Buffer, Buffer];
+  const [, , ark] = amd.makeEvidence(amdVendor, { ark: { subject } }).certificates as [
+    Uint8Array,
+    Uint8Array,
+    Uint8Array,
+  ];
   for (const format of ["text", "json"] as const) {
     const { context, output } = makeContext(NOW, format);
     expect(await verifyEvidence(context, { ...snpFiles(), certChain: folder.put("hostile.der", ark) })).toBe(3);
@@ -467,6 +472,6 @@ test("a name in a certificate can't write to the terminal, nor a line of the ver
   }
 });
 
-function all(): Buffer {
+function all(): Uint8Array {
   return pem(...amd.makeEvidence(amdVendor).certificates);
 }

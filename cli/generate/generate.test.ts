@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { chmod, lstat, mkdir, readdir, readFile, stat, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { openSimulatedAttester } from "../../attestation/simulated/attester.ts";
 import { parseSnpReport } from "../../attestation/snp/report.ts";
 import { policyHash } from "../../manifest/initdata.ts";
@@ -168,7 +169,7 @@ test("launches a software TEE for every pod, with the policy's hash as its host 
   );
   for (const { hash, vmDir = "" } of policies) {
     const { report } = await (await openSimulatedAttester(vmDir)).collect(Buffer.alloc(64));
-    expect(parseSnpReport(report).hostData.toString("hex")).toBe(hash);
+    expect(toHex(parseSnpReport(report).hostData)).toBe(hash);
   }
   expect(fillIn).toEqual([]);
   const parsed = parseManifest(Buffer.from(await read("manifest.json")));
@@ -210,7 +211,7 @@ test("the pods of the simulated platform mount the Secrets that generate writes,
       await writeFile(join(out, file), Buffer.from(data, "base64"));
     }
     const { report } = await (await openSimulatedAttester(out)).collect(Buffer.alloc(64));
-    expect(parseSnpReport(report).hostData.toString("hex")).toBe(hash);
+    expect(toHex(parseSnpReport(report).hostData)).toBe(hash);
   }
   expect(specs.web.initContainers[0].volumeMounts).toContainEqual(mount);
   expect(specs.web.containers[0].volumeMounts).not.toContainEqual(mount);

@@ -1,6 +1,7 @@
 import { createPublicKey, generateKeyPair, type KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
+import { toHex } from "../../bytes/encode.ts";
 import { generateEcKey, isUsableRsa, privateKeyPem, spki, spkiDigest } from "../../pki/keys.ts";
 import { ownerKeyOf } from "../../manifest/change-signature.ts";
 import { GenerateError } from "./error.ts";
@@ -32,7 +33,7 @@ export async function workloadOwners(
     // As signatures are judged: another key would be an owner who can't change anything.
     fits: (key) => ["P-256", "P-384"].includes(ownerKeyOf(spki(key))?.curve ?? ""),
     generate: async () => (await generateEcKey("P-384")).privateKey,
-    name: (key) => spkiDigest(key).toString("hex"),
+    name: (key) => toHex(spkiDigest(key)),
   });
 }
 
@@ -46,7 +47,7 @@ export async function seedshareOwners(
     want: "an RSA key of 2048 to 8192 bits with an exponent of at most 32, PEM",
     fits: isUsableRsa,
     generate: async () => (await generateKeys("rsa", { modulusLength: 4096 })).privateKey,
-    name: (key) => spki(key).toString("hex"),
+    name: (key) => toHex(spki(key)),
   });
 }
 

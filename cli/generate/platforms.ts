@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { SIMULATED_MEASUREMENT } from "../../attestation/simulated/attester.ts";
 import { DEFAULT_TD_ATTRIBUTES } from "../../attestation/tdx/attributes.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
@@ -37,7 +38,7 @@ const TDX = {
   MrSeam: "",
   Rtmrs: ["", "", "", ""],
   Xfam: "",
-  TdAttributes: DEFAULT_TD_ATTRIBUTES.toString("hex"),
+  TdAttributes: toHex(DEFAULT_TD_ATTRIBUTES),
   MinimumTeeTcbSvn: "",
   MinimumTCBEvaluationDataNumber: 0,
   AllowedPIIDs: [],

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import type { ChipVendors } from "../../attestation/endorsements/vendors.ts";
 import { encodeSnpReport, parseSnpReport } from "../../attestation/snp/report.ts";
 import * as amd from "../../attestation/snp/test-vendor.ts";
@@ -55,7 +56,7 @@ interface Outcome {
 
 async function fill(
   ReferenceValues: object,
-  report: Buffer,
+  report: Uint8Array,
   options: Partial<FillOptions> = { unverified: true },
   { at = NOW, vendors }: { at?: Date; vendors?: ChipVendors } = {},
 ): Promise<Outcome> {
@@ -68,7 +69,7 @@ async function fill(
   return { sets, result: JSON.parse(output.join("")), warnings };
 }
 
-const report = (scenario: amd.Scenario = {}): Buffer => amd.makeEvidence(amdVendor, scenario).report;
+const report = (scenario: amd.Scenario = {}): Uint8Array => amd.makeEvidence(amdVendor, scenario).report;
 
 test("the versions of an SNP report become the lowest to accept", async () => {
   const tcb = { fmc: 0, bootloader: 4, tee: 1, snp: 24, microcode: 219 };
@@ -156,15 +157,11 @@ test("of a quote the TDX module and the features of the CPU are taken, and RTMR0
   const { quote } = intel.makeEvidence(intelVendor);
   const { sets, result } = await fill({ tdx: [OPEN_TDX] }, quote);
   const body = intel.bodyOf(4);
-  const machine = {
-    MrSeam: body.mrSeam.toString("hex"),
-    Xfam: body.xfam.toString("hex"),
-    MinimumTeeTcbSvn: body.teeTcbSvn.toString("hex"),
-  };
+  const machine = { MrSeam: toHex(body.mrSeam), Xfam: toHex(body.xfam), MinimumTeeTcbSvn: toHex(body.teeTcbSvn) };
   expect(sets.tdx).toEqual([{ ...OPEN_TDX, ...machine }]);
   expect(result["still open"]).toEqual([expect.stringContaining("$.ReferenceValues.tdx[0].Rtmrs[0]")]);
   const asked = await fill({ tdx: [OPEN_TDX] }, quote, { unverified: true, rtmr0: true });
-  expect(asked.sets.tdx[0].Rtmrs).toEqual([body.rtmrs[0]?.toString("hex"), ...OPEN_TDX.Rtmrs.slice(1)]);
+  expect(asked.sets.tdx[0].Rtmrs).toEqual([...body.rtmrs.slice(0, 1).map(toHex), ...OPEN_TDX.Rtmrs.slice(1)]);
   const snp = fill({ snp: [OPEN] }, report(), { unverified: true, rtmr0: true });
   await expect(snp).rejects.toMatchObject({ code: "malformed_report" });
 });

@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../../attestation/error.ts";
 import { productOfCpuid, type SnpProduct } from "../../attestation/snp/product.ts";
 import type { SnpReport } from "../../attestation/snp/report.ts";
@@ -53,10 +54,10 @@ export function tdxValues(body: TdBody, rtmr0: boolean): ReportedValues {
     product: undefined,
     warnings: newer ? ["the TDX module was updated since this guest was started: take a quote of a new guest"] : [],
     values: {
-      MrSeam: body.mrSeam.toString("hex"),
-      Xfam: body.xfam.toString("hex"),
-      MinimumTeeTcbSvn: body.teeTcbSvn.toString("hex"),
-      ...(rtmr0 && { Rtmrs: [body.rtmrs[0]?.toString("hex")] }),
+      MrSeam: toHex(body.mrSeam),
+      Xfam: toHex(body.xfam),
+      MinimumTeeTcbSvn: toHex(body.teeTcbSvn),
+      ...(rtmr0 && { Rtmrs: body.rtmrs.slice(0, 1).map(toHex) }),
     },
   };
 }

@@ -132,7 +132,7 @@ function parseHex(text: string, digits: number): bigint {
   throw new InvalidArgumentError(`Want up to ${digits} hexadecimal digits.`);
 }
 
-function parseId(text: string): Buffer {
+function parseId(text: string): Uint8Array {
   const bytes = fromHex(text, 16);
   if (bytes !== undefined) return bytes;
   throw new InvalidArgumentError("Want 16 bytes, that is 32 hexadecimal digits.");

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
+import { toHex } from "../../bytes/encode.ts";
 import { UserAPI } from "../../api/userapi_pb.ts";
 import { encodePermit } from "../../api/permit.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
@@ -44,7 +45,7 @@ export function set(context: Context, paths: readonly string[], options: SetOpti
 }
 
 /** Of the root CA that a rekey brings: SHA-256 of its SubjectPublicKeyInfo. */
-export type NewRootKey = (coordinator: Coordinator) => Promise<Buffer>;
+export type NewRootKey = (coordinator: Coordinator) => Promise<Uint8Array>;
 
 /**
  * Makes a manifest the active one, after the Coordinator has proven itself against it. Every change but the first goes with
@@ -127,7 +128,7 @@ export async function makeActive(
       transition: Buffer.from(response.latestTransition).toString("hex"),
       written,
       ...overlapOf(response),
-      ...(newRootKey === undefined ? {} : { "root CA key": newRootKey.toString("hex") }),
+      ...(newRootKey === undefined ? {} : { "root CA key": toHex(newRootKey) }),
       ...(deployment === undefined
         ? {}
         : followUp(restartsOf(policies, deployment.manifest, manifest, isRekey), isRekey)),
@@ -164,7 +165,7 @@ function followUp(
 async function expectedTransition(
   context: Context,
   { latestTransition, atomic }: SetOptions,
-): Promise<Buffer | undefined> {
+): Promise<Uint8Array | undefined> {
   if (latestTransition !== undefined) return transitionOf(latestTransition);
   return atomic === true ? verifiedTransition(context) : undefined;
 }

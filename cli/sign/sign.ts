@@ -1,4 +1,5 @@
 import { basename, dirname, join } from "node:path";
+import { toHex } from "../../bytes/encode.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { EMPTY_ANNEX } from "../../manifest/annex.ts";
 import { type Change, changeToSign } from "../../manifest/change.ts";
@@ -56,9 +57,9 @@ export async function sign(context: Context, options: SignOptions): Promise<void
     ...(annex === undefined
       ? {}
       : { annex: annex.digest, "secrets and volumes": annexSummary(EMPTY_ANNEX, annex.annex) }),
-    "latest transition": previous.toString("hex"),
+    "latest transition": toHex(previous),
     "mesh CA key": pin.meshKey,
-    ...(newRootKey === undefined ? {} : { "new root CA key": newRootKey.toString("hex") }),
+    ...(newRootKey === undefined ? {} : { "new root CA key": toHex(newRootKey) }),
     written: [output],
   });
 }
@@ -71,15 +72,15 @@ async function annexToSign({ annex: path, rekey }: SignOptions): Promise<AnnexFi
 }
 
 /** A rekey is for the very generation that this workspace has verified. @throws CliError malformed_file */
-async function preparedRootKey(context: Context, previous: Buffer, pin: Pin): Promise<Buffer> {
+async function preparedRootKey(context: Context, previous: Uint8Array, pin: Pin): Promise<Uint8Array> {
   const prepared = await readPreparedRekey(context);
-  if (prepared.transition === previous.toString("hex") && prepared.meshKey === pin.meshKey) {
+  if (prepared.transition === toHex(previous) && prepared.meshKey === pin.meshKey) {
     return Buffer.from(prepared.newRootKey, "hex");
   }
   throw new CliError("malformed_file", "the prepared rekey follows another generation than the one that is pinned", {
     where: join(context.workspace, FILES.rekey),
     got: `transition ${prepared.transition}, mesh CA key ${prepared.meshKey}`,
-    want: `transition ${previous.toString("hex")}, mesh CA key ${pin.meshKey}`,
+    want: `transition ${toHex(previous)}, mesh CA key ${pin.meshKey}`,
     hint: "run `contrast verify`, look at what changed, then `contrast rekey --prepare` again",
   });
 }
@@ -109,7 +110,7 @@ async function signed(context: Context, options: SignOptions, change: Change, ou
     content: signChange(keys, where, change),
     facts: {
       result: "signed",
-      key: spkiDigest(keys.publicKey).toString("hex"),
+      key: toHex(spkiDigest(keys.publicKey)),
       next: `contrast ${commandOf(change, options)} --signature ${output}`,
     },
   };

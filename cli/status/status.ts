@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { type DeploymentOwners, type GetStatusResponse, UserAPI } from "../../api/userapi_pb.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { VerifiedClaimant } from "../../manifest/appraise.ts";
@@ -72,7 +73,7 @@ function proofOf(server: VerifiedClaimant | undefined, manifest: ManifestAtHand 
 
 function fieldsOf(answer: GetStatusResponse, keys: KeyPair | undefined, manifest: ManifestAtHand | undefined): Fields {
   const { state, inForce, forOwners } = answer;
-  const own = keys && spkiDigest(keys.publicKey).toString("hex");
+  const own = keys && toHex(spkiDigest(keys.publicKey));
   const stored = forOwners?.stored;
   const owners = inForce?.owners ?? stored?.owners;
   const digest = inForce && hex(inForce.manifestDigest);

@@ -1,5 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { join } from "node:path";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { CliError, type Context } from "../context.ts";
 import { FILES, readIfPresent } from "./workspace.ts";
@@ -27,8 +28,8 @@ export async function compareWithKnownRoot(
   const known = await readIfPresent(path, "the root CA");
   if (known === undefined) return "unknown";
   const key = keyOf(path, known);
-  if (rootCa !== undefined && key.equals(keyOf("the Coordinator's root CA", rootCa))) return "same";
-  return replaced.has(key.toString("hex")) ? "replaced" : "another";
+  if (rootCa !== undefined && isEqual(key, keyOf("the Coordinator's root CA", rootCa))) return "same";
+  return replaced.has(toHex(key)) ? "replaced" : "another";
 }
 
 /** @throws CliError `another_deployment` where the workspace belongs to another deployment */
@@ -47,7 +48,7 @@ export async function requireKnownRoot(
   });
 }
 
-function keyOf(where: string, pem: string | Buffer): Buffer {
+function keyOf(where: string, pem: string | Buffer): Uint8Array {
   try {
     return spkiDigest(new X509Certificate(pem).publicKey);
   } catch (cause) {

@@ -20,7 +20,7 @@ export interface Followed {
   /** Undefined: there is no manifest yet, and the first set needs nobody's leave. */
   readonly active: AttestedHistory | undefined;
   /** Of a rekey: SHA-256 of the SubjectPublicKeyInfo of the root CA that it brings. */
-  readonly newRootKey: Buffer | undefined;
+  readonly newRootKey: Uint8Array | undefined;
 }
 
 /**
@@ -90,11 +90,11 @@ function signs(signature: ChangeSignature, change: Change): boolean {
 function changeAfter(
   { latest }: AttestedHistory,
   manifest: Uint8Array,
-  { meshKey, newRootKey }: { readonly meshKey: string; readonly newRootKey: Buffer | undefined },
+  { meshKey, newRootKey }: { readonly meshKey: string; readonly newRootKey: Uint8Array | undefined },
 ): Change & { readonly meshKey: Buffer } {
   return { manifest, previous: Buffer.from(latest, "hex"), meshKey: Buffer.from(meshKey, "hex"), newRootKey };
 }
 
-function rekeyOf(newRootKey: Buffer | undefined): Pick<Leave, "newRootKey"> {
+function rekeyOf(newRootKey: Uint8Array | undefined): Pick<Leave, "newRootKey"> {
   return newRootKey === undefined ? {} : { newRootKey };
 }

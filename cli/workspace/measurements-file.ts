@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { toHex } from "../../bytes/encode.ts";
 import { ManifestError } from "../../manifest/error.ts";
 import { parseJson } from "../../manifest/json.ts";
 import { faultsOf, hexBytes, list, record, text } from "../../manifest/schema.ts";
@@ -9,7 +10,7 @@ import { readInput } from "./workspace.ts";
 
 /** What `contrast measure` writes with `--output json`, and `contrast generate --measurements` reads. */
 
-const hex = (length: number): z.ZodType<string> => hexBytes(length).transform((bytes) => bytes.toString("hex"));
+const hex = (length: number): z.ZodType<string> => hexBytes(length).transform((bytes) => toHex(bytes));
 
 const digest256 = hex(32);
 const digest384 = hex(48);

@@ -1,5 +1,6 @@
 import type { KeyObject } from "node:crypto";
 import { z } from "zod";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import type { SeedShares } from "../../api/userapi_pb.ts";
 import { fromHex } from "../../bytes/hex.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
@@ -30,7 +31,7 @@ export function encodeSeedSharesFile({ salt, shares, threshold }: SeedShares): s
 
 export interface OwnShare {
   readonly share: Secret;
-  readonly salt: Buffer;
+  readonly salt: Uint8Array;
 }
 
 /**
@@ -40,11 +41,11 @@ export interface OwnShare {
  */
 export function ownShare(path: string, bytes: Buffer, keys: KeyPair): OwnShare {
   const { Salt, SeedShares } = parseSeedSharesFile(path, bytes);
-  const own = SeedShares.find(({ PublicKey }) => PublicKey.equals(spki(keys.publicKey)));
+  const own = SeedShares.find(({ PublicKey }) => isEqual(PublicKey, spki(keys.publicKey)));
   if (own === undefined) {
     throw new CliError("no_seed_share", "no seed share belongs to this key", {
       where: path,
-      got: `the key ${spkiDigest(keys.publicKey).toString("hex")}`,
+      got: `the key ${toHex(spkiDigest(keys.publicKey))}`,
       want: `one of ${SeedShares.map(({ PublicKey }) => sha256Hex(PublicKey)).join(", ")}`,
       hint: "name the private key of one of these with --seedshare-owner-key",
     });
@@ -81,7 +82,7 @@ function parseSeedSharesFile(path: string, bytes: Buffer): z.infer<typeof schema
   });
 }
 
-function decrypt(encrypted: Buffer, key: KeyObject, path: string): Secret {
+function decrypt(encrypted: Uint8Array, key: KeyObject, path: string): Secret {
   try {
     return decryptShare(encrypted, key);
   } catch (cause) {

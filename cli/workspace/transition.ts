@@ -8,7 +8,7 @@ const HINT = "run `contrast verify` first, or name the transition with --latest-
 const WANT = "64 hexadecimal digits";
 
 /** @param hex the value of --latest-transition @returns 32 bytes @throws CliError usage */
-export function transitionOf(hex: string): Buffer {
+export function transitionOf(hex: string): Uint8Array {
   const bytes = fromHex(hex, 32);
   if (bytes !== undefined) return bytes;
   throw new CliError("usage", "a transition is named by its SHA-256", {
@@ -26,7 +26,7 @@ const history = z.array(z.looseObject({ transition: z.string().regex(/^[0-9a-f]{
  * @returns 32 bytes
  * @throws CliError unreadable_file, malformed_file
  */
-export async function verifiedTransition(context: Context): Promise<Buffer> {
+export async function verifiedTransition(context: Context): Promise<Uint8Array> {
   const path = join(context.workspace, FILES.verify, FILES.history);
   const text = (await readInput(path, "the history of the last `contrast verify`", HINT)).toString();
   try {

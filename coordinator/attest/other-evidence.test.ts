@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { MeshAPI } from "../../api/meshapi_pb.ts";
 import { AttestAnswer } from "../../api/http/answers.ts";
 import { Clock } from "../../attestation/clock.ts";
@@ -94,7 +95,7 @@ test("a server of the channel that shows evidence of the HTTP API is refused", a
     ...own,
     collect: async (reportData) => {
       if (!isHostile) return own.collect(reportData);
-      const nonce = reportData.subarray(0, 32).toString("hex");
+      const nonce = toHex(reportData.subarray(0, 32));
       const { body } = await coordinator.attest(nonce);
       const evidence = fromJson(AttestAnswer.parse(body).evidence);
       if (evidence.kind !== "snp") throw new Error("it is of the software TEE");

@@ -1,4 +1,5 @@
 import { X509Certificate } from "node:crypto";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import type { Clock } from "../../attestation/clock.ts";
 import type { Vendors } from "../../attestation/endorsements/vendors.ts";
 import type { Attester, Evidence } from "../../attestation/evidence.ts";
@@ -31,7 +32,7 @@ function selfSigned(evidence: Evidence): string[] {
   return evidence.certificates
     .map((der) => new X509Certificate(der))
     .filter((certificate) => certificate.checkIssued(certificate))
-    .map(({ publicKey }) => spkiDigest(publicKey).toString("hex"));
+    .map(({ publicKey }) => toHex(spkiDigest(publicKey)));
 }
 
 export interface AcceptanceOptions {
@@ -42,7 +43,7 @@ export interface AcceptanceOptions {
   readonly vendors: Vendors;
   readonly cache: EvidenceCache;
   /** SHA-256 of the SubjectPublicKeyInfo of this Coordinator's own server: it is no peer of its own. */
-  readonly serverKey: Buffer;
+  readonly serverKey: Uint8Array;
 }
 
 /** A Service has this Coordinator's own address among the others. */
@@ -51,7 +52,7 @@ export class IsSelf extends Error {}
 /** Decides about the server of a connection: by its evidence for this very connection, and by what this Coordinator is itself. */
 export function peerAcceptance({ own, listed, serverKey, ...options }: AcceptanceOptions): Appraiser<VerifiedClaimant> {
   return async ({ evidence, reportData, publicKey }, abandoned) => {
-    if (spkiDigest(publicKey).equals(serverKey)) throw new IsSelf("this is the Coordinator itself");
+    if (isEqual(spkiDigest(publicKey), serverKey)) throw new IsSelf("this is the Coordinator itself");
     if (evidence === undefined) throw new ChannelError("evidence_missing", "the peer showed no evidence");
     const verified = await verifyStranger({ evidence, reportData }, own.simulatedRoots, { ...options, abandoned });
     acceptPeer(own, { ...identityOf(verified.evidence), simulated: verified.evidence.simulated }, listed);

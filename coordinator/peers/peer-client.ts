@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { MeshAPI } from "../../api/meshapi_pb.ts";
 import type { Attester } from "../../attestation/evidence.ts";
 import { ChannelClient } from "../../channel/client.ts";
@@ -122,7 +123,7 @@ export class PeerClient {
       answerBytes: ANSWER_BYTES,
       appraiseServer: async (claimant) => ({
         verified: await accept(claimant),
-        key: spkiDigest(claimant.publicKey).toString("hex"),
+        key: toHex(spkiDigest(claimant.publicKey)),
       }),
     });
   }

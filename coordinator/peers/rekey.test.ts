@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { handoverOf } from "../state/handover.ts";
@@ -45,7 +46,7 @@ async function start(index: number, changes: CoordinatorChanges = {}): Promise<T
 }
 
 const isActive = ({ guard }: TestCoordinator): boolean => guard.phase === "active";
-const rootKey = ({ seed }: Snapshot): string => spkiDigest(seed.rootKey.publicKey).toString("hex");
+const rootKey = ({ seed }: Snapshot): string => toHex(spkiDigest(seed.rootKey.publicKey));
 
 async function rekey({ guard }: TestCoordinator, prepared = guard.prepareRekey()): Promise<Snapshot> {
   const { manifest, policies } = manifestFor(deployment);

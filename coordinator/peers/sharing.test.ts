@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import type { VerifiedClaimant } from "../../manifest/appraise.ts";
 import { generateEcKey, spki, spkiDigest } from "../../pki/keys.ts";
 import { Secret } from "../../runtime/secret.ts";
@@ -85,7 +86,7 @@ test("another's first set leads to recovery", async () => {
   await set(one);
   expect(await look(two)).toBe("moved");
   expect(two.phase).toBe("recovery");
-  expect([...two.ownersInsecure]).toContain(spkiDigest(deployment.ownerKeys.publicKey).toString("hex"));
+  expect([...two.ownersInsecure]).toContain(toHex(spkiDigest(deployment.ownerKeys.publicKey)));
   await expect(set(two)).rejects.toMatchObject({ code: "needs_recovery" });
 });
 
@@ -104,7 +105,7 @@ test("two recoveries at once from one store: one is a conflict, and there is one
   expect(recovered.map(({ status }) => status).toSorted()).toEqual(["fulfilled", "rejected"]);
   expect(recovered.find(({ status }) => status === "rejected")).toMatchObject({ reason: { code: "conflict" } });
   const winner = guards.find((guard) => guard.phase === "active") ?? fail();
-  expect(winner.active().latest.meshKey).toBe(spkiDigest(winner.active().authority.meshKey.publicKey).toString("hex"));
+  expect(winner.active().latest.meshKey).toBe(toHex(spkiDigest(winner.active().authority.meshKey.publicKey)));
   // The one before them has the same manifest and another mesh CA, so it serves no more.
   expect(await look(first)).toBe("moved");
   expect(first.phase).toBe("stale");
@@ -183,7 +184,7 @@ test("whoever has the seed and no owner's key can stop a Coordinator, and make i
   const { latest, seed, seedShares } = snapshot;
   const { manifest, policies } = manifestFor(deployment, { name: "made-up" });
   const signatures = [{ publicKey: Buffer.alloc(91, 1), signature: Buffer.alloc(70, 1) }];
-  const meshKey = spkiDigest(snapshot.authority.meshKey.publicKey).toString("hex");
+  const meshKey = toHex(spkiDigest(snapshot.authority.meshKey.publicKey));
   await makeUp(backing.open(), seed, latest, { manifest, policies, seedShares, meshKey, signatures });
   expect(await look(guard)).toBe("moved");
   await expect(guard.takeOver(OWN_POLICY)).rejects.toMatchObject({ code: "unauthorized_history" });
@@ -241,7 +242,7 @@ test("a history that begins anew is not taken from an accepted peer, though its 
   backing.pointer = undefined;
   const { transition } = await makeUp(backing.open(), thief, undefined, { manifest, policies, seedShares });
   const meshKey = await generateEcKey("P-256");
-  const target = { transition, meshKey: spkiDigest(meshKey.publicKey).toString("hex") };
+  const target = { transition, meshKey: toHex(spkiDigest(meshKey.publicKey)) };
   const latest = signLatest(known.latest, target, thief.historyKey.privateKey);
   backing.pointer = latest.raw;
   expect(await look(two)).toBe("moved");

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { Writable } from "node:stream";
+import { toHex } from "../../bytes/encode.ts";
 import { Clock } from "../../attestation/clock.ts";
 import { NO_VENDORS } from "../../attestation/endorsements/test-vendors.ts";
 import type { Attester, SnpEvidence } from "../../attestation/evidence.ts";
@@ -89,8 +90,8 @@ export function manifestFor(deployment: TestDeployment, changes: ManifestChanges
       [digest(WORKLOAD)]: { SANs: [name], WorkloadSecretID: "web" },
     },
     ReferenceValues: { insecure: [{ RootDigest: rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
-    WorkloadOwnerKeyDigests: owners.map(({ publicKey }) => spkiDigest(publicKey).toString("hex")),
-    SeedshareOwnerPubKeys: [spki(deployment.seedshareOwner.publicKey).toString("hex")],
+    WorkloadOwnerKeyDigests: owners.map(({ publicKey }) => toHex(spkiDigest(publicKey))),
+    SeedshareOwnerPubKeys: [toHex(spki(deployment.seedshareOwner.publicKey))],
   };
   return { manifest: Buffer.from(JSON.stringify(document)), policies: [...coordinators, WORKLOAD] };
 }
@@ -233,7 +234,7 @@ export function setRequest(deployment: TestDeployment, guard: StateGuard, wanted
     manifest,
     policies,
     latestTransition: undefined,
-    callerKey: spkiDigest(ownerKeys.publicKey).toString("hex"),
+    callerKey: toHex(spkiDigest(ownerKeys.publicKey)),
     signatures: change === undefined ? [] : [signedBy(ownerKeys, change)],
     signedMeshKey: change?.meshKey,
     revoke: false,

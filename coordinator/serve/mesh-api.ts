@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { addMethods } from "../../api/grpc.ts";
 import type { Methods } from "../../api/grpc-server.ts";
 import { MeshAPI } from "../../api/meshapi_pb.ts";
@@ -72,7 +73,7 @@ export function appraiseWorkload({
       audit.record({
         event: "connection_refused",
         peer: address,
-        key: spkiDigest(publicKey).toString("hex"),
+        key: toHex(spkiDigest(publicKey)),
         manifest: manifestDigest,
         generation,
         ...reasonOf(error),
@@ -99,7 +100,7 @@ export function serveMeshApi(methods: Methods, workload: Caller, options: MeshAp
       api: "mesh",
       method,
       peer: workload.address,
-      key: spkiDigest(workload.publicKey).toString("hex"),
+      key: toHex(spkiDigest(workload.publicKey)),
       ...(policyHash !== undefined && { policy: policyHash }),
       ...inForce(guard),
       ...reasonOf(error),
@@ -145,7 +146,7 @@ async function newMeshCert({ address, publicKey, verified }: Workload, { guard, 
   const issued = {
     policy: verified.policyHash,
     names: policy.sans.map((name) => name.value),
-    key: spkiDigest(publicKey).toString("hex"),
+    key: toHex(spkiDigest(publicKey)),
     manifest: snapshot.manifestDigest,
     generation: snapshot.generation,
   };

@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import type { LatestRequest, LatestResponseSchema, RecoverResponseSchema } from "../../api/meshapi_pb.ts";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Refusal } from "../../api/refusal.ts";
@@ -36,7 +37,7 @@ export async function giveSecrets(
   requireUnexposed(peer.verified.evidence, insecure);
   const { claims, policyHash } = peer.verified;
   const given = { policy: policyHash, manifest: manifestDigest, generation };
-  const key = spkiDigest(peer.publicKey).toString("hex");
+  const key = toHex(spkiDigest(peer.publicKey));
   log.info({ peer: peer.address, ...given }, "gave the secrets of the deployment to a peer");
   audit.record({
     event: "peer_recovery_given",
@@ -70,7 +71,7 @@ export async function exchangeLatest(
   { guard }: PeerApiOptions,
 ): Promise<MessageInitShape<typeof LatestResponseSchema>> {
   requirePeer(guard, peer);
-  const told = await guard.hear({ pointer, fork, rekey }, spkiDigest(peer.publicKey).toString("hex"));
+  const told = await guard.hear({ pointer, fork, rekey }, toHex(spkiDigest(peer.publicKey)));
   const answer = { pointer: told.pointer, fork: [...told.fork], state: guard.phase };
   return told.rekey === undefined ? answer : { ...answer, rekey: told.rekey };
 }

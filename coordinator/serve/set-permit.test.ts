@@ -1,5 +1,6 @@
 import { createHash, sign } from "node:crypto";
 import { afterEach, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { encodePermit, PERMIT_HEADER } from "../../api/permit.ts";
 import { changeToSign } from "../../manifest/change.ts";
 import { generateEcKey, type KeyPair, spki, spkiDigest } from "../../pki/keys.ts";
@@ -11,8 +12,8 @@ import { makeState, manifestOf, setRequest, type TestState } from "../test-deplo
 /** Who may send a large manifest, asked of a real state before the manifest is there. */
 
 const [owner, stranger] = [await generateEcKey("P-384"), await generateEcKey("P-384")];
-const ownerKey = spkiDigest(owner.publicKey).toString("hex");
-const strangerKey = spkiDigest(stranger.publicKey).toString("hex");
+const ownerKey = toHex(spkiDigest(owner.publicKey));
+const strangerKey = toHex(spkiDigest(stranger.publicKey));
 const next = manifestOf({ owners: [ownerKey], names: ["next"] });
 
 const states: TestState[] = [];
@@ -22,8 +23,8 @@ afterEach(async () => {
 
 /** The change that would follow now. */
 interface Place {
-  readonly previous: Buffer;
-  readonly meshKey: Buffer;
+  readonly previous: Uint8Array;
+  readonly meshKey: Uint8Array;
 }
 
 async function active(owners = [ownerKey]): Promise<{ guard: StateGuard; state: TestState; place: Place }> {
@@ -39,7 +40,12 @@ async function active(owners = [ownerKey]): Promise<{ guard: StateGuard; state: 
 }
 
 /** What a client sends ahead. */
-function permit(keys: KeyPair, manifest: Buffer, place: Place, changes: { digest?: Buffer; publicKey?: Buffer } = {}) {
+function permit(
+  keys: KeyPair,
+  manifest: Uint8Array,
+  place: Place,
+  changes: { digest?: Uint8Array; publicKey?: Uint8Array } = {},
+) {
   const bytes = encodePermit({
     manifestDigest: changes.digest ?? createHash("sha256").update(manifest).digest(),
     signature: {
@@ -81,7 +87,7 @@ test("one of several owners is enough to send a manifest, and every signature ha
       })),
     }).toString("base64"),
   });
-  const key = spkiDigest(other.publicKey).toString("hex");
+  const key = toHex(spkiDigest(other.publicKey));
   requireMaySetManifest(guard, key, headers(owner));
   requireMaySetManifest(guard, key, headers(owner, stranger));
   requireMaySetManifest(guard, key, headers(...Array.from({ length: 16 }, () => owner)));

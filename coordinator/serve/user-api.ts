@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { addMethods, requireSmall } from "../../api/grpc.ts";
 import type { Methods } from "../../api/grpc-server.ts";
 import type { Status } from "../../api/status.ts";
@@ -43,7 +44,7 @@ export interface UserApiOptions {
 export const appraiseUser: Appraiser<User> = async ({ address, publicKey }) => ({
   address,
   spki: spki(publicKey),
-  key: spkiDigest(publicKey).toString("hex"),
+  key: toHex(spkiDigest(publicKey)),
 });
 
 export function serveUserApi(methods: Methods, user: User, options: UserApiOptions): void {
@@ -81,7 +82,7 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
     audit.record({ event: "manifest_set", ...who, ...by, ...set, ...window });
     if (hasNewShares) audit.record({ event: "seed_shares_made", ...who, ...sharedAmong(snapshot) });
     if (isRekey) {
-      const root = spkiDigest(snapshot.seed.rootKey.publicKey).toString("hex");
+      const root = toHex(spkiDigest(snapshot.seed.rootKey.publicKey));
       audit.record({ event: "rekeyed", ...who, owners, ...set, root, secrets: seedShares.secretVersion });
     }
     tidy();

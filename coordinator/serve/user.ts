@@ -2,7 +2,7 @@
 export interface User {
   readonly address: string;
   /** SubjectPublicKeyInfo, DER. */
-  readonly spki: Buffer;
+  readonly spki: Uint8Array;
   /** SHA-256 of it, hex. */
   readonly key: string;
 }

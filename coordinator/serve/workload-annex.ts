@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import type { UseFormatGrantRequest } from "../../api/meshapi_pb.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { chipOf } from "../../attestation/claims.ts";
@@ -93,7 +94,7 @@ export async function useFormatGrant(
   audit.record({
     event: "format_grant_used",
     peer: address,
-    key: spkiDigest(publicKey).toString("hex"),
+    key: toHex(spkiDigest(publicKey)),
     policy,
     tee: claims.tee,
     chip: chipOf(claims),

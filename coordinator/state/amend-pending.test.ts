@@ -2,6 +2,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { type Annex, encodeAnnex } from "../../manifest/annex.ts";
 import { type KeyPair, spkiDigest } from "../../pki/keys.ts";
@@ -28,7 +29,7 @@ import { HostileStore } from "./test-hostile-host.ts";
 const [ada, ben, eve, stranger] = ["P-256", "P-384", "P-521", "P-256"].map((namedCurve): KeyPair =>
   generateKeyPairSync("ec", { namedCurve }),
 ) as [KeyPair, KeyPair, KeyPair, KeyPair];
-const keyOf = ({ publicKey }: KeyPair): string => spkiDigest(publicKey).toString("hex");
+const keyOf = ({ publicKey }: KeyPair): string => toHex(spkiDigest(publicKey));
 const owners = [ada, ben, eve].map(keyOf);
 const quorum = (names: readonly string[]): Buffer => manifestOf({ owners, ownerThreshold: 2, names });
 

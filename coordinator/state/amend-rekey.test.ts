@@ -1,6 +1,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { encodeAnnex } from "../../manifest/annex.ts";
 import { encodeTransition } from "../../manifest/transition.ts";
 import { type KeyPair, spkiDigest } from "../../pki/keys.ts";
@@ -98,7 +99,7 @@ async function forgeUse(known: Snapshot): Promise<Snapshot> {
     manifest: known.manifestDigest,
     previous: known.latest.transition,
     seedShares: await storeSeedShares(store, known.seedShares),
-    rootKey: spkiDigest(seed.rootKey.publicKey).toString("hex"),
+    rootKey: toHex(spkiDigest(seed.rootKey.publicKey)),
     meshKey: known.latest.meshKey,
     annex: annexInForce(bytes, after).digest,
     signatures: [],

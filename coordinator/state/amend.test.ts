@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { toLatin1, toUtf8 } from "../../bytes/encode.ts";
+import { toHex, toLatin1, toUtf8 } from "../../bytes/encode.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { type Annex, encodeAnnex, LARGEST_ANNEX, LARGEST_SECRET } from "../../manifest/annex.ts";
 import { policyReader, workloadReader } from "../../manifest/annex-names.ts";
@@ -31,7 +31,7 @@ import { amend, amendmentAfter, amendRequest, READERS, sealed, served, withGrant
 
 const second = await generateEcKey("P-384");
 const stranger = await generateEcKey("P-256");
-const secondOwner = spkiDigest(second.publicKey).toString("hex");
+const secondOwner = toHex(spkiDigest(second.publicKey));
 
 let state: TestState;
 let guard: StateGuard;

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { type Annex, encodeAnnex, type FormatGrants, LARGEST_SECRETS, parseAnnex } from "../../manifest/annex.ts";
 import { faultOfAmendment } from "../../manifest/annex-changes.ts";
@@ -126,11 +127,11 @@ async function putInForce(
 ): Promise<Pick<AmendResult, "before" | "snapshot" | "record">> {
   const { seed, seedShares, manifestDigest, authority } = before;
   await store.put("annexes", annex.bytes);
-  const meshKey = spkiDigest(authority.meshKey.publicKey).toString("hex");
+  const meshKey = toHex(spkiDigest(authority.meshKey.publicKey));
   const step = {
     manifest: manifestDigest,
     seedShares: await storeSeedShares(store, seedShares),
-    rootKey: spkiDigest(seed.rootKey.publicKey).toString("hex"),
+    rootKey: toHex(spkiDigest(seed.rootKey.publicKey)),
     meshKey,
     annex: annex.digest,
     signatures,

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { Clock } from "../../attestation/clock.ts";
 import { NO_VENDORS } from "../../attestation/endorsements/test-vendors.ts";
 import { openSimulatedAttester, SIMULATED_MEASUREMENT } from "../../attestation/simulated/attester.ts";
@@ -119,7 +120,7 @@ test("the intermediate CA of one generation is never that of another, in the sam
   const keys = [authority, other, authority].map((each) => {
     const [, intermediate] = certificatesOf(issueChain(each, leaf, later(1000)));
     expect(spki(intermediate.publicKey)).toEqual(spki(each.meshKey.publicKey));
-    return spki(intermediate.publicKey).toString("hex");
+    return toHex(spki(intermediate.publicKey));
   });
   expect(keys[0]).toBe(keys[2]);
   expect(keys[0]).not.toBe(keys[1]);

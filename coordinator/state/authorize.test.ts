@@ -1,5 +1,6 @@
 import { createHash, generateKeyPairSync, type KeyObject } from "node:crypto";
 import { expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import type { Change } from "../../manifest/change.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
 import { type Manifest, parseManifest } from "../../manifest/manifest.ts";
@@ -16,7 +17,7 @@ const keys = {
   RSA: generateKeyPairSync("rsa", { modulusLength: 2048 }),
   Ed25519: generateKeyPairSync("ed25519"),
 } as const satisfies Record<string, KeyPair>;
-const digest = (key: KeyObject): string => spkiDigest(key).toString("hex");
+const digest = (key: KeyObject): string => toHex(spkiDigest(key));
 
 const active: Manifest = parseManifest(
   manifestOf({ owners: Object.values(keys).map(({ publicKey }) => digest(publicKey)) }),

@@ -127,7 +127,7 @@ export function requireRekeyOwner(active: Manifest, key: string): void {
  * @param callerSpki the connection's SubjectPublicKeyInfo, DER
  * @throws Refusal `not_seedshare_owner`
  */
-export function requireSeedshareOwner(stored: Manifest, callerSpki: Buffer): void {
+export function requireSeedshareOwner(stored: Manifest, callerSpki: Uint8Array): void {
   // The whole key is compared: the manifest names it whole.
   if (stored.seedshareOwnerPubKeys.some((owner) => isEqual(owner, callerSpki))) return;
   throw notSeedshareOwner(sha256Hex(callerSpki));
@@ -154,8 +154,7 @@ export function notSeedshareOwner(key: string): Refusal {
  */
 export function requireSharesOf(stored: Manifest, { threshold, shares }: SeedShares): void {
   const owners = new Set(stored.seedshareOwnerPubKeys.map(toHex));
-  const isForThem =
-    shares.length === owners.size && shares.every(({ publicKey }) => owners.has(publicKey.toString("hex")));
+  const isForThem = shares.length === owners.size && shares.every(({ publicKey }) => owners.has(toHex(publicKey)));
   if (isForThem && threshold === stored.seedshareThreshold) return;
   throw new Refusal("damaged_state", "the seed shares are not those that the manifest asks for", {
     where: "seedshares",

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { parseTransition } from "../../manifest/transition.ts";
 import { type KeyPair, spki, spkiDigest } from "../../pki/keys.ts";
 import { Secret } from "../../runtime/secret.ts";
@@ -144,7 +145,7 @@ const attacks: [string, (deployment: Changed, seed: SeedEngine) => Promise<Attac
       const seed = new SeedEngine(new Secret(randomBytes(32)), randomBytes(32));
       const owners = [bob, carol].map(({ publicKey }) => spki(publicKey));
       const seedShares = await makeSeedShares(seed.seed, seed.salt, owners, 2);
-      const rootKey = spkiDigest(seed.rootKey.publicKey).toString("hex");
+      const rootKey = toHex(spkiDigest(seed.rootKey.publicKey));
       return { step: { ...signed(after, manifest()), version: 3, seedShares, rootKey }, code: "unauthorized_history" };
     },
   ],
@@ -154,7 +155,7 @@ const manifest = (): Buffer => manifestOf({ seedshareOwners: [bob, carol], thres
 
 function signed(after: Snapshot, next: Buffer): Partial<MadeUpStep> & { manifest: Buffer } {
   const made = changeAfter(after, next);
-  return { manifest: next, meshKey: made.meshKey.toString("hex"), signatures: [signedBy(ownerKeys, made)] };
+  return { manifest: next, meshKey: toHex(made.meshKey), signatures: [signedBy(ownerKeys, made)] };
 }
 
 test.each(attacks)("the host and an old owner don't get %s past the others", async (_name, attack) => {

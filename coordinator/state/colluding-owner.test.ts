@@ -1,5 +1,6 @@
 import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { type KeyPair, spki, spkiDigest } from "../../pki/keys.ts";
 import { encryptShare } from "../../pki/seed-share.ts";
 import { Secret } from "../../runtime/secret.ts";
@@ -74,7 +75,7 @@ async function madeUp(directory: string, seed: SeedEngine, step: MadeUpStep): Pr
 function withShare(real: SeedShares, keys: KeyPair, share: Secret): SeedShares {
   const own = spki(keys.publicKey);
   const shares = real.shares.map((entry) =>
-    entry.publicKey.equals(own)
+    isEqual(entry.publicKey, own)
       ? { publicKey: own, encryptedSeed: encryptShare(share, own), digest: sha256(share.reveal()) }
       : entry,
   );
@@ -142,13 +143,13 @@ test("a history that goes on from the real one with other seed shares or another
     manifest,
     policies: [policy],
     seedShares: known.seedShares,
-    meshKey: change.meshKey.toString("hex"),
+    meshKey: toHex(change.meshKey),
     signatures: [signedBy(ownerKeys, change)],
-    rootKey: spkiDigest(known.seed.rootKey.publicKey).toString("hex"),
+    rootKey: toHex(spkiDigest(known.seed.rootKey.publicKey)),
   };
   for (const changes of [
     { seedShares: withShare(known.seedShares, mallory, share) },
-    { rootKey: spkiDigest(engine.rootKey.publicKey).toString("hex") },
+    { rootKey: toHex(spkiDigest(engine.rootKey.publicKey)) },
   ]) {
     await makeUp(new HostileStore(state.directory), engine, known.latest, { ...step, ...changes });
     const guard = await state.load();
@@ -235,14 +236,14 @@ test("with a threshold of 1, a seed that does not give the pinned root CA key is
   const engine = new SeedEngine(seed, salt);
   const seedShares = await makeSeedShares(seed, salt, [spki(alice.publicKey)], 1);
   const rootKey = spkiDigest(known.seed.rootKey.publicKey);
-  const step = { manifest: manifestOf(), policies: [policy], seedShares, rootKey: rootKey.toString("hex") };
+  const step = { manifest: manifestOf(), policies: [policy], seedShares, rootKey: toHex(rootKey) };
   const { transition } = await madeUp(state.directory, engine, step);
   const guard = await state.load();
   const collusion = { ...recoverRequest(known, alice), share: seed, pins: { transition, rootKey } };
   await expect(guard.recover(collusion)).rejects.toMatchObject({
     code: "pin_mismatch",
-    got: spkiDigest(engine.rootKey.publicKey).toString("hex"),
-    want: rootKey.toString("hex"),
+    got: toHex(spkiDigest(engine.rootKey.publicKey)),
+    want: toHex(rootKey),
   });
   expect(guard.phase).toBe("recovery");
 });
@@ -266,7 +267,7 @@ test("an older state than an owner has pinned is refused, and a newer one is not
 /** Who has the seed signs what the pointer leads to. What is missing is an owner's leave. */
 const stranger = generateKeyPairSync("ec", { namedCurve: "P-256" });
 const removed = generateKeyPairSync("ec", { namedCurve: "P-384" });
-const evil = manifestOf({ owners: [spkiDigest(stranger.publicKey).toString("hex")], names: ["evil"] });
+const evil = manifestOf({ owners: [toHex(spkiDigest(stranger.publicKey))], names: ["evil"] });
 
 const unsigned: [string, (known: Snapshot) => Partial<MadeUpStep>][] = [
   ["that a stranger signed", (known) => signedStep(known, stranger)],
@@ -275,14 +276,14 @@ const unsigned: [string, (known: Snapshot) => Partial<MadeUpStep>][] = [
     "with a signature that is over another manifest",
     (known) => {
       const change = { ...changeAfter(known, manifestOf({ names: ["other"] })) };
-      return { meshKey: change.meshKey.toString("hex"), signatures: [signedBy(ownerKeys, change)] };
+      return { meshKey: toHex(change.meshKey), signatures: [signedBy(ownerKeys, change)] };
     },
   ],
   [
     "with a signature for the mesh CA of another Coordinator",
     (known) => {
       const change = { ...changeAfter(known, evil), meshKey: randomBytes(32) };
-      const meshKey = changeAfter(known, evil).meshKey.toString("hex");
+      const meshKey = toHex(changeAfter(known, evil).meshKey);
       return { meshKey, signatures: [signedBy(ownerKeys, change)] };
     },
   ],
@@ -290,7 +291,7 @@ const unsigned: [string, (known: Snapshot) => Partial<MadeUpStep>][] = [
     "with an owner's key and a signature of nobody's",
     (known) => {
       const { publicKey } = ownerKeys;
-      const meshKey = changeAfter(known, evil).meshKey.toString("hex");
+      const meshKey = toHex(changeAfter(known, evil).meshKey);
       return { meshKey, signatures: [{ publicKey: spki(publicKey), signature: randomBytes(70) }] };
     },
   ],
@@ -298,7 +299,7 @@ const unsigned: [string, (known: Snapshot) => Partial<MadeUpStep>][] = [
 
 function signedStep(known: Snapshot, keys: KeyPair): Partial<MadeUpStep> {
   const change = changeAfter(known, evil);
-  return { meshKey: change.meshKey.toString("hex"), signatures: [signedBy(keys, change)] };
+  return { meshKey: toHex(change.meshKey), signatures: [signedBy(keys, change)] };
 }
 
 test.each(unsigned)("the seed and the host don't change an active manifest, by a change %s", async (_name, forge) => {
@@ -316,7 +317,7 @@ test.each(unsigned)("the seed and the host don't change an active manifest, by a
 
 test("a change that nobody signed can't even be written down", async () => {
   const { state, guard, known, seed } = await deployAlone();
-  const meshKey = changeAfter(known, evil).meshKey.toString("hex");
+  const meshKey = toHex(changeAfter(known, evil).meshKey);
   const step = { manifest: evil, policies: [policy], seedShares: known.seedShares, meshKey };
   await makeUp(new HostileStore(state.directory), seed, known.latest, step);
   const forced = guard.recover(recoverRequest(known, alice, { force: true }));
@@ -357,7 +358,7 @@ test("an active Coordinator goes on to a stored history that continues its own w
     manifest,
     policies: [policy],
     seedShares: known.seedShares,
-    meshKey: change.meshKey.toString("hex"),
+    meshKey: toHex(change.meshKey),
     signatures: [signedBy(ownerKeys, change)],
   });
   const { recovered } = await guard.recover(recoverRequest(known, alice, { force: true }));
@@ -368,7 +369,7 @@ test("an active Coordinator goes on to a stored history that continues its own w
 test("an owner whom a manifest removed allows nothing after it", async () => {
   const state = await newState();
   const guard = await state.load();
-  const both = [owner, spkiDigest(removed.publicKey).toString("hex")];
+  const both = [owner, toHex(spkiDigest(removed.publicKey))];
   await guard.set(setRequest({ owners: both }));
   await guard.set(setRequest({ owners: [owner] }, guard));
   const manifest = manifestOf({ owners: both });

@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
 import { u32be } from "../../bytes/numbers.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
@@ -42,7 +43,7 @@ export function parseConsent(record: Uint8Array): Consent {
   const cursor = new Cursor(record);
   const version = cursor.u8("version");
   if (version !== 1 && version !== 2) throw new MalformedBytes("version", 0, String(version), "1 or 2");
-  const digest = (field: string): string => cursor.bytes(DIGEST, field).toString("hex");
+  const digest = (field: string): string => toHex(cursor.bytes(DIGEST, field));
   const manifest = digest("manifest");
   const previous = digest("previous");
   const meshKey = digest("mesh CA key");

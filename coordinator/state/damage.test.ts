@@ -3,6 +3,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { spki, spkiDigest } from "../../pki/keys.ts";
 import { decryptShare } from "../../pki/seed-share.ts";
 import { FileStore } from "../../store/file-store.ts";
@@ -18,7 +19,7 @@ import { amend, withSecret } from "./test-amend.ts";
  */
 
 const ownerKeys = generateKeyPairSync("ec", { namedCurve: "P-256" });
-const owner = spkiDigest(ownerKeys.publicKey).toString("hex");
+const owner = toHex(spkiDigest(ownerKeys.publicKey));
 const seedshareOwner = generateKeyPairSync("rsa", { modulusLength: 2048 });
 const now = (): Date => new Date("2026-06-01T00:00:00Z");
 
@@ -55,7 +56,7 @@ async function set(name: string): Promise<RecoverRequest> {
     Policies: { [createHash("sha256").update(policy).digest("hex")]: { SANs: [name] } },
     ReferenceValues: { insecure: [{ RootDigest: "0".repeat(64), TrustedMeasurement: "0".repeat(96) }] },
     WorkloadOwnerKeyDigests: [owner],
-    SeedshareOwnerPubKeys: [spki(seedshareOwner.publicKey).toString("hex")],
+    SeedshareOwnerPubKeys: [toHex(spki(seedshareOwner.publicKey))],
   };
   const bytes = Buffer.from(JSON.stringify(manifest));
   const change = active.phase === "active" ? changeAfter(active.active(), bytes) : undefined;

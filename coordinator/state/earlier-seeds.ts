@@ -23,7 +23,7 @@ export interface EarlierSeed {
   readonly replaced: number;
   /** When the window that the manifest of that rekey named is over, the same. */
   readonly until: number;
-  readonly sealed: Buffer;
+  readonly sealed: Uint8Array;
 }
 
 /** An earlier secret of a workload. */
@@ -46,7 +46,7 @@ type Facts = Omit<EarlierSeed, "sealed">;
 type Opened = Pick<SeedEngine, "seed" | "salt">;
 
 /** @param nonce 12 bytes, never the same again @throws RangeError where it is not that long */
-export function sealSeed(inForce: SeedEngine, earlier: Opened, facts: Facts, nonce: Buffer): EarlierSeed {
+export function sealSeed(inForce: SeedEngine, earlier: Opened, facts: Facts, nonce: Uint8Array): EarlierSeed {
   if (nonce.length !== NONCE) throw new RangeError(`a nonce has ${NONCE} bytes`);
   const cipher = createCipheriv(CIPHER, sealingKey(inForce), nonce, { authTagLength: TAG });
   cipher.setAAD(additionalData(inForce, facts));
@@ -81,7 +81,7 @@ interface Seeds {
 export function earlierAfterRekey(
   { seed, seedShares: { secretVersion, earlier } }: Seeds,
   next: SeedEngine,
-  { overlapMs, now, random }: { overlapMs: number; now: Date; random: (length: number) => Buffer },
+  { overlapMs, now, random }: { overlapMs: number; now: Date; random: (length: number) => Uint8Array },
 ): EarlierSeed[] {
   if (overlapMs === 0) return [];
   const replaced = now.getTime();
@@ -111,11 +111,11 @@ export function readableSeeds(
     .map(({ one, until }) => ({ version: one.version, until, ...openSealed(seed, one) }));
 }
 
-function sealingKey({ seed, salt }: SeedEngine): Buffer {
+function sealingKey({ seed, salt }: SeedEngine): Uint8Array {
   return deriveBytes(seed, salt, "contrast earlier seed sealing key", 32);
 }
 
-function additionalData({ rootKey }: SeedEngine, { version, replaced, until }: Facts): Buffer {
+function additionalData({ rootKey }: SeedEngine, { version, replaced, until }: Facts): Uint8Array {
   return Buffer.concat([
     DOMAIN,
     spkiDigest(rootKey.publicKey),

@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { isAmending, kindOf } from "../../manifest/transition-kind.ts";
 import type { Transition } from "../../manifest/transition.ts";
 import { Refusal } from "../../api/refusal.ts";
@@ -26,7 +27,7 @@ export async function followAmendments(
 ): Promise<Snapshot | undefined> {
   const latest = await readLatest(known, options);
   if (latest === undefined || latest.sequence < highest.sequence) return undefined;
-  const meshKey = spkiDigest(known.authority.meshKey.publicKey).toString("hex");
+  const meshKey = toHex(spkiDigest(known.authority.meshKey.publicKey));
   if (latest.sequence <= known.latest.sequence || latest.meshKey !== meshKey) return undefined;
   await requireContinued(options.store, known.latest, latest);
   const { history, annex, unsigned } = await readStoredHistory(latest, known.seed, options);

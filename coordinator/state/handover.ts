@@ -1,4 +1,5 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { admit, type VerifiedClaimant } from "../../manifest/appraise.ts";
 import { generationOf, type MeshGeneration } from "../../manifest/generation-extensions.ts";
@@ -134,7 +135,7 @@ function openAuthority(
   rest: Pick<Authority, "generation" | "certificateLifetimeMs">,
 ): Authority {
   const keys = openMeshKey(meshKey);
-  const digest = spkiDigest(keys.publicKey).toString("hex");
+  const digest = toHex(spkiDigest(keys.publicKey));
   if (digest !== latest.meshKey) throw bad("mesh CA key", digest, latest.meshKey ?? "none");
   requireCa("root CA", rootCa, rootKey, undefined);
   const { validFromDate: notBefore, validToDate: notAfter } = requireCa("mesh CA", meshCa, keys, rest.generation);
@@ -157,7 +158,7 @@ function requireCa(what: string, pem: string, keys: KeyPair, generation: MeshGen
   } catch {
     throw bad(what, "no certificate", "a certificate, PEM");
   }
-  const isItsOwn = spki(certificate.publicKey).equals(spki(keys.publicKey)) && certificate.verify(keys.publicKey);
+  const isItsOwn = isEqual(spki(certificate.publicKey), spki(keys.publicKey)) && certificate.verify(keys.publicKey);
   if (!isItsOwn) throw bad(what, "a certificate of another key", "one that its key has signed");
   const got = generationOf(certificate.raw);
   if (got?.number !== generation?.number || got?.manifest !== generation?.manifest) {

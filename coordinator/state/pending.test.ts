@@ -2,6 +2,7 @@ import { createHash, generateKeyPairSync, randomBytes } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { type KeyPair, spkiDigest } from "../../pki/keys.ts";
 import {
   changeAfter,
@@ -28,7 +29,7 @@ import { HostileStore } from "./test-hostile-host.ts";
 const [ada, ben, eve, stranger] = ["P-256", "P-384", "P-521", "P-256"].map((namedCurve): KeyPair =>
   generateKeyPairSync("ec", { namedCurve }),
 ) as [KeyPair, KeyPair, KeyPair, KeyPair];
-const keyOf = ({ publicKey }: KeyPair): string => spkiDigest(publicKey).toString("hex");
+const keyOf = ({ publicKey }: KeyPair): string => toHex(spkiDigest(publicKey));
 const owners = [ada, ben, eve].map(keyOf);
 
 const quorum = (names: readonly string[], threshold = 2): Buffer =>
@@ -228,7 +229,7 @@ test("a consent for another deployment, or one whose name was changed, adds noth
     const [theirs = ""] = await other.store().list("consents");
     const consent = parseConsent(await other.store().get("consents", theirs));
     const here = changeAfter(guard.active(), next);
-    const place = { previous: Buffer.from(here.previous).toString("hex"), meshKey: here.meshKey.toString("hex") };
+    const place = { previous: toHex(Buffer.from(here.previous)), meshKey: toHex(here.meshKey) };
     // As it is, and with the place in this history that the signature is not over.
     for (const made of [consent, { ...consent, ...place }, { ...consent, ...place, meshKey: consent.meshKey }]) {
       await state.store().put("consents", encodeConsent(made));

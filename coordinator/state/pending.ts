@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { MalformedBytes } from "../../bytes/cursor.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
@@ -190,7 +191,7 @@ function notPending(subject: string, owner?: string): Refusal {
 }
 
 function placeAfter({ latest, authority }: Snapshot): Pick<Consent, "previous" | "meshKey"> {
-  return { previous: latest.transition, meshKey: spkiDigest(authority.meshKey.publicKey).toString("hex") };
+  return { previous: latest.transition, meshKey: toHex(spkiDigest(authority.meshKey.publicKey)) };
 }
 
 function pendingOf(

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { type LatestInsecure, parseLatestInsecure, signLatest, verifyLatest } from "./pointer.ts";
 import { SeedEngine } from "./seed.ts";
@@ -42,7 +43,7 @@ test("pointers that were written are read and verified, and each names the one b
 test("what is signed has the form that was recorded", () => {
   // ECDSA is random: what stands before the signature is the same, and the signature is verified.
   const same = (made: LatestInsecure, recorded: string): void => {
-    expect(made.raw.toString("hex").slice(0, -192)).toBe(recorded.slice(0, -192));
+    expect(toHex(made.raw).slice(0, -192)).toBe(recorded.slice(0, -192));
     expect(made.raw).toHaveLength(recorded.length / 2);
     verifyLatest(made, historyKey.publicKey);
   };

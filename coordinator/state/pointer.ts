@@ -39,7 +39,7 @@ class VerifiedLatest implements LatestInsecure {
     return this.#pointer.previous;
   }
 
-  get signature(): Buffer {
+  get signature(): Uint8Array {
     return this.#pointer.signature;
   }
 }

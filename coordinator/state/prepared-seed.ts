@@ -1,3 +1,4 @@
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { SEED_LENGTH } from "../../pki/seed-share.ts";
@@ -45,11 +46,11 @@ export function requirePrepared(
 ): SeedEngine {
   const isThere = isGood(prepared, after, now);
   const known = isThere ? spkiDigest(prepared.engine.rootKey.publicKey) : undefined;
-  if (isThere && known?.equals(rootKey) === true) return prepared.engine;
+  if (isThere && known !== undefined && isEqual(known, rootKey)) return prepared.engine;
   throw new Refusal("rekey_not_prepared", "this Coordinator has not prepared the seed of this root CA key", {
     where: "the new root CA key",
     got: Buffer.from(rootKey).toString("hex"),
-    want: known === undefined ? "a prepared one; there is none" : known.toString("hex"),
+    want: known === undefined ? "a prepared one; there is none" : toHex(known),
     hint:
       "a prepared seed is in the memory of one Coordinator, until a restart, a set, a recovery, or 7 days after it was " +
       "asked for: run `contrast rekey --prepare` again, on the Coordinator that is to rekey, and sign what it says",
@@ -58,5 +59,5 @@ export function requirePrepared(
 
 function isGood(prepared: PreparedSeed | undefined, after: Snapshot | undefined, now: Date): prepared is PreparedSeed {
   if (prepared === undefined || after === undefined) return false;
-  return now < prepared.until && prepared.after.latest.raw.equals(after.latest.raw);
+  return now < prepared.until && isEqual(prepared.after.latest.raw, after.latest.raw);
 }

@@ -1,3 +1,4 @@
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
 import type { Manifest } from "../../manifest/manifest.ts";
 import { generationOf } from "../../manifest/transition-kind.ts";
@@ -27,7 +28,7 @@ export interface RecoverRequest {
   readonly share: Secret;
   readonly salt: Uint8Array;
   /** The caller's SubjectPublicKeyInfo, DER. */
-  readonly callerSpki: Buffer;
+  readonly callerSpki: Uint8Array;
   /** What the caller knows of the deployment. */
   readonly pins: Pins;
   /** Also where nothing needs to be recovered. */
@@ -105,8 +106,8 @@ export async function takeShare(
   const given = { ownerSpki: callerSpki, share, salt };
   requireShareOf(seedShares, given, isShareOf(seedShares, given) ? undefined : await replacedBy(store, history, given));
 
-  const before = pending?.pointer.raw.equals(pointer.raw) === true ? pending.shares : [];
-  const shares = new Map([...before, [callerSpki.toString("hex"), share]]);
+  const before = pending !== undefined && isEqual(pending.pointer.raw, pointer.raw) ? pending.shares : [];
+  const shares = new Map([...before, [toHex(callerSpki), share]]);
   const taken = { pointer, shares, missing: seedShares.threshold - shares.size };
   return { pending: taken, history, checked, transition, manifest, manifestBytes, seedShares, at };
 }
@@ -130,7 +131,7 @@ export async function openHistory(
   const before = verifyLatest(pending.pointer, seed.historyKey.publicKey);
   requireRootKey(seed, transition.rootKey);
   const meshKey = await generateEcKey("P-256");
-  const target = { transition: transition.digest, meshKey: spkiDigest(meshKey.publicKey).toString("hex") };
+  const target = { transition: transition.digest, meshKey: toHex(spkiDigest(meshKey.publicKey)) };
   const latest = await moved(() => movePointer(store, before, target, seed.historyKey.privateKey), before, store);
   const { generation } = checked;
   const manifestDigest = transition.manifest;
@@ -183,7 +184,7 @@ async function replacedBy(
  * @throws Refusal `pin_mismatch`
  */
 function requireRootKey(seed: SeedEngine, pinned: string): void {
-  const rootKey = spkiDigest(seed.rootKey.publicKey).toString("hex");
+  const rootKey = toHex(spkiDigest(seed.rootKey.publicKey));
   if (rootKey === pinned) return;
   throw new Refusal("pin_mismatch", "the seed gives another root CA key than the owners have pinned", {
     got: rootKey,

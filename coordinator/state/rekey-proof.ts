@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { MalformedBytes } from "../../bytes/cursor.ts";
 import { faultOfChange } from "../../manifest/change-signature.ts";
 import { isRekey } from "../../manifest/history.ts";
@@ -31,7 +32,7 @@ export function provesRekey(
   if (transition?.previous === undefined) return false;
   // Whoever has the seed of before can let uses of leaves follow what the owners signed their rekey after.
   if (![active.latest.transition, ...active.unsigned].includes(transition.previous)) return false;
-  if (!isRekey({ rootKey: spkiDigest(active.seed.rootKey.publicKey).toString("hex") }, transition)) return false;
+  if (!isRekey({ rootKey: toHex(spkiDigest(active.seed.rootKey.publicKey)) }, transition)) return false;
   const [manifestDigest, previous, meshKey, newRootKey] = [
     transition.manifest,
     transition.previous,

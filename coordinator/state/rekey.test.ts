@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
 import { parseTransition } from "../../manifest/transition.ts";
 import { generateEcKey, type KeyPair, spki, spkiDigest } from "../../pki/keys.ts";
@@ -31,7 +32,7 @@ import { HostileStore, makeUp, type MadeUpStep } from "./test-hostile-host.ts";
 
 const [alice] = seedshareOwners as [KeyPair];
 const second = await generateEcKey("P-384");
-const secondOwner = spkiDigest(second.publicKey).toString("hex");
+const secondOwner = toHex(spkiDigest(second.publicKey));
 
 let state: TestState;
 
@@ -41,13 +42,13 @@ beforeEach(async () => {
 
 afterEach(() => state.remove());
 
-const rootKeyOf = ({ seed }: Pick<Snapshot, "seed">): Buffer => spkiDigest(seed.rootKey.publicKey);
+const rootKeyOf = ({ seed }: Pick<Snapshot, "seed">): Uint8Array => spkiDigest(seed.rootKey.publicKey);
 
 /** What owners send for a rekey, but for the changes. */
 function rekeyRequest(
   guard: StateGuard,
-  newRootKey: Buffer,
-  changes: { manifest?: Buffer; signers?: readonly KeyPair[]; signatures?: readonly ChangeSignature[] } = {},
+  newRootKey: Uint8Array,
+  changes: { manifest?: Uint8Array; signers?: readonly KeyPair[]; signatures?: readonly ChangeSignature[] } = {},
 ): SetRequest {
   const manifest = changes.manifest ?? manifestOf();
   const change = { ...changeAfter(guard.active(), manifest), newRootKey };
@@ -55,7 +56,7 @@ function rekeyRequest(
   return { ...setRequest({ manifest, signatures }, guard), newRootKey };
 }
 
-function prepare(guard: StateGuard): Buffer {
+function prepare(guard: StateGuard): Uint8Array {
   return spkiDigest(guard.prepareRekey().engine.rootKey.publicKey);
 }
 
@@ -67,7 +68,7 @@ interface Rekeyed {
   readonly old: SeedEngine;
 }
 
-async function rekey(manifest?: Buffer): Promise<Rekeyed> {
+async function rekey(manifest?: Uint8Array): Promise<Rekeyed> {
   const guard = await state.load();
   const before = (await guard.set(setRequest())).snapshot;
   const request = rekeyRequest(guard, prepare(guard), manifest === undefined ? {} : { manifest });
@@ -87,9 +88,9 @@ test("a rekey makes everything new that came from the seed, and what owners sign
   expect(after).toMatchObject({ generation: 2, seedShares: { secretVersion: 2, earlier: [] } });
 
   const { transition } = (await guard.history()).steps[1] ?? {};
-  expect(transition).toMatchObject({ version: 3, rootKey: rootKeyOf(after).toString("hex") });
+  expect(transition).toMatchObject({ version: 3, rootKey: toHex(rootKeyOf(after)) });
   const next = await guard.set(setRequest({}, guard));
-  expect(parseTransition(next.record)).toMatchObject({ version: 2, rootKey: rootKeyOf(after).toString("hex") });
+  expect(parseTransition(next.record)).toMatchObject({ version: 2, rootKey: toHex(rootKeyOf(after)) });
 });
 
 test("a rekey opens no window for certificates of before, whatever the manifest says", async () => {
@@ -202,7 +203,7 @@ test("the first manifest of a deployment is no rekey", async () => {
 });
 
 /** What the host and whoever has the old seed make up. They have every signature that was ever made. */
-const attacks: [string, (deployment: Rekeyed) => Promise<Partial<MadeUpStep> & { manifest: Buffer }>][] = [
+const attacks: [string, (deployment: Rekeyed) => Promise<Partial<MadeUpStep> & { manifest: Uint8Array }>][] = [
   [
     "a rekey to a seed of their own, signed as a plain change",
     async ({ before }) => ({ ...(await ownSeed()), ...signedFor(before, ownerKeys) }),
@@ -217,7 +218,7 @@ const attacks: [string, (deployment: Rekeyed) => Promise<Partial<MadeUpStep> & {
   [
     "the owners' rekey with a root CA key of their own",
     async ({ guard }) => {
-      const { transition, manifest } = (await guard.history()).steps[1] as { transition: never; manifest: Buffer };
+      const { transition, manifest } = (await guard.history()).steps[1] as { transition: never; manifest: Uint8Array };
       const { meshKey, signatures } = transition as { meshKey: string; signatures: ChangeSignature[] };
       return { ...(await ownSeed()), manifest, meshKey, signatures };
     },
@@ -225,7 +226,7 @@ const attacks: [string, (deployment: Rekeyed) => Promise<Partial<MadeUpStep> & {
   [
     "the owners' rekey as if it were none",
     async ({ guard, before }) => {
-      const { transition, manifest } = (await guard.history()).steps[1] as { transition: never; manifest: Buffer };
+      const { transition, manifest } = (await guard.history()).steps[1] as { transition: never; manifest: Uint8Array };
       const { meshKey, signatures } = transition as { meshKey: string; signatures: ChangeSignature[] };
       return { version: 2, seedShares: before.seedShares, manifest, meshKey, signatures };
     },
@@ -239,13 +240,13 @@ const attacks: [string, (deployment: Rekeyed) => Promise<Partial<MadeUpStep> & {
 async function ownSeed(): Promise<Partial<MadeUpStep> & { rootKey: string }> {
   const seed = new SeedEngine(new Secret(randomBytes(32)), randomBytes(32));
   const seedShares = await makeSeedShares(seed.seed, seed.salt, [spki(alice.publicKey)], 1);
-  return { version: 3, seedShares, rootKey: spkiDigest(seed.rootKey.publicKey).toString("hex") };
+  return { version: 3, seedShares, rootKey: toHex(spkiDigest(seed.rootKey.publicKey)) };
 }
 
-function signedFor(before: Snapshot, keys: KeyPair, newRootKey?: Buffer) {
+function signedFor(before: Snapshot, keys: KeyPair, newRootKey?: Uint8Array) {
   const manifest = manifestOf({ names: ["evil"] });
   const change = { ...changeAfter(before, manifest), newRootKey };
-  return { manifest, meshKey: change.meshKey.toString("hex"), signatures: [signedBy(keys, change)] };
+  return { manifest, meshKey: toHex(change.meshKey), signatures: [signedBy(keys, change)] };
 }
 
 test.each(attacks)("whoever has the old seed and the host don't get past an owner with %s", async (_name, forge) => {
@@ -278,8 +279,8 @@ test("the old seed moves no pointer to the new history, nor past it", async () =
     manifest: Buffer.from(change.manifest),
     policies: [policy],
     seedShares: after.seedShares,
-    rootKey: rootKeyOf(after).toString("hex"),
-    meshKey: change.meshKey.toString("hex"),
+    rootKey: toHex(rootKeyOf(after)),
+    meshKey: toHex(change.meshKey),
     signatures: [signedBy(ownerKeys, change)],
   });
   for (const coordinator of [guard, await state.load()]) {

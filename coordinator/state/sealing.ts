@@ -33,7 +33,7 @@ const CIPHER = "aes-256-gcm";
 const DOMAIN = Buffer.from("contrast-secret-v1\0");
 
 /** @param nonce 12 bytes, never the same again @throws RangeError where it is not that long */
-export function sealSecret(seed: Opener, label: SecretLabel, value: Secret, nonce: Buffer): Buffer {
+export function sealSecret(seed: Opener, label: SecretLabel, value: Secret, nonce: Uint8Array): Uint8Array {
   if (nonce.length !== NONCE) throw new RangeError(`a nonce has ${NONCE} bytes`);
   const cipher = createCipheriv(CIPHER, sealingKey(seed), nonce, { authTagLength: TAG });
   cipher.setAAD(additionalData(label));
@@ -41,7 +41,7 @@ export function sealSecret(seed: Opener, label: SecretLabel, value: Secret, nonc
 }
 
 /** @returns undefined where it was not sealed under this seed with this label */
-export function openSecret(seed: Opener, label: SecretLabel, record: Buffer): Secret | undefined {
+export function openSecret(seed: Opener, label: SecretLabel, record: Uint8Array): Secret | undefined {
   if (record.length <= SEALING) return undefined;
   const [nonce, text, tag] = [record.subarray(0, NONCE), record.subarray(NONCE, -TAG), record.subarray(-TAG)];
   const decipher = createDecipheriv(CIPHER, sealingKey(seed), nonce, { authTagLength: TAG });
@@ -55,15 +55,15 @@ export function openSecret(seed: Opener, label: SecretLabel, record: Buffer): Se
   return new Secret(opened);
 }
 
-function sealingKey({ seed, salt }: Opener): Buffer {
+function sealingKey({ seed, salt }: Opener): Uint8Array {
   return deriveBytes(seed, salt, "contrast secret sealing key", 32);
 }
 
-function additionalData({ name, version, readers }: SecretLabel): Buffer {
+function additionalData({ name, version, readers }: SecretLabel): Uint8Array {
   return Buffer.concat([DOMAIN, ...sized(name), u32be(version), u16be(readers.length), ...readers.flatMap(sized)]);
 }
 
-function sized(text: string): Buffer[] {
+function sized(text: string): Uint8Array[] {
   const bytes = Buffer.from(text);
   return [u16be(bytes.length), bytes];
 }

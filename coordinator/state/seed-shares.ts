@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
 import { u32be, u64be } from "../../bytes/numbers.ts";
@@ -26,7 +27,7 @@ export interface SeedShares {
   /** How many owners it takes. */
   readonly threshold: number;
   /** 32 bytes, not secret. */
-  readonly salt: Buffer;
+  readonly salt: Uint8Array;
   readonly shares: readonly SeedShare[];
   /** Of the workload secrets: 1, and one more for each rekey. */
   readonly secretVersion: number;
@@ -36,11 +37,11 @@ export interface SeedShares {
 
 export interface SeedShare {
   /** DER SubjectPublicKeyInfo. */
-  readonly publicKey: Buffer;
+  readonly publicKey: Uint8Array;
   /** The encrypted share; with a threshold of 1 it is the seed. */
-  readonly encryptedSeed: Buffer;
+  readonly encryptedSeed: Uint8Array;
   /** SHA-256 of the share; undefined with a threshold of 1. */
-  readonly digest: Buffer | undefined;
+  readonly digest: Uint8Array | undefined;
 }
 
 const DIGEST = 32;
@@ -48,7 +49,7 @@ const DIGEST = 32;
 /** @param owners DER SubjectPublicKeyInfo of RSA keys; at most 255 where the threshold is above 1 */
 export async function makeSeedShares(
   seed: Secret,
-  salt: Buffer,
+  salt: Uint8Array,
   owners: readonly Uint8Array[],
   threshold: number,
 ): Promise<SeedShares> {
@@ -62,7 +63,7 @@ export async function makeSeedShares(
   return { threshold, salt, shares, secretVersion: 1, earlier: [] };
 }
 
-export function encodeSeedShares({ threshold, salt, shares, secretVersion, earlier }: SeedShares): Buffer {
+export function encodeSeedShares({ threshold, salt, shares, secretVersion, earlier }: SeedShares): Uint8Array {
   const owners = shares.flatMap(({ publicKey, encryptedSeed, digest = Buffer.alloc(0) }) => {
     return [u32be(publicKey.length), publicKey, u32be(encryptedSeed.length), encryptedSeed, digest];
   });
@@ -131,18 +132,18 @@ const LATEST = 8.64e15;
 /** What an owner gives. */
 export interface GivenShare {
   /** DER SubjectPublicKeyInfo. */
-  readonly ownerSpki: Buffer;
+  readonly ownerSpki: Uint8Array;
   readonly share: Secret;
   readonly salt: Uint8Array;
 }
 
 /** With a threshold of 1 nothing but its form tells. */
 export function isShareOf(shares: SeedShares, { ownerSpki, share, salt }: GivenShare): boolean {
-  const owner = shares.shares.find(({ publicKey }) => publicKey.equals(ownerSpki));
+  const owner = shares.shares.find(({ publicKey }) => isEqual(publicKey, ownerSpki));
   return (
     formFault(() => requireShareForm(share, shares.threshold)) === undefined &&
     owner !== undefined &&
-    shares.salt.equals(salt) &&
+    isEqual(shares.salt, salt) &&
     (owner.digest === undefined || timingSafeEqual(owner.digest, sha256(share.reveal())))
   );
 }
@@ -157,7 +158,7 @@ export function requireShareOf(shares: SeedShares, given: GivenShare, replacedBy
   if (isShareOf(shares, given)) return;
   const fault = formFault(() => requireShareForm(given.share, shares.threshold));
   throw new Refusal("wrong_seed", "the share or its salt is not the one that was made for this owner", {
-    where: `the seed share owner ${sha256(given.ownerSpki).toString("hex")}`,
+    where: `the seed share owner ${toHex(sha256(given.ownerSpki))}`,
     got: replacedBy === undefined ? fault?.message : `an earlier share of this owner: ${replacedBy}`,
     hint: "run `contrast verify` while the Coordinator is active: it writes the seed shares of this deployment",
   });
@@ -183,6 +184,6 @@ function formFault(check: () => void): MalformedShares | undefined {
   }
 }
 
-function sha256(bytes: Uint8Array): Buffer {
+function sha256(bytes: Uint8Array): Uint8Array {
   return createHash("sha256").update(bytes).digest();
 }

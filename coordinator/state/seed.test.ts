@@ -1,5 +1,6 @@
 import { inspect } from "node:util";
 import { expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { Secret } from "../../runtime/secret.ts";
 import { SeedEngine } from "./seed.ts";
@@ -7,10 +8,10 @@ import { SeedEngine } from "./seed.ts";
 /** What a seed gives must never change: deployments depend on it for years. */
 test("a seed gives the same keys and secrets for ever", () => {
   const engine = new SeedEngine(new Secret(Buffer.alloc(32, 0x11)), Buffer.alloc(32, 0x22));
-  expect(spkiDigest(engine.rootKey.publicKey).toString("hex")).toMatchInlineSnapshot(
+  expect(toHex(spkiDigest(engine.rootKey.publicKey))).toMatchInlineSnapshot(
     `"b73ce16476b23b728da8f36e5b78f92e5a67552ece84c481570fb87804d4c8b4"`,
   );
-  expect(spkiDigest(engine.historyKey.publicKey).toString("hex")).toMatchInlineSnapshot(
+  expect(toHex(spkiDigest(engine.historyKey.publicKey))).toMatchInlineSnapshot(
     `"0994cac67d191d8a2e85f35314652e4eb0c33a53c8c49316dab67965840d1da5"`,
   );
   expect(engine.workloadSecret("apps/v1/Deployment/default/web").reveal().toString("hex")).toMatchInlineSnapshot(

@@ -89,13 +89,13 @@ export async function makeChange(
     version: before !== undefined && hasNewShares ? (3 as const) : (2 as const),
     manifest: manifestDigest,
     seedShares: await storeSeedShares(store, seedShares),
-    rootKey: spkiDigest(seed.rootKey.publicKey).toString("hex"),
-    meshKey: before && spkiDigest(before.authority.meshKey.publicKey).toString("hex"),
+    rootKey: toHex(spkiDigest(seed.rootKey.publicKey)),
+    meshKey: before && toHex(spkiDigest(before.authority.meshKey.publicKey)),
     annex: annex?.digest,
     signatures: leave.signatures,
   };
   const { latest, record } = await advance(store, before?.latest, step, {
-    meshKey: spkiDigest(meshKey.publicKey).toString("hex"),
+    meshKey: toHex(spkiDigest(meshKey.publicKey)),
     historyKey: seed.historyKey.privateKey,
   });
 

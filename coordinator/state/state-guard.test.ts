@@ -2,6 +2,7 @@ import { randomBytes, X509Certificate } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { generationOf } from "../../manifest/generation-extensions.ts";
 import { spki, spkiDigest } from "../../pki/keys.ts";
 import { Secret } from "../../runtime/secret.ts";
@@ -41,7 +42,7 @@ async function firstSet(guard: StateGuard): Promise<RecoverRequest> {
 }
 
 function publicKeyOf(pem: string): string {
-  return spkiDigest(new X509Certificate(pem).publicKey).toString("hex");
+  return toHex(spkiDigest(new X509Certificate(pem).publicKey));
 }
 
 test("without a manifest there is nothing to serve", async () => {

@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
 import type { Manifest } from "../../manifest/manifest.ts";
 import type { Transition } from "../../manifest/transition.ts";
@@ -39,7 +40,7 @@ export async function readStoredHistory(
   const transition = history.at(-1);
   if (transition === undefined) throw new Error("a history has a transition");
   const checked = await requireAllowed(store, history);
-  const rootKey = spkiDigest(seed.rootKey.publicKey).toString("hex");
+  const rootKey = toHex(spkiDigest(seed.rootKey.publicKey));
   if (rootKey !== transition.rootKey) {
     throw new Refusal("bad_handover", "the seed gives another root CA key than the history names", {
       where: `transition ${transition.digest}`,

@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
 import { requireContinuation, requireCoordinator } from "./authorize.ts";
@@ -44,7 +45,7 @@ export async function takeOver(
   requireCoordinator(ownPolicy, entry ?? { role: undefined });
   const at = now(opened.manifest);
   const meshKey = await generateEcKey("P-256");
-  const target = { transition: before.transition, meshKey: spkiDigest(meshKey.publicKey).toString("hex") };
+  const target = { transition: before.transition, meshKey: toHex(spkiDigest(meshKey.publicKey)) };
   const latest = await movePointer(store, before, target, seed.historyKey.privateKey);
   const authority = authorityOf({ ...opened, seed }, meshKey, at);
   // Whether whoever set it wanted those of before to be trusted is not known any more.

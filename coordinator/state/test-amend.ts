@@ -1,3 +1,4 @@
+import { toHex } from "../../bytes/encode.ts";
 import { type Annex, encodeAnnex, type FormatGrants, type SecretVersion } from "../../manifest/annex.ts";
 import { workloadReader } from "../../manifest/annex-names.ts";
 import type { ChangeAhead } from "../../manifest/change.ts";
@@ -20,14 +21,14 @@ export function amendRequest(guard: StateGuard, annex: Annex | Uint8Array, signe
   return {
     annex: bytes,
     latestTransition: change.previous,
-    callerKey: signers[0] === undefined ? "" : spkiDigest(signers[0].publicKey).toString("hex"),
+    callerKey: signers[0] === undefined ? "" : toHex(spkiDigest(signers[0].publicKey)),
     signatures: signers.map((signer) => signedBy(signer, change)),
     signedMeshKey: change.meshKey,
   };
 }
 
 /** What owners sign. */
-export function amendmentAfter(guard: StateGuard, annex: Uint8Array): ChangeAhead & { readonly meshKey: Buffer } {
+export function amendmentAfter(guard: StateGuard, annex: Uint8Array): ChangeAhead & { readonly meshKey: Uint8Array } {
   const active = guard.active();
   const { previous, meshKey } = changeAfter(active, Buffer.alloc(0));
   const [manifestDigest, digest] = [active.manifestDigest, sha256Hex(annex)].map((hex) => Buffer.from(hex, "hex"));

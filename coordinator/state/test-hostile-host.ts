@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { toHex } from "../../bytes/encode.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
 import { encodeTransition, type TransitionVersion } from "../../manifest/transition.ts";
@@ -84,7 +85,7 @@ export async function makeUp(
     manifest: await store.put("manifests", step.manifest),
     previous: before?.transition,
     seedShares: await storeSeedShares(store, step.seedShares),
-    rootKey: step.rootKey ?? spkiDigest(seed.rootKey.publicKey).toString("hex"),
+    rootKey: step.rootKey ?? toHex(spkiDigest(seed.rootKey.publicKey)),
     meshKey: step.meshKey,
     signatures: step.signatures ?? [],
   });

@@ -1,4 +1,5 @@
 import type { X509Certificate } from "node:crypto";
+import { toHex } from "../../bytes/encode.ts";
 import { type Granted, grantOf } from "../../manifest/grant-extensions.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import type { TransitVersions } from "../../manifest/transit.ts";
@@ -29,7 +30,7 @@ export class ClientCertificate {
   constructor(certificate: X509Certificate) {
     this.#certificate = certificate;
     this.#validity = [certificate.validFromDate, certificate.validToDate];
-    this.key = spkiDigest(certificate.publicKey).toString("hex");
+    this.key = toHex(spkiDigest(certificate.publicKey));
   }
 
   /**

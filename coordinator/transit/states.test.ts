@@ -2,6 +2,7 @@ import type { X509Certificate } from "node:crypto";
 import { once } from "node:events";
 import { connect } from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { toHex } from "../../bytes/encode.ts";
 import { HostileStore, makeUp } from "../state/test-hostile-host.ts";
 import { changeAfter, ownerKeys, signedBy } from "../test-deployment.ts";
 import { encryptPath, manifestOf, policyOf, startTransit, type TestTransit } from "./test-transit.ts";
@@ -116,7 +117,7 @@ test("a stored manifest with a name of the Coordinator's is recovered, and the p
     manifest: change.manifest,
     policies: [policyOf("vault")],
     seedShares: snapshot.seedShares,
-    meshKey: change.meshKey.toString("hex"),
+    meshKey: toHex(change.meshKey),
     signatures: [signedBy(ownerKeys, change)],
   });
   await transit.restart();

@@ -4,6 +4,7 @@ import { type Agent, request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
+import { toHex } from "../../bytes/encode.ts";
 import { Clock } from "../../attestation/clock.ts";
 import { grantExtensions } from "../../manifest/grant-extensions.ts";
 import { TRANSIT_NAME } from "../../manifest/reserved-names.ts";
@@ -99,7 +100,7 @@ export interface EnrollChanges {
   readonly granted?: { readonly policy: string; readonly workloadSecretId: string | undefined };
 }
 
-export const policyOf = (workload: string): Buffer => Buffer.from(`the policy of ${workload}`);
+export const policyOf = (workload: string): Uint8Array => Buffer.from(`the policy of ${workload}`);
 export const hashOf = (workload: string): string => createHash("sha256").update(policyOf(workload)).digest("hex");
 
 export const encryptPath = (id: string): string => `/v1/transit/encrypt/${id}`;
@@ -204,7 +205,7 @@ function rekeyOf(guard: StateGuard, request: SetRequest): SetRequest {
 }
 
 /** @param others keys beside those that every manifest has */
-export function manifestOf(entries: Entries, others: object = {}): Buffer {
+export function manifestOf(entries: Entries, others: object = {}): Uint8Array {
   const document = {
     Policies: Object.fromEntries(
       Object.entries(entries).map(([name, { sans = [name], id, transit }]) => [
@@ -214,7 +215,7 @@ export function manifestOf(entries: Entries, others: object = {}): Buffer {
     ),
     ReferenceValues: { insecure: [{ RootDigest: "0".repeat(64), TrustedMeasurement: "0".repeat(96) }] },
     WorkloadOwnerKeyDigests: [owner],
-    SeedshareOwnerPubKeys: [spki((seedshareOwners[0] ?? fail()).publicKey).toString("hex")],
+    SeedshareOwnerPubKeys: [toHex(spki((seedshareOwners[0] ?? fail()).publicKey))],
     ...others,
   };
   return Buffer.from(JSON.stringify(document));
@@ -232,7 +233,7 @@ export function ask(
   const bytes =
     body === undefined
       ? undefined
-      : Buffer.isBuffer(body)
+      : body instanceof Uint8Array
         ? body
         : Buffer.from(typeof body === "string" ? body : JSON.stringify(body));
   return new Promise((resolve, reject) => {
@@ -250,8 +251,8 @@ export function ask(
         headers: { ...(bytes !== undefined && { "content-length": bytes.length }), ...headers },
       },
       (response) => {
-        const pieces: Buffer[] = [];
-        response.on("data", (piece: Buffer) => pieces.push(piece));
+        const pieces: Uint8Array[] = [];
+        response.on("data", (piece: Uint8Array) => pieces.push(piece));
         response.on("end", () => {
           const text = Buffer.concat(pieces).toString();
           const parsed = text === "" ? {} : (JSON.parse(text) as Reply["body"]);

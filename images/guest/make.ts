@@ -36,7 +36,7 @@ export interface MakeOptions {
   /** The hash tree that Kata's image should have. */
   readonly verity?: VerityParameters | undefined;
   /** Hexadecimal digits; undefined: made from the contents. */
-  readonly salt?: Buffer | undefined;
+  readonly salt?: Uint8Array | undefined;
   readonly kataVersion?: string | undefined;
   /** Undefined: KERNEL_PARAMS. */
   readonly kernelParams?: string | undefined;
@@ -115,7 +115,7 @@ async function make(options: MakeOptions, work: string, made: string): Promise<G
   const check = await options.check();
   await harden(root, guest, check.bytes);
   talk("making the hash tree");
-  const salt = options.salt ?? (await saltOf(file));
+  const salt = options.salt === undefined ? await saltOf(file) : Buffer.from(options.salt);
   const { size } = await stat(file);
   const tree = await hashTree(blocksOf(file, 0, size), salt);
   const verity = { rootHash: tree.rootHash, salt: salt.toString("hex"), dataBlocks: size / BLOCK };

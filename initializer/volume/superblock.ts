@@ -1,3 +1,4 @@
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
 import { BLOCK_SECTORS, JOURNAL_SECTIONS, LOG2_INTERLEAVE_SECTORS, providedSectors, SECTOR, TAG } from "./layout.ts";
 import { SUPERBLOCK_SECTORS } from "./layout.ts";
@@ -51,7 +52,7 @@ export function readSuperblock(bytes: Uint8Array, disk: number): number {
   };
   const u8 = (field: string): number => cursor.u8(field);
   const magic = cursor.bytes(MAGIC.length, "magic");
-  if (!magic.equals(MAGIC)) throw new MalformedBytes("magic", 0, magic.toString("hex"), MAGIC.toString("hex"));
+  if (!isEqual(magic, MAGIC)) throw new MalformedBytes("magic", 0, toHex(magic), toHex(MAGIC));
   fixed("version", VERSION, u8);
   fixed("log2_interleave_sectors", LOG2_INTERLEAVE_SECTORS, u8);
   fixed("integrity_tag_size", TAG, (field) => cursor.u16le(field));

@@ -1,3 +1,4 @@
+import { toLatin1 } from "../../bytes/encode.ts";
 import { Cursor } from "../../bytes/cursor.ts";
 import { malformedFirmware, MeasurementError, readingFirmware } from "../error.ts";
 import { type FooterTable, numberIn, readFooterTable } from "../firmware/footer-table.ts";
@@ -76,7 +77,7 @@ function readSections(bytes: Buffer, table: FooterTable): readonly SnpSection[] 
   if (start < 0) throw malformedFirmware("the offset of the SEV metadata", `${fromEnd}`, `at most ${bytes.length}`);
   return readingFirmware(() => {
     const metadata = new Cursor(bytes.subarray(start, start + HEADER_SIZE + MAX_SECTIONS * SECTION_SIZE), 0, start);
-    const signature = metadata.bytes(4, "the signature of the SEV metadata").toString("latin1");
+    const signature = toLatin1(metadata.bytes(4, "the signature of the SEV metadata"));
     const size = metadata.u32le("the size of the SEV metadata");
     const version = metadata.u32le("the version of the SEV metadata");
     const count = metadata.u32le("the number of sections");

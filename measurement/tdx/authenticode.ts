@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { toLatin1 } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
 import { MeasurementError } from "../error.ts";
 
@@ -43,7 +44,7 @@ function digestOf(image: Buffer): Buffer {
   if (dos !== "MZ") throw new MalformedBytes("e_magic", 0, JSON.stringify(dos), '"MZ"');
   const header = cursorAt(image, 0x3c).u32le("e_lfanew");
   const pe = cursorAt(image, header);
-  const signature = pe.bytes(4, "the PE signature").toString("latin1");
+  const signature = toLatin1(pe.bytes(4, "the PE signature"));
   if (signature !== "PE\0\0")
     throw new MalformedBytes("the PE signature", header, JSON.stringify(signature), '"PE\\0\\0"');
   pe.bytes(2, "Machine");

@@ -1,3 +1,4 @@
+import { toLatin1 } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
 import { MeasurementError } from "../error.ts";
 import type { RtmrEvent } from "./rtmr.ts";
@@ -73,7 +74,7 @@ function readHeader(log: Cursor): void {
   if (type !== NO_ACTION) throw new MalformedBytes("the type of the header", 4, `${type}`, `${NO_ACTION}`);
   log.zeros(20, "the digest of the header");
   const data = log.bytes(log.u32le("the size of the header"), "the header");
-  const signature = data.toString("latin1", 0, 15);
+  const signature = toLatin1(data.subarray(0, 15));
   if (signature === "Spec ID Event03") return;
   throw new MalformedBytes("the header", 32, JSON.stringify(signature), '"Spec ID Event03"');
 }
@@ -89,7 +90,7 @@ function readDigests(log: Cursor): Buffer {
       throw new MalformedBytes("the algorithm of a digest", log.offset - 2, `${algorithm}`, "a known one");
     }
     const value = log.bytes(size, "a digest");
-    if (algorithm === SHA384) digest ??= value;
+    if (algorithm === SHA384) digest ??= Buffer.from(value);
   }
   if (digest === undefined) throw new MalformedBytes("the digests", start, "none of SHA-384", "one");
   return digest;
@@ -109,9 +110,9 @@ const TYPES: ReadonlyMap<number, string> = new Map([
 ]);
 
 /** For people: the type, and what of the data is text. */
-function nameOf(type: number, data: Buffer): string {
+function nameOf(type: number, data: Uint8Array): string {
   const name = TYPES.get(type) ?? `event 0x${type.toString(16)}`;
-  const text = data.toString("latin1", 0, 160).replaceAll("\0", "");
+  const text = toLatin1(data.subarray(0, 160)).replaceAll("\0", "");
   const [words = ""] = /[A-Za-z][A-Za-z0-9 :/_-]{3,60}/.exec(text) ?? [];
   return words === "" ? name : `${name}, ${words.trim()}`;
 }

@@ -1,3 +1,4 @@
+import { toLatin1 } from "../../bytes/encode.ts";
 import { Cursor } from "../../bytes/cursor.ts";
 import { malformedFirmware, MeasurementError, readingFirmware } from "../error.ts";
 import { numberIn, readFooterTable } from "../firmware/footer-table.ts";
@@ -61,7 +62,7 @@ export function parseTdxFirmware(bytes: Buffer): readonly TdxSection[] {
 function readSections(bytes: Buffer, start: number): readonly TdxSection[] {
   const end = start + DESCRIPTOR_SIZE + MAX_SECTIONS * SECTION_SIZE;
   const metadata = new Cursor(bytes.subarray(start, end), 0, start);
-  const signature = metadata.bytes(4, "the signature of the TDVF metadata").toString("latin1");
+  const signature = toLatin1(metadata.bytes(4, "the signature of the TDVF metadata"));
   requireThat("the signature of the TDVF metadata", JSON.stringify(signature), '"TDVF"', signature === "TDVF");
   const length = metadata.u32le("the length of the TDVF metadata");
   const version = metadata.u32le("the version of the TDVF metadata");

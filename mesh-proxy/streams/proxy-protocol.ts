@@ -31,7 +31,7 @@ const CLIENT = { ssl: 0x01, certConn: 0x02, certSess: 0x04 } as const;
  * @param tls undefined where the connection is passed through
  * @throws ConnectionFault `client_gone`
  */
-export function proxyHeader(transport: Socket, tls: TLSSocket | undefined): Buffer {
+export function proxyHeader(transport: Socket, tls: TLSSocket | undefined): Uint8Array {
   const [family, addresses] = addressBlock(transport);
   const body = Buffer.concat([addresses, ...(tls === undefined ? [] : tlsValues(tls))]);
   const length = Buffer.alloc(2);
@@ -40,7 +40,7 @@ export function proxyHeader(transport: Socket, tls: TLSSocket | undefined): Buff
 }
 
 /** §2.2: source address, destination address, source port, destination port. */
-function addressBlock(transport: Socket): [family: number, block: Buffer] {
+function addressBlock(transport: Socket): [family: number, block: Uint8Array] {
   const source = octets(transport.remoteAddress);
   const destination = octets(transport.localAddress);
   const ports = Buffer.alloc(4);
@@ -49,13 +49,13 @@ function addressBlock(transport: Socket): [family: number, block: Buffer] {
   return [source.length === 4 ? TCP_OVER_IPV4 : TCP_OVER_IPV6, Buffer.concat([source, destination, ports])];
 }
 
-function octets(address: string | undefined): Buffer {
+function octets(address: string | undefined): Uint8Array {
   if (address === undefined) throw new ConnectionFault("client_gone");
   return socketOctets(address);
 }
 
 /** §2.2.1 to §2.2.5. */
-function tlsValues(tls: TLSSocket): Buffer[] {
+function tlsValues(tls: TLSSocket): Uint8Array[] {
   const certificate = tls.getPeerX509Certificate();
   const shown = certificate === undefined ? 0 : CLIENT.certSess | (tls.isSessionReused() ? 0 : CLIENT.certConn);
   // "zero if the client presented a certificate and it was successfully verified, and non-zero otherwise"
@@ -76,7 +76,7 @@ function tlsValues(tls: TLSSocket): Buffer[] {
   ];
 }
 
-function value(type: number, content: string | Buffer): Buffer {
+function value(type: number, content: string | Uint8Array): Uint8Array {
   const bytes = Buffer.from(content);
   const head = Buffer.from([type, 0, 0]);
   head.writeUInt16BE(bytes.length, 1);

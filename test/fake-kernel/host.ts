@@ -22,9 +22,9 @@ export class Host {
   async report(reportData: Buffer): Promise<Buffer> {
     if (this.#faults.hold) this.#onHold();
     while (this.#faults.hold) await delay(10);
-    if (this.#faults.provider !== "tdx_guest") return (await this.#attester.collect(reportData)).report;
+    if (this.#faults.provider !== "tdx_guest") return Buffer.from((await this.#attester.collect(reportData)).report);
     this.#intel ??= createTestVendor();
-    return makeEvidence(await this.#intel, { body: { reportData } }).quote;
+    return Buffer.from(makeEvidence(await this.#intel, { body: { reportData } }).quote);
   }
 
   /** Just as long as it has to be; empty where the host gives none. */
@@ -38,6 +38,6 @@ export class Host {
       guid: [vcek, ask, ark][index] ?? "",
       bytes: form === "der" ? der : Buffer.from(new X509Certificate(der).toString()),
     }));
-    return encodeCertificateTable(form === "issuers" ? entries.slice(1) : entries);
+    return Buffer.from(encodeCertificateTable(form === "issuers" ? entries.slice(1) : entries));
   }
 }

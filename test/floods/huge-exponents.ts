@@ -1,4 +1,5 @@
 import { generateKeyPairSync, type KeyObject, randomBytes } from "node:crypto";
+import { toBase64 } from "../../bytes/encode.ts";
 import { TAG } from "../../pki/der.ts";
 import {
   encodeBitString,
@@ -28,7 +29,7 @@ export function hugeExponentChain(): { readonly key: KeyObject; readonly pem: st
 
 const ALGORITHM = encodeSequence(encodeOid("1.2.840.113549.1.1.11"), encodeDer(TAG.null));
 
-function certificate(subject: string, issuer: string, publicKey: Buffer): Buffer {
+function certificate(subject: string, issuer: string, publicKey: Uint8Array): Uint8Array {
   const constraints = encodeSequence(
     encodeOid("2.5.29.19"),
     encodeDer(TAG.octetString, encodeSequence(encodeDer(TAG.boolean, Buffer.of(0xff)))),
@@ -46,14 +47,14 @@ function certificate(subject: string, issuer: string, publicKey: Buffer): Buffer
   return encodeSequence(tbs, ALGORITHM, encodeBitString(Buffer.alloc(384, 0x5a)));
 }
 
-function name(text: string): Buffer {
+function name(text: string): Uint8Array {
   const attribute = encodeSequence(encodeOid("2.5.4.3"), encodeDer(TAG.utf8String, Buffer.from(text)));
   return encodeSequence(encodeDer(TAG.set, attribute));
 }
 
-function hugeKey(): Buffer {
+function hugeKey(): Uint8Array {
   // OpenSSL takes no exponent that is larger than the modulus.
-  const odd = (first: number): Buffer => {
+  const odd = (first: number): Uint8Array => {
     const bytes = randomBytes(384);
     bytes.writeUInt8(first, 0);
     bytes.writeUInt8(bytes.readUInt8(383) | 1, 383);
@@ -63,7 +64,7 @@ function hugeKey(): Buffer {
   return encodeSequence(algorithm, encodeBitString(encodeSequence(odd(0xff), odd(0x7f))));
 }
 
-function toPem(der: Buffer): string {
-  const lines = der.toString("base64").match(/.{1,64}/g) ?? [];
+function toPem(der: Uint8Array): string {
+  const lines = toBase64(der).match(/.{1,64}/g) ?? [];
   return ["-----BEGIN CERTIFICATE-----", ...lines, "-----END CERTIFICATE-----", ""].join("\n");
 }

@@ -190,7 +190,7 @@ describe.skipIf(NO_ENGINE !== "")(`both engines${NO_ENGINE}`, () => {
           seen.add(verdict);
         },
       );
-      const examples = SANS.flatMap((san): [Buffer[], "client" | "upstream"][] => [
+      const examples = SANS.flatMap((san): [Uint8Array[], "client" | "upstream"][] => [
         [[san], "client"],
         [[san], "upstream"],
       ]);

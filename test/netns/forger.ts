@@ -15,7 +15,7 @@ const [target = "", application = "", api = ""] = process.argv.slice(2);
 const attester: Attester = {
   insecure: undefined,
   collect: async (reportData) => {
-    const wanted = `http://${api}/aa/evidence?runtime_data=${reportData.toString("base64url")}&encoding=base64`;
+    const wanted = `http://${api}/aa/evidence?runtime_data=${Buffer.from(reportData).toString("base64url")}&encoding=base64`;
     const response = await fetch(`${application}/?url=${encodeURIComponent(wanted)}`);
     const body = Buffer.from(await response.arrayBuffer());
     if (response.status !== 200) throw new Error(`the application got ${body.toString()}`);

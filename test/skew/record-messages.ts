@@ -6,6 +6,7 @@ import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer, type TLSSocket } from "node:tls";
+import { toHex } from "../../bytes/encode.ts";
 import { ClientHelloSchema } from "../../api/channel_pb.ts";
 import { MeshAPI } from "../../api/meshapi_pb.ts";
 import { UserAPI } from "../../api/userapi_pb.ts";
@@ -114,8 +115,8 @@ async function main(): Promise<void> {
           [digests[1]?.toString("hex") ?? ""]: { SANs: [name], WorkloadSecretID: name },
         },
         ReferenceValues: { insecure: [{ RootDigest: vendor.rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
-        WorkloadOwnerKeyDigests: [spkiDigest(owner.publicKey).toString("hex")],
-        SeedshareOwnerPubKeys: [spki(seedshareOwner.publicKey).toString("hex")],
+        WorkloadOwnerKeyDigests: [toHex(spkiDigest(owner.publicKey))],
+        SeedshareOwnerPubKeys: [toHex(spki(seedshareOwner.publicKey))],
       }),
     );
   const state = join(work, "state");

@@ -1,5 +1,6 @@
 import { constants, createHash, generateKeyPairSync, privateDecrypt } from "node:crypto";
 import { join } from "node:path";
+import { toHex } from "../../bytes/encode.ts";
 import type { NewMeshCertResponse } from "../../api/meshapi_pb.ts";
 import type { SetManifestResponse } from "../../api/userapi_pb.ts";
 import { SIMULATED_MEASUREMENT, openSimulatedAttester } from "../../attestation/simulated/attester.ts";
@@ -29,7 +30,7 @@ export interface SeedShare {
   readonly seed: Buffer;
   readonly salt: Buffer;
   readonly pinnedTransition: Buffer;
-  readonly pinnedRootKey: Buffer;
+  readonly pinnedRootKey: Uint8Array;
 }
 
 const HANDSHAKE_MS = 5000;
@@ -60,8 +61,8 @@ export async function makeOwners(directory: string, coordinators: number): Promi
           [hash(workloadPolicy).toString("hex")]: { SANs: ["web", name] },
         },
         ReferenceValues: { insecure: [{ RootDigest: vendor.rootDigest, TrustedMeasurement: SIMULATED_MEASUREMENT }] },
-        WorkloadOwnerKeyDigests: [spkiDigest(owner.publicKey).toString("hex")],
-        SeedshareOwnerPubKeys: [spki(seedshareOwner.publicKey).toString("hex")],
+        WorkloadOwnerKeyDigests: [toHex(spkiDigest(owner.publicKey))],
+        SeedshareOwnerPubKeys: [toHex(spki(seedshareOwner.publicKey))],
       }),
     );
   return {

@@ -1,5 +1,6 @@
 import { X509Certificate } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { UserAPI } from "../../api/userapi_pb.ts";
 import type { Chance } from "../../fuzz/mutate.ts";
 import { spkiDigest } from "../../pki/keys.ts";
@@ -123,7 +124,7 @@ export class Load {
     const issuer = new X509Certificate(intermediate);
     if (
       !new X509Certificate(leaf).verify(meshCa.publicKey) ||
-      !spkiDigest(issuer.publicKey).equals(spkiDigest(meshCa.publicKey))
+      !isEqual(spkiDigest(issuer.publicKey), spkiDigest(meshCa.publicKey))
     ) {
       this.#violations.push(`${address} issued a certificate that its mesh CA has not signed`);
     }
@@ -142,5 +143,5 @@ function codeOf(error: unknown): string {
 }
 
 export function keyOf(certificate: string): string {
-  return spkiDigest(new X509Certificate(certificate).publicKey).toString("hex");
+  return toHex(spkiDigest(new X509Certificate(certificate).publicKey));
 }

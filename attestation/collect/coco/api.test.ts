@@ -152,7 +152,9 @@ describe("what is not the evidence that was asked for is refused", () => {
   });
 
   test("guest components before 0.21, which attest the text", async () => {
-    const address = await serve((data, response) => honest(Buffer.from(data.toString("base64url")), response));
+    const address = await serve((data, response) =>
+      honest(Buffer.from(Buffer.from(data).toString("base64url")), response),
+    );
     await expect(collect(address)).rejects.toMatchObject({
       code: "tee_unavailable",
       hint: expect.stringContaining("0.21") as string,

@@ -66,9 +66,9 @@ export async function mayServeEvidence({ address }: Pick<CocoApi, "address">): P
  * @returns the body, which is of the form of its TEE
  * @throws EvidenceError tee_unavailable
  */
-export function fetchCocoEvidence({ address, through }: CocoApi, reportData: Buffer): Promise<Buffer> {
+export function fetchCocoEvidence({ address, through }: CocoApi, reportData: Uint8Array): Promise<Buffer> {
   // Without padding, as the server's decoder wants it.
-  const path = `/aa/evidence?runtime_data=${reportData.toString("base64url")}&encoding=base64`;
+  const path = `/aa/evidence?runtime_data=${Buffer.from(reportData).toString("base64url")}&encoding=base64`;
   return through(async (localPort) => {
     const { status, body } = await get(address, path, { deadline: DEADLINE_MS, localPort });
     if (status === 200) return body;

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { toLatin1, toUtf8 } from "../../../bytes/encode.ts";
 import { quote } from "../../../runtime/fault.ts";
 import { EvidenceError } from "../../error.ts";
 import { refusing } from "../../malformed.ts";
@@ -11,8 +12,8 @@ import { reportFromJson } from "./report-json.ts";
  * (guest-components, attestation-agent/attester/src/snp/mod.rs and tdx/mod.rs). Nothing in it is trusted.
  */
 export type CocoEvidence =
-  | { readonly kind: "snp"; readonly report: Buffer; readonly certificates: readonly Buffer[] }
-  | { readonly kind: "tdx"; readonly quote: Buffer };
+  | { readonly kind: "snp"; readonly report: Uint8Array; readonly certificates: readonly Uint8Array[] }
+  | { readonly kind: "tdx"; readonly quote: Uint8Array };
 
 const snpSchema = z.strictObject({
   attestation_report: z.unknown(),
@@ -41,7 +42,7 @@ const tdxSchema = z.strictObject({
 const CHAIN = ["ARK", "ASK", "VCEK", "VLEK"] as const;
 
 /** @throws EvidenceError malformed_report, unsupported_report_version, malformed_certificate */
-export function readCocoEvidence(body: Buffer): CocoEvidence {
+export function readCocoEvidence(body: Uint8Array): CocoEvidence {
   const json = readBigJson(body);
   if (typeof json === "object" && json !== null) {
     if ("attestation_report" in json) return readSnp(json);
@@ -74,7 +75,7 @@ function readSnp(json: object): CocoEvidence {
 }
 
 /** JSON whose numbers are bigints: a u64 does not fit into a double. @throws EvidenceError malformed_report */
-function readBigJson(body: Buffer): unknown {
+function readBigJson(body: Uint8Array): unknown {
   const exact = (_key: string, value: unknown, context?: { readonly source?: string }): unknown => {
     if (typeof value !== "number") return value;
     const source = context?.source ?? "";
@@ -82,9 +83,9 @@ function readBigJson(body: Buffer): unknown {
     return /^(?:0|[1-9]\d{0,19})$/.test(source) ? BigInt(source) : undefined;
   };
   try {
-    return JSON.parse(body.toString("utf8"), exact);
+    return JSON.parse(toUtf8(body), exact);
   } catch {
-    throw unknownForm(quote(body.subarray(0, 60).toString("latin1")), "see the log of the guest's api-server-rest");
+    throw unknownForm(quote(toLatin1(body.subarray(0, 60))), "see the log of the guest's api-server-rest");
   }
 }
 

@@ -1,5 +1,6 @@
 import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { littleEndian, littleEndian64 } from "../../../bytes/numbers.ts";
 import type { SnpEvidence } from "../../evidence.ts";
 import { parseSnpReport } from "../../snp/report.ts";
 
@@ -8,9 +9,9 @@ import { parseSnpReport } from "../../snp/report.ts";
  * ones ignore `encoding`, so that what they attest is the text.
  */
 export type CocoRoute = (
-  runtimeData: Buffer,
+  runtimeData: Uint8Array,
   response: ServerResponse,
-) => Promise<string | Buffer | undefined> | string | Buffer | undefined;
+) => Promise<string | Uint8Array | undefined> | string | Uint8Array | undefined;
 
 export interface CocoServer {
   readonly port: number;
@@ -51,7 +52,7 @@ export function cocoSnpJson({ report: bytes, certificates }: SnpEvidence): strin
   const list = (at: number, length: number): number[] => [...raw.subarray(at, at + length)];
   const isTurin = version >= 3 && raw[0x188] === 0x1a;
   const tcb = (at: number): object => {
-    const byte = (index: number): number => raw.readUInt8(at + index);
+    const byte = (index: number): number => raw[at + index] ?? NaN;
     return isTurin
       ? { fmc: byte(0), bootloader: byte(1), tee: byte(2), snp: byte(3), microcode: byte(7) }
       : { fmc: null, bootloader: byte(0), tee: byte(1), snp: byte(6), microcode: byte(7) };
@@ -59,19 +60,19 @@ export function cocoSnpJson({ report: bytes, certificates }: SnpEvidence): strin
   const firmware = (at: number): object => ({ major: raw[at + 2], minor: raw[at + 1], build: raw[at] });
   // JSON.stringify knows no bigint, and a double not every u64.
   const exact: string[] = [];
-  const u64 = (at: number): string => `@${exact.push(String(raw.readBigUInt64LE(at))) - 1}@`;
+  const u64 = (at: number): string => `@${exact.push(String(littleEndian64(raw, at))) - 1}@`;
   const document = {
     attestation_report: {
       version,
-      guest_svn: raw.readUInt32LE(0x04),
+      guest_svn: littleEndian(raw, 0x04, 4),
       policy: u64(0x08),
       family_id: list(0x10, 16),
       image_id: list(0x20, 16),
-      vmpl: raw.readUInt32LE(0x30),
-      sig_algo: raw.readUInt32LE(0x34),
+      vmpl: littleEndian(raw, 0x30, 4),
+      sig_algo: littleEndian(raw, 0x34, 4),
       current_tcb: tcb(0x38),
       plat_info: u64(0x40),
-      key_info: raw.readUInt32LE(0x48),
+      key_info: littleEndian(raw, 0x48, 4),
       report_data: list(0x50, 64),
       measurement: list(0x90, 48),
       host_data: list(0xc0, 32),
@@ -103,9 +104,9 @@ export function cocoSnpJson({ report: bytes, certificates }: SnpEvidence): strin
 /** The same, as the crate sev 3 and 4 writes it. */
 export function legacyCocoSnpJson({ report: raw }: SnpEvidence): string {
   const list = (at: number, length: number): number[] => [...raw.subarray(at, at + length)];
-  const u32 = (at: number): number => raw.readUInt32LE(at);
+  const u32 = (at: number): number => littleEndian(raw, at, 4);
   const exact: string[] = [];
-  const u64 = (at: number): string => `@${exact.push(String(raw.readBigUInt64LE(at))) - 1}@`;
+  const u64 = (at: number): string => `@${exact.push(String(littleEndian64(raw, at))) - 1}@`;
   const tcb = (at: number): object => ({
     bootloader: raw[at],
     tee: raw[at + 1],

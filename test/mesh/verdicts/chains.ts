@@ -20,21 +20,21 @@ import type { Authorities, Make } from "./kinds.ts";
 
 /** Chains that no Coordinator issues, and keys that none certifies. */
 
-const permitted = (...subtrees: readonly Buffer[]): Buffer =>
+const permitted = (...subtrees: readonly Uint8Array[]): Uint8Array =>
   encodeSequence(encodeDer(0xa0, ...subtrees.map((one) => encodeSequence(one))));
-const excluded = (...subtrees: readonly Buffer[]): Buffer =>
+const excluded = (...subtrees: readonly Uint8Array[]): Uint8Array =>
   encodeSequence(encodeDer(0xa1, ...subtrees.map((one) => encodeSequence(one))));
 
 /** Below a CA of which these extensions are. */
 const constrained =
-  (leaf: Shape, ...extensions: readonly Buffer[]): Make =>
+  (leaf: Shape, ...extensions: readonly Uint8Array[]): Make =>
   async ({ meshCa, below }) => {
     const ca = altered(meshCa, below, (of) => of.extensions.push(...extensions));
     const own = await issue(ca, leaf);
     return shown(own, keyOf(own), ca);
   };
 
-const constraints = (value: Buffer): Buffer => extension(OID.nameConstraints, value, CRITICAL);
+const constraints = (value: Uint8Array): Uint8Array => extension(OID.nameConstraints, value, CRITICAL);
 const tenNet = text(0x87, "\u000a\0\0\0\u00ff\0\0\0");
 
 export const CHAINS: Readonly<Record<string, Make>> = {
@@ -115,7 +115,7 @@ async function withKey({ meshCa, intermediate }: Authorities, namedCurve: string
 }
 
 /** SEC 1 §2.3.3. */
-function compressed(spki: Buffer): Buffer {
+function compressed(spki: Uint8Array): Uint8Array {
   const point = spki.subarray(-64);
   const sign = 2 + ((point.at(-1) ?? 0) & 1);
   const [kind = EMPTY] = elements(spki);

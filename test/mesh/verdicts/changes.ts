@@ -24,7 +24,7 @@ import type { Make } from "./kinds.ts";
 /** Certificates that no library makes, each by what is changed in one of the mesh. */
 
 const HOUR = 3_600_000;
-const validity = (from: Buffer, until: Buffer): Buffer => encodeSequence(from, until);
+const validity = (from: Uint8Array, until: Uint8Array): Uint8Array => encodeSequence(from, until);
 const UTC = 0x17;
 const GENERALIZED = 0x18;
 const ago = encodeTime(new Date(Date.now() - HOUR));
@@ -33,16 +33,16 @@ const later = encodeTime(new Date(Date.now() + HOUR));
 const digits = (ms: number): string => new Date(Date.now() + ms).toISOString().replaceAll(/[-:T]|\..*/g, "");
 
 /** With the length in one byte more than it takes. */
-function longer(der: Buffer): Buffer {
+function longer(der: Uint8Array): Uint8Array {
   const { content } = split(der);
   return Buffer.concat([Buffer.from([der[0] ?? 0, 0x83, 0, content.length >> 8, content.length & 0xff]), content]);
 }
 
-function endless(der: Buffer): Buffer {
+function endless(der: Uint8Array): Uint8Array {
   return Buffer.concat([Buffer.from([der[0] ?? 0, 0x80]), split(der).content, Buffer.from([0, 0])]);
 }
 
-const algorithm = (oid: string, ...parameters: readonly Buffer[]): Buffer =>
+const algorithm = (oid: string, ...parameters: readonly Uint8Array[]): Uint8Array =>
   encodeSequence(encodeOid(oid), ...parameters);
 
 export const CHANGES: Readonly<Record<string, (fields: Fields) => void>> = {
@@ -160,15 +160,15 @@ export const CHANGES: Readonly<Record<string, (fields: Fields) => void>> = {
   "with a subject with a zero byte in it": (of) => (of.subject = name(0x0c, "web\0evil")),
 };
 
-function crlPoints(uri: string): Buffer {
+function crlPoints(uri: string): Uint8Array {
   return encodeSequence(encodeSequence(encodeDer(0xa0, encodeDer(0xa0, text(0x86, uri)))));
 }
 
-function policies(): Buffer {
+function policies(): Uint8Array {
   return encodeSequence(encodeSequence(encodeOid(OID.unknown)));
 }
 
-const permitted = (subtree: Buffer): Buffer => encodeSequence(encodeDer(0xa0, encodeSequence(subtree)));
+const permitted = (subtree: Uint8Array): Uint8Array => encodeSequence(encodeDer(0xa0, encodeSequence(subtree)));
 
 /** By the mesh CA, with its intermediate CA, and changed. */
 export const changed =

@@ -1,5 +1,7 @@
 import { X509Certificate } from "@peculiar/x509";
 import { KeyObject, sign } from "node:crypto";
+import { bigEndian } from "../../../bytes/numbers.ts";
+import { isEqual } from "../../../bytes/encode.ts";
 import { encodeBitString, encodeDer, encodeOid, encodeSequence } from "../../../pki/der-writer.ts";
 import { TAG } from "../../../pki/der.ts";
 import type { Workload } from "../../../pki/test-mesh.ts";
@@ -9,18 +11,18 @@ import { type Holder, type Issued, pem } from "./authority.ts";
 
 /** DER, of RFC 5280 §4.1. */
 export interface Fields {
-  version: Buffer;
-  serial: Buffer;
-  algorithm: Buffer;
-  issuer: Buffer;
-  validity: Buffer;
-  subject: Buffer;
-  spki: Buffer;
+  version: Uint8Array;
+  serial: Uint8Array;
+  algorithm: Uint8Array;
+  issuer: Uint8Array;
+  validity: Uint8Array;
+  subject: Uint8Array;
+  spki: Uint8Array;
   /** And whatever else stands between the key and the extensions. */
-  ids: Buffer;
-  extensions: Buffer[];
+  ids: Uint8Array;
+  extensions: Uint8Array[];
   /** Of the certificate, beside the signed one. */
-  outerAlgorithm: Buffer;
+  outerAlgorithm: Uint8Array;
 }
 
 const INTEGER = 0x02;
@@ -48,8 +50,8 @@ export const OID = {
 } as const;
 
 /** The elements of a constructed one. */
-export function elements(der: Buffer): Buffer[] {
-  const found: Buffer[] = [];
+export function elements(der: Uint8Array): Uint8Array[] {
+  const found: Uint8Array[] = [];
   const { content } = split(der);
   for (let rest = content; rest.length > 0;) {
     const { length } = split(rest);
@@ -59,10 +61,10 @@ export function elements(der: Buffer): Buffer[] {
   return found;
 }
 
-export function split(der: Buffer): { content: Buffer; length: number } {
+export function split(der: Uint8Array): { content: Uint8Array; length: number } {
   const first = der[1] ?? 0;
   const count = first < 0x80 ? 0 : first - 0x80;
-  const size = count === 0 ? first : der.readUIntBE(2, count);
+  const size = count === 0 ? first : bigEndian(der, 2, count);
   return { content: der.subarray(2 + count, 2 + count + size), length: 2 + count + size };
 }
 
@@ -90,23 +92,23 @@ export function altered(by: Holder, one: Issued, change: (fields: Fields) => voi
   return { ...one, certificate: signed(by, fields) };
 }
 
-export function extension(oid: string, value: Buffer, critical: Buffer = EMPTY): Buffer {
+export function extension(oid: string, value: Uint8Array, critical: Uint8Array = EMPTY): Uint8Array {
   return encodeSequence(encodeOid(oid), critical, encodeDer(OCTETS, value));
 }
 
 export const CRITICAL = encodeDer(BOOLEAN, Buffer.from([0xff]));
 
-export const isOf = (oid: string) => (one: Buffer) => elements(one)[0]?.equals(encodeOid(oid)) === true;
+export const isOf = (oid: string) => (one: Uint8Array) => isEqual(elements(one)[0] ?? new Uint8Array(), encodeOid(oid));
 
-export function replaced(fields: Fields, oid: string, ...by: readonly Buffer[]): void {
+export function replaced(fields: Fields, oid: string, ...by: readonly Uint8Array[]): void {
   fields.extensions = [...fields.extensions.filter((one) => !isOf(oid)(one)), ...by];
 }
 
-export const integer = (...bytes: readonly number[]): Buffer => encodeDer(INTEGER, Buffer.from(bytes));
-export const text = (tag: number, value: string): Buffer => encodeDer(tag, Buffer.from(value, "latin1"));
-export const names = (...list: readonly Buffer[]): Buffer => extension(OID.names, encodeSequence(...list));
-export const dns = (value: string): Buffer => text(0x82, value);
-export const name = (tag: number, value: string): Buffer =>
+export const integer = (...bytes: readonly number[]): Uint8Array => encodeDer(INTEGER, Buffer.from(bytes));
+export const text = (tag: number, value: string): Uint8Array => encodeDer(tag, Buffer.from(value, "latin1"));
+export const names = (...list: readonly Uint8Array[]): Uint8Array => extension(OID.names, encodeSequence(...list));
+export const dns = (value: string): Uint8Array => text(0x82, value);
+export const name = (tag: number, value: string): Uint8Array =>
   encodeSequence(encodeDer(TAG.set, encodeSequence(encodeOid("2.5.4.3"), text(tag, value))));
 export const shown = (leaf: Issued, key: string, ...chain: readonly Issued[]): Workload => ({
   certChain: pem(leaf.certificate, ...chain.map(({ certificate }) => certificate)),
