@@ -189,8 +189,9 @@ export class TestCoordinator {
       response.writeHead(404, { "content-type": "application/problem+json" }).end(JSON.stringify(problem));
       return;
     }
-    const type = Buffer.isBuffer(body) ? "application/octet-stream" : "application/json";
-    response.writeHead(200, { "content-type": type }).end(Buffer.isBuffer(body) ? body : JSON.stringify(body));
+    const isDocument = body instanceof Uint8Array;
+    const type = isDocument ? "application/octet-stream" : "application/json";
+    response.writeHead(200, { "content-type": type }).end(isDocument ? body : JSON.stringify(body));
   }
 
   async #attested(request: IncomingMessage): Promise<object> {
