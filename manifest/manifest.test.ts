@@ -576,3 +576,10 @@ test("a change needs as many owners as the manifest says, and one where it says 
     );
   }
 });
+
+test("a file of nothing but faults is refused like one with few", () => {
+  for (const faulty of [{ WorkloadOwnerKeyDigests: Array.from({ length: 500_000 }, () => 0) }, { Policies: [] }]) {
+    const bytes = Buffer.from(JSON.stringify({ ...MANIFEST, ...faulty }));
+    expect(() => parseManifest(bytes)).toThrow(expect.objectContaining({ code: "invalid_manifest" }));
+  }
+});

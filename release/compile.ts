@@ -13,5 +13,5 @@ import { finishBuild } from "./build/finish.ts";
 export async function compile(root: string, dist: string, built: Date | undefined): Promise<void> {
   const compiler = join(root, "node_modules", ".bin", "tsc");
   await run(compiler, ["-p", "tsconfig.build.json", "--outDir", dist], { cwd: root });
-  await finishBuild(dist, built);
+  await finishBuild(root, dist, built);
 }

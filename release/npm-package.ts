@@ -11,7 +11,18 @@ import { type Manifest, readManifest } from "./readiness.ts";
  * Of the checkout's package.json; the rest is for those who work in it. `engines` is what the library of the package runs
  * on. Its programs ask for a newer Node, and an older one says so in one line (launch/cli.ts).
  */
-const KEPT = ["name", "version", "description", "license", "repository", "type", "engines", "bin", "dependencies"];
+const KEPT = [
+  "name",
+  "version",
+  "description",
+  "license",
+  "repository",
+  "type",
+  "engines",
+  "bin",
+  "exports",
+  "dependencies",
+];
 
 /**
  * Makes the npm package: the compiled programs, without the demo, that know the images of this release. npm installs the

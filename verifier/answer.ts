@@ -1,5 +1,6 @@
-import type { z } from "zod";
+import type { z } from "zod/mini";
 import { AttestAnswer, HistoryAnswer } from "../api/http/answers.ts";
+import { readBySchema } from "./read-by-schema.ts";
 import type { Evidence } from "../attestation/evidence.ts";
 import type { PathStep } from "../attestation/nonce-tree.ts";
 import { fromBase64, toBase64, toHex } from "../bytes/encode.ts";
@@ -104,14 +105,13 @@ function readEvidence(evidence: AttestAnswer["evidence"]): Evidence {
   };
 }
 
-function readAs<T>(schema: z.ZodType<T>, body: unknown, what: string): T {
-  const { data, error } = schema.safeParse(body);
-  if (data !== undefined) return data;
-  const [issue] = error?.issues ?? [];
+function readAs<T>(schema: z.ZodMiniType<T>, body: unknown, what: string): T {
+  const read = readBySchema(schema, body);
+  if ("value" in read) return read.value;
   throw new VerifyError("unexpected_answer", "the answer is not what this API answers", {
-    where: [what, ...(issue?.path ?? [])].join("."),
+    where: [what, ...read.path].join("."),
     got: "something else",
-    want: issue?.message,
+    want: read.want,
     hint: "look at the address, and whether the Coordinator is of another version",
   });
 }

@@ -186,8 +186,9 @@ export class TestCoordinator {
       response.writeHead(404, { "content-type": "application/problem+json" }).end(JSON.stringify(problem));
       return;
     }
-    const type = body instanceof Uint8Array ? "application/octet-stream" : "application/json";
-    response.writeHead(200, { "content-type": type }).end(body instanceof Uint8Array ? body : JSON.stringify(body));
+    const isDocument = body instanceof Uint8Array;
+    const type = isDocument ? "application/octet-stream" : "application/json";
+    response.writeHead(200, { "content-type": type }).end(isDocument ? body : JSON.stringify(body));
   }
 
   async #attested(request: IncomingMessage): Promise<object> {

@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type { z } from "zod/mini";
 import { hexBytes } from "../../bytes/hex.ts";
 import { toLatin1, toUtf8 } from "../../bytes/encode.ts";
 import { EvidenceError } from "../error.ts";
@@ -68,7 +68,7 @@ interface Kind<T> {
   readonly read: (document: Document) => T;
 }
 
-function kind<T>(key: string, name: string, schema: z.ZodType<T>): Kind<T> {
+function kind<T>(key: string, name: string, schema: z.ZodMiniType<T>): Kind<T> {
   return { name, cut: (bytes) => cut(bytes, key, name), read: memoize(({ body }) => parseBody(body, name, schema)) };
 }
 
@@ -126,7 +126,7 @@ function cut(document: Uint8Array, key: string, name: string): Document {
   return { body: new Uint8Array(document.subarray(prefix.length, end)), signature: hexBytes(signature) };
 }
 
-function parseBody<T>(body: Uint8Array, name: string, schema: z.ZodType<T>): T {
+function parseBody<T>(body: Uint8Array, name: string, schema: z.ZodMiniType<T>): T {
   const result = schema.safeParse(parseJson(body));
   if (result.success) return result.data;
   const [issue] = result.error.issues;

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import { z } from "zod/mini";
 import { fromHex, hexBytes } from "../../bytes/hex.ts";
 
 /**
@@ -22,15 +22,18 @@ export type PlatformStatus = (typeof PLATFORM_STATUSES)[number];
 /** Of the TDX module and of the quoting enclave. */
 const COMPONENT_STATUSES = ["UpToDate", "OutOfDate", "Revoked"] as const;
 
-const date = z.iso.datetime({ error: "a time in UTC" }).transform((text) => new Date(text));
-const svn = z.int({ error: "a number" }).min(0).max(255);
-const u16 = z.int({ error: "a number" }).min(0).max(0xffff);
-const components = z.array(z.object({ svn })).length(16, { error: "16 components" });
-const advisoryIDs = z.array(z.string()).default([]);
+const date = z.pipe(
+  z.iso.datetime({ error: "a time in UTC" }),
+  z.transform((text) => new Date(text)),
+);
+const svn = z.int({ error: "a number" }).check(z.minimum(0), z.maximum(255));
+const u16 = z.int({ error: "a number" }).check(z.minimum(0), z.maximum(0xffff));
+const components = z.array(z.object({ svn })).check(z.length(16, { error: "16 components" }));
+const advisoryIDs = z._default(z.array(z.string()), []);
 
 const validity = { issueDate: date, nextUpdate: date };
 /** Of both documents: Intel's assessments, counted. A higher one knows of more weaknesses. */
-const evaluation = { tcbEvaluationDataNumber: z.int({ error: "a number" }).min(0) };
+const evaluation = { tcbEvaluationDataNumber: z.int({ error: "a number" }).check(z.minimum(0)) };
 
 const componentLevel = z.object({
   tcb: z.object({ isvsvn: u16 }),
@@ -56,7 +59,10 @@ export const tcbInfoSchema = z.object({
   // Says how components are compared.
   tcbType: z.literal(0, { error: "0" }),
   tdxModule: z.object(module),
-  tdxModuleIdentities: z.array(z.object({ id: z.string(), ...module, tcbLevels: z.array(componentLevel) })).default([]),
+  tdxModuleIdentities: z._default(
+    z.array(z.object({ id: z.string(), ...module, tcbLevels: z.array(componentLevel) })),
+    [],
+  ),
   tcbLevels: z.array(platformLevel),
 });
 
@@ -82,10 +88,11 @@ export type ComponentLevel = z.infer<typeof componentLevel>;
 export type ModuleIdentity = Pick<TcbInfo["tdxModule"], "mrsigner" | "attributes" | "attributesMask">;
 
 /** Bytes in hexadecimal of either case: Intel's documents use both. */
-function hex(length: number): z.ZodType<Uint8Array> {
+function hex(length: number): z.ZodMiniType<Uint8Array> {
   const error = `${length * 2} hexadecimal digits`;
-  return z
-    .string({ error })
-    .refine((text) => fromHex(text, length) !== undefined, { error })
-    .transform((text) => hexBytes(text));
+  const isOne = (text: string): boolean => fromHex(text, length) !== undefined;
+  return z.pipe(
+    z.string({ error }).check(z.refine(isOne, { error })),
+    z.transform((text: string) => hexBytes(text)),
+  );
 }

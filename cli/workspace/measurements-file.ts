@@ -1,4 +1,4 @@
-import { z } from "zod";
+import { z } from "zod/mini";
 import { toHex } from "../../bytes/encode.ts";
 import { ManifestError } from "../../manifest/error.ts";
 import { parseJson } from "../../manifest/json.ts";
@@ -10,22 +10,26 @@ import { readInput } from "./workspace.ts";
 
 /** What `contrast measure` writes with `--output json`, and `contrast generate --measurements` reads. */
 
-const hex = (length: number): z.ZodType<string> => hexBytes(length).transform((bytes) => toHex(bytes));
+const hex = (length: number): z.ZodMiniType<string> =>
+  z.pipe(
+    hexBytes(length),
+    z.transform((bytes) => toHex(bytes)),
+  );
 
 const digest256 = hex(32);
 const digest384 = hex(48);
-const count = z
-  .int({ error: `a whole number from 1 to ${MAX_VCPUS}` })
-  .min(1)
-  .max(MAX_VCPUS);
-const cpus = z.number({ error: "a number of CPUs" }).min(0).max(MAX_VCPUS);
+const WANT_COUNT = `a whole number from 1 to ${MAX_VCPUS}`;
+const count = z.int({ error: WANT_COUNT }).check(z.minimum(1), z.maximum(MAX_VCPUS));
+const cpus = z.number({ error: "a number of CPUs" }).check(z.minimum(0), z.maximum(MAX_VCPUS));
+
+const atLeastOne = z.minLength(1, { error: "at least one" });
 
 /** SHA-256 of the files that were measured; the command line as it is. */
 const inputs = record({
   firmware: digest256,
-  kernel: digest256.optional(),
-  initrd: digest256.optional(),
-  commandLine: text.optional(),
+  kernel: z.optional(digest256),
+  initrd: z.optional(digest256),
+  commandLine: z.optional(text),
 });
 
 const snp = record({
@@ -36,15 +40,15 @@ const snp = record({
   guestFeatures: text,
   /** How the number of vCPUs follows from a pod. */
   sizing: record({
-    shims: list(z.enum(KATA_SHIMS, { error: KATA_SHIMS.join(" or ") })).min(1, { error: "at least one" }),
+    shims: list(z.enum(KATA_SHIMS, { error: KATA_SHIMS.join(" or ") })).check(atLeastOne),
     defaultVcpus: cpus,
     overheadVcpus: cpus,
   }),
   measurements: list(
-    record({ vcpus: count, measurement: digest384, idBlock: text.optional(), idAuth: text.optional() }),
-  ).min(1, { error: "at least one" }),
-  idKeyDigest: digest384.optional(),
-  authorKeyDigest: digest384.optional(),
+    record({ vcpus: count, measurement: digest384, idBlock: z.optional(text), idAuth: z.optional(text) }),
+  ).check(atLeastOne),
+  idKeyDigest: z.optional(digest384),
+  authorKeyDigest: z.optional(digest384),
 });
 
 const event = record({ what: text, digest: digest384 });
@@ -53,8 +57,8 @@ const tdx = record({
   inputs,
   mrTd: digest384,
   /** RTMR0 does not follow from files; where it is there, it comes from the log of a guest. */
-  rtmrs: record({ 0: digest384.optional(), 1: digest384, 2: digest384, 3: digest384 }).optional(),
-  rtmr0: record({ known: list(event), believed: list(event).optional(), unknown: list(text) }),
+  rtmrs: z.optional(record({ 0: z.optional(digest384), 1: digest384, 2: digest384, 3: digest384 })),
+  rtmr0: record({ known: list(event), believed: z.optional(list(event)), unknown: list(text) }),
 });
 
 const schema = z.discriminatedUnion("tee", [snp, tdx], { error: 'an object with "tee": "snp" or "tdx"' });

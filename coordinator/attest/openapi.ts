@@ -1,4 +1,4 @@
-import { z } from "zod";
+import { z } from "zod/mini";
 import { AttestAnswer, AttestRequest, Capabilities, HistoryAnswer, Problem } from "../../api/http/answers.ts";
 import { VERSION } from "../../runtime/version.ts";
 import { PATHS, type Operation, type Path } from "./router.ts";
@@ -123,7 +123,7 @@ function ref(name: keyof typeof SCHEMAS): { readonly $ref: string } {
   return { $ref: `#/components/schemas/${name}` };
 }
 
-function schemaOf(schema: z.ZodType): unknown {
+function schemaOf(schema: z.ZodMiniType): unknown {
   const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, { target: "draft-2020-12", io: "input" });
   return rest;
 }

@@ -8,7 +8,7 @@ import { finishBuild } from "./finish.ts";
 const root = join(import.meta.dirname, "..", "..");
 try {
   const time = buildTimeOf(root, process.env["SOURCE_DATE_EPOCH"]);
-  await finishBuild(join(root, "dist"), time);
+  await finishBuild(root, join(root, "dist"), time);
   if (time === undefined) {
     process.stderr.write("build: no commit and no SOURCE_DATE_EPOCH: the programs won't know when they were built\n");
   }
