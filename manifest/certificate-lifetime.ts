@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod/mini";
 
 /**
  * How long the certificates of workloads live, and the intermediate CAs of their chains: a duration as Go, Kubernetes and
@@ -40,10 +40,8 @@ export const meshCaOverlap = durationOf(
 export const workloadSecretOverlap = durationOf([5 * UNITS.m, LONGEST], 'a duration from 5m to 8760h, like "168h"');
 
 function durationOf([shortest, longest]: readonly [number, number], error: string) {
-  return z
-    .string({ error })
-    .refine((text) => millisecondsOf(text) >= shortest && millisecondsOf(text) <= longest, { error })
-    .transform(millisecondsOf);
+  const isWithin = (text: string): boolean => millisecondsOf(text) >= shortest && millisecondsOf(text) <= longest;
+  return z.pipe(z.string({ error }).check(z.refine(isWithin, { error })), z.transform(millisecondsOf));
 }
 
 function millisecondsOf(text: string): number {

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod/mini";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { toHex } from "../bytes/encode.ts";
 import { fromHex } from "../bytes/hex.ts";
@@ -16,7 +16,7 @@ import { type ReferenceValues, referenceValuesSchema } from "./reference-values.
 import { isWithinRsaLimits } from "../pki/rsa-limits.ts";
 import { readSpki } from "../pki/spki.ts";
 import { parseSan, type San } from "./san.ts";
-import { faultsOf, list, record, text } from "./schema.ts";
+import { faultsOf, list, parseWith, record, text } from "./schema.ts";
 import { readTransitVersions, transitVersions, type TransitVersions } from "./transit.ts";
 
 /**
@@ -70,44 +70,61 @@ const WANT_OWNER_THRESHOLD = `a whole number from 1 to the number of $.WorkloadO
 const WANT_TIME = "a time in UTC with seconds, like 2026-05-04T03:02:01Z";
 
 /** RFC 3339 with one form for one time: UTC, seconds, no fractions, no leap second. */
-const time = z
-  .string({ error: WANT_TIME })
-  .refine((text) => /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text) && encodeTime(new Date(text)) === text, {
-    error: WANT_TIME,
-  })
-  .transform((text) => new Date(text));
+const time = z.pipe(
+  z
+    .string({ error: WANT_TIME })
+    .check(
+      z.refine((text) => /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(text) && encodeTime(new Date(text)) === text, {
+        error: WANT_TIME,
+      }),
+    ),
+  z.transform((text) => new Date(text)),
+);
 
 const DEFAULT_LIFETIME_MS = certificateLifetime.parse(DEFAULT_CERTIFICATE_LIFETIME);
 
-const hash = z.string({ error: WANT_HASH }).regex(HASH, { error: WANT_HASH });
+const hash = z.string({ error: WANT_HASH }).check(z.regex(HASH, { error: WANT_HASH }));
 
-const san = z.string({ error: WANT_SAN }).transform((name, context): San => {
-  const parsed = parseSan(name);
-  if (parsed !== undefined) return parsed;
-  context.issues.push({ code: "custom", message: WANT_SAN, input: name });
-  return z.NEVER;
-});
+const san = z.pipe(
+  z.string({ error: WANT_SAN }),
+  z.transform((name, context): San => {
+    const parsed = parseSan(name);
+    if (parsed !== undefined) return parsed;
+    context.issues.push({ code: "custom", message: WANT_SAN, input: name });
+    return z.NEVER;
+  }),
+);
 
-const seedshareOwner = z
-  .string({ error: WANT_RSA })
-  .refine((hex) => isRsaSpki(fromHex(hex)), { error: WANT_RSA })
-  .transform((hex): Uint8Array => fromHex(hex) ?? z.NEVER);
+const seedshareOwner = z.pipe(
+  z.string({ error: WANT_RSA }).check(z.refine((hex) => isRsaSpki(fromHex(hex)), { error: WANT_RSA })),
+  z.transform((hex): Uint8Array => fromHex(hex) ?? z.NEVER),
+);
 
-const policyEntry = record({
+const policyKeys = record({
   SANs: list(san),
-  WorkloadSecretID: text.optional(),
-  Transit: transitVersions.optional(),
-  Role: z.enum(["", "coordinator"], { error: '"coordinator" or ""' }).optional(),
+  WorkloadSecretID: z.optional(text),
+  Transit: z.optional(transitVersions),
+  Role: z.optional(z.enum(["", "coordinator"], { error: '"coordinator" or ""' })),
   /** What the policy lets the host do beside what every pod needs. For people: the policy itself decides. */
-  Permissions: list(text).optional(),
-}).transform(({ SANs, WorkloadSecretID, Transit, Role }, context): PolicyEntry => {
-  // An empty identifier would be one that all who forgot theirs share.
-  const workloadSecretId = WorkloadSecretID || undefined;
-  if (Transit !== undefined && workloadSecretId === undefined) {
-    context.issues.push({ code: "custom", path: ["Transit"], message: "a WorkloadSecretID beside it", input: Transit });
-  }
-  return { sans: SANs, workloadSecretId, role: Role || undefined, transit: readTransitVersions(Transit) };
+  Permissions: z.optional(list(text)),
 });
+
+const policyEntry = z.pipe(
+  policyKeys,
+  z.transform(({ SANs, WorkloadSecretID, Transit, Role }, context): PolicyEntry => {
+    // An empty identifier would be one that all who forgot theirs share.
+    const workloadSecretId = WorkloadSecretID || undefined;
+    if (Transit !== undefined && workloadSecretId === undefined) {
+      context.issues.push({
+        code: "custom",
+        path: ["Transit"],
+        message: "a WorkloadSecretID beside it",
+        input: Transit,
+      });
+    }
+    return { sans: SANs, workloadSecretId, role: Role || undefined, transit: readTransitVersions(Transit) };
+  }),
+);
 
 /** The keys and their order, for whoever writes one. */
 export const manifestSchema = record({
@@ -115,49 +132,54 @@ export const manifestSchema = record({
   Policies: z.record(z.string(), policyEntry, { error: "an object with policy hashes" }),
   ReferenceValues: referenceValuesSchema,
   WorkloadOwnerKeyDigests: list(hash),
-  WorkloadOwnerThreshold: z
-    .int({ error: WANT_OWNER_THRESHOLD })
-    .min(1, { error: WANT_OWNER_THRESHOLD })
-    .max(MOST_SIGNATURES, { error: WANT_OWNER_THRESHOLD })
-    .optional(),
+  WorkloadOwnerThreshold: z.optional(
+    z
+      .int({ error: WANT_OWNER_THRESHOLD })
+      .check(
+        z.minimum(1, { error: WANT_OWNER_THRESHOLD }),
+        z.maximum(MOST_SIGNATURES, { error: WANT_OWNER_THRESHOLD }),
+      ),
+  ),
   SeedshareOwnerPubKeys: list(seedshareOwner),
-  SeedshareThreshold: z.int({ error: WANT_THRESHOLD }).min(1, { error: WANT_THRESHOLD }).optional(),
-  NotBefore: time.optional(),
-  CertificateLifetime: certificateLifetime.optional(),
-  MeshCAOverlap: meshCaOverlap.optional(),
-  WorkloadSecretOverlap: workloadSecretOverlap.optional(),
-}).superRefine((manifest, context) => {
-  const { SeedshareOwnerPubKeys: owners, SeedshareThreshold: threshold = 1 } = manifest;
-  const { CertificateLifetime: lifetime = DEFAULT_LIFETIME_MS, MeshCAOverlap: overlap = 0 } = manifest;
-  const fault = (path: (string | number)[], message: string): void => {
-    context.addIssue({ code: "custom", path, message });
-  };
-  // No certificate of before lives longer: the rest of the time would serve who stole the mesh CA's key, and nobody else.
-  if (overlap > lifetime) fault(["MeshCAOverlap"], "a duration not longer than $.CertificateLifetime");
-  const { WorkloadOwnerKeyDigests: workloadOwners, WorkloadOwnerThreshold: needed = 1 } = manifest;
-  // Without owners there is nobody whom a threshold could ask for, and one that can't be met is a typing error.
-  if (needed > 1 && needed > new Set(workloadOwners).size) fault(["WorkloadOwnerThreshold"], WANT_OWNER_THRESHOLD);
-  // Pods that share a key would not decrypt what the others encrypt.
-  const versions = new Map<string, TransitVersions>();
-  for (const [hash, entry] of Object.entries(manifest.Policies)) {
-    // Of an entry with a fault there is no more than was written.
-    const { workloadSecretId: id, transit }: Partial<PolicyEntry> = entry;
-    if (id === undefined || transit === undefined) continue;
-    const { latest, minimum } = versions.get(id) ?? transit;
-    versions.set(id, { latest, minimum });
-    if (transit.latest === latest && transit.minimum === minimum) continue;
-    fault(["Policies", hash, "Transit"], "the versions that other policies with this WorkloadSecretID have");
-  }
-  // An owner who stands there twice would have two shares, and so be two of those whom the threshold asks for.
-  const seen = new Set<string>();
-  for (const [index, owner] of owners.entries()) {
-    if (seen.has(toHex(owner))) fault(["SeedshareOwnerPubKeys", index], "each key once");
-    seen.add(toHex(owner));
-  }
-  if (threshold === 1) return;
-  if (owners.length > MOST_SHARES) fault(["SeedshareOwnerPubKeys"], `at most ${MOST_SHARES} keys with a threshold`);
-  if (threshold > owners.length) fault(["SeedshareThreshold"], WANT_THRESHOLD);
-});
+  SeedshareThreshold: z.optional(z.int({ error: WANT_THRESHOLD }).check(z.minimum(1, { error: WANT_THRESHOLD }))),
+  NotBefore: z.optional(time),
+  CertificateLifetime: z.optional(certificateLifetime),
+  MeshCAOverlap: z.optional(meshCaOverlap),
+  WorkloadSecretOverlap: z.optional(workloadSecretOverlap),
+}).check(
+  z.superRefine((manifest, context) => {
+    const { SeedshareOwnerPubKeys: owners, SeedshareThreshold: threshold = 1 } = manifest;
+    const { CertificateLifetime: lifetime = DEFAULT_LIFETIME_MS, MeshCAOverlap: overlap = 0 } = manifest;
+    const fault = (path: (string | number)[], message: string): void => {
+      context.addIssue({ code: "custom", path, message });
+    };
+    // No certificate of before lives longer: the rest of the time would serve who stole the mesh CA's key, and nobody else.
+    if (overlap > lifetime) fault(["MeshCAOverlap"], "a duration not longer than $.CertificateLifetime");
+    const { WorkloadOwnerKeyDigests: workloadOwners, WorkloadOwnerThreshold: needed = 1 } = manifest;
+    // Without owners there is nobody whom a threshold could ask for, and one that can't be met is a typing error.
+    if (needed > 1 && needed > new Set(workloadOwners).size) fault(["WorkloadOwnerThreshold"], WANT_OWNER_THRESHOLD);
+    // Pods that share a key would not decrypt what the others encrypt.
+    const versions = new Map<string, TransitVersions>();
+    for (const [hash, entry] of Object.entries(manifest.Policies)) {
+      // Of an entry with a fault there is no more than was written.
+      const { workloadSecretId: id, transit }: Partial<PolicyEntry> = entry;
+      if (id === undefined || transit === undefined) continue;
+      const { latest, minimum } = versions.get(id) ?? transit;
+      versions.set(id, { latest, minimum });
+      if (transit.latest === latest && transit.minimum === minimum) continue;
+      fault(["Policies", hash, "Transit"], "the versions that other policies with this WorkloadSecretID have");
+    }
+    // An owner who stands there twice would have two shares, and so be two of those whom the threshold asks for.
+    const seen = new Set<string>();
+    for (const [index, owner] of owners.entries()) {
+      if (seen.has(toHex(owner))) fault(["SeedshareOwnerPubKeys", index], "each key once");
+      seen.add(toHex(owner));
+    }
+    if (threshold === 1) return;
+    if (owners.length > MOST_SHARES) fault(["SeedshareOwnerPubKeys"], `at most ${MOST_SHARES} keys with a threshold`);
+    if (threshold > owners.length) fault(["SeedshareThreshold"], WANT_THRESHOLD);
+  }),
+);
 
 /**
  * @param bytes of manifest.json, as they are hashed and stored
@@ -165,8 +187,8 @@ export const manifestSchema = record({
  */
 export function parseManifest(bytes: Uint8Array): Manifest {
   const { value, duplicates } = readJson(bytes);
-  const { data, error } = manifestSchema.safeParse(value);
-  const faults = [...duplicates, ...policyKeyFaults(value), ...(error === undefined ? [] : faultsOf(error, value))];
+  const { data, error } = parseWith(manifestSchema, value);
+  const faults = [...duplicates, ...policyKeyFaults(value), ...faultsOf(error, value)];
   if (data === undefined || faults.length > 0) {
     const code = duplicates.length > 0 ? "duplicate_key" : "invalid_manifest";
     throw new ManifestError(code, "this is no valid manifest", faults);

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod/mini";
 import { GUEST_POLICY, PLATFORM_INFO } from "../attestation/snp/flags.ts";
 import { SNP_PRODUCTS } from "../attestation/snp/product.ts";
 import type { SimulatedReferenceValues, SnpReferenceValues } from "../attestation/snp/validate.ts";
@@ -24,36 +24,43 @@ export interface ReferenceValues {
 
 export type ReferenceValueOf<K extends keyof ReferenceValues> = ReferenceValues[K][number];
 
-const minimumTcb = record({
-  BootloaderVersion: byte,
-  TEEVersion: byte,
-  SNPVersion: byte,
-  MicrocodeVersion: byte,
-  FMCVersion: byte.optional(),
-}).transform((tcb) => ({
-  bootloader: tcb.BootloaderVersion,
-  tee: tcb.TEEVersion,
-  snp: tcb.SNPVersion,
-  microcode: tcb.MicrocodeVersion,
-  fmc: tcb.FMCVersion,
-}));
+const minimumTcb = z.pipe(
+  record({
+    BootloaderVersion: byte,
+    TEEVersion: byte,
+    SNPVersion: byte,
+    MicrocodeVersion: byte,
+    FMCVersion: z.optional(byte),
+  }),
+  z.transform((tcb) => ({
+    bootloader: tcb.BootloaderVersion,
+    tee: tcb.TEEVersion,
+    snp: tcb.SNPVersion,
+    microcode: tcb.MicrocodeVersion,
+    fmc: tcb.FMCVersion,
+  })),
+);
 
-const snp = record({
+const snpKeys = record({
   ProductName: z.enum(SNP_PRODUCTS, { error: SNP_PRODUCTS.join(" or ") }),
   ...IMAGE_KEYS,
   ...SIGNING_KEY_KEYS,
   MinimumTCB: minimumTcb,
-  MinimumMitigationVector: u53.optional(),
-  GuestPolicy: record({ ABIMajor: byte.optional(), ABIMinor: byte.optional(), ...flags(GUEST_POLICY) }).optional(),
-  PlatformInfo: record(flags(PLATFORM_INFO)).optional(),
-  AllowedChipIDs: list(hexBytes(64)).optional(),
-})
-  .refine(({ ProductName, MinimumTCB }) => (MinimumTCB.fmc === undefined) === (ProductName !== "Turin"), {
+  MinimumMitigationVector: z.optional(u53),
+  GuestPolicy: z.optional(record({ ABIMajor: z.optional(byte), ABIMinor: z.optional(byte), ...flags(GUEST_POLICY) })),
+  PlatformInfo: z.optional(record(flags(PLATFORM_INFO))),
+  AllowedChipIDs: z.optional(list(hexBytes(64))),
+}).check(
+  z.refine(({ ProductName, MinimumTCB }) => (MinimumTCB.fmc === undefined) === (ProductName !== "Turin"), {
     // A Turin without it would be accepted with any; nothing compares that of another product.
     error: "a number for Turin, nothing for another product",
     path: ["MinimumTCB", "FMCVersion"],
-  })
-  .transform((values, context): SnpReferenceValues => ({
+  }),
+);
+
+const snp = z.pipe(
+  snpKeys,
+  z.transform((values, context): SnpReferenceValues => ({
     productName: values.ProductName,
     image: trustedImage(values, context),
     signingKey: signingKey(values, context),
@@ -62,72 +69,80 @@ const snp = record({
     guestPolicy: values.GuestPolicy,
     platformInfo: values.PlatformInfo,
     allowedChipIds: values.AllowedChipIDs ?? [],
-  }));
+  })),
+);
 
 /** What never passes must not look as if it could be asked for. */
-const tdAttributes = hexBytes(8).refine((bytes) => (bytes.readBigUInt64LE() & (TUD | MIGRATABLE)) === 0n, {
-  error: "16 hexadecimal digits without a bit of the group TUD (the first byte) and without MIGRATABLE (bit 29)",
-});
-
-const tdx = record({
-  MrTd: digest384,
-  MrSeam: digest384,
-  Rtmrs: list(digest384).length(4, { error: "a list of 4" }),
-  Xfam: hexBytes(8),
-  TdAttributes: tdAttributes.optional(),
-  MrOwner: digest384.optional(),
-  MrOwnerConfig: digest384.optional(),
-  MrServiceTd: digest384.optional(),
-  MinimumTeeTcbSvn: hexBytes(16),
-  AllowedTcbStatuses: list(z.enum(ALLOWABLE_TCB_STATUSES, { error: ALLOWABLE_TCB_STATUSES.join(" or ") })).optional(),
-  MinimumTCBEvaluationDataNumber: u32.optional(),
-  AllowedPIIDs: list(hexBytes(16)).optional(),
-  MemoryIntegrity: flag.optional(),
-  SMTDisabled: flag.optional(),
-  StaticPlatform: flag.optional(),
-}).transform((values): TdxReferenceValues => ({
-  mrTd: values.MrTd,
-  mrSeam: values.MrSeam,
-  rtmrs: values.Rtmrs,
-  xfam: values.Xfam,
-  tdAttributes: values.TdAttributes,
-  mrOwner: values.MrOwner,
-  mrOwnerConfig: values.MrOwnerConfig,
-  mrServiceTd: values.MrServiceTd,
-  minimumTeeTcbSvn: values.MinimumTeeTcbSvn,
-  allowedTcbStatuses: values.AllowedTcbStatuses,
-  minimumTcbEvaluationDataNumber: values.MinimumTCBEvaluationDataNumber,
-  allowedPiids: values.AllowedPIIDs ?? [],
-  memoryIntegrity: values.MemoryIntegrity,
-  smtDisabled: values.SMTDisabled,
-  staticPlatform: values.StaticPlatform,
-}));
-
-const simulated = record({ RootDigest: hexBytes(32), ...IMAGE_KEYS }).transform(
-  (values, context): SimulatedReferenceValues => ({
-    rootDigest: toHex(values.RootDigest),
-    image: trustedImage(values, context),
+const tdAttributes = hexBytes(8).check(
+  z.refine((bytes) => (bytes.readBigUInt64LE() & (TUD | MIGRATABLE)) === 0n, {
+    error: "16 hexadecimal digits without a bit of the group TUD (the first byte) and without MIGRATABLE (bit 29)",
   }),
 );
 
+const tdx = z.pipe(
+  record({
+    MrTd: digest384,
+    MrSeam: digest384,
+    Rtmrs: list(digest384).check(z.length(4, { error: "a list of 4" })),
+    Xfam: hexBytes(8),
+    TdAttributes: z.optional(tdAttributes),
+    MrOwner: z.optional(digest384),
+    MrOwnerConfig: z.optional(digest384),
+    MrServiceTd: z.optional(digest384),
+    MinimumTeeTcbSvn: hexBytes(16),
+    AllowedTcbStatuses: z.optional(
+      list(z.enum(ALLOWABLE_TCB_STATUSES, { error: ALLOWABLE_TCB_STATUSES.join(" or ") })),
+    ),
+    MinimumTCBEvaluationDataNumber: z.optional(u32),
+    AllowedPIIDs: z.optional(list(hexBytes(16))),
+    MemoryIntegrity: z.optional(flag),
+    SMTDisabled: z.optional(flag),
+    StaticPlatform: z.optional(flag),
+  }),
+  z.transform((values): TdxReferenceValues => ({
+    mrTd: values.MrTd,
+    mrSeam: values.MrSeam,
+    rtmrs: values.Rtmrs,
+    xfam: values.Xfam,
+    tdAttributes: values.TdAttributes,
+    mrOwner: values.MrOwner,
+    mrOwnerConfig: values.MrOwnerConfig,
+    mrServiceTd: values.MrServiceTd,
+    minimumTeeTcbSvn: values.MinimumTeeTcbSvn,
+    allowedTcbStatuses: values.AllowedTcbStatuses,
+    minimumTcbEvaluationDataNumber: values.MinimumTCBEvaluationDataNumber,
+    allowedPiids: values.AllowedPIIDs ?? [],
+    memoryIntegrity: values.MemoryIntegrity,
+    smtDisabled: values.SMTDisabled,
+    staticPlatform: values.StaticPlatform,
+  })),
+);
+
+const simulated = z.pipe(
+  record({ RootDigest: hexBytes(32), ...IMAGE_KEYS }),
+  z.transform((values, context): SimulatedReferenceValues => ({
+    rootDigest: toHex(values.RootDigest),
+    image: trustedImage(values, context),
+  })),
+);
+
 const SETS = {
-  snp: list(snp).default([]),
-  tdx: list(tdx).default([]),
-  insecure: list(simulated).default([]),
-} satisfies Readonly<Record<keyof ReferenceValues, z.ZodType>>;
+  snp: z._default(list(snp), []),
+  tdx: z._default(list(tdx), []),
+  insecure: z._default(list(simulated), []),
+} satisfies Readonly<Record<keyof ReferenceValues, z.ZodMiniType>>;
 
 /** The keys, in the order in which they are written. */
 export const REFERENCE_VALUE_KEYS = Object.keys(SETS) as readonly (keyof ReferenceValues)[];
 
-export const referenceValuesSchema = record(SETS).refine(
-  (sets) => Object.values(sets).some(({ length }) => length > 0),
-  {
+export const referenceValuesSchema = record(SETS).check(
+  z.refine((sets) => Object.values(sets).some(({ length }) => length > 0), {
     // Nothing would match, ever: a manifest that nobody finished.
     error: "at least one set under snp, tdx or insecure",
-  },
+  }),
 );
 
-function flags<F extends object>(names: F): { readonly [Name in keyof F]: z.ZodOptional<typeof flag> } {
-  const entries = Object.keys(names).map((name) => [name, flag.optional()]);
-  return Object.fromEntries(entries) as { [Name in keyof F]: z.ZodOptional<typeof flag> };
+function flags<F extends object>(names: F): { readonly [Name in keyof F]: z.ZodMiniOptional<typeof flag> } {
+  const entries = Object.keys(names).map((name) => [name, z.optional(flag)]);
+  return Object.fromEntries(entries) as { [Name in keyof F]: z.ZodMiniOptional<typeof flag> };
 }

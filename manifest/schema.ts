@@ -1,4 +1,5 @@
-import { z } from "zod";
+import { en } from "zod/locales";
+import * as z from "zod/mini";
 import { fromHex } from "../bytes/hex.ts";
 import { type Fault, quote } from "../runtime/fault.ts";
 import { type JsonPath, pathText } from "./json.ts";
@@ -6,14 +7,14 @@ import { type JsonPath, pathText } from "./json.ts";
 /** The parts of the manifest's schema. The message of each is what would be right, so that a fault can say it. */
 
 /** An object with these keys and no others: a key that is not known is a typing error, or a promise nobody keeps. */
-export function record<Shape extends z.ZodRawShape>(shape: Shape): z.ZodObject<Shape, z.core.$strict> {
+export function record<Shape extends z.core.$ZodShape>(shape: Shape): z.ZodMiniObject<Shape, z.core.$strict> {
   const keys = Object.keys(shape).join(", ");
   return z.strictObject(shape, {
     error: ({ code }) => (code === "unrecognized_keys" ? `only ${keys}` : `an object with ${keys}`),
   });
 }
 
-export function list<Item extends z.ZodType>(item: Item): z.ZodArray<Item> {
+export function list<Item extends z.ZodMiniType>(item: Item): z.ZodMiniArray<Item> {
   return z.array(item, { error: "a list" });
 }
 
@@ -28,25 +29,53 @@ export const u32 = ranged(0, 0xffff_ffff);
 
 const safe = `a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`;
 /** An unsigned integer of 53 bits: larger ones are read as others than are written. */
-export const u53 = z.int({ error: safe }).min(0, { error: safe });
+export const u53 = z.int({ error: safe }).check(z.minimum(0, { error: safe }));
 
-function ranged(low: number, high: number): z.ZodNumber {
+function ranged(low: number, high: number): z.ZodMiniNumberFormat {
   const error = `a whole number from ${low} to ${high}`;
-  return z.int({ error }).min(low, { error }).max(high, { error });
+  return z.int({ error }).check(z.minimum(low, { error }), z.maximum(high, { error }));
 }
 
 /** Bytes in hexadecimal, of either case. */
-export function hexBytes(length: number): z.ZodType<Bytes> {
+export function hexBytes(length: number): z.ZodMiniType<Bytes> {
   const error = `${length * 2} hexadecimal digits`;
-  return z
-    .string({ error })
-    .refine((value) => fromHex(value, length) !== undefined, { error })
-    .transform((value) => fromHex(value) ?? z.NEVER);
+  return z.pipe(
+    z.string({ error }).check(z.refine((value) => fromHex(value, length) !== undefined, { error })),
+    z.transform((value: string) => fromHex(value) ?? z.NEVER),
+  );
 }
 
 type Bytes = NonNullable<ReturnType<typeof fromHex>>;
 
 export const digest384 = hexBytes(48);
+
+/** What is wrong with a value. */
+export type Issues = Pick<z.core.$ZodError, "issues">;
+
+/**
+ * Reads a value of a stranger's.
+ *
+ * @returns `data`, or what is wrong with it. Zod can't join a hundred thousand faults, so those are one.
+ */
+export function parseWith<T>(
+  schema: z.ZodMiniType<T>,
+  value: unknown,
+): { readonly data: T | undefined; readonly error: Issues | undefined } {
+  try {
+    const { data, error } = schema.safeParse(value, { error: localeError });
+    return { data, error };
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const message = "something with fewer faults";
+    return { data: undefined, error: { issues: [{ code: "custom", path: [], message, input: value }] } };
+  }
+}
+
+/** Of what has no text of its own. */
+const { localeError } = en();
+
+/** Where a transformation puts what is wrong. */
+export type Faults = Pick<z.core.ParsePayload, "issues">;
 
 /** A value of JSON of the same form: what texts say is open. */
 export type Written<T> = T extends string
@@ -61,22 +90,25 @@ export type Written<T> = T extends string
  * The schema of what a schema reads, as long as it is being written: the same keys and types, and texts that may say
  * anything. Checks of a whole object are left out.
  */
-export function written<S extends z.ZodType>(schema: S): z.ZodType<Written<z.input<S>>>;
-export function written(schema: z.ZodType): z.ZodType {
-  if (schema instanceof z.ZodPipe) return written(schema.in as z.ZodType);
-  if (schema instanceof z.ZodOptional) return written(schema.unwrap() as z.ZodType).optional();
-  if (schema instanceof z.ZodArray) return list(written(schema.element as z.ZodType));
-  if (schema instanceof z.ZodObject) return record(mapValues(schema.shape as Shape, (value) => written(value)));
-  if (schema instanceof z.ZodRecord) {
-    return schema.clone({ ...schema.def, valueType: written(schema.valueType as z.ZodType) });
+export function written<S extends z.ZodMiniType>(schema: S): z.ZodMiniType<Written<z.input<S>>>;
+export function written(schema: z.ZodMiniType): z.ZodMiniType {
+  if (schema instanceof z.ZodMiniPipe) return written(schema.def.in as z.ZodMiniType);
+  if (schema instanceof z.ZodMiniOptional) return z.optional(written(schema.def.innerType as z.ZodMiniType));
+  if (schema instanceof z.ZodMiniArray) return list(written(schema.def.element as z.ZodMiniType));
+  if (schema instanceof z.ZodMiniObject) return record(mapValues(schema.shape as Shape, (value) => written(value)));
+  if (schema instanceof z.ZodMiniRecord) {
+    return schema.clone({ ...schema.def, valueType: written(schema.def.valueType as z.ZodMiniType) });
   }
-  if (schema instanceof z.ZodString || schema instanceof z.ZodEnum) return text;
+  if (schema instanceof z.ZodMiniString || schema instanceof z.ZodMiniEnum) return text;
   return schema;
 }
 
-type Shape = Readonly<Record<string, z.ZodType>>;
+type Shape = Readonly<Record<string, z.ZodMiniType>>;
 
-export function mapValues(shape: Shape, map: (schema: z.ZodType, key: string) => z.ZodType): Record<string, z.ZodType> {
+export function mapValues(
+  shape: Shape,
+  map: (schema: z.ZodMiniType, key: string) => z.ZodMiniType,
+): Record<string, z.ZodMiniType> {
   return Object.fromEntries(Object.entries(shape).map(([key, schema]) => [key, map(schema, key)]));
 }
 
@@ -85,8 +117,12 @@ export function mapValues(shape: Shape, map: (schema: z.ZodType, key: string) =>
  *
  * @param where names a place
  */
-export function faultsOf(error: z.ZodError, value: unknown, where: (path: JsonPath) => string = pathText): Fault[] {
-  return error.issues.flatMap((issue): Fault[] => {
+export function faultsOf(
+  error: Issues | undefined,
+  value: unknown,
+  where: (path: JsonPath) => string = pathText,
+): Fault[] {
+  return (error?.issues ?? []).flatMap((issue): Fault[] => {
     if (issue.code === "unrecognized_keys") {
       return issue.keys.map((key) => ({
         where: where([...issue.path, key]),

@@ -1,4 +1,5 @@
-import { z } from "zod";
+import * as z from "zod/mini";
+import type { Faults } from "./schema.ts";
 import { isCspId } from "../attestation/snp/certificate.ts";
 import type { SnpSigningKey } from "../attestation/snp/validate.ts";
 
@@ -12,16 +13,16 @@ const WANT_CSP = "the CSP_ID of the VLEK certificates: 1 to 255 printable charac
 
 /** To be spread into a record. */
 export const SIGNING_KEY_KEYS = {
-  SigningKey: z.enum(KINDS, { error: KINDS.join(" or ") }).optional(),
-  CSPID: z.string({ error: WANT_CSP }).refine(isCspId, { error: WANT_CSP }).optional(),
+  SigningKey: z.optional(z.enum(KINDS, { error: KINDS.join(" or ") })),
+  CSPID: z.optional(z.string({ error: WANT_CSP }).check(z.refine(isCspId, { error: WANT_CSP }))),
 };
 
-type SigningKeyKeys = z.output<z.ZodObject<typeof SIGNING_KEY_KEYS>>;
+type SigningKeyKeys = z.output<z.ZodMiniObject<typeof SIGNING_KEY_KEYS>>;
 
 /** For a transformation: what is wrong goes to its context. */
 export function signingKey(
   values: SigningKeyKeys & { readonly AllowedChipIDs?: readonly Uint8Array[] | undefined },
-  context: z.RefinementCtx,
+  context: Faults,
 ): SnpSigningKey {
   const fault = (key: "CSPID" | "AllowedChipIDs", want: string): void => {
     context.issues.push({ code: "custom", path: [key], message: want, input: values });

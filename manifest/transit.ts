@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod/mini";
 import { record } from "./schema.ts";
 
 /**
@@ -14,16 +14,18 @@ export const FIRST_VERSION: TransitVersions = { latest: 1, minimum: 1 };
 
 const MOST = 0xffff_ffff;
 const WANT = `a whole number from 1 to ${MOST}`;
-const version = z.int({ error: WANT }).min(1, { error: WANT }).max(MOST, { error: WANT });
+const version = z.int({ error: WANT }).check(z.minimum(1, { error: WANT }), z.maximum(MOST, { error: WANT }));
 
 export const transitVersions = record({
-  LatestVersion: version.optional(),
-  MinimumVersion: version.optional(),
-}).superRefine(({ LatestVersion: latest = 1, MinimumVersion: minimum = 1 }, context) => {
-  const isVersion = (value: unknown): boolean => version.safeParse(value).success;
-  if (minimum <= latest || !isVersion(minimum) || !isVersion(latest)) return;
-  context.addIssue({ code: "custom", path: ["MinimumVersion"], message: "a number that is not above LatestVersion" });
-});
+  LatestVersion: z.optional(version),
+  MinimumVersion: z.optional(version),
+}).check(
+  z.superRefine(({ LatestVersion: latest = 1, MinimumVersion: minimum = 1 }, context) => {
+    const isVersion = (value: unknown): boolean => version.safeParse(value).success;
+    if (minimum <= latest || !isVersion(minimum) || !isVersion(latest)) return;
+    context.addIssue({ code: "custom", path: ["MinimumVersion"], message: "a number that is not above LatestVersion" });
+  }),
+);
 
 export function readTransitVersions({
   LatestVersion: latest = 1,

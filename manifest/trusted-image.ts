@@ -1,6 +1,6 @@
-import { z } from "zod";
+import * as z from "zod/mini";
 import type { ImageSigner, TrustedImage } from "../attestation/snp/image.ts";
-import { digest384, hexBytes, u32 } from "./schema.ts";
+import { digest384, type Faults, hexBytes, u32 } from "./schema.ts";
 
 /**
  * The keys that say which images a set of reference values trusts, in one of two forms: TrustedMeasurement, or who
@@ -8,27 +8,29 @@ import { digest384, hexBytes, u32 } from "./schema.ts";
  */
 
 /** A VM that was launched without an ID block reports zeros: such a digest would trust every image. */
-const keyDigest = digest384.refine((digest) => digest.some((byte) => byte !== 0), {
-  error: "96 hexadecimal digits that are not all zero, as they are of a VM whose image nobody signed",
-});
+const keyDigest = digest384.check(
+  z.refine((digest) => digest.some((byte) => byte !== 0), {
+    error: "96 hexadecimal digits that are not all zero, as they are of a VM whose image nobody signed",
+  }),
+);
 
 /** To be spread into a record. */
 export const IMAGE_KEYS = {
-  TrustedMeasurement: digest384.optional(),
-  IdKeyDigest: keyDigest.optional(),
-  AuthorKeyDigest: keyDigest.optional(),
-  FamilyID: hexBytes(16).optional(),
-  ImageID: hexBytes(16).optional(),
-  MinimumGuestSVN: u32.optional(),
+  TrustedMeasurement: z.optional(digest384),
+  IdKeyDigest: z.optional(keyDigest),
+  AuthorKeyDigest: z.optional(keyDigest),
+  FamilyID: z.optional(hexBytes(16)),
+  ImageID: z.optional(hexBytes(16)),
+  MinimumGuestSVN: z.optional(u32),
 };
 
-type ImageKeys = z.output<z.ZodObject<typeof IMAGE_KEYS>>;
+type ImageKeys = z.output<z.ZodMiniObject<typeof IMAGE_KEYS>>;
 
 const SIGNER = ["IdKeyDigest", "AuthorKeyDigest"] as const;
 const PRODUCT = ["FamilyID", "ImageID", "MinimumGuestSVN"] as const;
 
 /** For a transformation: what is wrong goes to its context. */
-export function trustedImage(values: ImageKeys, context: z.RefinementCtx): TrustedImage {
+export function trustedImage(values: ImageKeys, context: Faults): TrustedImage {
   const fault = (key: keyof ImageKeys, want: string): void => {
     context.issues.push({ code: "custom", path: [key], message: want, input: values });
   };

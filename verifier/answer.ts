@@ -1,9 +1,10 @@
-import type { z } from "zod";
+import type * as z from "zod/mini";
 import { AttestAnswer, HistoryAnswer } from "../api/http/answers.ts";
 import type { Evidence } from "../attestation/evidence.ts";
 import type { PathStep } from "../attestation/nonce-tree.ts";
 import { fromBase64, toBase64, toHex } from "../bytes/encode.ts";
 import { fromHex } from "../bytes/hex.ts";
+import { parseWith } from "../manifest/schema.ts";
 import { VerifyError } from "./error.ts";
 
 /** What the HTTP API answered, in bytes. Nothing of it is trusted. */
@@ -104,8 +105,8 @@ function readEvidence(evidence: AttestAnswer["evidence"]): Evidence {
   };
 }
 
-function readAs<T>(schema: z.ZodType<T>, body: unknown, what: string): T {
-  const { data, error } = schema.safeParse(body);
+function readAs<T>(schema: z.ZodMiniType<T>, body: unknown, what: string): T {
+  const { data, error } = parseWith(schema, body);
   if (data !== undefined) return data;
   const [issue] = error?.issues ?? [];
   throw new VerifyError("unexpected_answer", "the answer is not what this API answers", {

@@ -1,7 +1,8 @@
-import { z } from "zod";
+import * as z from "zod/mini";
 import { AttestAnswer } from "../api/http/answers.ts";
 import { canonicalJson } from "../bytes/canonical-json.ts";
 import { fromBase64, fromUtf8, toUtf8 } from "../bytes/encode.ts";
+import { parseWith } from "../manifest/schema.ts";
 import { VerifyError } from "./error.ts";
 
 /**
@@ -20,7 +21,7 @@ export const MOST_STATEMENT_BYTES = 96 * 2 ** 20;
 export const MOST_BOUND = 128;
 
 const base64 = z.base64();
-const digest = z.string().regex(/^[0-9a-f]{64}$/);
+const digest = z.string().check(z.regex(/^[0-9a-f]{64}$/));
 const documents = z.record(digest, base64);
 
 const schema = z.strictObject({
@@ -31,14 +32,14 @@ const schema = z.strictObject({
     version: z.literal(1),
     /** What the nonce of the answer is made of: 32 bytes that were drawn, and digests of documents that were there before. */
     random: digest,
-    bound: z.array(digest).max(MOST_BOUND),
+    bound: z.array(digest).check(z.maxLength(MOST_BOUND)),
     answer: AttestAnswer,
     transitions: z.array(base64),
     manifests: documents,
     annexes: documents,
     policies: documents,
     /** Signed by nobody. */
-    url: z.string().max(2048),
+    url: z.string().check(z.maxLength(2048)),
     verifiedAt: z.iso.datetime({ precision: 3 }),
   }),
 });
@@ -61,7 +62,7 @@ export function parseStatement(bytes: Uint8Array): Statement {
     throw malformed("$", `${bytes.length} bytes`, `at most ${MOST_STATEMENT_BYTES}`);
   }
   const text = toUtf8(bytes);
-  const { data, error } = schema.safeParse(jsonOf(text));
+  const { data, error } = parseWith(schema, jsonOf(text));
   if (data === undefined) {
     const [issue] = error?.issues ?? [];
     throw malformed(["$", ...(issue?.path ?? [])].join("."), "something else", issue?.message);

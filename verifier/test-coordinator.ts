@@ -189,8 +189,8 @@ export class TestCoordinator {
       response.writeHead(404, { "content-type": "application/problem+json" }).end(JSON.stringify(problem));
       return;
     }
-    const type = Buffer.isBuffer(body) ? "application/octet-stream" : "application/json";
-    response.writeHead(200, { "content-type": type }).end(Buffer.isBuffer(body) ? body : JSON.stringify(body));
+    const type = body instanceof Uint8Array ? "application/octet-stream" : "application/json";
+    response.writeHead(200, { "content-type": type }).end(body instanceof Uint8Array ? body : JSON.stringify(body));
   }
 
   async #attested(request: IncomingMessage): Promise<object> {

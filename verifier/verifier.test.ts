@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { AttestAnswer } from "../api/http/answers.ts";
+import { toUtf8 } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { issueCa } from "../pki/certificate.ts";
 import {
@@ -84,7 +85,7 @@ test("nobody can change what was verified, and a text of the manifest will do", 
 test("policies are read where they are asked for, each by its hash", async () => {
   const { policies } = await verify({ policies: true });
   expect(Object.keys(policies).toSorted()).toEqual([COORDINATOR_HASH, WEB_HASH].toSorted());
-  expect(policies[COORDINATOR_HASH]).toBe(COORDINATOR_POLICY.toString());
+  expect(policies[COORDINATOR_HASH]).toBe(toUtf8(COORDINATOR_POLICY));
 });
 
 /** The evidence or what it vouches for is another. */

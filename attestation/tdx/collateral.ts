@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod/mini";
 import { EvidenceError } from "../error.ts";
 import { parseRevocationList } from "../crl.ts";
 import type { TdxCollateral } from "../evidence.ts";
@@ -66,7 +66,7 @@ interface Kind<T> {
   readonly read: (document: Document) => T;
 }
 
-function kind<T>(key: string, name: string, schema: z.ZodType<T>): Kind<T> {
+function kind<T>(key: string, name: string, schema: z.ZodMiniType<T>): Kind<T> {
   return { name, cut: (bytes) => cut(bytes, key, name), read: memoize(({ body }) => parseBody(body, name, schema)) };
 }
 
@@ -124,7 +124,7 @@ function cut(document: Buffer, key: string, name: string): Document {
   return { body: Buffer.from(document.subarray(prefix.length, end)), signature: Buffer.from(signature, "hex") };
 }
 
-function parseBody<T>(body: Buffer, name: string, schema: z.ZodType<T>): T {
+function parseBody<T>(body: Buffer, name: string, schema: z.ZodMiniType<T>): T {
   const result = schema.safeParse(parseJson(body));
   if (result.success) return result.data;
   const [issue] = result.error.issues;

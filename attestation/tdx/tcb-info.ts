@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod/mini";
 import { fromHex } from "../../bytes/hex.ts";
 
 /**
@@ -22,15 +22,18 @@ export type PlatformStatus = (typeof PLATFORM_STATUSES)[number];
 /** Of the TDX module and of the quoting enclave. */
 const COMPONENT_STATUSES = ["UpToDate", "OutOfDate", "Revoked"] as const;
 
-const date = z.iso.datetime({ error: "a time in UTC" }).transform((text) => new Date(text));
-const svn = z.int({ error: "a number" }).min(0).max(255);
-const u16 = z.int({ error: "a number" }).min(0).max(0xffff);
-const components = z.array(z.object({ svn })).length(16, { error: "16 components" });
-const advisoryIDs = z.array(z.string()).default([]);
+const date = z.pipe(
+  z.iso.datetime({ error: "a time in UTC" }),
+  z.transform((text) => new Date(text)),
+);
+const svn = numberUpTo(255);
+const u16 = numberUpTo(0xffff);
+const components = z.array(z.object({ svn })).check(z.length(16, { error: "16 components" }));
+const advisoryIDs = z._default(z.array(z.string()), []);
 
 const validity = { issueDate: date, nextUpdate: date };
 /** Of both documents: Intel's assessments, counted. A higher one knows of more weaknesses. */
-const evaluation = { tcbEvaluationDataNumber: z.int({ error: "a number" }).min(0) };
+const evaluation = { tcbEvaluationDataNumber: numberUpTo(Number.MAX_SAFE_INTEGER) };
 
 const componentLevel = z.object({
   tcb: z.object({ isvsvn: u16 }),
@@ -56,7 +59,10 @@ export const tcbInfoSchema = z.object({
   // Says how components are compared.
   tcbType: z.literal(0, { error: "0" }),
   tdxModule: z.object(module),
-  tdxModuleIdentities: z.array(z.object({ id: z.string(), ...module, tcbLevels: z.array(componentLevel) })).default([]),
+  tdxModuleIdentities: z._default(
+    z.array(z.object({ id: z.string(), ...module, tcbLevels: z.array(componentLevel) })),
+    [],
+  ),
   tcbLevels: z.array(platformLevel),
 });
 
@@ -81,11 +87,16 @@ export type PlatformLevel = z.infer<typeof platformLevel>;
 export type ComponentLevel = z.infer<typeof componentLevel>;
 export type ModuleIdentity = Pick<TcbInfo["tdxModule"], "mrsigner" | "attributes" | "attributesMask">;
 
+function numberUpTo(most: number): z.ZodMiniNumberFormat {
+  const error = `a number from 0 to ${most}`;
+  return z.int({ error }).check(z.minimum(0, { error }), z.maximum(most, { error }));
+}
+
 /** Bytes in hexadecimal of either case: Intel's documents use both. */
-function hex(length: number): z.ZodType<Buffer> {
+function hex(length: number): z.ZodMiniType<Buffer> {
   const error = `${length * 2} hexadecimal digits`;
-  return z
-    .string({ error })
-    .refine((text) => fromHex(text, length) !== undefined, { error })
-    .transform((text) => Buffer.from(text, "hex"));
+  return z.pipe(
+    z.string({ error }).check(z.refine((text) => fromHex(text, length) !== undefined, { error })),
+    z.transform((text) => Buffer.from(text, "hex")),
+  );
 }
