@@ -1,4 +1,4 @@
-import { z } from "zod/mini";
+import * as z from "zod/mini";
 
 /**
  * How long the certificates of workloads live, and the intermediate CAs of their chains: a duration as Go, Kubernetes and

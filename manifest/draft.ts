@@ -1,9 +1,9 @@
-import { z } from "zod/mini";
+import * as z from "zod/mini";
 import { ManifestError } from "./error.ts";
 import { parseJson } from "./json.ts";
 import { manifestSchema } from "./manifest.ts";
 import type { ReferenceValues } from "./reference-values.ts";
-import { list, mapValues, readAll, record, type Written, written } from "./schema.ts";
+import { faultsOf, list, mapValues, parseWith, record, type Written, written } from "./schema.ts";
 
 /**
  * The manifest while it is being written. Its keys are those of the manifest. Values may still be open, so this is not yet
@@ -27,7 +27,7 @@ const schema = record(
 /** @throws ManifestError malformed_json, duplicate_key, invalid_manifest */
 export function parseManifestDraft(bytes: Uint8Array): ManifestDraft {
   const value = parseJson(bytes);
-  const read = readAll(schema, value);
-  if (read.data === undefined) throw new ManifestError("invalid_manifest", "a key is wrong", read.faults);
-  return read.data;
+  const { data, error } = parseWith(schema, value);
+  if (data === undefined) throw new ManifestError("invalid_manifest", "a key is wrong", faultsOf(error, value));
+  return data;
 }

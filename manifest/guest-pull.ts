@@ -1,7 +1,8 @@
 import { parse } from "smol-toml";
-import { z } from "zod";
+import * as z from "zod/mini";
 import { quote } from "../runtime/fault.ts";
 import { ManifestError } from "./error.ts";
+import { parseWith } from "./schema.ts";
 
 /**
  * What a guest of Confidential Containers is told about pulling images: `cdh.toml` of the initdata document, the
@@ -33,20 +34,23 @@ export const REGISTRY_PLACE = /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::\d{1,5})?(?:
 export const PROXY_URL = /^https?:\/\/[A-Za-z0-9.-]+(?::\d{1,5})?\/?$/;
 export const NO_PROXY = /^[A-Za-z0-9.*:/_-]+(?:,[A-Za-z0-9.*:/_-]+)*$/;
 
-const place = z.string().regex(REGISTRY_PLACE);
+const place = z.string().check(z.regex(REGISTRY_PLACE));
 const schema = z.strictObject({
   // It has to be there. Secrets of files that the image itself has: of none, where it has no such file.
   kbc: z.strictObject({ name: z.literal("offline_fs_kbc"), url: z.literal("null") }),
   image: z.strictObject({
-    extra_root_certificates: z.array(z.string().regex(PEM)).optional(),
-    image_pull_proxy: z
-      .strictObject({ https_proxy: z.string().regex(PROXY_URL), no_proxy: z.string().regex(NO_PROXY).optional() })
-      .optional(),
-    registry_config: z
-      .strictObject({
+    extra_root_certificates: z.optional(z.array(z.string().check(z.regex(PEM)))),
+    image_pull_proxy: z.optional(
+      z.strictObject({
+        https_proxy: z.string().check(z.regex(PROXY_URL)),
+        no_proxy: z.optional(z.string().check(z.regex(NO_PROXY))),
+      }),
+    ),
+    registry_config: z.optional(
+      z.strictObject({
         registry: z.array(z.strictObject({ location: place, mirror: z.array(z.strictObject({ location: place })) })),
-      })
-      .optional(),
+      }),
+    ),
   }),
 });
 
@@ -98,13 +102,9 @@ function parsed(toml: string): GuestPull | undefined {
   } catch {
     return undefined;
   }
-  const result = schema.safeParse(document);
-  if (!result.success) return undefined;
-  const {
-    extra_root_certificates: rootCertificates = [],
-    image_pull_proxy: proxy,
-    registry_config,
-  } = result.data.image;
+  const { data } = parseWith(schema, document);
+  if (data === undefined) return undefined;
+  const { extra_root_certificates: rootCertificates = [], image_pull_proxy: proxy, registry_config } = data.image;
   const registries = registry_config?.registry ?? [];
   return {
     rootCertificates,

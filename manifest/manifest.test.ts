@@ -157,6 +157,11 @@ test("reads a manifest", () => {
   expect(manifest.seedshareOwnerPubKeys).toEqual([Buffer.from(RSA, "hex")]);
 });
 
+test("a manifest of nothing but faults is refused as any other", () => {
+  const document = { ...MANIFEST, WorkloadOwnerKeyDigests: Array<number>(250_000).fill(0) };
+  expect(refusal(Buffer.from(JSON.stringify(document)))).toMatchObject({ code: "invalid_manifest", where: "$" });
+});
+
 test("certificates live a year, or as long as the manifest says", () => {
   expect(parseManifest(Buffer.from(JSON.stringify(MANIFEST))).certificateLifetimeMs).toBe(365 * 24 * 3_600_000);
   expect(parseManifest(changed(["CertificateLifetime"], "1h30m")).certificateLifetimeMs).toBe(5_400_000);

@@ -1,4 +1,4 @@
-import { z } from "zod/mini";
+import * as z from "zod/mini";
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { toHex } from "../bytes/encode.ts";
 import { fromHex } from "../bytes/hex.ts";
@@ -16,7 +16,7 @@ import { type ReferenceValues, referenceValuesSchema } from "./reference-values.
 import { isWithinRsaLimits } from "../pki/rsa-limits.ts";
 import { readSpki } from "../pki/spki.ts";
 import { parseSan, type San } from "./san.ts";
-import { readAll, list, record, text } from "./schema.ts";
+import { faultsOf, list, parseWith, record, text } from "./schema.ts";
 import { readTransitVersions, transitVersions, type TransitVersions } from "./transit.ts";
 
 /**
@@ -187,9 +187,8 @@ export const manifestSchema = record({
  */
 export function parseManifest(bytes: Uint8Array): Manifest {
   const { value, duplicates } = readJson(bytes);
-  const read = readAll(manifestSchema, value);
-  const faults = [...duplicates, ...policyKeyFaults(value), ...("faults" in read ? read.faults : [])];
-  const { data } = read;
+  const { data, error } = parseWith(manifestSchema, value);
+  const faults = [...duplicates, ...policyKeyFaults(value), ...faultsOf(error, value)];
   if (data === undefined || faults.length > 0) {
     const code = duplicates.length > 0 ? "duplicate_key" : "invalid_manifest";
     throw new ManifestError(code, "this is no valid manifest", faults);

@@ -1,5 +1,4 @@
-import { z } from "zod/mini";
-import { littleEndian64 } from "../bytes/numbers.ts";
+import * as z from "zod/mini";
 import { GUEST_POLICY, PLATFORM_INFO } from "../attestation/snp/flags.ts";
 import { SNP_PRODUCTS } from "../attestation/snp/product.ts";
 import type { SimulatedReferenceValues, SnpReferenceValues } from "../attestation/snp/validate.ts";
@@ -7,6 +6,7 @@ import { MIGRATABLE, TUD } from "../attestation/tdx/attributes.ts";
 import { ALLOWABLE_TCB_STATUSES } from "../attestation/tdx/tcb-status.ts";
 import type { TdxReferenceValues } from "../attestation/tdx/validate.ts";
 import { toHex } from "../bytes/encode.ts";
+import { littleEndian64 } from "../bytes/numbers.ts";
 import { byte, digest384, flag, hexBytes, list, record, u32, u53 } from "./schema.ts";
 import { SIGNING_KEY_KEYS, signingKey } from "./signing-key.ts";
 import { IMAGE_KEYS, trustedImage } from "./trusted-image.ts";

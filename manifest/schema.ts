@@ -1,4 +1,5 @@
-import { z } from "zod/mini";
+import { en } from "zod/locales";
+import * as z from "zod/mini";
 import { fromHex } from "../bytes/hex.ts";
 import { type Fault, quote } from "../runtime/fault.ts";
 import { type JsonPath, pathText } from "./json.ts";
@@ -13,7 +14,7 @@ export function record<Shape extends z.core.$ZodShape>(shape: Shape): z.ZodMiniO
   });
 }
 
-export function list<Item extends z.core.SomeType>(item: Item): z.ZodMiniArray<Item> {
+export function list<Item extends z.ZodMiniType>(item: Item): z.ZodMiniArray<Item> {
   return z.array(item, { error: "a list" });
 }
 
@@ -30,7 +31,7 @@ const safe = `a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`;
 /** An unsigned integer of 53 bits: larger ones are read as others than are written. */
 export const u53 = z.int({ error: safe }).check(z.minimum(0, { error: safe }));
 
-function ranged(low: number, high: number): z.ZodMiniNumber<number> {
+function ranged(low: number, high: number): z.ZodMiniNumberFormat {
   const error = `a whole number from ${low} to ${high}`;
   return z.int({ error }).check(z.minimum(low, { error }), z.maximum(high, { error }));
 }
@@ -38,9 +39,8 @@ function ranged(low: number, high: number): z.ZodMiniNumber<number> {
 /** Bytes in hexadecimal, of either case. */
 export function hexBytes(length: number): z.ZodMiniType<Bytes> {
   const error = `${length * 2} hexadecimal digits`;
-  const isOne = (value: string): boolean => fromHex(value, length) !== undefined;
   return z.pipe(
-    z.string({ error }).check(z.refine(isOne, { error })),
+    z.string({ error }).check(z.refine((value) => fromHex(value, length) !== undefined, { error })),
     z.transform((value: string) => fromHex(value) ?? z.NEVER),
   );
 }
@@ -48,6 +48,34 @@ export function hexBytes(length: number): z.ZodMiniType<Bytes> {
 type Bytes = NonNullable<ReturnType<typeof fromHex>>;
 
 export const digest384 = hexBytes(48);
+
+/** What is wrong with a value. */
+export type Issues = Pick<z.core.$ZodError, "issues">;
+
+/**
+ * Reads a value of a stranger's.
+ *
+ * @returns `data`, or what is wrong with it. Zod can't join a hundred thousand faults, so those are one.
+ */
+export function parseWith<T>(
+  schema: z.ZodMiniType<T>,
+  value: unknown,
+): { readonly data: T | undefined; readonly error: Issues | undefined } {
+  try {
+    const { data, error } = schema.safeParse(value, { error: localeError });
+    return { data, error };
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    const message = "something with fewer faults";
+    return { data: undefined, error: { issues: [{ code: "custom", path: [], message, input: value }] } };
+  }
+}
+
+/** Of what has no text of its own. */
+const { localeError } = en();
+
+/** Where a transformation puts what is wrong. */
+export type Faults = Pick<z.core.ParsePayload, "issues">;
 
 /** A value of JSON of the same form: what texts say is open. */
 export type Written<T> = T extends string
@@ -105,11 +133,11 @@ export function readAll<T>(
  * @param where names a place
  */
 export function faultsOf(
-  error: z.core.$ZodError,
+  error: Issues | undefined,
   value: unknown,
   where: (path: JsonPath) => string = pathText,
 ): Fault[] {
-  return error.issues.flatMap((issue): Fault[] => {
+  return (error?.issues ?? []).flatMap((issue): Fault[] => {
     if (issue.code === "unrecognized_keys") {
       return issue.keys.map((key) => ({
         where: where([...issue.path, key]),

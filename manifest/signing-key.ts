@@ -1,4 +1,5 @@
-import { z } from "zod/mini";
+import * as z from "zod/mini";
+import type { Faults } from "./schema.ts";
 import { isCspId } from "../attestation/snp/certificate.ts";
 import type { SnpSigningKey } from "../attestation/snp/validate.ts";
 
@@ -21,7 +22,7 @@ type SigningKeyKeys = z.output<z.ZodMiniObject<typeof SIGNING_KEY_KEYS>>;
 /** For a transformation: what is wrong goes to its context. */
 export function signingKey(
   values: SigningKeyKeys & { readonly AllowedChipIDs?: readonly Uint8Array[] | undefined },
-  context: z.core.ParsePayload,
+  context: Faults,
 ): SnpSigningKey {
   const fault = (key: "CSPID" | "AllowedChipIDs", want: string): void => {
     context.issues.push({ code: "custom", path: [key], message: want, input: values });

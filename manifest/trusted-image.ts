@@ -1,6 +1,6 @@
-import { z } from "zod/mini";
+import * as z from "zod/mini";
 import type { ImageSigner, TrustedImage } from "../attestation/snp/image.ts";
-import { digest384, hexBytes, u32 } from "./schema.ts";
+import { digest384, type Faults, hexBytes, u32 } from "./schema.ts";
 
 /**
  * The keys that say which images a set of reference values trusts, in one of two forms: TrustedMeasurement, or who
@@ -30,7 +30,7 @@ const SIGNER = ["IdKeyDigest", "AuthorKeyDigest"] as const;
 const PRODUCT = ["FamilyID", "ImageID", "MinimumGuestSVN"] as const;
 
 /** For a transformation: what is wrong goes to its context. */
-export function trustedImage(values: ImageKeys, context: z.core.ParsePayload): TrustedImage {
+export function trustedImage(values: ImageKeys, context: Faults): TrustedImage {
   const fault = (key: keyof ImageKeys, want: string): void => {
     context.issues.push({ code: "custom", path: [key], message: want, input: values });
   };

@@ -1,7 +1,8 @@
 import { fromUtf8 } from "../bytes/encode.ts";
-import { z } from "zod";
+import * as z from "zod/mini";
 import { ManifestError } from "../manifest/error.ts";
 import { parseJson } from "../manifest/json.ts";
+import { parseWith } from "../manifest/schema.ts";
 import { type Permission, PERMISSIONS } from "../policy/permissions.ts";
 import { POLICY_RULES } from "../policy/policy-rules.ts";
 
@@ -22,11 +23,11 @@ export interface GeneratedPolicy {
   readonly data: PolicyData;
 }
 
-const container = z.looseObject({ name: z.string(), type: z.string().optional(), privileged: z.unknown() });
+const container = z.looseObject({ name: z.string(), type: z.optional(z.string()), privileged: z.unknown() });
 
 /** Further keys are kept: what later versions write has to be shown as well. */
 const schema = z.looseObject({
-  workload: z.looseObject({ kind: z.string(), namespace: z.string().nullish(), name: z.string() }),
+  workload: z.looseObject({ kind: z.string(), namespace: z.nullish(z.string()), name: z.string() }),
   containers: z.array(container),
 });
 
@@ -65,7 +66,7 @@ function readData(json: string): PolicyData | undefined {
   try {
     const value = parseJson(fromUtf8(json));
     // Not what zod gives back: it leaves out a key `__proto__`.
-    return schema.safeParse(value).success ? (value as PolicyData) : undefined;
+    return parseWith(schema, value).data !== undefined ? (value as PolicyData) : undefined;
   } catch (error) {
     if (error instanceof ManifestError) return undefined;
     throw error;

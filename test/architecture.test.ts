@@ -69,6 +69,17 @@ test("time, randomness and the environment come in through the entry files", () 
   expect(wrong.map(({ file }) => file)).toEqual([]);
 });
 
+/** Whose files run in browsers as well. The gzip of an annotation is for those who write or read files of Kubernetes. */
+const EVERYWHERE = "{manifest,report}/**/*.ts";
+const NODE_ALONE = ["manifest/initdata-annotation.ts"];
+
+test("what browsers run takes nothing of Node's", () => {
+  const files = sources(EVERYWHERE);
+  expect(files.length).toBeGreaterThan(60);
+  const wrong = files.filter(({ text }) => /"node:|\bBuffer\b|\bprocess\./.test(text)).map(({ file }) => file);
+  expect(wrong).toEqual(NODE_ALONE);
+});
+
 test("only tests take what test/ and the kits for tests hold", () => {
   const kits = new Set(globSync("*/**/test-*.ts", { cwd: root, exclude: ["node_modules/**", "dist/**"] }));
   const wrong: string[] = [];

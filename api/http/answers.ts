@@ -1,4 +1,4 @@
-import { z } from "zod/mini";
+import * as z from "zod/mini";
 
 /**
  * The HTTP attestation API of the Coordinator, version 1: what is asked and answered, in JSON. The server's OpenAPI document is

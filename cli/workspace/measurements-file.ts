@@ -1,8 +1,8 @@
-import { z } from "zod/mini";
+import * as z from "zod/mini";
 import { toHex } from "../../bytes/encode.ts";
 import { ManifestError } from "../../manifest/error.ts";
 import { parseJson } from "../../manifest/json.ts";
-import { faultsOf, hexBytes, list, record, text } from "../../manifest/schema.ts";
+import { faultsOf, hexBytes, list, parseWith, record, text } from "../../manifest/schema.ts";
 import { KATA_SHIMS } from "../../measurement/kata-vcpus.ts";
 import { MAX_VCPUS } from "../../measurement/snp/measure.ts";
 import { CliError } from "../context.ts";
@@ -18,11 +18,10 @@ const hex = (length: number): z.ZodMiniType<string> =>
 
 const digest256 = hex(32);
 const digest384 = hex(48);
-const WANT_COUNT = `a whole number from 1 to ${MAX_VCPUS}`;
-const count = z.int({ error: WANT_COUNT }).check(z.minimum(1), z.maximum(MAX_VCPUS));
-const cpus = z.number({ error: "a number of CPUs" }).check(z.minimum(0), z.maximum(MAX_VCPUS));
-
-const atLeastOne = z.minLength(1, { error: "at least one" });
+const WANT_COUNT = { error: `a whole number from 1 to ${MAX_VCPUS}` };
+const count = z.int(WANT_COUNT).check(z.minimum(1, WANT_COUNT), z.maximum(MAX_VCPUS, WANT_COUNT));
+const WANT_CPUS = { error: `a number of CPUs, from 0 to ${MAX_VCPUS}` };
+const cpus = z.number(WANT_CPUS).check(z.minimum(0, WANT_CPUS), z.maximum(MAX_VCPUS, WANT_CPUS));
 
 /** SHA-256 of the files that were measured; the command line as it is. */
 const inputs = record({
@@ -40,13 +39,15 @@ const snp = record({
   guestFeatures: text,
   /** How the number of vCPUs follows from a pod. */
   sizing: record({
-    shims: list(z.enum(KATA_SHIMS, { error: KATA_SHIMS.join(" or ") })).check(atLeastOne),
+    shims: list(z.enum(KATA_SHIMS, { error: KATA_SHIMS.join(" or ") })).check(
+      z.minLength(1, { error: "at least one" }),
+    ),
     defaultVcpus: cpus,
     overheadVcpus: cpus,
   }),
   measurements: list(
     record({ vcpus: count, measurement: digest384, idBlock: z.optional(text), idAuth: z.optional(text) }),
-  ).check(atLeastOne),
+  ).check(z.minLength(1, { error: "at least one" })),
   idKeyDigest: z.optional(digest384),
   authorKeyDigest: z.optional(digest384),
 });
@@ -85,7 +86,7 @@ export async function readMeasurements(path: string): Promise<Measurements> {
     if (!(error instanceof ManifestError)) throw error;
     throw refuse(path, error.got ?? error.code, error.want ?? "JSON", error);
   }
-  const { data, error } = schema.safeParse(value);
+  const { data, error } = parseWith(schema, value);
   if (data === undefined) {
     const [first] = faultsOf(error, value);
     throw refuse(`${path}: ${first?.where ?? "$"}`, first?.got ?? "something else", first?.want ?? "measurements");

@@ -123,7 +123,7 @@ function ref(name: keyof typeof SCHEMAS): { readonly $ref: string } {
   return { $ref: `#/components/schemas/${name}` };
 }
 
-function schemaOf(schema: z.ZodMiniType): unknown {
+function schemaOf(schema: z.core.$ZodType): unknown {
   const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, { target: "draft-2020-12", io: "input" });
   return rest;
 }
