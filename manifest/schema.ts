@@ -112,21 +112,6 @@ export function mapValues(
   return Object.fromEntries(Object.entries(shape).map(([key, schema]) => [key, map(schema, key)]));
 }
 
-/** What a schema makes of a value, or all that is wrong with it. */
-export function readAll<T>(
-  schema: z.ZodMiniType<T>,
-  value: unknown,
-): { readonly data: T } | { readonly data?: undefined; readonly faults: readonly Fault[] } {
-  try {
-    const { data, error } = schema.safeParse(value);
-    return error === undefined ? { data } : { faults: faultsOf(error, value) };
-  } catch (error) {
-    // zod hands the faults of a list on as the arguments of one call, and a file has room for more than a call.
-    if (!(error instanceof RangeError)) throw error;
-    return { faults: [{ where: "$", got: "more faults than can be listed", want: "a file without" }] };
-  }
-}
-
 /**
  * What zod found wrong with `value`, one fault for each place.
  *

@@ -1,11 +1,11 @@
 import type { z } from "zod/mini";
 import { AttestAnswer, HistoryAnswer } from "../api/http/answers.ts";
-import { readBySchema } from "./read-by-schema.ts";
 import type { Evidence } from "../attestation/evidence.ts";
 import type { PathStep } from "../attestation/nonce-tree.ts";
 import { fromBase64, toBase64, toHex } from "../bytes/encode.ts";
 import { fromHex } from "../bytes/hex.ts";
 import { VerifyError } from "./error.ts";
+import { readBySchema } from "./read-by-schema.ts";
 
 /** What the HTTP API answered, in bytes. Nothing of it is trusted. */
 export interface Answer {
@@ -90,7 +90,7 @@ function readEvidence(evidence: AttestAnswer["evidence"]): Evidence {
     };
   }
   const { kind, quote, collateral } = evidence;
-  const part = (name: keyof NonNullable<typeof collateral>): Buffer =>
+  const part = (name: keyof NonNullable<typeof collateral>): Uint8Array =>
     bytes(collateral?.[name] ?? "", `evidence.collateral.${name}`);
   return {
     kind,
@@ -117,9 +117,9 @@ function readAs<T>(schema: z.ZodMiniType<T>, body: unknown, what: string): T {
 }
 
 /** One text for the same bytes: or an answer could be changed and still be the same. */
-function bytes(text: string, where: string): Buffer {
+function bytes(text: string, where: string): Uint8Array {
   const decoded = fromBase64(text);
-  if (decoded !== undefined) return Buffer.from(decoded);
+  if (decoded !== undefined) return decoded;
   throw new VerifyError("unexpected_answer", "the answer is not what this API answers", {
     where,
     got: "something else",

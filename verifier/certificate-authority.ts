@@ -2,7 +2,7 @@ import { EvidenceError } from "../attestation/error.ts";
 import { checkCa, checkValidity } from "../attestation/path.ts";
 import { decodePemCertificates } from "../attestation/pem.ts";
 import { type Certificate, parseCertificate } from "../attestation/x509.ts";
-import { toBase64, isEqual } from "../bytes/encode.ts";
+import { fromUtf8, isEqual, toBase64 } from "../bytes/encode.ts";
 import { fromHex } from "../bytes/hex.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { verifyEcdsa } from "../crypto/node.ts";
@@ -49,7 +49,7 @@ export function readAuthority(
   { at, saved }: { readonly at: Date; readonly saved: boolean },
 ): AuthorityCertificate {
   try {
-    const [der, ...others] = decodePemCertificates(Buffer.from(pem), name);
+    const [der, ...others] = decodePemCertificates(fromUtf8(pem), name);
     if (der === undefined || others.length > 0)
       throw mismatch(name, `${others.length + 1} certificates`, "one, in PEM");
     // One text for one certificate.

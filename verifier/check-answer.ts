@@ -63,10 +63,7 @@ export function checkAnswer(answer: Answer, expected: Expected): CheckedAnswer {
     rootKey: bytesOf(rootCa.keyDigest),
     meshKey: bytesOf(meshCa.keyDigest),
   });
-  const claimant = verifyComplete({ evidence: answer.evidence, reportData: Buffer.from(reportData) }, manifest, {
-    allowInsecure,
-    at,
-  });
+  const claimant = verifyComplete({ evidence: answer.evidence, reportData }, manifest, { allowInsecure, at });
   const referenceValues = matchReferenceValues(claimant.evidence, manifest);
   requireCoordinator(claimant, manifest, expected.policy);
   requireRoot(transition, rootCa);
