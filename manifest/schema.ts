@@ -37,15 +37,13 @@ function ranged(low: number, high: number): z.ZodMiniNumberFormat {
 }
 
 /** Bytes in hexadecimal, of either case. */
-export function hexBytes(length: number): z.ZodMiniType<Bytes> {
+export function hexBytes(length: number): z.ZodMiniType<Uint8Array> {
   const error = `${length * 2} hexadecimal digits`;
   return z.pipe(
     z.string({ error }).check(z.refine((value) => fromHex(value, length) !== undefined, { error })),
     z.transform((value: string) => fromHex(value) ?? z.NEVER),
   );
 }
-
-type Bytes = NonNullable<ReturnType<typeof fromHex>>;
 
 export const digest384 = hexBytes(48);
 
