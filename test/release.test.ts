@@ -196,6 +196,26 @@ test("the README's words install the one file, and no other than that of the rel
   expect(install()).toBe(1);
 });
 
+/** A program of somebody who has the package: it prints what it got as JSON. */
+const USE = `import { verifyDeployment, VerifyRefusal, type VerifiedDeployment } from "@contrast-mesh/contrast/verifier";
+import { meshFetch } from "@contrast-mesh/contrast/mesh-fetch";
+
+const options = JSON.parse(process.argv[2] ?? "");
+const verified: VerifiedDeployment = await verifyDeployment(options);
+const fetch = meshFetch(verified);
+const followed: VerifiedDeployment = await fetch.follow();
+await fetch.close();
+const refused = await verifyDeployment({ ...options, allowInsecure: false }).catch((error: unknown) => error);
+const codeOf = (error: { code?: string }): string | undefined => error.code;
+const hidden = [
+  await import("@contrast-mesh/contrast" as string).catch(codeOf),
+  await import("@contrast-mesh/contrast/dist/cli/program.js" as string).catch(codeOf),
+];
+const root: string = verified.rootCa.keySha256;
+const isRefusal = refused instanceof VerifyRefusal;
+console.log(JSON.stringify({ root, followed: followed.rootCa.keySha256, refused: { isRefusal }, hidden }));
+`;
+
 describe("the npm package, installed in an empty folder", () => {
   const home = join(scratch, "installed");
   const engine = join(home, "node_modules", enginePackage(process.arch));
@@ -203,7 +223,7 @@ describe("the npm package, installed in an empty folder", () => {
 
   beforeAll(async () => {
     mkdirSync(home);
-    writeFileSync(join(home, "package.json"), JSON.stringify(installed));
+    writeFileSync(join(home, "package.json"), JSON.stringify({ type: "module", ...installed }));
     writeFileSync(join(home, "package-lock.json"), JSON.stringify(lockOf(installed)));
     const args = ["install", "--prefer-offline", "--ignore-scripts", "--no-audit", "--no-fund"];
     execFileSync("npm", args, { cwd: home, stdio: ["ignore", "ignore", "pipe"] });
@@ -233,6 +253,28 @@ describe("the npm package, installed in an empty folder", () => {
     const refused = npx("verify", "-c", "127.184.3.1");
     expect(refused.stderr).toMatch(/^error: unreadable_file: /m);
     expect(refused.status).toBe(2);
+  });
+
+  test("its library verifies, and connects by what it has verified; TypeScript finds the types, and nobody the rest", async () => {
+    const deployment = createCliDeployment("127.184.3.2");
+    onTestFinished(async () => deployment.remove());
+    expect((await deployment.generate()).code).toBe(0);
+    await deployment.startCoordinator("state");
+    expect((await deployment.contrast("set")).code).toBe(0);
+    const options = { url: "http://127.184.3.2:1314", manifest: deployment.read("manifest.json"), allowInsecure: true };
+    writeFileSync(join(home, "use.ts"), USE);
+    const typescript = ["--module", "nodenext", "--strict", "--lib", "es2024,dom", "--types", "node", "use.ts"];
+    expect(spawnSync(join(root, "node_modules/.bin/tsc"), typescript, { cwd: home, encoding: "utf8" })).toMatchObject({
+      stdout: "",
+      status: 0,
+    });
+    const used = spawnSync(process.execPath, ["use.js", JSON.stringify(options)], { cwd: home, encoding: "utf8" });
+    expect(used.stderr).toBe("");
+    const { root: rootCa, followed, refused, hidden } = JSON.parse(used.stdout) as Record<string, unknown>;
+    expect(rootCa).toMatch(/^[0-9a-f]{64}$/);
+    expect(followed).toBe(rootCa);
+    expect(refused).toMatchObject({ isRefusal: true });
+    expect(hidden).toEqual(["ERR_PACKAGE_PATH_NOT_EXPORTED", "ERR_PACKAGE_PATH_NOT_EXPORTED"]);
   });
 
   describe.skipIf(engineFile() === undefined)(`with the native engine${NO_ENGINE}`, () => {
