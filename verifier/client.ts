@@ -106,6 +106,7 @@ export class Client {
       got: `${response.status} ${quote(problem.code)}`,
       want: "200",
       hint: problem.hint === undefined ? undefined : quote(problem.hint),
+      answered: problem.code,
       retryAfterMs: isTransient ? (problem.retryAfterMs ?? retryAfterOf(response)) : undefined,
     });
   }
