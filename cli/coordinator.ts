@@ -86,16 +86,20 @@ function appraiseCoordinator(context: Context, manifest: Manifest): Appraiser<Ve
     const whole = await completeEvidence(evidence, vendors);
     const options = { allowInsecure, clock, vendors };
     const verified = await verifyClaimant({ evidence: whole, reportData }, manifest, options);
-    const policy = admit(verified, manifest);
-    if (policy.role !== "coordinator") {
-      throw new CliError("not_a_coordinator", "the server is a workload of the manifest and not its Coordinator", {
-        where: `$.Policies["${verified.policyHash}"].Role`,
-        got: JSON.stringify(policy.role ?? ""),
-        want: '"coordinator"',
-      });
-    }
+    requireCoordinator(verified, manifest);
     return verified;
   };
+}
+
+/** @throws EvidenceError; Refusal reference_values_mismatch, policy_not_allowed; CliError not_a_coordinator */
+export function requireCoordinator(verified: VerifiedClaimant, manifest: Manifest): void {
+  const { role } = admit(verified, manifest);
+  if (role === "coordinator") return;
+  throw new CliError("not_a_coordinator", "the server is a workload of the manifest and not its Coordinator", {
+    where: `$.Policies["${verified.policyHash}"].Role`,
+    got: JSON.stringify(role ?? ""),
+    want: '"coordinator"',
+  });
 }
 
 /** @throws CliError insecure_not_allowed */
