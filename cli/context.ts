@@ -19,6 +19,8 @@ export interface Context {
   readonly clock: Clock;
   /** For a command that talks to others than Coordinator, vendors and registries. */
   readonly network: Network;
+  /** Random bytes, of this number, that nobody can guess. */
+  readonly random: (length: number) => Uint8Array;
   /** Who is asked for what the sender of evidence lacked. */
   readonly vendors: ChipVendors;
   /** What the registries of these images, or with `offline` the cache, say about them. */
@@ -46,6 +48,9 @@ export interface Context {
  * - `insecure_not_allowed`: the manifest trusts a software TEE: use --insecure if you mean it
  * - `kubectl_failed`: kubectl does not lead to the cluster: see that `kubectl get configmaps` works
  * - `backup_outdated`: the history that is there is newer than the backup: use --replace if you mean it
+ * - `channel_required`: the command can't be done over HTTP: name the Coordinator by host:port
+ * - `http_required`: the command is one over HTTP: name the Coordinator by the URL of its HTTP API
+ * - `set_not_confirmed`: the Coordinator's evidence does not say that the manifest is in force: find out what answered
  * - `usage`: the options contradict each other
  */
 export type CliCode =
@@ -63,6 +68,9 @@ export type CliCode =
   | "insecure_not_allowed"
   | "kubectl_failed"
   | "backup_outdated"
+  | "channel_required"
+  | "http_required"
+  | "set_not_confirmed"
   | "usage";
 
 export class CliError extends CodedError<CliCode> {}

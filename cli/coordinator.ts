@@ -6,11 +6,12 @@ import type { Appraiser } from "../channel/exchange.ts";
 import { admit, type VerifiedClaimant, verifyClaimant } from "../manifest/appraise.ts";
 import { type Manifest } from "../manifest/manifest.ts";
 import { generateEcKey, type KeyPair } from "../pki/keys.ts";
+import { requireChannel } from "./address.ts";
 import { CliError, type Context } from "./context.ts";
 import type { Progress } from "./progress.ts";
 
 const HANDSHAKE_MS = 20_000;
-const CALL_MS = 60_000;
+export const CALL_MS = 60_000;
 
 /** A Coordinator that has proven to be one, by its evidence. A terminal is told that it is waited for. */
 export class Coordinator extends ChannelClient<VerifiedClaimant> {
@@ -41,6 +42,7 @@ export class Coordinator extends ChannelClient<VerifiedClaimant> {
  * platform that matches it.
  *
  * @param keys who the caller proves to be; a throw-away key where it does not matter
+ * @throws CliError channel_required, insecure_not_allowed
  */
 export async function connect(
   context: Context,
@@ -48,6 +50,7 @@ export async function connect(
   manifest: Manifest,
   keys?: KeyPair,
 ): Promise<Coordinator> {
+  requireChannel(target, "this command");
   requireInsecureFlag(context, manifest);
   const options = {
     target,
@@ -64,6 +67,7 @@ export async function connect(
  * @param keys who the caller proves to be
  */
 export function connectUnproven(target: string, keys: KeyPair): ChannelClient<VerifiedClaimant> {
+  requireChannel(target, "this command");
   return new ChannelClient<VerifiedClaimant>({ target, keys, handshakeMs: HANDSHAKE_MS, answerBytes: UNPROVEN_BYTES });
 }
 
@@ -82,16 +86,20 @@ function appraiseCoordinator(context: Context, manifest: Manifest): Appraiser<Ve
     const whole = await completeEvidence(evidence, vendors);
     const options = { allowInsecure, clock, vendors };
     const verified = await verifyClaimant({ evidence: whole, reportData }, manifest, options);
-    const policy = admit(verified, manifest);
-    if (policy.role !== "coordinator") {
-      throw new CliError("not_a_coordinator", "the server is a workload of the manifest and not its Coordinator", {
-        where: `$.Policies["${verified.policyHash}"].Role`,
-        got: JSON.stringify(policy.role ?? ""),
-        want: '"coordinator"',
-      });
-    }
+    requireCoordinator(verified, manifest);
     return verified;
   };
+}
+
+/** @throws EvidenceError; Refusal reference_values_mismatch, policy_not_allowed; CliError not_a_coordinator */
+export function requireCoordinator(verified: VerifiedClaimant, manifest: Manifest): void {
+  const { role } = admit(verified, manifest);
+  if (role === "coordinator") return;
+  throw new CliError("not_a_coordinator", "the server is a workload of the manifest and not its Coordinator", {
+    where: `$.Policies["${verified.policyHash}"].Role`,
+    got: JSON.stringify(role ?? ""),
+    want: '"coordinator"',
+  });
 }
 
 /** @throws CliError insecure_not_allowed */

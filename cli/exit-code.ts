@@ -8,6 +8,7 @@ import { MeasurementError } from "../measurement/error.ts";
 import { ConfigurationError } from "../runtime/environment.ts";
 import { CodedError } from "../runtime/errors.ts";
 import { EXIT } from "../runtime/exit.ts";
+import { VerifyError } from "../verifier/error.ts";
 import { CliError } from "./context.ts";
 import { ResourceError } from "../kubernetes/error.ts";
 
@@ -21,6 +22,7 @@ export function exitCodeOf(error: unknown): number {
   if (error instanceof ConfigurationError || error instanceof MeasurementError) return EXIT.usage;
   if (error instanceof EndorsementError) return error.code === "vendor_unreachable" ? EXIT.unreachable : EXIT.failed;
   if (error instanceof CliError) return CLI_EXIT[error.code];
+  if (error instanceof VerifyError) return exitCodeOfVerify(error);
   if (error instanceof CodedError) return outcomeOf(error.code)?.exit ?? EXIT.failed;
   return EXIT.failed;
 }
@@ -40,5 +42,35 @@ const CLI_EXIT: Readonly<Record<CliError["code"], number>> = {
   insecure_not_allowed: EXIT.refused,
   kubectl_failed: EXIT.failed,
   backup_outdated: EXIT.refused,
+  channel_required: EXIT.usage,
+  http_required: EXIT.usage,
+  set_not_confirmed: EXIT.refused,
   usage: EXIT.usage,
+};
+
+/** What was answered over HTTP may be anybody's: it is worth an exit code, as what a peer says over the channel is. */
+function exitCodeOfVerify({ code, answered }: VerifyError): number {
+  const refusal = answered === undefined ? undefined : outcomeOf(answered);
+  return refusal?.exit ?? VERIFY_EXIT[code];
+}
+
+const VERIFY_EXIT: Readonly<Record<VerifyError["code"], number>> = {
+  invalid_option: EXIT.usage,
+  insecure_not_allowed: EXIT.refused,
+  unreachable: EXIT.unreachable,
+  not_ready: EXIT.failed,
+  request_refused: EXIT.refused,
+  redirected: EXIT.unreachable,
+  unexpected_answer: EXIT.unreachable,
+  answer_too_large: EXIT.unreachable,
+  nonce_mismatch: EXIT.refused,
+  not_coordinator: EXIT.refused,
+  manifest_mismatch: EXIT.refused,
+  digest_mismatch: EXIT.refused,
+  ca_mismatch: EXIT.refused,
+  not_continued: EXIT.refused,
+  changed_meanwhile: EXIT.failed,
+  malformed_statement: EXIT.usage,
+  nonce_not_bound: EXIT.refused,
+  statement_from_future: EXIT.refused,
 };

@@ -8,6 +8,7 @@ export type ValueKind =
 const FILES = new Set(["file", "report", "cert", "auxblob", "pem", "der", "quote", "json"]);
 const TEXTS = new Set([
   "host:port",
+  "host:port|url",
   "hex",
   "name",
   "number",

@@ -3,6 +3,7 @@ import { endorsementVariables } from "../attestation/endorsements/proxy.ts";
 import { Malformed } from "../runtime/environment.ts";
 import { FlagAlone, isList, placeholderOf } from "./option-value.ts";
 import { parsePort } from "../runtime/variables.ts";
+import { parseApiUrl } from "./address.ts";
 
 /** The options that several commands have, and the parsers of their values. */
 
@@ -12,6 +13,16 @@ export const coordinatorOption = (): Option =>
   new Option("-c, --coordinator <host:port>", `the Coordinator's user API (port: ${USER_API_PORT})`)
     .argParser(parseTarget)
     .makeOptionMandatory();
+
+/** For a command that also works over the HTTP API. */
+export const coordinatorOrUrlOption = (): Option => optionalCoordinatorOption().makeOptionMandatory();
+
+/** For one that may do without. */
+export const optionalCoordinatorOption = (): Option =>
+  new Option(
+    "-c, --coordinator <host:port|url>",
+    `the Coordinator's user API (port: ${USER_API_PORT}), or the https:// address of its HTTP API`,
+  ).argParser(parseTarget);
 
 export const manifestOption = (): Option =>
   new Option("-m, --manifest <file>", "the manifest (default: manifest.json of the workspace)");
@@ -66,11 +77,16 @@ export function examples(...lines: readonly string[]): string {
   return `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`;
 }
 
+/** One value may be meant for all commands: which of them take a URL is up to them. */
 function parseTarget(text: string): string {
+  const url = parseApiUrl(text);
+  if (url !== undefined) return url;
   const match = /^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::(.*))?$/.exec(text);
   const port = match?.[2] === undefined ? USER_API_PORT : parsePort(match[2]);
   if (match?.[1] === undefined || port === undefined) {
-    throw new InvalidArgumentError(`Want host:port, like coordinator.example.com:${USER_API_PORT}.`);
+    throw new InvalidArgumentError(
+      `Want host:port, like coordinator.example.com:${USER_API_PORT}, or https://host without a query.`,
+    );
   }
   return `${match[1]}:${port}`;
 }

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -100,6 +101,7 @@ function context(): Context {
     now,
     clock: new Clock({ now, built: buildTime }),
     network,
+    random: randomBytes,
     vendors: vendors({ workspace, warn, progress }),
     resolveImages: (references, offline) => resolveImages(references, offline, { warn, progress }),
     input: () => process.stdin,

@@ -242,6 +242,9 @@ async function run({ configuration, log, stop }: Running<typeof variables>): Pro
     {
       guard,
       history,
+      pending,
+      requests: shared.requests,
+      audit,
       attester: tee,
       vendors,
       now: () => clock.now(),

@@ -22,6 +22,12 @@ export interface CliDeployment {
   readonly generate: (...args: readonly string[]) => Promise<Ended>;
   /** A command that talks to the Coordinator; `set` and `rekey` get the deployment's files. */
   readonly contrast: (command: string, ...args: readonly string[]) => Promise<Ended>;
+  /** The same with another `--coordinator` or none, and variables for the command. */
+  readonly contrastAt: (
+    at: { readonly coordinator?: string; readonly environment?: Readonly<Record<string, string>> },
+    command: string,
+    ...args: readonly string[]
+  ) => Promise<Ended>;
   /** The same in the workspace of somebody else, who names files and keys himself. */
   readonly contrastIn: (workspace: string, command: string, ...args: readonly string[]) => Promise<Ended>;
   /** The same, whose result is JSON; it must end well. */
@@ -54,16 +60,22 @@ export function createCliDeployment(
   const read = (name: string): string => readFileSync(file(name), "utf8");
   const running: Program[] = [];
 
-  const cliIn = async (workspace: string, ...args: readonly string[]): Promise<Ended> => {
-    const program = startProgram([main("cli"), "--insecure", "--workspace-dir", workspace, ...args]);
+  const cliWith = async (
+    environment: Readonly<Record<string, string>>,
+    workspace: string,
+    ...args: readonly string[]
+  ): Promise<Ended> => {
+    const program = startProgram([main("cli"), "--insecure", "--workspace-dir", workspace, ...args], environment);
     running.push(program);
     const code = await program.exited;
     return { code, stdout: program.stdout(), stderr: program.text.join("\n") };
   };
+  const cliIn = async (workspace: string, ...args: readonly string[]): Promise<Ended> =>
+    cliWith({}, workspace, ...args);
   const cli = async (...args: readonly string[]): Promise<Ended> => cliIn(file("."), ...args);
-  const argumentsOf = (command: string, args: readonly string[]): string[] => [
+  const argumentsOf = (command: string, args: readonly string[], coordinator?: string): string[] => [
     command,
-    ...(command === "sign" ? [] : ["-c", address]),
+    ...(command === "sign" || coordinator === undefined ? [] : ["-c", coordinator]),
     ...args,
     ...(command === "set" || (command === "rekey" && !args.includes("--prepare")) ? [files] : []),
   ];
@@ -82,10 +94,12 @@ export function createCliDeployment(
     file,
     read,
     generate: (...args) => cli("generate", "--offline", "--reference-values", "simulated", ...args, files),
-    contrast: (command, ...args) => cli(...argumentsOf(command, args)),
+    contrast: (command, ...args) => cli(...argumentsOf(command, args, address)),
+    contrastAt: ({ coordinator, environment = {} }, command, ...args) =>
+      cliWith(environment, file("."), ...argumentsOf(command, args, coordinator)),
     contrastIn: (workspace, command, ...args) => cliIn(workspace, command, "-c", address, ...args),
     result: async (command, ...args) => {
-      const { code, stdout, stderr } = await cli("--output", "json", ...argumentsOf(command, args));
+      const { code, stdout, stderr } = await cli("--output", "json", ...argumentsOf(command, args, address));
       if (code !== 0) throw new Error(`contrast ${command} ended with ${code}: ${stderr}`);
       return JSON.parse(stdout) as Readonly<Record<string, unknown>>;
     },

@@ -32,9 +32,9 @@ export class Client {
     this.#signal = signal;
   }
 
-  /** @returns the JSON of the answer @throws VerifyError */
-  async post(path: string, body: unknown): Promise<unknown> {
-    const headers = { "content-type": "application/json", accept: "application/json" };
+  /** @param more headers @returns the JSON of the answer @throws VerifyError */
+  async post(path: string, body: unknown, more: Readonly<Record<string, string>> = {}): Promise<unknown> {
+    const headers = { ...more, "content-type": "application/json", accept: "application/json" };
     const request = { method: "POST", headers, body: JSON.stringify(body), cache: "no-store" as const };
     return this.#json(path, request, MOST_ANSWER_BYTES);
   }
@@ -106,6 +106,7 @@ export class Client {
       got: `${response.status} ${quote(problem.code)}`,
       want: "200",
       hint: problem.hint === undefined ? undefined : quote(problem.hint),
+      answered: problem.code,
       retryAfterMs: isTransient ? (problem.retryAfterMs ?? retryAfterOf(response)) : undefined,
     });
   }

@@ -42,13 +42,17 @@ export type VerifyCode =
 export interface VerifyDetails extends Details {
   /** When to try again, in milliseconds. */
   readonly retryAfterMs?: number | undefined;
+  /** The code of the problem that was answered. Whoever is in between may have made it up. */
+  readonly answered?: string | undefined;
 }
 
 export class VerifyError extends CodedError<VerifyCode> {
   readonly retryAfterMs: number | undefined;
+  readonly answered: string | undefined;
 
   constructor(code: VerifyCode, message: string, details: VerifyDetails = {}) {
     super(code, message, details);
     this.retryAfterMs = details.retryAfterMs;
+    this.answered = details.answered;
   }
 }

@@ -49,6 +49,7 @@ export function makeContext(
       random: () => 0,
       sleep: () => Promise.resolve(),
     },
+    random: () => new Uint8Array(32),
     vendors: NO_VENDORS,
     resolveImages: () => Promise.reject(new Error("the verifier uses no network")),
     input: () => Readable.from([]),

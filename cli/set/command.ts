@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { Context } from "../context.ts";
 import type { SetOptions } from "./set.ts";
-import { collateralProxyOption, collect, coordinatorOption, examples, manifestOption } from "../options.ts";
+import { collateralProxyOption, collect, coordinatorOrUrlOption, examples, manifestOption } from "../options.ts";
 
 const SEED = `
 If the manifest names other seed share owners or another threshold, they get new
@@ -14,7 +14,7 @@ export function addSetCommand(program: Command, context: () => Context, exit: (c
     .command("set")
     .description("put the manifest in force")
     .argument("<path...>", "the files that `generate` prepared")
-    .addOption(coordinatorOption())
+    .addOption(coordinatorOrUrlOption())
     .addOption(manifestOption())
     .addOption(collateralProxyOption())
     .option(
@@ -36,7 +36,7 @@ export function addSetCommand(program: Command, context: () => Context, exit: (c
       examples(
         "contrast set -c coordinator.example.com:1313 deployment/",
         "contrast set -c coordinator.example.com --atomic deployment/",
-        "contrast set -c 203.0.113.34:1313 -s transition.sig \\",
+        "contrast set -c https://coordinator.example.com -s transition.sig \\",
         "    --workload-owner-key owner-public.pem deployment/",
       ),
     )

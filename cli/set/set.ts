@@ -1,30 +1,29 @@
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { toHex } from "../../bytes/encode.ts";
-import { UserAPI } from "../../api/userapi_pb.ts";
-import { encodePermit } from "../../api/permit.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
-import { EXIT } from "../../runtime/exit.ts";
-import { callDeadline, connect, type Coordinator } from "../coordinator.ts";
-import { CliError, type Context, printResult } from "../context.ts";
 import { collectPolicies } from "../../policy/collected-policies.ts";
-import { activeHistory, deploymentOf } from "../workspace/active-history.ts";
+import { EXIT } from "../../runtime/exit.ts";
+import { channelRequired, isUrl } from "../address.ts";
+import { connect, type Coordinator } from "../coordinator.ts";
+import { CliError, type Context, printResult } from "../context.ts";
+import { deploymentOf } from "../workspace/active-history.ts";
 import { detachedSignature } from "../workspace/detached-signature.ts";
-import { carriedLeave, ownLeave } from "../workspace/leave.ts";
-import { readManifest } from "../workspace/manifest-at-hand.ts";
-import { writeNewManifest } from "../workspace/new-manifest.ts";
-import { pendingFacts, pendingOf, requireSameChange } from "../workspace/pending-change.ts";
-import { overlapOf } from "../workspace/overlap.ts";
 import { requireNoFormerHolders } from "../workspace/former-holders.ts";
+import { carriedLeave, ownLeave } from "../workspace/leave.ts";
+import { type ManifestAtHand, readManifest } from "../workspace/manifest-at-hand.ts";
+import { pendingFacts, requireSameChange } from "../workspace/pending-change.ts";
 import { readPin, requireSameDeployment } from "../workspace/pin.ts";
 import { documentsOf, predecessorsIn, requireSamePolicies } from "../workspace/policy-match.ts";
 import { transitionOf, verifiedTransition } from "../workspace/transition.ts";
 import { warningsOf } from "../workspace/warnings.ts";
 import { FILES, ownerKey } from "../workspace/workspace.ts";
+import type { Carrier } from "./carrier.ts";
+import { channelCarrier } from "./channel-carrier.ts";
 import { type Restarts, restartsOf } from "./restarts.ts";
 
 export interface SetOptions {
+  /** `host:port`, or the URL of the HTTP API. */
   readonly coordinator: string;
   readonly manifest?: string;
   /** With `signature` they may be public keys, one for each. */
@@ -72,13 +71,16 @@ export async function makeActive(
   // Who carries a signature need not be an owner: the connection is then made with a throw-away key.
   const keys = detached === undefined ? await ownerKey(context, ownKey, FILES.workloadOwnerKey) : undefined;
 
-  const coordinator = await connect(context, options.coordinator, manifest, keys);
+  const coordinator = isUrl(options.coordinator)
+    ? requireForHttp(options, rekey !== undefined)
+    : await connect(context, options.coordinator, manifest, keys);
+  const carrier = await carrierOf(context, options.coordinator, atHand, coordinator);
   try {
-    const active = await activeHistory(context, coordinator);
+    const active = await carrier.active();
     if (pin !== undefined) await requireSameDeployment(context, pin, active);
     else if (active !== undefined) requireNoFormerHolders(active.steps, []);
     const ofBefore = documentsOf(predecessors, active?.policies ?? [], policies, atHand);
-    const newRootKey = await rekey?.(coordinator);
+    const newRootKey = coordinator && (await rekey?.(coordinator));
     const isRekey = newRootKey !== undefined;
     const deployment = active && deploymentOf(active, pin);
     const warnings = await warningsOf(context, deployment, manifest, isRekey);
@@ -93,41 +95,35 @@ export async function makeActive(
         ? ownLeave(followed, bytes, keys, where)
         : carriedLeave(followed, bytes, detached, { pin, where: options.signature?.join(", ") });
     const previous = active && Buffer.from(active.latest, "hex");
-    const latestTransition = expected ?? previous;
-    const response = await coordinator.call(
-      UserAPI.method.setManifest,
-      {
-        manifest: bytes,
-        policies: [...new Map(policies.map(({ hash, document }) => [hash, document])).values(), ...ofBefore],
-        ...(latestTransition === undefined ? {} : { latestTransition }),
-        ...leave,
-        revoke: options.revoke === true,
-        leavePending: !isRekey,
-      },
-      callDeadline(context),
-      // An owner's own connection may send so much anyway.
-      detached && encodePermit({ manifestDigest: createHash("sha256").update(bytes).digest(), ...leave }),
-    );
-    const insecure = coordinator.server?.claims.insecure === true;
-    if (response.pending !== undefined) {
-      const pending = pendingOf(response.pending, active);
-      requireSameChange(pending, sha256Hex(bytes));
+    const change = {
+      manifest: bytes,
+      policies: [...new Map(policies.map(({ hash, document }) => [hash, document])).values(), ...ofBefore],
+      latestTransition: expected ?? previous,
+      leave,
+      isDetached: detached !== undefined,
+      revoke: options.revoke === true,
+      leavePending: !isRekey,
+    };
+    const outcome = await carrier.set(change, active);
+    const insecure = carrier.isInsecure();
+    if (outcome.pending !== undefined) {
+      requireSameChange(outcome.pending, sha256Hex(bytes));
       printResult(context, insecure, {
         result: "not set: the change waits for more owners' signatures",
         coordinator: options.coordinator,
-        ...pendingFacts(pending),
+        ...pendingFacts(outcome.pending),
+        ...outcome.notes,
         next: "other owners run `contrast pending sign`",
         ...(context.format === "json" ? { warnings } : {}),
       });
       return EXIT.pending;
     }
-    const written = await writeNewManifest(context, coordinator, response, bytes, active);
     printResult(context, insecure, {
       result: isRekey ? "rekeyed" : "manifest set",
       coordinator: options.coordinator,
-      transition: Buffer.from(response.latestTransition).toString("hex"),
-      written,
-      ...overlapOf(response),
+      transition: outcome.transition,
+      written: outcome.written,
+      ...outcome.notes,
       ...(newRootKey === undefined ? {} : { "root CA key": toHex(newRootKey) }),
       ...(deployment === undefined
         ? {}
@@ -136,8 +132,28 @@ export async function makeActive(
     });
     return EXIT.done;
   } finally {
-    coordinator.close();
+    carrier.close();
   }
+}
+
+/** @returns no connection @throws CliError channel_required where it takes one */
+function requireForHttp({ coordinator, signature, revoke }: SetOptions, isRekey: boolean): undefined {
+  if (isRekey) throw channelRequired(coordinator, "a rekey");
+  if (signature === undefined) throw channelRequired(coordinator, "`set` without --signature");
+  // Nobody signs it, so whoever is in between could add it or take it away.
+  if (revoke === true) throw channelRequired(coordinator, "--revoke");
+}
+
+/** @param connection undefined: over HTTP */
+async function carrierOf(
+  context: Context,
+  address: string,
+  atHand: ManifestAtHand,
+  connection: Coordinator | undefined,
+): Promise<Carrier> {
+  if (connection !== undefined) return channelCarrier(context, connection);
+  const { httpCarrier } = await import("./http-carrier.ts");
+  return httpCarrier(context, address, atHand);
 }
 
 /** What is to be done after every `set` but the first. */

@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import type { Context } from "../context.ts";
-import { collateralProxyOption, coordinatorOption, examples } from "../options.ts";
+import { collateralProxyOption, coordinatorOrUrlOption, examples } from "../options.ts";
 import type { StatusOptions } from "./status.ts";
 
 /** @param exit is told the exit code of a Coordinator that does not serve */
@@ -8,7 +8,7 @@ export function addStatusCommand(program: Command, context: () => Context, exit:
   program
     .command("status")
     .description("show how the Coordinator is, and what is missing; proves nothing without a manifest")
-    .addOption(coordinatorOption())
+    .addOption(coordinatorOrUrlOption())
     .addOption(new Option("-m, --manifest <file>", "verify the Coordinator against this manifest (default: nothing)"))
     .addOption(collateralProxyOption())
     .option("--workload-owner-key <file>", "ask as this owner (default: workload-owner.pem of the workspace)")

@@ -4,6 +4,7 @@ import { sha256Hex } from "../../bytes/sha256.ts";
 import type { VerifiedClaimant } from "../../manifest/appraise.ts";
 import { generateEcKey, type KeyPair, spkiDigest } from "../../pki/keys.ts";
 import { EXIT } from "../../runtime/exit.ts";
+import { channelRequired, isUrl } from "../address.ts";
 import { callDeadline, connect, connectUnproven } from "../coordinator.ts";
 import { CliError, type Context } from "../context.ts";
 import { INSECURE } from "../../report/insecure.ts";
@@ -25,6 +26,7 @@ export interface StatusOptions {
  * @returns the exit code: done where it serves, not ready where it does not
  */
 export async function status(context: Context, options: StatusOptions): Promise<number> {
+  if (isUrl(options.coordinator)) return statusOverHttp(context, options);
   const manifest = options.manifest === undefined ? undefined : await readManifest(context, options.manifest);
   const keys = await ownKey(context, options);
   const coordinator =
@@ -43,6 +45,29 @@ export async function status(context: Context, options: StatusOptions): Promise<
   } finally {
     coordinator.close();
   }
+}
+
+/**
+ * What the HTTP API tells everybody. What it tells owners, and proves, is the attested channel's: `verify` proves over HTTP what
+ * there is to prove.
+ *
+ * @throws VerifyError; CliError channel_required
+ */
+async function statusOverHttp(context: Context, options: StatusOptions): Promise<number> {
+  const { coordinator: url } = options;
+  const more = ["manifest", "workloadOwnerKey", "seedshareOwnerKey"] as const;
+  if (more.some((name) => options[name] !== undefined)) throw channelRequired(url, "`status` with a manifest or a key");
+  const { capabilitiesAt } = await import("./capabilities.ts");
+  const { state, program: version, insecure } = await capabilitiesAt(context, url);
+  const fields = {
+    coordinator: url,
+    proven: "nothing: anybody could have answered so. `contrast verify` proves what is in force",
+    ...(insecure ? { insecure: INSECURE } : {}),
+    state,
+    version,
+  };
+  context.out(render(fields, context.format));
+  return state === "active" ? EXIT.done : EXIT.notReady;
 }
 
 /** @throws CliError usage */

@@ -1,5 +1,6 @@
 import type { Problem } from "../../api/http/answers.ts";
-import { Refusal } from "../../api/refusal.ts";
+import { outcomeOf, Refusal } from "../../api/refusal.ts";
+import { STATUS as STATUS_CODE } from "../../api/status.ts";
 import { EndorsementError } from "../../attestation/endorsements/error.ts";
 import { EvidenceError } from "../../attestation/error.ts";
 import { CodedError } from "../../runtime/errors.ts";
@@ -8,12 +9,18 @@ import { CodedError } from "../../runtime/errors.ts";
 const STATUS = {
   /** What was sent is no request, or not the one that this path takes. */
   malformed_request: 400,
+  /** A first manifest has no signature that vouches for it: it is set over the attested channel. */
+  channel_required: 403,
+  /** A change is not read before an owner's signature says that it may be made. */
+  permit_missing: 403,
   unknown_path: 404,
   /** The history in force names no such document, whether there is one or not. */
   unknown_digest: 404,
   unsupported_method: 405,
   request_too_slow: 408,
-  /** Longer than any request is; it was not read. */
+  /** What may be long says how long it is. */
+  length_required: 411,
+  /** Longer than any request is, or than there is memory for; it was not read. */
   request_too_large: 413,
   unsupported_media_type: 415,
   unsupported_expectation: 417,
@@ -44,6 +51,26 @@ const NOT_READY: Readonly<Record<string, number>> = {
 const SOON_MS = 1000;
 const LATER_MS = 5000;
 
+/** What a change is refused for is told to whoever brings it, as over the attested channel. */
+const CHANGE_STATUS: Readonly<Record<number, number>> = {
+  [STATUS_CODE.INVALID_ARGUMENT]: 400,
+  [STATUS_CODE.PERMISSION_DENIED]: 403,
+  [STATUS_CODE.NOT_FOUND]: 404,
+  [STATUS_CODE.ABORTED]: 409,
+  [STATUS_CODE.FAILED_PRECONDITION]: 409,
+  [STATUS_CODE.RESOURCE_EXHAUSTED]: 413,
+};
+
+/** @param error what was thrown when a change was asked for */
+export function changeProblemOf(error: unknown): Problem {
+  const outcome = error instanceof Refusal && !Object.hasOwn(NOT_READY, error.code) ? outcomeOf(error.code) : undefined;
+  const status = outcome && CHANGE_STATUS[outcome.status];
+  if (!(error instanceof Refusal) || outcome === undefined || status === undefined || outcome.transient) {
+    return problemOf(error);
+  }
+  return make(status, error, undefined);
+}
+
 /** @param error whatever was thrown. Of what is not for strangers they learn the code, and no more */
 export function problemOf(error: unknown): Problem {
   if (error instanceof AttestError) {
@@ -55,7 +82,7 @@ export function problemOf(error: unknown): Problem {
   }
   // Where something lies, and whom this Coordinator asks, is for its log.
   const isKnown = error instanceof Refusal || error instanceof EvidenceError || error instanceof EndorsementError;
-  const what = isKnown ? "the Coordinator can't make evidence now" : "internal error";
+  const what = isKnown ? "the Coordinator can't do it now" : "internal error";
   const told = { code: isKnown ? error.code : "internal", message: what, hint: "the log of the Coordinator says why" };
   return make(isKnown ? 503 : 500, told, isKnown ? LATER_MS : undefined);
 }
@@ -81,9 +108,12 @@ function make(status: number, told: Told, retryAfterMs: number | undefined): Pro
 /** Of `about:blank` the title is that of the status (RFC 9457 §4.2.1). */
 const TITLES: Readonly<Record<number, string>> = {
   400: "Bad Request",
+  403: "Forbidden",
   404: "Not Found",
   405: "Method Not Allowed",
   408: "Request Timeout",
+  409: "Conflict",
+  411: "Length Required",
   413: "Content Too Large",
   415: "Unsupported Media Type",
   417: "Expectation Failed",

@@ -9,8 +9,9 @@ import { VERSION } from "../../runtime/version.ts";
 import { readBody } from "../serve/body-reader.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 import { ALWAYS, type Answer, documentAnswer, jsonAnswer, preflightAnswer, problemAnswer } from "./answer.ts";
-import { AttestError, problemOf } from "./attest-error.ts";
+import { AttestError, changeProblemOf, problemOf } from "./attest-error.ts";
 import { type Attestations, BATCH_MS, stateChanged } from "./attestations.ts";
+import type { Admitted, Changes } from "./changes.ts";
 import type { EvidenceSource } from "./evidence-source.ts";
 import { type AttestLimits, HEAD_BYTES, MOST_BODY, MOST_PIECES, STAYING_BYTES } from "./limits.ts";
 import type { PublishedHistory } from "./published-history.ts";
@@ -27,6 +28,7 @@ export interface AttestPortOptions {
   readonly attestations: Attestations;
   readonly published: PublishedHistory;
   readonly source: EvidenceSource;
+  readonly changes: Changes;
   /** The OpenAPI document, JSON. */
   readonly document: Uint8Array;
   readonly limits: AttestLimits;
@@ -53,6 +55,10 @@ interface Client {
   /** Bytes of its answers up to now. */
   sent: number;
 }
+
+/** Bytes of a change in a millisecond, as over the attested channel; and of a piece of it, on average. */
+const SLOWEST = 64;
+const LEAST_PIECE = 512;
 
 /** What a client that still sends has to read why that is not taken, in milliseconds. */
 const LINGER_MS = 1000;
@@ -128,7 +134,7 @@ export class AttestPort {
     try {
       answer = await this.#handle(client, request, response, expectation, facts);
     } catch (error) {
-      const problem = problemOf(error);
+      const problem = facts.operation === "set" ? changeProblemOf(error) : problemOf(error);
       result = problem.code;
       if (result === "internal") this.#options.log.error({ error }, "a request to the attestation port failed");
       answer = problemAnswer(problem, facts.allow);
@@ -157,17 +163,19 @@ export class AttestPort {
     if (expectation === "other") {
       throw new AttestError("unsupported_expectation", "no such expectation is met", { want: "100-continue" });
     }
+    const begin = (): void => {
+      if (expectation === "continue") response.writeContinue();
+    };
+    if (asked.operation === "set") return this.#set(connection, request, response, begin);
     if (asked.operation !== "attest") return this.#read(asked, allow, headers["if-none-match"]);
     // Before anything is read: who is not ready says so at once.
     this.#options.guard.active();
-    const nonce = await this.#readNonce(connection, request, () => {
-      if (expectation === "continue") response.writeContinue();
-    });
+    const nonce = await this.#readNonce(connection, request, begin);
     return this.#attest(connection, response, nonce);
   }
 
   async #read(
-    asked: Exclude<Asked, { readonly operation: "attest" }>,
+    asked: Exclude<Asked, { readonly operation: "attest" | "set" }>,
     allow: string,
     ifNoneMatch: string | undefined,
   ): Promise<Answer> {
@@ -225,6 +233,50 @@ export class AttestPort {
       return jsonAnswer(body);
     } finally {
       clearTimeout(timer);
+    }
+  }
+
+  /** Whoever is admitted has an owner's signature with him: he keeps his place while he sends. */
+  async #set(
+    connection: Connection,
+    request: IncomingMessage,
+    response: ServerResponse,
+    begin: () => void,
+  ): Promise<Answer> {
+    const { changes } = this.#options;
+    requireJson(request);
+    const admitted = changes.admit(request.headers);
+    const left = new AbortController();
+    response.once("close", () => left.abort());
+    try {
+      const body = await this.#readChange(connection, request, admitted, begin);
+      await this.#turn(connection);
+      const answer = await changes.set(body, admitted, connection.peer, left.signal);
+      return jsonAnswer([Buffer.from(JSON.stringify(answer))]);
+    } finally {
+      admitted.reservation.release();
+    }
+  }
+
+  async #readChange(
+    connection: Connection,
+    request: IncomingMessage,
+    { bytes }: Admitted,
+    begin: () => void,
+  ): Promise<Buffer> {
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => reject(new AttestError("request_too_slow", "the body did not come in time")),
+      this.#options.limits.requestMs + bytes / SLOWEST,
+    );
+    connection.hold("deadline", () => clearTimeout(timer));
+    const mostPieces = MOST_PIECES + bytes / LEAST_PIECE;
+    const body = readBody(request, { most: bytes, mostPieces, tooLarge, malformed });
+    begin();
+    try {
+      return await Promise.race([body, late]);
+    } finally {
+      connection.leave("deadline");
     }
   }
 

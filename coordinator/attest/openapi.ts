@@ -1,5 +1,7 @@
 import { z } from "zod/mini";
 import { AttestAnswer, AttestRequest, Capabilities, HistoryAnswer, Problem } from "../../api/http/answers.ts";
+import { PERMIT_HEADER } from "../../api/http/permit.ts";
+import { SetAnswer, SetRequest } from "../../api/http/set.ts";
 import { VERSION } from "../../runtime/version.ts";
 import { PATHS, type Operation, type Path } from "./router.ts";
 
@@ -8,13 +10,15 @@ import { PATHS, type Operation, type Path } from "./router.ts";
  * answers are checked by, and the paths that are served. Tests compare it with what the server answers.
  */
 
-const SCHEMAS = { AttestRequest, AttestAnswer, HistoryAnswer, Capabilities, Problem } as const;
+const SCHEMAS = { AttestRequest, AttestAnswer, HistoryAnswer, SetRequest, SetAnswer, Capabilities, Problem } as const;
 
 interface Described {
   readonly summary: string;
   readonly request?: keyof typeof SCHEMAS;
   /** Of status 200: its media type, and its schema; undefined: the bytes that have the digest. */
   readonly answer: readonly [type: string, schema: keyof typeof SCHEMAS | undefined];
+  /** Whether a header says why the body should be read. */
+  readonly permit?: true;
   /** Beside those that every path has. */
   readonly statuses: readonly number[];
 }
@@ -43,6 +47,13 @@ const OPERATIONS: Readonly<Record<Operation, Described>> = {
     answer: ["application/toml", undefined],
   },
   annexes: { summary: "An annex of the history in force, byte for byte.", ...DOCUMENT },
+  set: {
+    summary: "Makes a change of the manifest that workload owners have signed, or leaves it pending for more of them.",
+    request: "SetRequest",
+    answer: ["application/json", "SetAnswer"],
+    permit: true,
+    statuses: [403, 408, 409, 411, 413, 415, 503],
+  },
   capabilities: {
     summary: "What this Coordinator is, and whether it can attest. Nobody vouches for it.",
     answer: ["application/json", "Capabilities"],
@@ -55,10 +66,13 @@ const MEANINGS: Readonly<Record<number, string>> = {
   200: "what was asked for",
   204: "which methods a page of another origin may use",
   304: "the bytes are those that the client has",
-  400: "malformed_request",
+  400: "malformed_request; of a change invalid_manifest, policy_mismatch and others",
+  403: "permit_missing, channel_required, or the change lacks the leave of owners: bad_signature, not_owner and others",
   404: "unknown_digest: the history in force names no such document",
   408: "request_too_slow",
-  413: "request_too_large: the body was not read",
+  409: "conflict: something else came into force",
+  411: "length_required",
+  413: "request_too_large: the body was not read; of a change history_too_large, too_many_pending",
   415: "unsupported_media_type",
   417: "unsupported_expectation",
   429: "too_many_requests: after Retry-After there may be room",
@@ -85,7 +99,7 @@ export function openApiDocument(): Record<string, unknown> {
 
 function pathItem(path: Path): Record<string, unknown> {
   const { method, operation } = PATHS[path];
-  const { summary, request, answer, statuses } = OPERATIONS[operation];
+  const { summary, request, answer, permit, statuses } = OPERATIONS[operation];
   const own = [200, ...EVERYWHERE, ...statuses].map((status) => [status, responseOf(status, answer)] as const);
   const responses = { ...Object.fromEntries(own), default: { description: "a fault", content: PROBLEM } };
   const digest = { type: "string", pattern: "^[0-9a-f]{64}$" };
@@ -96,6 +110,7 @@ function pathItem(path: Path): Record<string, unknown> {
     [method.toLowerCase()]: {
       operationId: operation,
       summary,
+      ...(permit === undefined ? {} : { parameters: [PERMIT] }),
       ...(request === undefined
         ? {}
         : { requestBody: { required: true, content: { "application/json": { schema: ref(request) } } } }),
@@ -118,6 +133,15 @@ function responseOf(status: number, [type, schema]: Described["answer"]): Record
 }
 
 const PROBLEM = { "application/problem+json": { schema: ref("Problem") } } as const;
+
+const PERMIT = {
+  name: PERMIT_HEADER,
+  in: "header",
+  required: true,
+  description:
+    "SHA-256 of the manifest in hexadecimal, then key and signature of one of the owners who signed in base64, with spaces between",
+  schema: { type: "string", pattern: "^[0-9a-f]{64} [A-Za-z0-9+/]+=* [A-Za-z0-9+/]+=*$" },
+} as const;
 
 function ref(name: keyof typeof SCHEMAS): { readonly $ref: string } {
   return { $ref: `#/components/schemas/${name}` };

@@ -8,6 +8,7 @@ export const PATHS = {
   "/v1/manifests/{digest}": { method: "GET", operation: "manifests" },
   "/v1/policies/{digest}": { method: "GET", operation: "policies" },
   "/v1/annexes/{digest}": { method: "GET", operation: "annexes" },
+  "/v1/set": { method: "POST", operation: "set" },
   "/v1/capabilities": { method: "GET", operation: "capabilities" },
   "/v1/openapi.json": { method: "GET", operation: "openapi" },
 } as const;
@@ -18,7 +19,8 @@ export type Operation = (typeof PATHS)[Path]["operation"];
 /** What is asked for; HEAD is a GET whose body is not sent. */
 export type Asked =
   | { readonly operation: "attest" }
-  | { readonly operation: Exclude<Operation, DocumentKind | "attest"> }
+  | { readonly operation: "set" }
+  | { readonly operation: Exclude<Operation, DocumentKind | "attest" | "set"> }
   | { readonly operation: DocumentKind; readonly digest: string }
   /** By a browser, before it sends what a page asks for (Fetch standard, CORS preflight). */
   | { readonly operation: "options" };

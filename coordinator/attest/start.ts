@@ -1,12 +1,16 @@
 import type { ChipVendors } from "../../attestation/endorsements/vendors.ts";
 import type { Attester } from "../../attestation/evidence.ts";
 import { CodedError, describeError } from "../../runtime/errors.ts";
+import type { Budget } from "../../runtime/budget.ts";
 import type { KeyedSemaphore } from "../../runtime/keyed-semaphore.ts";
 import type { Logger } from "../../runtime/log.ts";
+import type { Audit } from "../observe/audit-events.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { EncodedHistory } from "../state/encoded-history.ts";
+import type { PendingChanges } from "../state/pending-changes.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 import { AttestPort } from "./attest-port.ts";
+import { Changes } from "./changes.ts";
 import { Attestations, type AttestationsObserver } from "./attestations.ts";
 import { EvidenceSource } from "./evidence-source.ts";
 import type { AttestLimits } from "./limits.ts";
@@ -18,6 +22,10 @@ export interface StartOptions {
   readonly history: EncodedHistory;
   /** Of the TEE itself: what belongs to its evidence is added here. */
   readonly attester: Attester;
+  readonly pending: PendingChanges;
+  /** Of large requests, of all APIs. */
+  readonly requests: Budget;
+  readonly audit: Audit;
   readonly vendors: ChipVendors;
   /** @throws EvidenceError where the clock can't be right */
   readonly now: () => Date;
@@ -36,7 +44,22 @@ export function startAttestPort(
   port: number,
   address: string | undefined,
 ): Promise<AttestPort & { readonly port: number }> {
-  const { guard, history, attester, vendors, now, monotonic, random, limits, turns, metrics, log } = options;
+  const {
+    guard,
+    history,
+    pending,
+    requests,
+    audit,
+    attester,
+    vendors,
+    now,
+    monotonic,
+    random,
+    limits,
+    turns,
+    metrics,
+    log,
+  } = options;
   const source = new EvidenceSource({ attester, vendors, now, random });
   const published = new PublishedHistory(guard, history, limits.historyBytes);
   const observer = observerOf(metrics, log);
@@ -45,6 +68,7 @@ export function startAttestPort(
       guard,
       published,
       source,
+      changes: new Changes({ guard, history, published, pending, requests, audit, log }),
       limits,
       turns,
       log,

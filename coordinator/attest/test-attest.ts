@@ -13,9 +13,11 @@ import { rootOf } from "../../attestation/nonce-tree.ts";
 import { httpReportData } from "../../attestation/report-data.ts";
 import { type VerifiedClaimant, verifyStranger } from "../../manifest/appraise.ts";
 import { spkiDigest } from "../../pki/keys.ts";
+import { Budget } from "../../runtime/budget.ts";
 import { KeyedSemaphore } from "../../runtime/keyed-semaphore.ts";
 import { FileStore } from "../../store/file-store.ts";
 import type { Store } from "../../store/store.ts";
+import type { AuditEvent } from "../observe/audit-events.ts";
 import { Metrics } from "../observe/metrics.ts";
 import {
   COORDINATOR,
@@ -26,6 +28,7 @@ import {
 } from "../peers/test-coordinator.ts";
 import { coordinatorLimits } from "../serve/limits.ts";
 import { EncodedHistory } from "../state/encoded-history.ts";
+import { PendingChanges } from "../state/pending-changes.ts";
 import type { SetResult } from "../state/set.ts";
 import type { Sharing } from "../state/standing.ts";
 import { StateGuard } from "../state/state-guard.ts";
@@ -61,6 +64,9 @@ export interface TestAttest {
   readonly port: () => AttestPort;
   readonly metrics: () => Promise<string>;
   readonly log: Record<string, unknown>[];
+  readonly audited: AuditEvent[];
+  /** What large requests take of the memory. */
+  readonly requests: () => Budget;
   /** How many reports were made, whoever asked. */
   readonly reports: () => number;
   readonly set: (changes?: ManifestChanges) => Promise<SetResult>;
@@ -109,6 +115,8 @@ export async function startAttest(address: string, changes: AttestChanges = {}):
   let guard: StateGuard;
   let port: AttestPort;
   let metrics: Metrics;
+  let requests: Budget;
+  const audited: AuditEvent[] = [];
   let last: SetResult | undefined;
 
   const start = async (): Promise<void> => {
@@ -117,10 +125,15 @@ export async function startAttest(address: string, changes: AttestChanges = {}):
     const sharing = changes.shared?.sharing;
     guard = await StateGuard.load({ store, allowInsecure: true, now, random: randomBytes, sharing });
     metrics = new Metrics(guard, now);
+    requests = new Budget(limits.requests);
+    const history = new EncodedHistory(guard, limits.historyBytes);
     port = await startAttestPort(
       {
         guard,
-        history: new EncodedHistory(guard, limits.historyBytes),
+        history,
+        pending: new PendingChanges(guard, store, history),
+        requests,
+        audit: { record: (event) => void audited.push(event) },
         attester,
         vendors: changes.vendors ?? NO_VENDORS,
         now,
@@ -145,6 +158,8 @@ export async function startAttest(address: string, changes: AttestChanges = {}):
     deployment,
     address,
     log,
+    audited,
+    requests: () => requests,
     ask,
     guard: () => guard,
     port: () => port,

@@ -37,6 +37,11 @@ interface Peer {
   readonly key: string;
 }
 
+/** Who brings what owners have signed. Over HTTP nobody proves a key. */
+interface Carrier extends Partial<Peer> {
+  readonly peer: string;
+}
+
 /** The manifest that the event was decided by, or that it brought into force. */
 export interface InForce {
   readonly manifest: string;
@@ -69,7 +74,7 @@ interface ConnectionRefused extends Peer, InForce, Reason {
 interface RequestRefused extends Partial<Peer>, Partial<InForce>, Reason {
   readonly event: "request_refused";
   readonly peer: string;
-  readonly api: "user" | "mesh" | "transit";
+  readonly api: "user" | "mesh" | "transit" | "http";
   readonly method: string;
   /** Not of the user API: the policy of the VM, of the transit port that of the certificate. */
   readonly policy?: string;
@@ -83,7 +88,7 @@ interface RefusalsSuppressed {
   readonly codes: Readonly<Record<string, number>>;
 }
 
-interface ManifestSet extends Peer, InForce {
+interface ManifestSet extends Carrier, InForce {
   readonly event: "manifest_set";
   /** Digest of the key of a workload owner who signed it. Not of the first set. */
   readonly owner?: string;
@@ -96,7 +101,7 @@ interface ManifestSet extends Peer, InForce {
 }
 
 /** Seed shares were made anew: by the first set, for other owners or another threshold, or by a rekey. */
-interface SeedSharesMade extends Peer, InForce {
+interface SeedSharesMade extends Carrier, InForce {
   readonly event: "seed_shares_made";
   /** Digests of the keys of the seed share owners. */
   readonly holders: readonly string[];
@@ -113,7 +118,7 @@ interface RekeyPrepared extends Peer, InForce {
 }
 
 /** A prepared seed is in force. */
-interface Rekeyed extends Peer, InForce {
+interface Rekeyed extends Carrier, InForce {
   readonly event: "rekeyed";
   /** Digests of the keys of the workload owners who signed it. */
   readonly owners: readonly string[];
@@ -162,7 +167,7 @@ interface FormatGrantUsed extends Peer, InForce {
   readonly transition: string;
 }
 
-interface Pending extends Peer, Partial<InForce> {
+interface Pending extends Carrier, Partial<InForce> {
   /** Digest of the manifest that would be set, or of the annex of an amendment. */
   readonly pending: string;
   /** Digests of the keys of all owners who have signed it now. */

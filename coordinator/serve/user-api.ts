@@ -18,7 +18,6 @@ import { amend, amendedMessage, sealSecret, tellOfAmendment } from "./amend-api.
 import { newRootKeyOf, requireMayAmend, requireMaySetManifest, signaturesOf } from "./set-permit.ts";
 import { requireAnyOwner } from "./owner-places.ts";
 import { requireOwnerKey, requireRekeyOwner } from "../state/authorize.ts";
-import type { Snapshot } from "../state/snapshot.ts";
 import type { PendingChange } from "../state/pending.ts";
 import type { PendingChanges } from "../state/pending-changes.ts";
 import type { AmendResult } from "../state/amend.ts";
@@ -26,6 +25,7 @@ import type { SetResult } from "../state/set.ts";
 import type { StateGuard } from "../state/state-guard.ts";
 import { digestOf, pendingMessage } from "./pending-message.ts";
 import type { CoordinatorStatus } from "./status.ts";
+import { tellOfPending, tellOfSet, tidyLater } from "./tell-of-set.ts";
 import type { User } from "./user.ts";
 
 /** The API for people: workload owners set manifests, data owners read the history, seed share owners recover. */
@@ -51,41 +51,22 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
   const { guard, history, pending, metrics, audit, log } = options;
   const who = { peer: user.address, key: user.key };
   const leftPending = (change: PendingChange) => {
-    const { subject, owners, missing } = change;
-    log.info({ pending: subject, missing, by: owners }, "change waits for more owners' signatures");
-    audit.record({ event: "change_pending", ...who, ...inForce(guard), pending: subject, owners, missing });
+    tellOfPending(change, who, options);
     return { pending: pendingMessage(change) };
-  };
-  /** The answer does not wait for it: the change is done. What stays is passed over, and removed after the next one. */
-  const tidy = (): void => {
-    pending.tidy().catch((error: unknown) => {
-      log.warn(`consents to outdated changes can't be removed: ${describeError(error)}`);
-    });
   };
   const wasAmended = (result: AmendResult) => {
     tellOfAmendment(result, user, options);
-    tidy();
+    tidyLater(options);
     const { authority, seedShares } = result.snapshot;
     const certificates = { rootCaCert: authority.rootCa, meshCaCert: authority.meshCa };
     return { ...amendedMessage(result), ...certificates, seedShares: toMessage(seedShares) };
   };
-  const wasSet = ({ snapshot, record, owners, overlapRefused, hasNewShares, isRekey }: SetResult) => {
-    const { authority, latest, manifestDigest, generation, seedShares } = snapshot;
+  const wasSet = (result: SetResult) => {
+    tellOfSet(result, who, options);
+    tidyLater(options);
+    const { snapshot, record, overlapRefused } = result;
+    const { authority, latest, seedShares } = snapshot;
     const [previous] = snapshot.previousMeshes;
-    const trust = { previousMeshCaUntil: previous?.until.toISOString(), overlapRefused };
-    const signers = owners.length > 0 ? owners : user.key;
-    log.info({ manifest: manifestDigest, generation, by: signers, ...trust }, "manifest set");
-    const set = { manifest: manifestDigest, generation, transition: latest.transition };
-    const [owner] = owners;
-    const window = previous && { until: previous.until.toISOString() };
-    const by = owner === undefined ? {} : { owner, owners };
-    audit.record({ event: "manifest_set", ...who, ...by, ...set, ...window });
-    if (hasNewShares) audit.record({ event: "seed_shares_made", ...who, ...sharedAmong(snapshot) });
-    if (isRekey) {
-      const root = toHex(spkiDigest(snapshot.seed.rootKey.publicKey));
-      audit.record({ event: "rekeyed", ...who, owners, ...set, root, secrets: seedShares.secretVersion });
-    }
-    tidy();
     return {
       rootCaCert: authority.rootCa,
       meshCaCert: authority.meshCa,
@@ -161,7 +142,7 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
     async amend(message, { signal }) {
       const result = await amend(message, user, options, signal);
       if ("pending" in result) return leftPending(result.pending);
-      tidy();
+      tidyLater(options);
       return amendedMessage(result);
     },
     getManifests: () => history.read(),
@@ -193,8 +174,4 @@ export function serveUserApi(methods: Methods, user: User, options: UserApiOptio
     else if (method === UserAPI.method.sealSecret.name) requireOwnerKey(guard.active().manifest, user.key, "caller's");
     else requireSmall(method);
   });
-}
-
-function sharedAmong({ manifestDigest: manifest, generation, seedShares: { shares, threshold } }: Snapshot) {
-  return { manifest, generation, holders: shares.map(({ publicKey }) => sha256Hex(publicKey)), threshold };
 }
