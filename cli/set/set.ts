@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { toHex } from "../../bytes/encode.ts";
 import { UserAPI } from "../../api/userapi_pb.ts";
 import { encodePermit } from "../../api/permit.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
 import { EXIT } from "../../runtime/exit.ts";
