@@ -1,3 +1,4 @@
+import type { Evidence } from "../../attestation/evidence.ts";
 import { AMD_ROOTS, simulatedRoots } from "../../attestation/snp/roots.ts";
 import { verifySnp } from "../../attestation/snp/verify.ts";
 import { INTEL_ROOTS } from "../../attestation/tdx/roots.ts";
@@ -31,13 +32,22 @@ export async function judge(recorded: readonly Recorded[]): Promise<Record<strin
 
 function verify(recorded: Recorded): unknown {
   const at = new Date(recorded.at);
-  if (recorded.kind === "snp") {
-    const { report, certificates, crl, root } = recorded;
-    const trustAnchors = root === undefined ? AMD_ROOTS : simulatedRoots([root]);
-    const evidence = { kind: "snp" as const, report: bytes(report), certificates: certificates.map(bytes) };
-    return verifySnp(evidence, { trustAnchors, at, crl: crl === undefined ? undefined : bytes(crl) });
+  const { root } = recorded;
+  const evidence = evidenceOf(recorded);
+  if (evidence.kind === "tdx") {
+    return verifyTdx(evidence, { trustAnchors: root === undefined ? INTEL_ROOTS : new Set([root]), at });
   }
-  const { quote, collateral, root } = recorded;
+  const trustAnchors = root === undefined ? AMD_ROOTS : simulatedRoots([root]);
+  return verifySnp(evidence, { trustAnchors, at, crl: evidence.crl });
+}
+
+export function evidenceOf(recorded: Recorded): Evidence {
+  if (recorded.kind === "snp") {
+    const { kind, report, certificates, crl } = recorded;
+    const list = crl === undefined ? undefined : bytes(crl);
+    return { kind, report: bytes(report), certificates: certificates.map(bytes), crl: list };
+  }
+  const { kind, quote, collateral } = recorded;
   const { tcbInfo, qeIdentity, signingChain, pckCrl, rootCrl } = collateral;
   const parts = {
     tcbInfo: bytes(tcbInfo),
@@ -46,8 +56,7 @@ function verify(recorded: Recorded): unknown {
     pckCrl: bytes(pckCrl),
     rootCrl: bytes(rootCrl),
   };
-  const trustAnchors = root === undefined ? INTEL_ROOTS : new Set([root]);
-  return verifyTdx({ kind: "tdx", quote: bytes(quote), collateral: parts }, { trustAnchors, at });
+  return { kind, quote: bytes(quote), collateral: parts };
 }
 
 function bytes(text: string): Uint8Array {
