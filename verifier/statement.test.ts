@@ -1,12 +1,13 @@
 import type { Server } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { issueCertificate, vcekExtensions, amdSigner } from "../attestation/simulated/certificates.ts";
+import { amdSigner, ASK_EXTENSIONS, issueCertificate, vcekExtensions } from "../attestation/simulated/certificates.ts";
 import { MACHINE_TCB } from "../attestation/simulated/machine.ts";
 import { CHIP_ID } from "../attestation/snp/test-vendor.ts";
 import { canonicalJson } from "../bytes/canonical-json.ts";
 import { toBase64 } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import type { Statement } from "./statement-format.ts";
+import { statementNonce } from "./statement-nonce.ts";
 import { COORDINATOR_HASH, NOW, TestCoordinator, WEB_HASH } from "./test-coordinator.ts";
 import {
   toStatement,
@@ -181,6 +182,43 @@ test("an old report does not pass for a newer one beside a certificate of today"
   const today = await check(await toStatement(await verify()));
   expect(today.after.time).toBe("2026-05-30T00:00:00.000Z");
   coordinator.lies = {};
+});
+
+test("what ended before the newest time that was signed is refused, whatever the clock says", async () => {
+  const certificateOf = (changes: object): string =>
+    Buffer.from(
+      issueCertificate(
+        {
+          subject: "SEV-Milan",
+          issuer: "ARK-Milan",
+          publicKey: coordinator.vendor.ask.publicKey,
+          serial: 0x10001,
+          extensions: ASK_EXTENSIONS,
+          notBefore: new Date("2019-01-01T00:00:00Z"),
+          notAfter: new Date("2019-12-31T00:00:00Z"),
+          ...changes,
+        },
+        amdSigner(coordinator.vendor.ark.privateKey),
+      ),
+    ).toString("base64");
+  // Nobody could have verified that at any time, so it is put together by hand, with a nonce that fits.
+  const make = (ask: string): string =>
+    changed(({ predicate }) => {
+      const { answer } = predicate;
+      if (answer.evidence.kind !== "snp") throw new Error("no report");
+      const [leaf = "", , ark = ""] = answer.evidence.certificates;
+      const certificates = [leaf, ask, ark];
+      predicate.bound = certificates.map((each) => sha256Hex(Buffer.from(each, "base64"))).toSorted();
+      const nonce = statementNonce(Buffer.from(predicate.random, "hex"), predicate.bound);
+      const { evidence, ...others } = coordinator.attest([Buffer.from(nonce)]);
+      predicate.answer = { ...others, evidence: { ...evidence, certificates } as typeof evidence };
+    });
+  const ended = make(certificateOf({}));
+  expect(await codeOf(check(ended))).toBe("certificate_expired");
+  expect(await codeOf(check(ended, { now: () => new Date("2019-06-01T00:00:00Z") }))).toBe("certificate_expired");
+  // One that ends after that time is judged by it, also when it has ended since.
+  const since = make(certificateOf({ notAfter: new Date("2020-02-01T00:00:00Z") }));
+  expect((await check(since)).after.time).toBe("2020-01-01T00:00:00.000Z");
 });
 
 test("a certificate that the evidence does not need says nothing about its time", async () => {
