@@ -1,5 +1,5 @@
-import { toHex } from "../bytes/encode.ts";
 import { MalformedBytes } from "../bytes/cursor.ts";
+import { toHex } from "../bytes/encode.ts";
 import { TAG } from "../pki/der.ts";
 import { refusing } from "./malformed.ts";
 import { type ParsedExtensions, readExtensions, readSigned, type Signed } from "./x509.ts";

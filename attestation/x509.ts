@@ -1,5 +1,5 @@
-import { isEqual, toHex, toUtf8 } from "../bytes/encode.ts";
 import { MalformedBytes } from "../bytes/cursor.ts";
+import { isEqual, toHex, toUtf8 } from "../bytes/encode.ts";
 import { isPublicKey } from "../crypto/node.ts";
 import type { KeyType } from "../crypto/primitives.ts";
 import { type DerReader, type Element, readDer, TAG } from "../pki/der.ts";

@@ -1,6 +1,6 @@
 import { constants, createHash, type KeyObject, type SignKeyObjectInput, sign, verify } from "node:crypto";
-import { toHex } from "../bytes/encode.ts";
 import { MalformedBytes } from "../bytes/cursor.ts";
+import { toHex } from "../bytes/encode.ts";
 import { type DerReader, readDer, TAG } from "../pki/der.ts";
 import { type KeyPair, publicKeyFromSpki, spki } from "../pki/keys.ts";
 import { RSA_LIMITS } from "../pki/rsa-limits.ts";

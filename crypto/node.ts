@@ -1,5 +1,6 @@
 import { constants, createHash, createPublicKey, hash as digestOf, type KeyObject, verify } from "node:crypto";
 import type { Curve, KeyType, Primitives } from "./primitives.ts";
+import { looksLikeEcKey, looksLikeSignature } from "./shapes.ts";
 
 /** The primitives of primitives.ts on node:crypto, which answers at once. */
 
@@ -15,7 +16,7 @@ export const digest: Primitives["digest"] = (hash, ...parts) => {
 export const isPublicKey: Primitives["isPublicKey"] = (type, spki) => keyOf(type, spki) !== undefined;
 
 export const verifyEcdsa: Primitives["verifyEcdsa"] = (curve, hash, spki, data, signature) => {
-  const key = keyOf({ kind: "ecdsa", curve }, spki);
+  const key = looksLikeSignature(curve, signature) ? keyOf({ kind: "ecdsa", curve }, spki) : undefined;
   return key !== undefined && verify(hash, data, { key, dsaEncoding: "ieee-p1363" }, signature);
 };
 
@@ -40,6 +41,7 @@ interface Key {
 const known = new WeakMap<Uint8Array, Key | "none">();
 
 function keyOf(type: KeyType, spki: Uint8Array): KeyObject | undefined {
+  if (type.kind === "ecdsa" && !looksLikeEcKey(type.curve, spki)) return undefined;
   const before = known.get(spki);
   const key = before ?? parse(spki) ?? "none";
   if (before === undefined) known.set(spki, key);

@@ -11,7 +11,10 @@ export type Hash = "sha256" | "sha384" | "sha512";
 /** FIPS 186-4, by the names of JSON Web Keys (RFC 7518 §6.2.1.1). */
 export type Curve = "P-256" | "P-384" | "P-521";
 
-/** A public key: SubjectPublicKeyInfo (RFC 5280 §4.1), DER, with rsaEncryption, or id-ecPublicKey and an uncompressed point. */
+/**
+ * A public key: SubjectPublicKeyInfo (RFC 5280 §4.1), DER, with rsaEncryption, or id-ecPublicKey, a curve by its name and an
+ * uncompressed point. Of RSA, who asks has looked at modulus and exponent (pki/spki.ts): what libraries take differs.
+ */
 export type KeyType = { readonly kind: "ecdsa"; readonly curve: Curve } | { readonly kind: "rsa" };
 
 export interface Primitives {
@@ -22,7 +25,7 @@ export interface Primitives {
   /**
    * Whether the holder of the key signed the data with ECDSA.
    *
-   * @param spki a key that `isPublicKey` accepts; others sign nothing
+   * @param spki a key that `isPublicKey` accepts; others sign nothing. Not to be written to: what it parses to is kept
    * @param signature r ‖ s, big-endian, each as long as the order of the curve (IEEE P1363)
    */
   readonly verifyEcdsa: (
@@ -43,7 +46,8 @@ export interface Primitives {
   /**
    * Takes a decision. Primitives answer only inside of it: WebCrypto makes its callers wait, and a decision does not.
    *
-   * @param decide must depend on nothing but what is there before; it may run several times
+   * @param decide must depend on nothing but what is there before; it may run several times. What it changes, it changes
+   *   after the last question. WebCrypto answers one question for each time that it runs: a long decision is several
    * @returns what it returns @throws what it throws
    */
   readonly settle: <T>(decide: () => T) => Promise<T>;

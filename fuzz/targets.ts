@@ -1,9 +1,7 @@
 import { createHash } from "node:crypto";
 import { PassThrough } from "node:stream";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { toBase64, toLatin1 } from "../bytes/encode.ts";
 import { ClientHelloSchema, ServerHelloSchema } from "../api/channel_pb.ts";
-import { MalformedBytes } from "../bytes/cursor.ts";
 import { parseCertificateTable } from "../attestation/collect/certificate-table.ts";
 import { CERTIFICATE_GUIDS, encodeCertificateTable } from "../attestation/collect/test-certificate-table.ts";
 import { readCocoEvidence } from "../attestation/collect/coco/evidence-json.ts";
@@ -21,6 +19,8 @@ import { encodeTdxQuote, parseTdxQuote } from "../attestation/tdx/quote.ts";
 import { parseTdReport } from "../attestation/tdx/tdreport.ts";
 import * as tdx from "../attestation/tdx/test-vendor.ts";
 import { isCa, keyUsage, parseCertificate } from "../attestation/x509.ts";
+import { MalformedBytes } from "../bytes/cursor.ts";
+import { toBase64, toLatin1 } from "../bytes/encode.ts";
 import { ChannelError } from "../channel/error.ts";
 import { fromWire, toWire } from "../channel/evidence-wire.ts";
 import { readMessage } from "../channel/framing.ts";

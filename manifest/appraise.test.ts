@@ -3,7 +3,6 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { toHex } from "../bytes/encode.ts";
 import { Clock } from "../attestation/clock.ts";
 import { NO_VENDORS } from "../attestation/endorsements/test-vendors.ts";
 import type { SnpEvidence } from "../attestation/evidence.ts";
@@ -13,6 +12,7 @@ import { openTestVendor } from "../attestation/simulated/test-vendor.ts";
 import type { SimulatedVendor } from "../attestation/simulated/vendor.ts";
 import { createTestVendor, makeEvidence, NOW, TEE_TCB_SVN, type TestVendor } from "../attestation/tdx/test-vendor.ts";
 import { verifyTdx } from "../attestation/tdx/verify.ts";
+import { toHex } from "../bytes/encode.ts";
 import { admit, matchReferenceValues, policyOf, verifyClaimant } from "./appraise.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
 

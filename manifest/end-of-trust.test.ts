@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { toHex } from "../bytes/encode.ts";
 import { endOfTrust } from "./end-of-trust.ts";
 import { type Manifest, parseManifest } from "./manifest.ts";
 import { generateKeyPairSync } from "node:crypto";
+import { toHex } from "../bytes/encode.ts";
 import { spki } from "../pki/keys.ts";
 
 const [WEB, DB, COORDINATOR] = ["a", "b", "c"].map((digit) => digit.repeat(64)) as [string, string, string];

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { encodeAnnex } from "./annex.ts";
 import type { Step } from "./history.ts";
 import { annexOf as annexWith, digest, secret, version } from "./test-annex.ts";
-import { sha256Hex } from "../bytes/sha256.ts";
 import { annexOf, generationsOf } from "./generations.ts";
 
 /** As far as the kind of a step goes: what makes it one, and no signature that is good. */

@@ -1,5 +1,5 @@
-import { fromUtf8, toUtf8 } from "../bytes/encode.ts";
 import { parseCertificate } from "../attestation/x509.ts";
+import { fromUtf8, toUtf8 } from "../bytes/encode.ts";
 import { readDer, TAG } from "../pki/der.ts";
 import { encodeDer } from "../pki/der-writer.ts";
 

@@ -2,9 +2,9 @@ import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { toUtf8 } from "../bytes/encode.ts";
 import { ManifestError } from "./error.ts";
 import { encodeInitdata, policyHash, regoOf } from "./initdata.ts";
-import { toUtf8 } from "../bytes/encode.ts";
 import { fromAnnotation, toAnnotation } from "./initdata-annotation.ts";
 
 const REGO = "package agent_policy\n\ndefault ExecProcessRequest := false\n";

@@ -1,8 +1,8 @@
-import { isEqual, toHex } from "../bytes/encode.ts";
 import type { TrustedImage } from "../attestation/snp/image.ts";
 import { TCB_PARTS, type TcbPart } from "../attestation/snp/tcb.ts";
 import type { SimulatedReferenceValues, SnpReferenceValues } from "../attestation/snp/validate.ts";
 import type { TdxReferenceValues } from "../attestation/tdx/validate.ts";
+import { isEqual, toHex } from "../bytes/encode.ts";
 import type { Manifest } from "./manifest.ts";
 import { REFERENCE_VALUE_KEYS, type ReferenceValues, type ReferenceValueOf } from "./reference-values.ts";
 import { isSameValue } from "./same-value.ts";

@@ -1,5 +1,5 @@
-import { compare, concat, toHex } from "../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../bytes/cursor.ts";
+import { compare, concat, toHex } from "../bytes/encode.ts";
 import { fromHex } from "../bytes/hex.ts";
 import { u32be } from "../bytes/numbers.ts";
 import { sha256Hex } from "../bytes/sha256.ts";

@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { isEqual, toHex } from "../bytes/encode.ts";
 import { MalformedBytes } from "../bytes/cursor.ts";
+import { isEqual, toHex } from "../bytes/encode.ts";
 import { encodeBitString, encodeDer, encodeInteger, encodeOid, encodeSequence, encodeTime } from "./der-writer.ts";
 import { type DerReader, readDer, TAG } from "./der.ts";
 

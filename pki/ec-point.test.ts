@@ -3,8 +3,8 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { fromHex } from "../bytes/hex.ts";
 import type { Curve } from "../crypto/primitives.ts";
+import { CURVE_BYTES } from "../crypto/shapes.ts";
 import { uncompressedPoint } from "./ec-point.ts";
-import { CURVE_BYTES } from "./spki.ts";
 
 const CURVES: readonly (readonly [Curve, string, p: bigint])[] = [
   ["P-256", "prime256v1", 2n ** 256n - 2n ** 224n + 2n ** 192n + 2n ** 96n - 1n],

@@ -1,7 +1,7 @@
-import { fromHex } from "../bytes/hex.ts";
 import { toHex } from "../bytes/encode.ts";
+import { fromHex } from "../bytes/hex.ts";
 import type { Curve } from "../crypto/primitives.ts";
-import { CURVE_BYTES } from "./spki.ts";
+import { CURVE_BYTES } from "../crypto/shapes.ts";
 
 /**
  * Points of y² = x³ - 3x + b over GF(p) (FIPS 186-4 §D.1.2). All three p are 3 modulo 4, so that a root of a square v is

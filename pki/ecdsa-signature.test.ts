@@ -2,10 +2,10 @@ import { generateKeyPairSync, sign, verify } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Curve } from "../crypto/primitives.ts";
+import { CURVE_BYTES } from "../crypto/shapes.ts";
 import { encodeDer, encodeSequence } from "./der-writer.ts";
 import { TAG } from "./der.ts";
 import { ecdsaSignatureOfDer } from "./ecdsa-signature.ts";
-import { CURVE_BYTES } from "./spki.ts";
 
 const CURVES: readonly (readonly [Curve, string])[] = [
   ["P-256", "prime256v1"],

@@ -1,7 +1,7 @@
 import { MalformedBytes } from "../bytes/cursor.ts";
 import type { Curve } from "../crypto/primitives.ts";
+import { CURVE_BYTES } from "../crypto/shapes.ts";
 import { type DerReader, readDer } from "./der.ts";
-import { CURVE_BYTES } from "./spki.ts";
 
 /**
  * An ECDSA signature as it stands in certificates, SEQUENCE { r, s } (SEC 1 §C.5), in the form that `verifyEcdsa` takes:

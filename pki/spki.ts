@@ -1,6 +1,7 @@
 import { MalformedBytes } from "../bytes/cursor.ts";
 import { toHex } from "../bytes/encode.ts";
 import type { Curve } from "../crypto/primitives.ts";
+import { CURVE_BYTES } from "../crypto/shapes.ts";
 import { type DerReader, readDer } from "./der.ts";
 import { encodeBitString, encodeOid, encodeSequence } from "./der-writer.ts";
 
@@ -33,9 +34,6 @@ const CURVE_IDS: Readonly<Record<Curve, string>> = {
   "P-384": "1.3.132.0.34",
   "P-521": "1.3.132.0.35",
 };
-
-/** Of a coordinate, and of each half of a signature. */
-export const CURVE_BYTES: Readonly<Record<Curve, number>> = { "P-256": 32, "P-384": 48, "P-521": 66 };
 
 /**
  * @param base where the bytes begin in the structure around them, from whose start offsets count

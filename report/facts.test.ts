@@ -1,6 +1,5 @@
 import { generateKeyPairSync } from "node:crypto";
 import { beforeAll, describe, expect, test } from "vitest";
-import { toHex } from "../bytes/encode.ts";
 import { decodePemCertificates } from "../attestation/pem.ts";
 import { parseTdxQuote } from "../attestation/tdx/quote.ts";
 import {
@@ -11,6 +10,7 @@ import {
   TEE_TCB_SVN,
 } from "../attestation/tdx/test-vendor.ts";
 import { verifyTdx } from "../attestation/tdx/verify.ts";
+import { toHex } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { spki } from "../pki/keys.ts";
 import { type AuditFacts, auditFacts } from "./facts.ts";

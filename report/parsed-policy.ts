@@ -1,5 +1,5 @@
-import { fromUtf8 } from "../bytes/encode.ts";
 import * as z from "zod/mini";
+import { fromUtf8 } from "../bytes/encode.ts";
 import { ManifestError } from "../manifest/error.ts";
 import { parseJson } from "../manifest/json.ts";
 import { parseWith } from "../manifest/schema.ts";

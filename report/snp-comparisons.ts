@@ -1,10 +1,10 @@
-import { toHex } from "../bytes/encode.ts";
 import { type Flag, GUEST_POLICY, isSet, PLATFORM_INFO, type SnpGuestPolicy } from "../attestation/snp/flags.ts";
 import type { TrustedImage } from "../attestation/snp/image.ts";
 import { AMD_ROOTS } from "../attestation/snp/roots.ts";
 import { parseTcb, type Tcb, TCB_PARTS } from "../attestation/snp/tcb.ts";
 import type { SimulatedReferenceValues, SnpReferenceValues, SnpSigningKey } from "../attestation/snp/validate.ts";
 import type { VerifiedSnpReport } from "../attestation/snp/verify.ts";
+import { toHex } from "../bytes/encode.ts";
 import { TCB_KEYS } from "../manifest/lowered-minimums.ts";
 import { ALWAYS, atLeast, bound, type Binding, type Comparison, equal, PINNED } from "./comparison.ts";
 

@@ -1,8 +1,8 @@
-import { toHex } from "../bytes/encode.ts";
 import { type Flag, GUEST_POLICY, isSet, PLATFORM_INFO } from "../attestation/snp/flags.ts";
 import { productOfCpuid, type SnpProduct } from "../attestation/snp/product.ts";
 import { SIGNED_SIZE, type SnpReport } from "../attestation/snp/report.ts";
 import { parseTcb } from "../attestation/snp/tcb.ts";
+import { toHex } from "../bytes/encode.ts";
 import type { Fields } from "./print.ts";
 
 /** An attestation report by the names of AMD publication 56860, table 23; bits and parts of TCBs beside the numbers. */

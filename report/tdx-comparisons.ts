@@ -1,11 +1,11 @@
-import { Cursor } from "../bytes/cursor.ts";
-import { toHex } from "../bytes/encode.ts";
 import { digestOf } from "../attestation/path.ts";
 import { DEFAULT_TD_ATTRIBUTES, encodeTdAttributes, MIGRATABLE, TUD } from "../attestation/tdx/attributes.ts";
 import { describeFlag, describeSgxType } from "../attestation/tdx/machine.ts";
 import { INTEL_ROOTS } from "../attestation/tdx/roots.ts";
 import type { TdxReferenceValues } from "../attestation/tdx/validate.ts";
 import type { VerifiedTdxQuote } from "../attestation/tdx/verify.ts";
+import { Cursor } from "../bytes/cursor.ts";
+import { toHex } from "../bytes/encode.ts";
 import { ALWAYS, type Binding, bound, type Comparison, equal, PINNED } from "./comparison.ts";
 
 /** CET_U and CET_S of XFAM: the guest's own affair. */

@@ -1,5 +1,3 @@
-import { Cursor } from "../bytes/cursor.ts";
-import { toHex } from "../bytes/encode.ts";
 import { parsePemCertificates } from "../attestation/pem.ts";
 import { encodeTdAttributes, TD_ATTRIBUTES } from "../attestation/tdx/attributes.ts";
 import type { TdBody } from "../attestation/tdx/body.ts";
@@ -9,6 +7,8 @@ import { parsePck, SGX_OID } from "../attestation/tdx/pck.ts";
 import type { TdxQuote } from "../attestation/tdx/quote.ts";
 import type { TdReport } from "../attestation/tdx/tdreport.ts";
 import type { Certificate } from "../attestation/x509.ts";
+import { Cursor } from "../bytes/cursor.ts";
+import { toHex } from "../bytes/encode.ts";
 import type { Fields } from "./print.ts";
 
 /**

@@ -1,4 +1,3 @@
-import { toHex } from "../bytes/encode.ts";
 import { claims } from "../attestation/claims.ts";
 import { policyHash as policyHashOf } from "../attestation/policy-hash.ts";
 import type { SnpReportFields } from "../attestation/snp/report.ts";
@@ -12,6 +11,7 @@ import { issueCa } from "../pki/certificate.ts";
 import { generateEcKey } from "../pki/keys.ts";
 import { POLICY_RULES } from "../policy/policy-rules.ts";
 import type { VerifiedEvidence } from "../attestation/tee.ts";
+import { toHex } from "../bytes/encode.ts";
 import type { AuditInput } from "./facts.ts";
 
 /** For tests: a Coordinator that was attested, with whatever history a test gives it. */

@@ -1,6 +1,6 @@
 import { isIPv4 } from "node:net";
-import { bigEndian } from "../bytes/numbers.ts";
 import { socketOctets } from "../bytes/ip-address.ts";
+import { bigEndian } from "../bytes/numbers.ts";
 
 /**
  * Who a connection is counted for: an IPv4 address, or the /64 of an IPv6 address, for one host may use all of that. It

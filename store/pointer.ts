@@ -1,5 +1,5 @@
-import { toHex } from "../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../bytes/cursor.ts";
+import { toHex } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { parseRecord } from "./parse-record.ts";
 

@@ -4,12 +4,12 @@ import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { toHex } from "../bytes/encode.ts";
 import { callUnary } from "../api/grpc.ts";
 import { Health, HealthCheckResponse_ServingStatus } from "../api/health_pb.ts";
 import { UserAPI } from "../api/userapi_pb.ts";
 import { SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor, type SimulatedVendor } from "../attestation/simulated/vendor.ts";
+import { toHex } from "../bytes/encode.ts";
 import { ChannelClient } from "../channel/client.ts";
 import { generateEcKey, keyPairOf, type KeyPair, spki, spkiDigest } from "../pki/keys.ts";
 import { decryptShare } from "../pki/seed-share.ts";

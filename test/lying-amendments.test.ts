@@ -3,7 +3,6 @@ import { createPrivateKey, generateKeyPairSync, randomBytes, sign } from "node:c
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { toHex } from "../bytes/encode.ts";
 import { Refusal } from "../api/refusal.ts";
 import {
   type AmendRequest,
@@ -13,6 +12,7 @@ import {
   type SealSecretRequest,
   UserAPI,
 } from "../api/userapi_pb.ts";
+import { toHex } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { ChannelClient } from "../channel/client.ts";
 import type { ChannelServer } from "../channel/server.ts";

@@ -3,7 +3,6 @@ import { createHash, createPrivateKey, generateKeyPairSync, randomBytes, sign, X
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { toHex } from "../bytes/encode.ts";
 import {
   type GetManifestsResponse,
   type GetManifestsResponseSchema,
@@ -13,6 +12,7 @@ import {
   type SetManifestResponseSchema,
   UserAPI,
 } from "../api/userapi_pb.ts";
+import { toHex } from "../bytes/encode.ts";
 import { ChannelClient } from "../channel/client.ts";
 import type { ChannelServer } from "../channel/server.ts";
 import { changeToSign } from "../manifest/change.ts";

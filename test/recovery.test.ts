@@ -3,8 +3,8 @@ import { createHash, generateKeyPairSync, randomBytes, X509Certificate } from "n
 import { copyFileSync, cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { isEqual } from "../bytes/encode.ts";
 import { UserAPI } from "../api/userapi_pb.ts";
+import { isEqual } from "../bytes/encode.ts";
 import { ChannelClient } from "../channel/client.ts";
 import { makeSeedShares } from "../coordinator/state/seed-shares.ts";
 import { SeedEngine } from "../coordinator/state/seed.ts";

@@ -1,10 +1,10 @@
 import { constants, createHash, generateKeyPairSync, privateDecrypt } from "node:crypto";
 import { join } from "node:path";
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import { toHex } from "../bytes/encode.ts";
 import { type SetManifestResponse, UserAPI } from "../api/userapi_pb.ts";
 import { SIMULATED_MEASUREMENT } from "../attestation/simulated/attester.ts";
 import { openOrCreateVendor } from "../attestation/simulated/vendor.ts";
+import { toHex } from "../bytes/encode.ts";
 import { ChannelClient } from "../channel/client.ts";
 import { FileStore } from "../store/file-store.ts";
 import { readLatestInsecure, readSeedShares, readTransitions } from "../coordinator/state/history.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { sha256Hex } from "../bytes/sha256.ts";
 import { PORT, startAttest, type TestAttest } from "../coordinator/attest/test-attest.ts";
 import { COORDINATOR, manifestFor, WORKLOAD } from "../coordinator/peers/test-coordinator.ts";
-import { sha256Hex } from "../bytes/sha256.ts";
 import {
   followDeployment,
   toStatement,

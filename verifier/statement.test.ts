@@ -1,10 +1,10 @@
 import type { Server } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { toBase64 } from "../bytes/encode.ts";
 import { issueCertificate, vcekExtensions, amdSigner } from "../attestation/simulated/certificates.ts";
 import { MACHINE_TCB } from "../attestation/simulated/machine.ts";
 import { CHIP_ID } from "../attestation/snp/test-vendor.ts";
 import { canonicalJson } from "../bytes/canonical-json.ts";
+import { toBase64 } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import type { Statement } from "./statement-format.ts";
 import { COORDINATOR_HASH, NOW, TestCoordinator, WEB_HASH } from "./test-coordinator.ts";

@@ -1,8 +1,8 @@
-import { toBase64, toHex } from "../bytes/encode.ts";
-import { fromHex } from "../bytes/hex.ts";
-import { isEqual } from "../bytes/encode.ts";
 import { settle } from "../crypto/node.ts";
 import type { SignedTime } from "../attestation/signed-time.ts";
+import { toBase64, toHex } from "../bytes/encode.ts";
+import { isEqual } from "../bytes/encode.ts";
+import { fromHex } from "../bytes/hex.ts";
 import { type Answer, encodeAnswer, readAnswer } from "./answer.ts";
 import { checkAnswer } from "./check-answer.ts";
 import { type Source, type Trusted, type Verification, verifySource } from "./deployment.ts";

@@ -1,13 +1,13 @@
 import { generateKeyPairSync, sign } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { toBase64, toHex } from "../bytes/encode.ts";
 import type { AttestAnswer } from "../api/http/answers.ts";
 import type { SnpEvidence } from "../attestation/evidence.ts";
 import { nonceTree } from "../attestation/nonce-tree.ts";
 import { httpReportData } from "../attestation/report-data.ts";
 import { signReport } from "../attestation/simulated/firmware.ts";
 import { createTestVendor, makeEvidence, NOW, reportOf, type TestVendor } from "../attestation/snp/test-vendor.ts";
+import { toBase64, toHex } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { type Authority, createAuthority } from "../coordinator/state/authority.ts";
 import { changeToSign } from "../manifest/change.ts";

@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { toUtf8 } from "../bytes/encode.ts";
 import type { AttestAnswer } from "../api/http/answers.ts";
+import { toUtf8 } from "../bytes/encode.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { issueCa } from "../pki/certificate.ts";
 import {

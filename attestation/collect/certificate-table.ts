@@ -1,5 +1,5 @@
-import { toHex, toLatin1 } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { toHex, toLatin1 } from "../../bytes/encode.ts";
 import { refusing } from "../malformed.ts";
 import { parseCertificate } from "../x509.ts";
 

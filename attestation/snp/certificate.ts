@@ -1,6 +1,6 @@
-import { hexBytes } from "../../bytes/hex.ts";
-import { isEqual, toHex, toLatin1 } from "../../bytes/encode.ts";
 import { MalformedBytes } from "../../bytes/cursor.ts";
+import { toHex, toLatin1 } from "../../bytes/encode.ts";
+import { looksLikeEcKey } from "../../crypto/shapes.ts";
 import { type DerReader, readDer, TAG } from "../../pki/der.ts";
 import { EvidenceError } from "../error.ts";
 import { refusing } from "../malformed.ts";
@@ -43,10 +43,6 @@ export const AMD_OID = {
   hwid: `${AMD}.4`,
   cspId: `${AMD}.5`,
 } as const;
-
-/** SubjectPublicKeyInfo of a P-384 key up to its point (RFC 5480 §2): id-ecPublicKey, secp384r1, uncompressed. */
-const P384_SPKI = hexBytes("3076301006072a8648ce3d020106052b8104002203620004");
-const P384_SPKI_LENGTH = P384_SPKI.length + 96;
 
 /** The kind of key that a certificate is for by its name, or undefined where it is not an endorsement key's. */
 export function endorsementKind(certificate: Certificate): EndorsementKind | undefined {
@@ -142,10 +138,10 @@ export function isCspId(text: string): boolean {
 function p384Key(certificate: Certificate): Uint8Array {
   const { spki } = certificate;
   // Looked at before the key is parsed: nobody vouches for it yet, and curves can be made that are slow to check.
-  if (spki.length !== P384_SPKI_LENGTH || !isEqual(spki.subarray(0, P384_SPKI.length), P384_SPKI)) {
+  if (!looksLikeEcKey("P-384", spki)) {
     throw new EvidenceError("certificate_algorithm", "an endorsement key that AMD does not use", {
       where: `${certificate.commonName}, subjectPublicKeyInfo`,
-      got: toHex(spki.subarray(0, P384_SPKI.length)),
+      got: toHex(spki.subarray(0, 24)),
       want: "id-ecPublicKey, secp384r1, an uncompressed point",
     });
   }

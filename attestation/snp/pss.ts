@@ -1,6 +1,6 @@
 import { MalformedBytes } from "../../bytes/cursor.ts";
-import { hexBytes } from "../../bytes/hex.ts";
 import { isEqual, toHex } from "../../bytes/encode.ts";
+import { hexBytes } from "../../bytes/hex.ts";
 import { verifyPss } from "../../crypto/node.ts";
 import { type PublicKeyInfo, readSpki } from "../../pki/spki.ts";
 import { EvidenceError } from "../error.ts";

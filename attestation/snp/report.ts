@@ -1,5 +1,5 @@
-import { concat, filledUp } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { concat, filledUp } from "../../bytes/encode.ts";
 import { u32le, u64le } from "../../bytes/numbers.ts";
 import { EvidenceError } from "../error.ts";
 import { refusing } from "../malformed.ts";

@@ -1,5 +1,5 @@
-import { settle } from "../../crypto/node.ts";
 import { toHex } from "../../bytes/encode.ts";
+import { settle } from "../../crypto/node.ts";
 import { isUnreachable } from "../endorsements/error.ts";
 import type { Vendors } from "../endorsements/vendors.ts";
 import type { SnpEvidence } from "../evidence.ts";

@@ -1,5 +1,5 @@
-import { concat } from "../../bytes/encode.ts";
 import type { Cursor } from "../../bytes/cursor.ts";
+import { concat } from "../../bytes/encode.ts";
 import { u64le } from "../../bytes/numbers.ts";
 
 /** What quotes and TDREPORTs say about the TDX module that launched the TD. */

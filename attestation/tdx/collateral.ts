@@ -1,6 +1,6 @@
 import type { z } from "zod/mini";
-import { hexBytes } from "../../bytes/hex.ts";
 import { toLatin1, toUtf8 } from "../../bytes/encode.ts";
+import { hexBytes } from "../../bytes/hex.ts";
 import { EvidenceError } from "../error.ts";
 import { parseRevocationList } from "../crl.ts";
 import type { TdxCollateral } from "../evidence.ts";

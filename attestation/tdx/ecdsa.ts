@@ -1,8 +1,10 @@
-import { hexBytes } from "../../bytes/hex.ts";
 import { concat, isEqual, toHex } from "../../bytes/encode.ts";
+import { hexBytes } from "../../bytes/hex.ts";
 import { isPublicKey, verifyEcdsa } from "../../crypto/node.ts";
 import type { KeyType } from "../../crypto/primitives.ts";
+import { looksLikeEcKey } from "../../crypto/shapes.ts";
 import { ecdsaSignatureOfDer } from "../../pki/ecdsa-signature.ts";
+import { encodeEcSpki } from "../../pki/spki.ts";
 import { EvidenceError } from "../error.ts";
 import { onceTrue } from "../memoize.ts";
 import type { IsSignedBy } from "../path.ts";
@@ -17,9 +19,8 @@ import { type Certificate, publicKeyOf } from "../x509.ts";
 export const ECDSA_SHA256 = hexBytes("300a06082a8648ce3d040302");
 
 const P256: KeyType = { kind: "ecdsa", curve: "P-256" };
-
-/** SubjectPublicKeyInfo of a P-256 key up to its point (RFC 5480 §2): its length, id-ecPublicKey, secp256r1, uncompressed. */
-const P256_SPKI = hexBytes("3059301306072a8648ce3d020106082a8648ce3d03010703420004");
+/** What a point of both coordinates begins with (SEC 1 §2.3.3). */
+const UNCOMPRESSED = Uint8Array.of(4);
 
 /**
  * Whether `issuer` signed it.
@@ -54,10 +55,10 @@ export function hasSigned(key: Uint8Array, bytes: Uint8Array, signature: Uint8Ar
 export function p256KeyOf(certificate: Certificate): Uint8Array {
   const { spki } = certificate;
   // Looked at before the key is parsed: curves can be made that are slow to check.
-  if (!isEqual(spki.subarray(0, P256_SPKI.length), P256_SPKI)) {
+  if (!looksLikeEcKey("P-256", spki)) {
     throw new EvidenceError("certificate_algorithm", "a key that Intel does not use", {
       where: `${certificate.commonName}, subjectPublicKeyInfo`,
-      got: toHex(spki.subarray(0, P256_SPKI.length)),
+      got: toHex(spki.subarray(0, 27)),
       want: "id-ecPublicKey, secp256r1, an uncompressed point",
     });
   }
@@ -72,7 +73,7 @@ export function p256KeyOf(certificate: Certificate): Uint8Array {
  * @throws EvidenceError malformed_report where it is not on the curve
  */
 export function p256KeyOfPoint(point: Uint8Array): Uint8Array {
-  const key = concat(P256_SPKI, point);
+  const key = encodeEcSpki({ curve: "P-256", point: concat(UNCOMPRESSED, point) });
   if (isPublicKey(P256, key)) return key;
   throw new EvidenceError("malformed_report", "the attestation key is no key", {
     where: "attestation key",

@@ -1,5 +1,5 @@
-import { concat } from "../../bytes/encode.ts";
 import type { Cursor } from "../../bytes/cursor.ts";
+import { concat } from "../../bytes/encode.ts";
 import { u16le } from "../../bytes/numbers.ts";
 
 /**

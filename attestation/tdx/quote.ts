@@ -1,6 +1,6 @@
-import { hexBytes } from "../../bytes/hex.ts";
-import { concat, filledUp, isEqual, toHex } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { concat, filledUp, isEqual, toHex } from "../../bytes/encode.ts";
+import { hexBytes } from "../../bytes/hex.ts";
 import { u16le, u32le } from "../../bytes/numbers.ts";
 import { EvidenceError } from "../error.ts";
 import { refusing } from "../malformed.ts";

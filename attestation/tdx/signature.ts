@@ -1,5 +1,5 @@
-import { digest } from "../../crypto/node.ts";
 import { filledUp, isEqual, toHex } from "../../bytes/encode.ts";
+import { digest } from "../../crypto/node.ts";
 import { EvidenceError } from "../error.ts";
 import type { TdxEvidence } from "../evidence.ts";
 import type { Parse } from "../parse.ts";

@@ -1,5 +1,5 @@
-import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { digest } from "../../crypto/node.ts";
 import { refusing } from "../malformed.ts";
 import { type ModuleFields, readModule, readTd, type TdFields } from "./body.ts";

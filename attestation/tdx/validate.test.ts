@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { littleEndian64 } from "../../bytes/numbers.ts";
 import { toHex } from "../../bytes/encode.ts";
+import { littleEndian64 } from "../../bytes/numbers.ts";
 import { encodeDer } from "../../pki/der-writer.ts";
 import { TAG } from "../../pki/der.ts";
 import { claims } from "../claims.ts";

@@ -1,5 +1,5 @@
-import { littleEndian64 } from "../../bytes/numbers.ts";
 import { isEqual, toHex } from "../../bytes/encode.ts";
+import { littleEndian64 } from "../../bytes/numbers.ts";
 import { EvidenceError } from "../error.ts";
 import { DEFAULT_TD_ATTRIBUTES, encodeTdAttributes, MIGRATABLE, TUD } from "./attributes.ts";
 import type { TdBody } from "./body.ts";

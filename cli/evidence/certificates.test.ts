@@ -1,8 +1,8 @@
 import { beforeAll, expect, test } from "vitest";
-import { toBase64, toUtf8 } from "../../bytes/encode.ts";
 import type { EvidenceCode } from "../../attestation/error.ts";
 import { parsePemCertificates } from "../../attestation/pem.ts";
 import { createTestVendor, makeEvidence, pem } from "../../attestation/tdx/test-vendor.ts";
+import { toBase64, toUtf8 } from "../../bytes/encode.ts";
 import { decodeCertificates, decodeRevocationList, distinct, encodePem, rootsAmong } from "./certificates.ts";
 
 let signer: Uint8Array;

@@ -1,7 +1,7 @@
-import { isEqual, toBase64, toHex, toLatin1 } from "../../bytes/encode.ts";
 import { EvidenceError } from "../../attestation/error.ts";
 import { refusing } from "../../attestation/malformed.ts";
 import { type Certificate, parseCertificate } from "../../attestation/x509.ts";
+import { isEqual, toBase64, toHex, toLatin1 } from "../../bytes/encode.ts";
 import { readDer, TAG } from "../../pki/der.ts";
 
 /**

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { SNP_PRODUCTS } from "../../attestation/snp/product.ts";
-import { fromHex } from "../../bytes/hex.ts";
 import { ALLOWABLE_TCB_STATUSES } from "../../attestation/tdx/tcb-status.ts";
+import { fromHex } from "../../bytes/hex.ts";
 import type { Context } from "../context.ts";
 import type { EvidenceOptions } from "./request.ts";
 import { collect, examples } from "../options.ts";

@@ -1,9 +1,9 @@
-import { littleEndian } from "../../bytes/numbers.ts";
-import { toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../../attestation/error.ts";
 import { parseSnpReport, REPORT_SIZE } from "../../attestation/snp/report.ts";
 import { parseTdxQuote } from "../../attestation/tdx/quote.ts";
 import { parseTdReport } from "../../attestation/tdx/tdreport.ts";
+import { toHex } from "../../bytes/encode.ts";
+import { littleEndian } from "../../bytes/numbers.ts";
 import type { Context } from "../context.ts";
 import { readEvidenceFile } from "./files.ts";
 import { type Fields, render } from "../../report/print.ts";

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { toBase64, toUtf8 } from "../../bytes/encode.ts";
 import { AMD_OID } from "../../attestation/snp/certificate.ts";
 import { encodeTcb } from "../../attestation/snp/tcb.ts";
 import { SGX_OID } from "../../attestation/tdx/pck.ts";
 import { pem } from "../../attestation/tdx/test-vendor.ts";
 import * as intel from "../../attestation/tdx/test-vendor.ts";
 import * as amd from "../../attestation/snp/test-vendor.ts";
+import { toBase64, toUtf8 } from "../../bytes/encode.ts";
 import { encodeDer, encodeInteger } from "../../pki/der-writer.ts";
 import { TAG } from "../../pki/der.ts";
 import type { EvidenceOptions } from "./request.ts";

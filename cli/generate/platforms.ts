@@ -1,6 +1,6 @@
-import { toHex } from "../../bytes/encode.ts";
 import { SIMULATED_MEASUREMENT } from "../../attestation/simulated/attester.ts";
 import { DEFAULT_TD_ATTRIBUTES } from "../../attestation/tdx/attributes.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { ReferenceValues } from "../../manifest/reference-values.ts";
 import type { Platform } from "./platform-names.ts";

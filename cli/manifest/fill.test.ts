@@ -1,12 +1,12 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { toHex } from "../../bytes/encode.ts";
 import type { ChipVendors } from "../../attestation/endorsements/vendors.ts";
 import { encodeSnpReport, parseSnpReport } from "../../attestation/snp/report.ts";
 import * as amd from "../../attestation/snp/test-vendor.ts";
 import { encodeTcb } from "../../attestation/snp/tcb.ts";
 import * as intel from "../../attestation/tdx/test-vendor.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { type Folder, makeContext, makeFolder } from "../evidence/test-command.ts";
 import { fillManifest, type FillOptions } from "./fill.ts";
 

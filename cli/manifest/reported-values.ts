@@ -1,9 +1,9 @@
-import { toHex } from "../../bytes/encode.ts";
 import { EvidenceError } from "../../attestation/error.ts";
 import { productOfCpuid, type SnpProduct } from "../../attestation/snp/product.ts";
 import type { SnpReport } from "../../attestation/snp/report.ts";
 import { describeTcb, parseTcb, partBelow } from "../../attestation/snp/tcb.ts";
 import type { TdBody } from "../../attestation/tdx/body.ts";
+import { toHex } from "../../bytes/encode.ts";
 import type { ReportedValues } from "./fill-sets.ts";
 
 /** What reports say of the machine, as the manifest writes it; not of the guest's image, which `contrast measure` computes. */

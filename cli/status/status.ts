@@ -1,5 +1,5 @@
-import { toHex } from "../../bytes/encode.ts";
 import { type DeploymentOwners, type GetStatusResponse, UserAPI } from "../../api/userapi_pb.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { VerifiedClaimant } from "../../manifest/appraise.ts";
 import { generateEcKey, type KeyPair, spkiDigest } from "../../pki/keys.ts";

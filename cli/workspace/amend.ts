@@ -1,8 +1,8 @@
 import { join } from "node:path";
 import { type AmendResponse, UserAPI } from "../../api/userapi_pb.ts";
 import { encodePermit } from "../../api/permit.ts";
-import { RemoteError } from "../../channel/error.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
+import { RemoteError } from "../../channel/error.ts";
 import type { Annex } from "../../manifest/annex.ts";
 import type { Change } from "../../manifest/change.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";

@@ -1,7 +1,7 @@
 import type { KeyObject } from "node:crypto";
 import { z } from "zod";
-import { isEqual, toHex } from "../../bytes/encode.ts";
 import type { SeedShares } from "../../api/userapi_pb.ts";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { fromHex } from "../../bytes/hex.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { type KeyPair, spki, spkiDigest } from "../../pki/keys.ts";

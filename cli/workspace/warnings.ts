@@ -1,5 +1,5 @@
-import { toHex } from "../../bytes/encode.ts";
 import { join } from "node:path";
+import { toHex } from "../../bytes/encode.ts";
 import { loweredMinimums } from "../../manifest/lowered-minimums.ts";
 import { encodeTime, type Manifest } from "../../manifest/manifest.ts";
 import type { Context } from "../context.ts";

@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { toHex } from "../../bytes/encode.ts";
 import { MeshAPI } from "../../api/meshapi_pb.ts";
 import { AttestAnswer } from "../../api/http/answers.ts";
 import { Clock } from "../../attestation/clock.ts";
 import { NO_VENDORS } from "../../attestation/endorsements/test-vendors.ts";
 import type { Attester, Evidence, SnpEvidence } from "../../attestation/evidence.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { ChannelClient } from "../../channel/client.ts";
 import { toWire } from "../../channel/evidence-wire.ts";
 import type { Appraiser } from "../../channel/exchange.ts";

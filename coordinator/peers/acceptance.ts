@@ -1,10 +1,10 @@
 import { X509Certificate } from "node:crypto";
-import { isEqual, toHex } from "../../bytes/encode.ts";
 import type { Clock } from "../../attestation/clock.ts";
 import type { Vendors } from "../../attestation/endorsements/vendors.ts";
 import type { Attester, Evidence } from "../../attestation/evidence.ts";
 import type { EvidenceCache } from "../../attestation/evidence-cache.ts";
 import { type Identity, identityOf } from "../../attestation/identity.ts";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { ChannelError } from "../../channel/error.ts";
 import type { Appraiser } from "../../channel/exchange.ts";
 import { type VerifiedClaimant, verifyStranger } from "../../manifest/appraise.ts";

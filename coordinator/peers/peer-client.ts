@@ -1,6 +1,6 @@
-import { toHex } from "../../bytes/encode.ts";
 import { MeshAPI } from "../../api/meshapi_pb.ts";
 import type { Attester } from "../../attestation/evidence.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { ChannelClient } from "../../channel/client.ts";
 import { ChannelError } from "../../channel/error.ts";
 import type { Appraiser } from "../../channel/exchange.ts";

@@ -1,4 +1,3 @@
-import { toHex } from "../../bytes/encode.ts";
 import { addMethods } from "../../api/grpc.ts";
 import type { Methods } from "../../api/grpc-server.ts";
 import { MeshAPI } from "../../api/meshapi_pb.ts";
@@ -7,6 +6,7 @@ import type { Clock } from "../../attestation/clock.ts";
 import type { Vendors } from "../../attestation/endorsements/vendors.ts";
 import { chipOf, claimExtensions } from "../../attestation/claims.ts";
 import type { EvidenceCache } from "../../attestation/evidence-cache.ts";
+import { toHex } from "../../bytes/encode.ts";
 import type { Appraiser } from "../../channel/exchange.ts";
 import { toStatus } from "../../channel/rejection.ts";
 import { admit, verifyClaimant } from "../../manifest/appraise.ts";

@@ -1,10 +1,10 @@
-import { toHex } from "../../bytes/encode.ts";
 import type { LatestRequest, LatestResponseSchema, RecoverResponseSchema } from "../../api/meshapi_pb.ts";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { Refusal } from "../../api/refusal.ts";
 import { chipOf } from "../../attestation/claims.ts";
 import { identityOf } from "../../attestation/identity.ts";
 import type { VerifiedEvidence } from "../../attestation/tee.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { admit } from "../../manifest/appraise.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import type { Logger } from "../../runtime/log.ts";

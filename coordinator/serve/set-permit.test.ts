@@ -1,7 +1,7 @@
 import { createHash, sign } from "node:crypto";
 import { afterEach, expect, test } from "vitest";
-import { toHex } from "../../bytes/encode.ts";
 import { encodePermit, PERMIT_HEADER } from "../../api/permit.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { changeToSign } from "../../manifest/change.ts";
 import { generateEcKey, type KeyPair, spki, spkiDigest } from "../../pki/keys.ts";
 import { ownerAccount, requireAnyOwner } from "./owner-places.ts";

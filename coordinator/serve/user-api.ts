@@ -1,11 +1,11 @@
-import { toHex } from "../../bytes/encode.ts";
 import { addMethods, requireSmall } from "../../api/grpc.ts";
 import type { Methods } from "../../api/grpc-server.ts";
 import type { Status } from "../../api/status.ts";
 import { UserAPI } from "../../api/userapi_pb.ts";
+import { toHex } from "../../bytes/encode.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Appraiser } from "../../channel/exchange.ts";
 import { toStatus } from "../../channel/rejection.ts";
-import { sha256Hex } from "../../bytes/sha256.ts";
 import { spki, spkiDigest } from "../../pki/keys.ts";
 import { describeError } from "../../runtime/errors.ts";
 import type { Logger } from "../../runtime/log.ts";

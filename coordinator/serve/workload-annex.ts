@@ -1,7 +1,7 @@
-import { toHex } from "../../bytes/encode.ts";
 import type { UseFormatGrantRequest } from "../../api/meshapi_pb.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { chipOf } from "../../attestation/claims.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { isVolumeName, policyReader, WANT_VOLUME_NAME, workloadReader } from "../../manifest/annex-names.ts";
 import { admit } from "../../manifest/appraise.ts";
 import type { PolicyEntry } from "../../manifest/manifest.ts";

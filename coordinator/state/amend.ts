@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { type Annex, encodeAnnex, type FormatGrants, LARGEST_SECRETS, parseAnnex } from "../../manifest/annex.ts";
 import { faultOfAmendment } from "../../manifest/annex-changes.ts";
 import { type ChangeSignature, onePerKey } from "../../manifest/change-signature.ts";

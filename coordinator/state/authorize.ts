@@ -1,5 +1,5 @@
-import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { Change, ChangeAhead } from "../../manifest/change.ts";
 import { type ChangeSignature, faultOfChange } from "../../manifest/change-signature.ts";

@@ -1,5 +1,5 @@
-import { toHex } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { u32be } from "../../bytes/numbers.ts";
 import type { ChangeSignature } from "../../manifest/change-signature.ts";
 import { readSigned } from "../../manifest/read-signed.ts";

@@ -1,7 +1,7 @@
-import { toHex } from "../../bytes/encode.ts";
 import { isAmending, kindOf } from "../../manifest/transition-kind.ts";
 import type { Transition } from "../../manifest/transition.ts";
 import { Refusal } from "../../api/refusal.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { requireContinuation } from "./authorize.ts";
 import { readLatestInsecure } from "./history.ts";

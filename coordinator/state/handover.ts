@@ -1,6 +1,6 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
-import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { admit, type VerifiedClaimant } from "../../manifest/appraise.ts";
 import { generationOf, type MeshGeneration } from "../../manifest/generation-extensions.ts";
 import { type KeyPair, keyPairOf, spki, spkiDigest } from "../../pki/keys.ts";

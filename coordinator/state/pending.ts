@@ -1,6 +1,6 @@
-import { toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { MalformedBytes } from "../../bytes/cursor.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import type { ChangeAhead } from "../../manifest/change.ts";
 import { type ChangeSignature, faultOfChange, MOST_SIGNATURES, onePerKey } from "../../manifest/change-signature.ts";

@@ -1,5 +1,5 @@
-import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import { SEED_LENGTH } from "../../pki/seed-share.ts";
 import { Secret } from "../../runtime/secret.ts";

@@ -1,5 +1,5 @@
-import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import type { Manifest } from "../../manifest/manifest.ts";
 import { generationOf } from "../../manifest/transition-kind.ts";
 import type { Transition } from "../../manifest/transition.ts";

@@ -1,5 +1,5 @@
-import { toHex } from "../../bytes/encode.ts";
 import { MalformedBytes } from "../../bytes/cursor.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { faultOfChange } from "../../manifest/change-signature.ts";
 import { isRekey } from "../../manifest/history.ts";
 import { workloadOwnersOf } from "../../manifest/manifest.ts";

@@ -1,8 +1,8 @@
 import { createHash, generateKeyPairSync } from "node:crypto";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { toHex } from "../../bytes/encode.ts";
 import { MalformedBytes } from "../../bytes/cursor.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { spki } from "../../pki/keys.ts";
 import { decryptShare } from "../../pki/seed-share.ts";
 import { Secret } from "../../runtime/secret.ts";

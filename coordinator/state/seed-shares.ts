@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
-import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { u32be, u64be } from "../../bytes/numbers.ts";
 import { combineShares, encryptShare, MalformedShares, requireShareForm, splitSeed } from "../../pki/seed-share.ts";
 import type { Secret } from "../../runtime/secret.ts";

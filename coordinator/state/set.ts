@@ -1,5 +1,5 @@
-import { toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { sha256Hex } from "../../bytes/sha256.ts";
 import { reservedNames } from "../../manifest/reserved-names.ts";
 import { longChains } from "../../manifest/certificate-size.ts";

@@ -1,5 +1,5 @@
-import { toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
+import { toHex } from "../../bytes/encode.ts";
 import type { Manifest } from "../../manifest/manifest.ts";
 import type { Transition } from "../../manifest/transition.ts";
 import { spkiDigest } from "../../pki/keys.ts";

@@ -1,5 +1,5 @@
-import { toHex } from "../../bytes/encode.ts";
 import { Refusal } from "../../api/refusal.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { generateEcKey, spkiDigest } from "../../pki/keys.ts";
 import { requireContinuation, requireCoordinator } from "./authorize.ts";
 import { movePointer, readLatestInsecure, readPointerAt } from "./history.ts";

@@ -1,10 +1,10 @@
 import { toHex } from "../../bytes/encode.ts";
+import { sha256Hex } from "../../bytes/sha256.ts";
 import { type Annex, encodeAnnex, type FormatGrants, type SecretVersion } from "../../manifest/annex.ts";
 import { workloadReader } from "../../manifest/annex-names.ts";
 import type { ChangeAhead } from "../../manifest/change.ts";
 import { type KeyPair, spkiDigest } from "../../pki/keys.ts";
 import { Secret } from "../../runtime/secret.ts";
-import { sha256Hex } from "../../bytes/sha256.ts";
 import { changeAfter, signedBy } from "../test-deployment.ts";
 import type { AmendRequest, AmendResult } from "./amend.ts";
 import { annexOf } from "./annex-in-force.ts";

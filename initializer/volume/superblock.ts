@@ -1,5 +1,5 @@
-import { isEqual, toHex } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import { BLOCK_SECTORS, JOURNAL_SECTIONS, LOG2_INTERLEAVE_SECTORS, providedSectors, SECTOR, TAG } from "./layout.ts";
 import { SUPERBLOCK_SECTORS } from "./layout.ts";
 

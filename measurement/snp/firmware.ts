@@ -1,5 +1,5 @@
-import { toLatin1 } from "../../bytes/encode.ts";
 import { Cursor } from "../../bytes/cursor.ts";
+import { toLatin1 } from "../../bytes/encode.ts";
 import { malformedFirmware, MeasurementError, readingFirmware } from "../error.ts";
 import { type FooterTable, numberIn, readFooterTable } from "../firmware/footer-table.ts";
 

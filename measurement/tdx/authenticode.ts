@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { toLatin1 } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { toLatin1 } from "../../bytes/encode.ts";
 import { MeasurementError } from "../error.ts";
 
 /**

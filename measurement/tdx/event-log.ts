@@ -1,5 +1,5 @@
-import { toLatin1 } from "../../bytes/encode.ts";
 import { Cursor, MalformedBytes } from "../../bytes/cursor.ts";
+import { toLatin1 } from "../../bytes/encode.ts";
 import { MeasurementError } from "../error.ts";
 import type { RtmrEvent } from "./rtmr.ts";
 

@@ -1,10 +1,10 @@
 import { constants, createHash, generateKeyPairSync, privateDecrypt } from "node:crypto";
 import { join } from "node:path";
-import { toHex } from "../../bytes/encode.ts";
 import type { NewMeshCertResponse } from "../../api/meshapi_pb.ts";
 import type { SetManifestResponse } from "../../api/userapi_pb.ts";
 import { SIMULATED_MEASUREMENT, openSimulatedAttester } from "../../attestation/simulated/attester.ts";
 import { openOrCreateVendor } from "../../attestation/simulated/vendor.ts";
+import { toHex } from "../../bytes/encode.ts";
 import { ChannelClient } from "../../channel/client.ts";
 import { enroll } from "../../initializer/enroll.ts";
 import { generateEcKey, type KeyPair, spki, spkiDigest } from "../../pki/keys.ts";

@@ -1,7 +1,7 @@
 import { X509Certificate } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isEqual, toHex } from "../../bytes/encode.ts";
 import { UserAPI } from "../../api/userapi_pb.ts";
+import { isEqual, toHex } from "../../bytes/encode.ts";
 import type { Chance } from "../../fuzz/mutate.ts";
 import { spkiDigest } from "../../pki/keys.ts";
 import type { Owners } from "./deployment.ts";

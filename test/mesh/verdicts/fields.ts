@@ -1,7 +1,7 @@
 import { X509Certificate } from "@peculiar/x509";
 import { KeyObject, sign } from "node:crypto";
-import { bigEndian } from "../../../bytes/numbers.ts";
 import { isEqual } from "../../../bytes/encode.ts";
+import { bigEndian } from "../../../bytes/numbers.ts";
 import { encodeBitString, encodeDer, encodeOid, encodeSequence } from "../../../pki/der-writer.ts";
 import { TAG } from "../../../pki/der.ts";
 import type { Workload } from "../../../pki/test-mesh.ts";
