@@ -5,13 +5,13 @@ import { CliError } from "./context.ts";
  * Over HTTP nothing is secret and nobody is authenticated, so most commands need the channel.
  */
 export function isUrl(address: string): boolean {
-  return /^https?:/i.test(address);
+  return /^https?:\/\//i.test(address);
 }
 
 /** @returns the URL as commands take it; undefined: it is none of an HTTP API */
 export function parseApiUrl(text: string): string | undefined {
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || !isUrl(url.protocol)) return undefined;
+  const url = isUrl(text) && URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined) return undefined;
   // What is behind the path is the API's own.
   if (url.username + url.password + url.search + url.hash !== "" || /[?#]/.test(text)) return undefined;
   return url.href.replace(/\/+$/, "");

@@ -186,7 +186,7 @@ test("everything that is wrong with the file is said with its line", async () =>
     `${place(13)}: got "1", want true or false`,
     `${place(14)}: got a date, want true or false`,
     `${place(15)}: got the unknown key "sett", want set`,
-    `${place(17)}: got "host:0", want host:port, like coordinator.example.com:1313`,
+    `${place(17)}: got "host:0", want host:port, like coordinator.example.com:1313, or https://host without a query`,
     expect.stringContaining(`${place(18)}: got the unknown key "wrong", want one of coordinator, `),
   ]);
 });
@@ -203,7 +203,7 @@ test.for([
 
 test("everything that is wrong with the environment is said with the variable", async () => {
   const environment = {
-    CONTRAST_COORDINATOR: "http://host",
+    CONTRAST_COORDINATOR: "ftp://host",
     CONTRAST_INSECURE: "yes",
     CONTRAST_MANIFEST: "",
     CONTRAST_LOG_LEVL: "debug",
@@ -212,7 +212,7 @@ test("everything that is wrong with the environment is said with the variable", 
   };
   expect(await faults("verify", environment)).toEqual([
     'CONTRAST_INSECURE: got "yes", want 1 or 0',
-    'CONTRAST_COORDINATOR: got "http://host", want host:port, like coordinator.example.com:1313',
+    'CONTRAST_COORDINATOR: got "ftp://host", want host:port, like coordinator.example.com:1313, or https://host without a query',
     'CONTRAST_MANIFEST: got "", want a file',
     "CONTRAST_LOG_LEVL: got an unknown variable, want CONTRAST_LOG_LEVEL",
     "CONTRAST_MANIFES: got an unknown variable, want CONTRAST_MANIFEST",

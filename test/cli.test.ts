@@ -73,7 +73,7 @@ describe("wrong use", () => {
     [["verify", "-c", "a", "--frobnicate"], /unknown option/],
     [["verify"], /required option '-c, --coordinator/],
     [["verify", "-c", "host:0"], /Want host:port/],
-    [["verify", "-c", "http://host"], /Want host:port/],
+    [["verify", "-c", "http://host?x"], /Want host:port/],
     [["generate", "--reference-values", "sgx", "x.yml"], /Allowed choices are aks-clh-snp/],
     [["generate", "--reference-values", "simulated"], /missing required argument 'path'/],
     [["generate", "--reference-values", "simulated", "/no/such/file.yml"], /\/no\/such\/file\.yml/],

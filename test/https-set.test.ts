@@ -1,6 +1,8 @@
-import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { createHash, generateKeyPairSync } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { toHex } from "../bytes/encode.ts";
+import { spki, spkiDigest } from "../pki/keys.ts";
 import { type CliDeployment, createCliDeployment } from "./cli-deployment.ts";
 import { resultOf } from "./cli-result.ts";
 import { HONEST, json, type MeddlingProxy, startMeddlingProxy } from "./meddling-proxy.ts";
@@ -47,8 +49,10 @@ const at = (coordinator: string, command: string, ...args: string[]) =>
 const inForce = async () => (await deployment.result("status"))["manifest"];
 
 /** The owner makes another manifest, and signs it for what is pinned. */
-async function sign(): Promise<void> {
-  deployment.editManifest(({ Policies }) => {
+async function sign(change: (manifest: Record<string, unknown>) => unknown = () => undefined): Promise<void> {
+  deployment.editManifest((manifest) => {
+    change(manifest);
+    const { Policies } = manifest;
     for (const policy of Object.values(Policies as Record<string, { SANs: string[]; Role?: string }>)) {
       if (policy.Role !== "coordinator") policy.SANs = [...policy.SANs.slice(0, 1), `name-${names}`];
     }
@@ -105,6 +109,47 @@ describe.runIf(NO_NGINX === undefined)("set over https, behind nginx", () => {
     expect(await resultOf(0, over("status", "--output", "json"))).toMatchObject({ state: "active" });
   }, 30_000);
 });
+
+test("new seed shares are not served over HTTP, and whoever could need them is told so", async () => {
+  const before = deployment.read("pinned.json");
+  const { publicKey } = generateKeyPairSync("rsa", { modulusLength: 4096 });
+  const another = toHex(spki(publicKey));
+  await sign((manifest) => Object.assign(manifest, { SeedshareOwnerPubKeys: [another] }));
+  const set = await at(meddler.url, "set", ...signed);
+  expect(set.code, set.stderr).toBe(0);
+  expect(set.stderr).toContain("warning: the Coordinator has made new seed shares, which are not served over HTTP");
+  writeFileSync(deployment.file("pinned.json"), before);
+  const verified = await at(meddler.url, "verify");
+  expect(verified.code, verified.stderr).toBe(0);
+  expect(verified.stderr).toContain("warning: seed shares were made anew since this workspace's last pin");
+  expect((await at(meddler.url, "verify")).stderr).not.toContain("seed shares");
+}, 30_000);
+
+test("a change that takes more owners waits, and evidence says that it is not in force", async () => {
+  const second = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  writeFileSync(deployment.file("second.pem"), second.privateKey.export({ type: "pkcs8", format: "pem" }));
+  await sign((manifest) => {
+    const { WorkloadOwnerKeyDigests: owners } = manifest as { WorkloadOwnerKeyDigests: string[] };
+    owners.push(toHex(spkiDigest(second.publicKey)));
+    Object.assign(manifest, { WorkloadOwnerThreshold: 2 });
+  });
+  expect((await at(meddler.url, "set", ...signed)).code).toBe(0);
+  await sign();
+  const before = await inForce();
+  const pending = await resultOf(6, at(meddler.url, "set", ...signed, "--output", "json"));
+  expect(pending).toMatchObject({ "pending manifest": manifestDigest(), "missing signatures": 1 });
+  expect(pending["unproven"]).toContain("that the Coordinator keeps it");
+  expect(await inForce()).toBe(before);
+  const by = ["--workload-owner-key", deployment.file("second.pem")];
+  expect((await deployment.contrastAt({}, "sign", ...by)).code).toBe(0);
+  expect((await at(meddler.url, "set", ...signed, ...by)).code).toBe(0);
+  expect(await inForce()).toBe(manifestDigest());
+  // From here on one is enough again.
+  await sign((manifest) => Object.assign(manifest, { WorkloadOwnerThreshold: undefined }));
+  await at(meddler.url, "set", ...signed);
+  expect((await deployment.contrastAt({}, "sign", ...by)).code).toBe(0);
+  expect((await at(meddler.url, "set", ...signed, ...by)).code).toBe(0);
+}, 60_000);
 
 test("a change that something in between swaps is refused, and is not in force", async () => {
   await sign();

@@ -113,7 +113,7 @@ describe.runIf(NO_NGINX === undefined)("https behind nginx", { timeout: 60_000 }
   });
 
   test("what needs the attested channel says so", async () => {
-    for (const command of [["recover"], ["rekey", "--prepare"], ["secret", "list"], ["pending", "list"]]) {
+    for (const command of [["recover"], ["rekey", "--prepare"], ["secret", "list"]]) {
       const [first = "", ...rest] = command;
       const { code, stderr } = await deployment.contrastAt(at(proxy.url), first, ...rest);
       expect(stderr, command.join(" ")).toMatch(/^error: channel_required: /m);

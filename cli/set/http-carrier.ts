@@ -122,7 +122,7 @@ async function outcomeOf(asked: Asked, answered: Answered): Promise<Outcome> {
 }
 
 /** Other Coordinators of the deployment need a moment to see what one of them has put in force. Milliseconds. */
-const CONFIRM_MS = 8000;
+const CONFIRM_MS = 6000;
 const AGAIN_MS = 500;
 
 /**
