@@ -121,6 +121,3 @@ const TITLES: Readonly<Record<number, string>> = {
   500: "Internal Server Error",
   503: "Service Unavailable",
 };
-
-/** What one operation may answer with, for the OpenAPI document. */
-export const REFUSED = STATUS;
