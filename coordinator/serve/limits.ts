@@ -42,9 +42,9 @@ const MOST_BYTES = 2 ** 30;
 const PARTS = {
   requests: 4,
   history: 2,
-  meshPlaces: 2.75,
+  meshPlaces: 2.5,
   meshWaiting: 0.75,
-  userPlaces: 1.25,
+  userPlaces: 1.5,
   userWaiting: 0.75,
   reserved: 1,
   probes: 0.5,
