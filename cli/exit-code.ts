@@ -68,6 +68,7 @@ const VERIFY_EXIT: Readonly<Record<VerifyError["code"], number>> = {
   manifest_mismatch: EXIT.refused,
   digest_mismatch: EXIT.refused,
   ca_mismatch: EXIT.refused,
+  seed_known_to_others: EXIT.refused,
   not_continued: EXIT.refused,
   changed_meanwhile: EXIT.failed,
   malformed_statement: EXIT.usage,

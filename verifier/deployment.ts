@@ -1,5 +1,7 @@
 import { settle } from "../crypto/node.ts";
 import { HistoryCheck, HistoryError, type Step } from "../manifest/history.ts";
+import { ManifestError } from "../manifest/error.ts";
+import { parseManifest } from "../manifest/manifest.ts";
 import { isAmending, type TransitionKind } from "../manifest/transition-kind.ts";
 import type { Transition } from "../manifest/transition.ts";
 import type { Answer } from "./answer.ts";
@@ -25,7 +27,7 @@ export interface Trusted extends Omit<Expected, "manifest"> {
    * verified before: the history has to contain it.
    */
   readonly known: { readonly manifest: Uint8Array } | { readonly transition: string };
-  /** Whether the documents of the policies are wanted as well. */
+  /** Whether the documents of the policies of all manifests are wanted as well. */
   readonly policies: boolean;
 }
 
@@ -56,7 +58,7 @@ export async function verifySource(source: Source, trusted: Trusted): Promise<Ve
   if ("transition" in trusted.known) requireContinued(transitions, trusted.known.transition);
   const steps = await verifySteps(transitions, source, { digest: checked.transition.manifest, bytes: manifestBytes });
   requireGeneration(checked, steps);
-  const hashes = trusted.policies ? checked.manifest.policies.keys() : [];
+  const hashes = trusted.policies ? await policiesOf(steps) : [];
   const policies = await readDocuments("policies", hashes, source.document);
   return { ...checked, answer, at: trusted.at, manifestBytes, steps, policies };
 }
@@ -123,6 +125,25 @@ async function verifySteps(
     steps.push({ ...step, kind, generation });
   }
   return steps;
+}
+
+/** What any manifest of the history lists; one that this version can't read lists nothing that it could show. */
+async function policiesOf(steps: readonly VerifiedStep[]): Promise<ReadonlySet<string>> {
+  const hashes = new Set<string>();
+  for (const [, { manifest }] of new Map(steps.map((step) => [step.transition.manifest, step]))) {
+    const listed = await settle(() => listedPolicies(manifest));
+    for (const hash of listed) hashes.add(hash);
+  }
+  return hashes;
+}
+
+function listedPolicies(manifest: Uint8Array): readonly string[] {
+  try {
+    return [...parseManifest(manifest).policies.keys()];
+  } catch (error) {
+    if (error instanceof ManifestError) return [];
+    throw error;
+  }
 }
 
 /** Recoveries make another mesh CA of the same generation; a set, one of the next. */

@@ -26,6 +26,8 @@ export type VerifyCode =
   | "manifest_mismatch"
   /** A document is not the one of its digest: something in between swaps answers. Stop, or try again. */
   | "digest_mismatch"
+  /** Seed share owners of earlier manifests may know the seed: ask the workload owners who they are, and accept each by name. */
+  | "seed_known_to_others"
   /** A CA certificate is not one, or not the one that the evidence is bound to, or not valid at this time. Stop. */
   | "ca_mismatch"
   /** The deployment does not continue what was verified before: it was rolled back, or is another one. Stop. */

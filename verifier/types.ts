@@ -18,7 +18,12 @@ export interface VerifyDeploymentOptions {
   readonly policy?: string | undefined;
   /** Whether a software TEE that the manifest names is believed. It proves nothing: for trying things out. Default: false. */
   readonly allowInsecure?: boolean | undefined;
-  /** Whether the documents of all policies are read as well, each checked by its hash. Default: false. */
+  /**
+   * SHA-256 of keys, hex: seed share owners of earlier manifests who, as you accept, may know the seed. Others are a refusal, for
+   * whoever made the first manifest may have made the seed known to himself. Default: none.
+   */
+  readonly formerSeedshareOwners?: readonly string[] | undefined;
+  /** Whether the documents of the policies of all manifests are read as well, each checked by its hash. Default: false. */
   readonly policies?: boolean | undefined;
   /** For all requests together, in milliseconds. Default: 30,000. */
   readonly timeoutMs?: number | undefined;
@@ -38,6 +43,7 @@ export interface VerifyStatementOptions {
   /** As of a deployment. */
   readonly policy?: string | undefined;
   readonly allowInsecure?: boolean | undefined;
+  readonly formerSeedshareOwners?: readonly string[] | undefined;
   /** Nothing was signed later than this. Default: the clock. */
   readonly now?: (() => Date) | undefined;
 }

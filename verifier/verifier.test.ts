@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from "node:crypto";
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import type { AttestAnswer } from "../api/http/answers.ts";
@@ -14,7 +15,14 @@ import {
   TestCoordinator,
   WEB_HASH,
 } from "./test-coordinator.ts";
-import { followDeployment, verifyDeployment, type VerifyDeploymentOptions, VerifyRefusal } from "./verifier.ts";
+import {
+  followDeployment,
+  toStatement,
+  verifyDeployment,
+  type VerifyDeploymentOptions,
+  VerifyRefusal,
+  verifyStatement,
+} from "./verifier.ts";
 
 const ADDRESS = "127.121.0.1";
 
@@ -86,6 +94,39 @@ test("policies are read where they are asked for, each by its hash", async () =>
   const { policies } = await verify({ policies: true });
   expect(Object.keys(policies).toSorted()).toEqual([COORDINATOR_HASH, WEB_HASH].toSorted());
   expect(policies[COORDINATOR_HASH]).toBe(toUtf8(COORDINATOR_POLICY));
+});
+
+test("policies of earlier manifests are read as well: who compares manifests compares those", async () => {
+  const start = coordinator.state;
+  await coordinator.set({ Policies: { [COORDINATOR_HASH]: { SANs: ["coordinator"], Role: "coordinator" } } });
+  const { policies } = await verify({ policies: true });
+  coordinator.state = start;
+  expect(Object.keys(policies).toSorted()).toEqual([COORDINATOR_HASH, WEB_HASH].toSorted());
+});
+
+test("who may know the seed by an earlier manifest alone is asked about at the first contact, also of a statement", async () => {
+  const start = coordinator.state;
+  const { publicKey } = generateKeyPairSync("rsa", { modulusLength: 3072 });
+  const owner = publicKey.export({ type: "spki", format: "der" });
+  const before = await verify();
+  await coordinator.set({ SeedshareOwnerPubKeys: [owner.toString("hex")] });
+  expect((await verify()).manifest.generation).toBe(3);
+  await coordinator.set({ SeedshareOwnerPubKeys: [] });
+  const error = await refusal(verify());
+  const key = sha256Hex(owner);
+  expect(error).toMatchObject({
+    code: "seed_known_to_others",
+    where: expect.stringContaining("manifest 3 of 4"),
+    got: key,
+  });
+  const accepting = await verify({ formerSeedshareOwners: [key] });
+  const statement = await toStatement(accepting);
+  const options = { manifest: coordinator.manifest, allowInsecure: true, now: () => NOW };
+  expect((await refusal(verifyStatement(statement, options))).code).toBe("seed_known_to_others");
+  expect((await verifyStatement(statement, { ...options, formerSeedshareOwners: [key] })).manifest.generation).toBe(4);
+  // Who knew the deployment before has accepted what was before, and owners allowed what came after.
+  expect((await followDeployment(before)).manifest.generation).toBe(4);
+  coordinator.state = start;
 });
 
 /** The evidence or what it vouches for is another. */

@@ -4,6 +4,7 @@ import { CodedError } from "../runtime/errors.ts";
 import type { Verification } from "./deployment.ts";
 import { VerifyError } from "./error.ts";
 import { deploymentFacts, frozen } from "./facts.ts";
+import { requireNoFormerHolders } from "./former-holders.ts";
 import { type LiveOptions, requirePolicy, verifyLive } from "./live.ts";
 import { makeStatement, verifyStatement as verifySaved } from "./statement.ts";
 import {
@@ -58,7 +59,8 @@ export async function verifyDeployment(options: VerifyDeploymentOptions): Promis
     random = (length) => crypto.getRandomValues(new Uint8Array(length)),
   } = options;
   const trusted = { policy, allowInsecure, policies, known: { manifest: bytesOf(manifest) } };
-  return refusing(() => live({ ...trusted, url, fetch, now, random, timeoutMs, signal }));
+  const accepted = options.formerSeedshareOwners ?? [];
+  return refusing(() => live({ ...trusted, url, fetch, now, random, timeoutMs, signal }, accepted));
 }
 
 /**
@@ -101,12 +103,13 @@ export async function verifyStatement(
   statement: Uint8Array | string,
   options: VerifyStatementOptions = {},
 ): Promise<VerifiedStatement> {
-  const { manifest, policy, allowInsecure = false, now = () => new Date() } = options;
+  const { manifest, policy, allowInsecure = false, formerSeedshareOwners = [], now = () => new Date() } = options;
   return refusing(async () => {
     requirePolicy(policy);
     const known = manifest === undefined ? undefined : bytesOf(manifest);
     const trusted = { policy, allowInsecure, manifest: known, now: now() };
     const { verification, after, unsigned } = await verifySaved(bytesOf(statement), trusted);
+    await settle(() => requireNoFormerHolders(verification.steps, formerSeedshareOwners));
     const facts = await settle(() => deploymentFacts(verification));
     const { what, time } = after;
     return frozen({
@@ -118,8 +121,10 @@ export async function verifyStatement(
   });
 }
 
-async function live(options: LiveOptions): Promise<VerifiedDeployment> {
+/** @param accepted at the first contact: former seed share owners. What was known was accepted, and owners allowed the rest. */
+async function live(options: LiveOptions, accepted?: readonly string[]): Promise<VerifiedDeployment> {
   const verification = await verifyLive(options);
+  if (accepted !== undefined) await settle(() => requireNoFormerHolders(verification.steps, accepted));
   const facts = await settle(() => deploymentFacts(verification));
   const { url } = options;
   const verified: VerifiedDeployment = frozen({ ...facts, url, verifiedAt: verification.at.toISOString() });
