@@ -42,6 +42,13 @@ export function parseBaseUrl(text: string): string {
   }
 }
 
+/** An IP address and a port to listen on: what is bound to must not depend on somebody's DNS. */
+export function parseListen(text: string): string {
+  const [, port = ""] = /^(?:\[[0-9a-fA-F:.]+\]|[0-9.]+):(\d+)$/.exec(text) ?? [];
+  if (parsePort(port) !== undefined) return text;
+  throw new InvalidArgumentError("Want an address and a port, like 0.0.0.0:8080 or [::]:8080.");
+}
+
 /** For an option that may stand several times. A list that no flag has begun is frozen, and replaced. */
 export function collect(value: string, before?: readonly string[]): readonly string[] {
   return append(value, before);

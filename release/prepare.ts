@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { architecture } from "../images/architecture.ts";
 import { VERSION } from "../runtime/version.ts";
@@ -61,6 +61,7 @@ export async function prepare({ root, work, out, images: from, registry, built }
     out,
     architectures: [...architectures].map(architecture),
   });
+  await copyFile(join(work, "package", "dist", "verifier", "index.html"), join(out, "contrast-verify.html"));
   const bill = await packageBill(root, engines);
   await write(tarball.replace(/\.tgz$/, ".cdx.json"), `${JSON.stringify(bill, undefined, 2)}\n`);
   await write("image-replacements.txt", imageReplacements(images));

@@ -44,6 +44,8 @@ export interface AuditFacts {
   readonly insecure: string | null;
   /** When it was verified, ISO 8601. */
   readonly time: string;
+  /** Of a statement that was saved: what the vendor signed at this time, after which all of it was true. */
+  readonly after: string | null;
   /** Of the CLI. */
   readonly version: string;
   /** `host:port` */
@@ -109,6 +111,8 @@ export interface AuditInput {
   readonly coordinator: VerifiedClaimant;
   /** What its evidence was made for; left out: the connection. */
   readonly binding?: Binding;
+  /** What was signed at the time `at`, where this is about some time after it. */
+  readonly after?: string;
   /** Oldest first, the last one in force. */
   readonly history: readonly HistoryRecord[];
   /** Oldest first. */
@@ -151,9 +155,10 @@ export function auditFacts(input: AuditInput): AuditFacts {
   const isInsecure = input.coordinator.claims.insecure;
   return {
     result: "verified",
-    verdict: verdictOf(input.address, evidence, active.number, isInsecure),
+    verdict: verdictOf(input, evidence, active.number),
     insecure: isInsecure ? INSECURE : null,
     time: input.at.toISOString(),
+    after: input.after ?? null,
     version: input.version,
     coordinator: input.address,
     manifest: active.sha256,
@@ -188,15 +193,22 @@ function workloadOf({ hash, name, workloadSecretId }: Pod): Workload {
 }
 
 function verdictOf(
-  address: string,
+  { address, at, after, coordinator }: AuditInput,
   { platform, referenceValues }: EvidenceFacts,
-  n: number,
-  insecure: boolean,
+  number: number,
 ): string {
-  const matched = `its evidence matches ${referenceValues}, and it enforces manifest ${n}, which is the one at hand`;
-  return insecure
-    ? `The Coordinator at ${address} is simulated, so this proves nothing about hardware; ${matched}.`
-    : `The Coordinator at ${address} runs in a confidential VM (${platform}); ${matched}.`;
+  const isInsecure = coordinator.claims.insecure;
+  const matched = `its evidence matches ${referenceValues}`;
+  if (after === undefined) {
+    const found = `${matched}, and it enforces manifest ${number}, which is the one at hand`;
+    return isInsecure
+      ? `The Coordinator at ${address} is simulated, so this proves nothing about hardware; ${found}.`
+      : `The Coordinator at ${address} runs in a confidential VM (${platform}); ${found}.`;
+  }
+  const found = `${matched}, and it enforced manifest ${number}, which is the one at hand, at some time after ${at.toISOString()}`;
+  return isInsecure
+    ? `The Coordinator was simulated, so this proves nothing about hardware; ${found}.`
+    : `The Coordinator ran in a confidential VM (${platform}); ${found}.`;
 }
 
 function historyFacts(

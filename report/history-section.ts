@@ -3,31 +3,33 @@ import type { AmendmentFacts } from "./annex-facts.ts";
 import type { AuditFacts, HistoryFacts } from "./facts.ts";
 import { type Html, html, shorten } from "./html.ts";
 import type { Change } from "./manifest-changes.ts";
+import type { ReportOptions } from "./report-options.ts";
 
 /** Every manifest with what it changed, the one in force first. */
-export function historySection({ history, timeline, amendments }: AuditFacts): Html {
+export function historySection({ history, timeline, amendments }: AuditFacts, { files }: ReportOptions): Html {
   const amended = Map.groupBy(amendments, ({ generation }) => generation);
   const warnings = Map.groupBy(timeline, ({ generation, level }) => (level === "warning" ? generation : undefined));
   return section(
     "history",
     "Manifests",
     html`<p>
-      The newest is in force. Nobody vouches for times, so the history has none. A file beside this page has each
-      manifest.
+      The newest is in force. Nobody vouches for times, so the history has
+      none.${files ? " A file beside this page has each manifest." : undefined}
     </p> `,
     history.toReversed().map((entry, index) => {
       const { generation } = entry;
-      return historyEntry(entry, warnings.get(generation)?.length, amended.get(generation) ?? [], index === 0);
+      const about = { warnings: warnings.get(generation)?.length, amendments: amended.get(generation) ?? [] };
+      return historyEntry(entry, about, index === 0, files);
     }),
   );
 }
 
-function historyEntry(
-  entry: HistoryFacts,
-  warnings: number | undefined,
-  amendments: readonly AmendmentFacts[],
-  isActive: boolean,
-): Html {
+interface About {
+  readonly warnings: number | undefined;
+  readonly amendments: readonly AmendmentFacts[];
+}
+
+function historyEntry(entry: HistoryFacts, { warnings, amendments }: About, isActive: boolean, hasFile: boolean): Html {
   const { generation, sha256, transition, signedBy, rootKey, rekey, policies, changes } = entry;
   const badge = warnings && html`<span class="badge warning">${plural(warnings, "warning")}</span>`;
   return fold(
@@ -36,7 +38,7 @@ function historyEntry(
       <span class="quiet">${summaryOf(entry)}</span>`,
     [
       properties([
-        ["File", code(`manifest.${generation}.json`)],
+        ["File", hasFile ? code(`manifest.${generation}.json`) : undefined],
         ["SHA-256", code(sha256)],
         ["Transition", code(transition)],
         ["Signed by the workload owners", signedBy.length === 0 ? "nobody: it is the first" : signedBy.map(code)],
@@ -44,21 +46,22 @@ function historyEntry(
         ["Policies", policies === null ? "this version can't read the manifest" : policies],
       ]),
       differences(changes ?? []),
-      amendments.map(amendmentOf),
+      amendments.map((amendment) => amendmentOf(amendment, hasFile)),
     ],
     isActive,
   );
 }
 
 /** Under the manifest that was in force, and stayed so. */
-function amendmentOf({ number, kind, transition, annex, signedBy, summary, changes }: AmendmentFacts): Html {
+function amendmentOf(amendment: AmendmentFacts, hasFile: boolean): Html {
+  const { number, kind, transition, annex, signedBy, summary, changes } = amendment;
   const title = kind === "use" ? "use of a leave to format" : "secrets or volumes";
   return fold(
     html`<h4>Amendment ${number}: ${title}</h4>
       <span class="quiet">${shorten(summary.join(", "), 140)}</span>`,
     [
       properties([
-        ["File", code(`annex.${number}.json`)],
+        ["File", hasFile ? code(`annex.${number}.json`) : undefined],
         ["SHA-256", code(annex)],
         ["Transition", code(transition)],
         ["Kind", code(kind)],

@@ -2,11 +2,12 @@ import { code, codes, fold, json, plural, properties, section, table } from "./e
 import type { TransitVersions } from "../manifest/transit.ts";
 import type { AuditFacts } from "./facts.ts";
 import { type Html, html, program, shorten } from "./html.ts";
+import type { ReportOptions } from "./report-options.ts";
 import { isPrivileged, permittedBy, type PolicyData } from "./parsed-policy.ts";
 import type { PolicyFacts, RulesFacts } from "./policy-facts.ts";
 
 /** What may run, pod by pod: the data of each policy in full, and the rules that many share once. */
-export function policiesSection({ policies, rules, version }: AuditFacts): Html {
+export function policiesSection({ policies, rules, version }: AuditFacts, { files }: ReportOptions): Html {
   const known = new Map(rules.map((entry) => [entry.sha256, entry.known]));
   const active = policies.filter((policy) => policy.active);
   const former = policies.filter((policy) => !policy.active);
@@ -16,18 +17,18 @@ export function policiesSection({ policies, rules, version }: AuditFacts): Html 
     html`<p>
       A policy allows a VM these containers and no others; what it does not name, the agent in the VM refuses.
     </p> `,
-    active.map((policy) => policyFold(policy, known)),
+    active.map((policy) => policyFold(policy, known, files)),
     former.length === 0
       ? undefined
       : fold(
           html`<h3>${plural(former.length, "policy", "policies")} of earlier manifests</h3>`,
-          former.map((policy) => policyFold(policy, known)),
+          former.map((policy) => policyFold(policy, known, files)),
         ),
     rules.map((entry) => rulesFold(entry, version)),
   );
 }
 
-function policyFold(policy: PolicyFacts, known: ReadonlyMap<string, boolean>): Html {
+function policyFold(policy: PolicyFacts, known: ReadonlyMap<string, boolean>, hasFile: boolean): Html {
   const { hash, pod, first, last, sans, role, workloadSecretId, transit, rules, data, text } = policy;
   return fold(
     html`<h3>${shorten(pod, 120)}</h3>
@@ -42,7 +43,7 @@ function policyFold(policy: PolicyFacts, known: ReadonlyMap<string, boolean>): H
         ["Transit key", transit === null ? undefined : versionsOf(transit)],
         ["Role", role === null ? undefined : code(role)],
         ["Manifests", first === last ? `${first}` : `${first} to ${last}`],
-        ["File", code(`policy.${hash}.rego`)],
+        ["File", hasFile ? code(`policy.${hash}.rego`) : undefined],
         ["The host may", data === null || permittedBy(data).length === 0 ? undefined : codes(permittedBy(data))],
         ["Rules", rules === null ? undefined : code(rules)],
       ]),

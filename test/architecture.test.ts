@@ -27,7 +27,7 @@ const LAYERS = [
   ["store"],
   ["policy"],
   ["report"],
-  ["initializer", "mesh-proxy", "coordinator", "cli", "node-installer"],
+  ["initializer", "mesh-proxy", "coordinator", "cli", "node-installer", "page"],
   ["demo", "images"],
   ["release"],
 ];

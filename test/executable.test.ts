@@ -1,4 +1,5 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -93,6 +94,19 @@ describe.skipIf(NO_STRIP !== "")(`the executable${NO_STRIP}`, () => {
       expect(stderr).not.toMatch(/^\s+at |Error \[|Cannot find|ERR_/m);
       expect(code, args.join(" ")).toBeGreaterThan(0);
     }
+  });
+
+  test("it brings the page along that verifies in a browser", async () => {
+    const child = spawn(executable, ["verify", "--serve"], {
+      cwd: newFolder(),
+      env: {},
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const [line] = (await once(child.stdout.setEncoding("utf8"), "data")) as [string];
+    const answer = await fetch(/^page: (http:\S+)$/m.exec(line)?.[1] ?? "");
+    expect(Buffer.from(await answer.arrayBuffer())).toEqual(readFileSync(join(scratch, "dist/verifier/index.html")));
+    child.kill("SIGTERM");
+    expect(await once(child, "exit")).toEqual([143, null]);
   });
 
   test("completion is a script that bash takes, and completes by it", async () => {

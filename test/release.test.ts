@@ -72,6 +72,7 @@ test("a release has images, packages, executables, bills of materials, resources
     `${PACKAGE}.cdx.json`,
     `${PACKAGE}.tgz`,
     ...["arm64", "x64"].flatMap((cpu) => [`${packed(cpu)}.cdx.json`, `${packed(cpu)}.tgz`]),
+    "contrast-verify.html",
     "demo",
     "emojivoto-demo.yml",
     "helm",

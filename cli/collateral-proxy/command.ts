@@ -1,7 +1,6 @@
 import { type Command, InvalidArgumentError } from "commander";
-import { parsePort } from "../../runtime/variables.ts";
 import type { Context } from "../context.ts";
-import { collect, examples, parseBaseUrl } from "../options.ts";
+import { collect, examples, parseBaseUrl, parseListen } from "../options.ts";
 import type { CollateralProxyFlags } from "./run.ts";
 import { VENDOR_HOSTS } from "./upstreams.ts";
 
@@ -30,12 +29,6 @@ export function addCollateralProxyCommand(program: Command, context: () => Conte
       const { runCollateralProxy } = await import("./run.ts");
       await runCollateralProxy(context(), flags);
     });
-}
-
-function parseListen(text: string): string {
-  const [, port = ""] = /^(?:\[[0-9a-fA-F:.]+\]|[0-9.]+):(\d+)$/.exec(text) ?? [];
-  if (parsePort(port) !== undefined) return text;
-  throw new InvalidArgumentError("Want an address and a port, like 0.0.0.0:8080 or [::]:8080.");
 }
 
 function parseRate(text: string): string {

@@ -60,6 +60,7 @@ export async function verify(context: Context, options: VerifyOptions): Promise<
     at: context.now(),
     address,
     coordinator: verified,
+    binding: isUrl(address) ? "nonce" : "connection",
     ...historyInput(deployment.steps),
     policies,
     rootCa,

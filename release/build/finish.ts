@@ -1,4 +1,6 @@
+import { join } from "node:path";
 import { writeBuildTime } from "../build-time.ts";
+import { buildPage } from "./page.ts";
 import { buildVerifier } from "./verifier.ts";
 
 /**
@@ -11,4 +13,5 @@ import { buildVerifier } from "./verifier.ts";
 export async function finishBuild(root: string, dist: string, built: Date | undefined): Promise<void> {
   await writeBuildTime(dist, built);
   await buildVerifier(root, dist);
+  await buildPage(root, join(dist, "verifier"));
 }

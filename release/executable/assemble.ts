@@ -11,6 +11,8 @@ export interface Parts {
   readonly node: string;
   /** The native code of koffi for the architecture. */
   readonly native: string;
+  /** What `verify --serve` serves. */
+  readonly page: string;
 }
 
 /**
@@ -30,6 +32,7 @@ export async function assemble(
   await mkdir(directory);
   await copyFile(parts.main, join(directory, "main"));
   await copyFile(parts.native, join(directory, "native"));
+  await copyFile(parts.page, join(directory, "page"));
   const strip = isOfThisMachine(architecture) ? "strip" : `${architecture.tuple}-strip`;
   // Symbols for debuggers are a fifth of Node. Taken from the executable, its module would go with them.
   await run(strip, ["-s", "-o", join(directory, "node"), parts.node], options);
@@ -39,7 +42,7 @@ export async function assemble(
     mainFormat: "module",
     executable: "node",
     output,
-    assets: { "koffi.node": "native" },
+    assets: { "koffi.node": "native", "verifier/index.html": "page" },
     useSnapshot: false,
     useCodeCache: false,
     disableExperimentalSEAWarning: true,

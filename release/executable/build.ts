@@ -58,6 +58,7 @@ export async function buildExecutables(options: ExecutableOptions): Promise<stri
       main: file,
       node: join(node, "bin/node"),
       native: join(koffi, `linux_${architecture.npm}`, "koffi.node"),
+      page: join(dist, "verifier", "index.html"),
     };
     await assemble(parts, architecture, join(folder, "executable"), join(out, name), options);
     const entries = [nodeEntry(), ...[...packages, ...(await describePackages([koffi]))].map(npmEntry)];
