@@ -2,6 +2,7 @@ import { MalformedBytes } from "../bytes/cursor.ts";
 import { fromUtf8, isEqual, toUtf8 } from "../bytes/encode.ts";
 import { readDer, TAG } from "../pki/der.ts";
 import type { ClaimExtensions } from "./claim-extensions.ts";
+import type { ClaimProof } from "./claim-forms.ts";
 import type { TeeKind } from "./evidence.ts";
 import { refusing } from "./malformed.ts";
 import { SNP_CLAIM_EXTENSIONS } from "./snp/claims.ts";
@@ -45,6 +46,25 @@ export function readClaims(certificate: Uint8Array | Certificate): CertificateCl
   return refusing("malformed_certificate", () => {
     const got = other === undefined ? "claims of a TEE that is not named" : "claims of two TEEs";
     throw new MalformedBytes("claims", extensionsOffset, got, "those of one");
+  });
+}
+
+/** A claim, as people are shown it. */
+export interface ListedClaim {
+  readonly name: string;
+  /** The text of the extension. */
+  readonly value: string;
+  readonly oid: string;
+  readonly proof: ClaimProof;
+}
+
+/** Those that a certificate has, in the order of their numbers. */
+export function listClaims({ tee, claims }: CertificateClaims): readonly ListedClaim[] {
+  const { arc, forms } = EXTENSIONS[tee];
+  const values: Readonly<Record<string, string | number | boolean | undefined>> = { ...claims };
+  return Object.entries(forms).flatMap(([name, { proof }], index) => {
+    const value = values[name];
+    return value === undefined ? [] : [{ name, value: String(value), oid: `${arc}.${index + 1}`, proof }];
   });
 }
 

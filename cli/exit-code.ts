@@ -69,6 +69,7 @@ const VERIFY_EXIT: Readonly<Record<VerifyError["code"], number>> = {
   digest_mismatch: EXIT.refused,
   ca_mismatch: EXIT.refused,
   seed_known_to_others: EXIT.refused,
+  foreign_certificate: EXIT.refused,
   not_continued: EXIT.refused,
   changed_meanwhile: EXIT.failed,
   malformed_statement: EXIT.usage,

@@ -1,4 +1,5 @@
-import { parseCertificate } from "../attestation/x509.ts";
+import { refusing } from "../attestation/malformed.ts";
+import { type Certificate, parseCertificate } from "../attestation/x509.ts";
 import { fromUtf8, toUtf8 } from "../bytes/encode.ts";
 import { readDer, TAG } from "../pki/der.ts";
 import { encodeDer } from "../pki/der-writer.ts";
@@ -29,15 +30,19 @@ export function grantExtensions({ policy, workloadSecretId }: Granted): Readonly
 }
 
 /**
- * @param certificate DER
+ * @param certificate DER, or parsed
  * @returns undefined where it names no policy
  * @throws EvidenceError malformed_certificate
  */
-export function grantOf(certificate: Uint8Array): Granted | undefined {
-  const { extensions } = parseCertificate(certificate);
+export function grantOf(certificate: Uint8Array | Certificate): Granted | undefined {
+  const { extensions } = certificate instanceof Uint8Array ? parseCertificate(certificate) : certificate;
   const [policy, workloadSecretId] = [POLICY, WORKLOAD_SECRET_ID].map((oid) => {
-    const value = extensions.get(oid)?.value;
-    return value && readDer(value, oid, (der) => toUtf8(der.element(TAG.utf8String, oid).content));
+    const extension = extensions.get(oid);
+    if (extension === undefined) return undefined;
+    const { value, valueOffset } = extension;
+    return refusing("malformed_certificate", () =>
+      readDer(value, oid, (der) => toUtf8(der.element(TAG.utf8String, oid).content), valueOffset),
+    );
   });
   return policy === undefined ? undefined : { policy, workloadSecretId };
 }

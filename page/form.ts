@@ -7,8 +7,8 @@ export interface Form {
   readonly read: () => Question;
 }
 
-/** No manifest is larger (manifest/text.ts); nor a statement, with every document of a deployment. */
-const MOST_BYTES = { manifest: 2 ** 20, statement: 128 * 2 ** 20 } as const;
+/** No manifest is larger (manifest/text.ts); nor a statement, with every document of a deployment; nor a chain. */
+const MOST_BYTES = { manifest: 2 ** 20, statement: 128 * 2 ** 20, certificate: 64 * 2 ** 10 } as const;
 
 type FileField = keyof typeof MOST_BYTES;
 
@@ -20,7 +20,7 @@ type Read = { readonly bytes: Uint8Array } | { readonly problem: string } | null
  * @param onChange is told when a later answer would be one to another question
  */
 export function watchForm(describe: (bytes: Uint8Array) => Promise<string>, onChange: () => void): Form {
-  const files: Record<FileField, Read> = { manifest: null, statement: null };
+  const files: Record<FileField, Read> = { manifest: null, statement: null, certificate: null };
   const [coordinator, policy] = [find("coordinator", HTMLInputElement), find("policy", HTMLInputElement)];
   const [live, saved] = [find("from-coordinator", HTMLInputElement), find("from-statement", HTMLInputElement)];
   const former = find("former", HTMLInputElement);
@@ -41,7 +41,7 @@ export function watchForm(describe: (bytes: Uint8Array) => Promise<string>, onCh
     find("coordinator-body", HTMLElement).hidden = !live.checked;
     find("statement-body", HTMLElement).hidden = live.checked;
   };
-  for (const field of ["manifest", "statement"] as const) {
+  for (const field of ["manifest", "statement", "certificate"] as const) {
     const input = find(field, HTMLInputElement);
     input.addEventListener("change", () => void choose(field, input.files?.[0]));
   }
@@ -50,6 +50,8 @@ export function watchForm(describe: (bytes: Uint8Array) => Promise<string>, onCh
   watchDrops(async (file) => {
     const field = fieldOf(new Uint8Array(await file.slice(0, 4096).arrayBuffer()));
     if (field === "statement") saved.checked = true;
+    // Where it is put is to be seen.
+    if (field === "certificate") find(field, HTMLInputElement).closest("details")?.setAttribute("open", "");
     showSource();
     const input = find(field, HTMLInputElement);
     const list = new DataTransfer();
@@ -77,6 +79,7 @@ export function watchForm(describe: (bytes: Uint8Array) => Promise<string>, onCh
       policy: policyOf(policy.value),
       allowInsecure: insecure.checked,
       formerSeedshareOwners: formerOwnersOf(former.value),
+      certificate: files.certificate === null ? undefined : bytesOf("certificate", ""),
     }),
   };
 }

@@ -8,6 +8,8 @@ export interface Question {
   readonly allowInsecure: boolean;
   /** SHA-256 of keys, hex: who may know the seed although the manifest does not let them. */
   readonly formerSeedshareOwners: readonly string[];
+  /** PEM, of a workload that is to be of this deployment; undefined: none is asked about. */
+  readonly certificate: Uint8Array | undefined;
 }
 
 export type Source =
@@ -70,10 +72,11 @@ export function policyOf(text: string): string | undefined {
 }
 
 /**
- * Which field a dropped file is for. An `evidence.json` is a statement of in-toto (https://in-toto.io/Statement/v1); whatever
+ * Which field a dropped file is for. A certificate is PEM (RFC 7468). An `evidence.json` is a statement of in-toto (https://in-toto.io/Statement/v1); whatever
  * else it is, the manifest's field says what is wrong with it.
  */
-export function fieldOf(content: Uint8Array): "manifest" | "statement" {
+export function fieldOf(content: Uint8Array): "manifest" | "statement" | "certificate" {
   const head = new TextDecoder().decode(content.subarray(0, 4096));
+  if (head.startsWith("-----BEGIN CERTIFICATE-----")) return "certificate";
   return head.includes('"https://in-toto.io/Statement/v1"') ? "statement" : "manifest";
 }

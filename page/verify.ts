@@ -2,12 +2,15 @@ import { fromUtf8 } from "../bytes/encode.ts";
 import { settle } from "../crypto/node.ts";
 import { type AuditFacts, auditFacts, type AuditInput } from "../report/facts.ts";
 import { historyInput } from "../report/history-input.ts";
+import { html } from "../report/html.ts";
 import { reportBody, reportPage } from "../report/page.ts";
+import { type WorkloadFacts, workloadSection } from "../report/workload-section.ts";
 import { VERSION } from "../runtime/version.ts";
 import type { Verification } from "../verifier/deployment.ts";
 import { requireNoFormerHolders } from "../verifier/former-holders.ts";
 import { type LiveOptions, requirePolicy, verifyLive } from "../verifier/live.ts";
 import { makeStatement, verifyStatement } from "../verifier/statement.ts";
+import { checkWorkloadCertificate } from "../verifier/workload-certificate.ts";
 import type { Finding, KeptFile } from "./page.ts";
 import type { Question } from "./question.ts";
 
@@ -52,8 +55,9 @@ async function askCoordinator(url: string, question: Question, parts: VerifyPart
   const verification = await verifyLive(options);
   await settle(() => requireNoFormerHolders(verification.steps, accepted));
   const facts = await factsOf(verification, { address: url, at: verification.at });
+  const workload = await workloadOf(question, verification, verification.at);
   const statement = async (): Promise<Uint8Array> => makeStatement(options, verification);
-  return findingOf(facts, { "evidence.json": statement });
+  return findingOf(facts, { "evidence.json": statement }, workload);
 }
 
 async function readStatement(statement: Uint8Array, question: Question, { now, say }: VerifyParts): Promise<Finding> {
@@ -63,7 +67,7 @@ async function readStatement(statement: Uint8Array, question: Question, { now, s
   const { verification, after, unsigned } = await verifyStatement(statement, trusted);
   await settle(() => requireNoFormerHolders(verification.steps, accepted));
   const facts = await factsOf(verification, { address: unsigned.url, at: after.time, after: after.what });
-  return findingOf(facts, {});
+  return findingOf(facts, {}, await workloadOf(question, verification, now()));
 }
 
 async function factsOf(
@@ -84,6 +88,15 @@ async function factsOf(
   );
 }
 
+/** By the clock of today, also of what was saved before: a certificate says itself how long it is valid. */
+async function workloadOf(
+  { certificate }: Question,
+  verification: Verification,
+  at: Date,
+): Promise<WorkloadFacts | undefined> {
+  return certificate && settle(() => checkWorkloadCertificate(certificate, verification, at));
+}
+
 function titleOf({ insecure, after, time }: AuditFacts): string {
   const verdict = insecure === null ? "Verified" : "Simulated, nothing is proven about hardware; otherwise verified";
   return after === null ? verdict : `${verdict}, for some time after ${time}`;
@@ -92,9 +105,14 @@ function titleOf({ insecure, after, time }: AuditFacts): string {
 /** The report says how to check files that only the command line writes. */
 const NO_FILES = { files: false };
 
-function findingOf(facts: AuditFacts, files: Readonly<Record<string, KeptFile>>): Finding {
+function findingOf(
+  facts: AuditFacts,
+  files: Readonly<Record<string, KeptFile>>,
+  workload: WorkloadFacts | undefined,
+): Finding {
   const report = async (): Promise<Uint8Array> => fromUtf8(await settle(() => reportPage(facts, NO_FILES)));
-  return { title: titleOf(facts), body: reportBody(facts, NO_FILES), files: { ...files, "report.html": report } };
+  const body = html`${workload && workloadSection(workload)} ${reportBody(facts, NO_FILES)}`;
+  return { title: titleOf(facts), body, files: { ...files, "report.html": report } };
 }
 
 /** The same `fetch`, which says what it is about. */

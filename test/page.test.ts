@@ -285,6 +285,34 @@ describe.skipIf(MISSING !== undefined)(`the page${MISSING === undefined ? "" : `
     expect(opened.noise).toEqual([]);
   });
 
+  test("a workload's certificate is of this deployment, with every claim in it, or it is refused", async () => {
+    const { chain } = await deployment.enroll("page-volume");
+    const opened = await open(served);
+    const { page } = opened;
+    await page.click("text=More options");
+    await page.setInputFiles("#certificate", chain);
+    await expect.poll(() => page.locator("#certificate-about").innerText()).toContain("certChain.pem");
+    expect(await ask(opened, `https://${PROXY}`), await found(page)).toBe(SIMULATED);
+    expect(await page.locator("#workload .verdict").innerText()).toContain("simulated TEE");
+    await page.click("text=Every claim in it");
+    const rows = page.locator("#workload .rows tbody tr");
+    expect(await rows.count()).toBeGreaterThan(55);
+    expect(await rows.filter({ hasText: "hostData" }).innerText()).toMatch(
+      /[0-9a-f]{64}.*the CPU.*1\.3\.9901\.2\.1\./s,
+    );
+    const policy = /[0-9a-f]{64}/.exec(await rows.filter({ hasText: "hostData" }).innerText())?.[0];
+    expect(await page.locator("#workload .properties").innerText()).toContain(policy);
+    expect(opened.noise).toEqual([]);
+
+    // The root CA has signed the second of the chain, and the deployment's owners none of it.
+    const [, intermediate = ""] = readFileSync(chain, "utf8").split(/(?=-----BEGIN)/);
+    writeFileSync(join(scratch, "intermediate.pem"), intermediate);
+    await page.setInputFiles("#certificate", join(scratch, "intermediate.pem"));
+    await page.click("#verify");
+    expect(await titleOf(page)).toBe(REFUSED);
+    expect(await found(page)).toContain("foreign_certificate");
+  });
+
   async function drop(page: Page, paths: readonly string[]): Promise<void> {
     const files = paths.map((path) => [basename(path), readFileSync(path).toString("base64")]);
     const transfer = await page.evaluateHandle(`(() => {

@@ -8,8 +8,12 @@ import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { chromium } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { claimExtensions, claims } from "../attestation/claims.ts";
+import { asVendorRoot, makeEvidence, NOW } from "../attestation/snp/test-vendor.ts";
+import { verifySnp } from "../attestation/snp/verify.ts";
 import { toHex } from "../bytes/encode.ts";
 import { issueChain } from "../coordinator/state/authority.ts";
+import { grantExtensions } from "../manifest/grant-extensions.ts";
 import { generateEcKey, privateKeyPem, spkiDigest } from "../pki/keys.ts";
 import { COORDINATOR_HASH, TestCoordinator, WEB_HASH } from "../verifier/test-coordinator.ts";
 import { judge } from "./verifier/judge.ts";
@@ -227,8 +231,14 @@ test.skipIf(!hasRecorded)("recorded evidence was looked at", async () => {
 describe("docs/verifier.md", () => {
   test("its examples do what it says", async () => {
     const keys = await generateEcKey("P-256");
-    const leaf = { publicKey: keys.publicKey, names: [{ kind: "ip" as const, value: ADDRESS }], extensions: new Map() };
+    const said = claims(
+      verifySnp(makeEvidence(coordinator.vendor), { trustAnchors: asVendorRoot(coordinator.vendor, "Milan"), at: NOW }),
+    );
+    const granted = grantExtensions({ policy: WEB_HASH, workloadSecretId: undefined });
+    const extensions = new Map([...claimExtensions(said), ...granted]);
+    const leaf = { publicKey: keys.publicKey, names: [{ kind: "ip" as const, value: ADDRESS }], extensions };
     const chain = issueChain(coordinator.state.authority, leaf, new Date());
+    await writeFile(join(installed.folder, "certChain.pem"), chain);
     const { createServer: createTls } = await import("node:https");
     const web = createTls({ cert: chain, key: privateKeyPem(keys.privateKey) }, (_, response) => response.end("emoji"));
     await new Promise<void>((resolve) => web.listen(0, ADDRESS, resolve));
@@ -243,20 +253,21 @@ describe("docs/verifier.md", () => {
       ["verifyDeployment({\n", "verifyDeployment({\nallowInsecure: true,\n"],
       ['"evidence.json"), { manifest', '"evidence.json"), { allowInsecure: true, manifest'],
     ];
-    const [verify = "", inBrowser = "", connect = "", keep = "", ...others] = (await codeOf("docs/verifier.md")).map(
-      (code) => addresses.reduce((text, [from, to]) => text.replaceAll(from, to), code),
-    );
+    const [verify = "", inBrowser = "", connect = "", certificate = "", keep = "", ...others] = (
+      await codeOf("docs/verifier.md")
+    ).map((code) => addresses.reduce((text, [from, to]) => text.replaceAll(from, to), code));
     expect(others).toEqual([]);
     const call = `\nconsole.log(await check(${JSON.stringify(asked.url)}, new Blob([${JSON.stringify(asked.manifest)}])));\n`;
     const printed: string[] = [];
-    for (const [index, code] of [verify, inBrowser + call, connect, keep].entries()) {
+    for (const [index, code] of [verify, inBrowser + call, connect, certificate, keep].entries()) {
       await writeFile(join(installed.folder, `example-${index}.js`), code);
       printed.push(await outcomeIn({ program: process.execPath, args: [] }, `example-${index}.js`));
     }
     expect(printed[0]).toMatch(/^manifest 1 is in force.*\n[0-9a-f]{64} [0-9a-f]{64}\n$/);
     expect(printed[1]).toBe("simulated, this proves nothing\n");
     expect(printed[2]).toBe("emoji\n");
-    expect(printed[3]).toBe(
+    expect(printed[3]).toBe(`${ADDRESS} runs policy ${WEB_HASH} on ${said.reportedTcb}\n`);
+    expect(printed[4]).toBe(
       "true at some time after 2020-01-01T00:00:00.000Z (notBefore of the certificate of SEV-VCEK)\n",
     );
   });

@@ -30,6 +30,8 @@ export type VerifyCode =
   | "seed_known_to_others"
   /** A CA certificate is not one, or not the one that the evidence is bound to, or not valid at this time. Stop. */
   | "ca_mismatch"
+  /** The certificate is none that this deployment's Coordinator issued for what runs now, or is not valid at this time. Stop. */
+  | "foreign_certificate"
   /** The deployment does not continue what was verified before: it was rolled back, or is another one. Stop. */
   | "not_continued"
   /** The deployment changed while it was looked at: verify it again. */

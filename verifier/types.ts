@@ -100,6 +100,33 @@ export interface VerifiedStatement extends DeploymentFacts {
   readonly unsigned: { readonly url: string; readonly verifiedAt: string };
 }
 
+/** A workload's certificate that is of a verified deployment. Frozen. */
+export interface VerifiedCertificate {
+  readonly commonName: string;
+  /** An IPv6 address stands in eight groups. */
+  readonly names: readonly { readonly kind: "dns" | "ip" | "uri"; readonly value: string }[];
+  /** SHA-256 of the SubjectPublicKeyInfo. */
+  readonly keySha256: string;
+  readonly notBefore: string;
+  readonly notAfter: string;
+  /** SHA-256 of the policy that the workload was launched with: one of the manifest in force. */
+  readonly policy: string;
+  readonly workloadSecretId: string | null;
+  /** The workload's evidence came from a software TEE. */
+  readonly insecure: boolean;
+  /** What the Coordinator verified of the workload's evidence, as `docs/claims.md` lists it. */
+  readonly claims: readonly VerifiedClaim[];
+}
+
+export interface VerifiedClaim {
+  readonly name: string;
+  /** The text of the extension. */
+  readonly value: string;
+  readonly oid: string;
+  /** Who vouches for it: the CPU, its vendor, or the Coordinator that concluded it. */
+  readonly proof: "hardware" | "vendor" | "verifier";
+}
+
 export interface HistoryStep {
   /** SHA-256 of its record. */
   readonly transition: string;

@@ -8,12 +8,14 @@ import { requireNoFormerHolders } from "./former-holders.ts";
 import { type LiveOptions, requirePolicy, verifyLive } from "./live.ts";
 import { makeStatement, verifyStatement as verifySaved } from "./statement.ts";
 import {
+  type VerifiedCertificate,
   type VerifiedDeployment,
   type VerifiedStatement,
   type VerifyDeploymentOptions,
   VerifyRefusal,
   type VerifyStatementOptions,
 } from "./types.ts";
+import { checkWorkloadCertificate } from "./workload-certificate.ts";
 
 /**
  * The entry of the package for everybody who wants to know what runs somewhere (docs/verifier.md). Programs of this project
@@ -25,6 +27,8 @@ export type {
   DeploymentFacts,
   HistoryStep,
   SignedTimestamp,
+  VerifiedCertificate,
+  VerifiedClaim,
   VerifiedDeployment,
   VerifiedStatement,
   VerifyDeploymentOptions,
@@ -118,6 +122,29 @@ export async function verifyStatement(
       manifestAtHand: manifest !== undefined,
       unsigned,
     });
+  });
+}
+
+/**
+ * Verifies that a workload's certificate is of a deployment that was verified: issued by the mesh CA in force for a policy of the
+ * manifest in force, and valid now. Whoever shows it need not have its key: TLS finds that out.
+ *
+ * @param verified what `verifyDeployment` or `followDeployment` returned
+ * @param chain PEM, the workload's certificate first, as in certChain.pem
+ * @throws VerifyRefusal `foreign_certificate`, `malformed_certificate`
+ */
+export async function verifyCertificate(
+  verified: VerifiedDeployment,
+  chain: Uint8Array | string,
+): Promise<VerifiedCertificate> {
+  return refusing(async () => {
+    const { options, verification } = knownOf(verified);
+    const bytes = bytesOf(chain);
+    const at = options.now();
+    const checked = await settle(() => checkWorkloadCertificate(bytes, verification, at));
+    const { keyDigest, notBefore, notAfter, workloadSecretId = null, ...others } = checked;
+    const validity = { notBefore: notBefore.toISOString(), notAfter: notAfter.toISOString() };
+    return frozen({ ...others, ...validity, keySha256: keyDigest, workloadSecretId });
   });
 }
 
