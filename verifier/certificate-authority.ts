@@ -1,9 +1,9 @@
 import { EvidenceError } from "../attestation/error.ts";
 import { checkCa, checkValidity } from "../attestation/path.ts";
 import { decodePemCertificates } from "../attestation/pem.ts";
-import { type Certificate, parseCertificate } from "../attestation/x509.ts";
+import { type Certificate, parseCertificate, type Signed } from "../attestation/x509.ts";
 import { fromUtf8, isEqual, toBase64 } from "../bytes/encode.ts";
-import { fromHex } from "../bytes/hex.ts";
+import { hexBytes } from "../bytes/hex.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
 import { verifyEcdsa } from "../crypto/node.ts";
 import type { Curve, Hash } from "../crypto/primitives.ts";
@@ -25,8 +25,10 @@ export interface AuthorityCertificate {
   readonly generation: MeshGeneration | undefined;
 }
 
+type CaName = "root CA" | "mesh CA";
+
 /** What the Coordinator signs with (docs/design.md §7). */
-const ALGORITHMS: Readonly<Record<"root CA" | "mesh CA", Algorithm>> = {
+const ALGORITHMS: Readonly<Record<CaName, Algorithm>> = {
   // ecdsa-with-SHA384 and ecdsa-with-SHA256, without parameters (RFC 5758 §3.2).
   "root CA": { curve: "P-384", hash: "sha384", identifier: "300a06082a8648ce3d040303" },
   "mesh CA": { curve: "P-256", hash: "sha256", identifier: "300a06082a8648ce3d040302" },
@@ -44,7 +46,7 @@ interface Algorithm {
  * @throws VerifyError ca_mismatch
  */
 export function readAuthority(
-  name: "root CA" | "mesh CA",
+  name: CaName,
   pem: string,
   { at, saved }: { readonly at: Date; readonly saved: boolean },
 ): AuthorityCertificate {
@@ -73,16 +75,22 @@ export function readAuthority(
   }
 }
 
-function requireSelfSigned(name: keyof typeof ALGORITHMS, certificate: Certificate): void {
+function requireSelfSigned(name: CaName, certificate: Certificate): void {
+  const { issuer, subject, spki } = certificate;
+  if (isEqual(issuer, subject) && hasSigned(name, spki, certificate)) return;
+  const { curve, hash } = ALGORITHMS[name];
+  throw mismatch(name, "another signature", `one by its own key, ECDSA ${curve} with ${hash}`);
+}
+
+/** Whether a CA has signed it, as a Coordinator's CAs sign. @param spki of the CA's key */
+export function hasSigned(name: CaName, spki: Uint8Array, signed: Signed): boolean {
   const { curve, hash, identifier } = ALGORITHMS[name];
-  const { spki, tbs, signatureAlgorithm, issuer, subject } = certificate;
-  const signature = ecdsaSignatureOfDer(curve, certificate.signature);
-  const isSigned =
-    isEqual(signatureAlgorithm, fromHex(identifier) ?? new Uint8Array()) &&
-    isEqual(issuer, subject) &&
+  const signature = ecdsaSignatureOfDer(curve, signed.signature);
+  return (
+    isEqual(signed.signatureAlgorithm, hexBytes(identifier)) &&
     signature !== undefined &&
-    verifyEcdsa(curve, hash, spki, tbs, signature);
-  if (!isSigned) throw mismatch(name, "another signature", `one by its own key, ECDSA ${curve} with ${hash}`);
+    verifyEcdsa(curve, hash, spki, signed.tbs, signature)
+  );
 }
 
 function mismatch(where: string, got: string, want: string): VerifyError {

@@ -4,11 +4,9 @@ import { parsePemCertificates } from "../attestation/pem.ts";
 import { type ListedClaim, listClaims, readClaims } from "../attestation/read-claims.ts";
 import { type Certificate, isCa, OID } from "../attestation/x509.ts";
 import { fromUtf8, isEqual, toHex } from "../bytes/encode.ts";
-import { fromHex } from "../bytes/hex.ts";
 import { sha256Hex } from "../bytes/sha256.ts";
-import { verifyEcdsa } from "../crypto/node.ts";
 import { grantOf } from "../manifest/grant-extensions.ts";
-import { ecdsaSignatureOfDer } from "../pki/ecdsa-signature.ts";
+import { hasSigned } from "./certificate-authority.ts";
 import { type CertificateName, namesOf } from "./certificate-names.ts";
 import type { Verification } from "./deployment.ts";
 import { VerifyError } from "./error.ts";
@@ -32,9 +30,6 @@ export interface WorkloadCertificate {
   readonly insecure: boolean;
   readonly claims: readonly ListedClaim[];
 }
-
-/** AlgorithmIdentifier ecdsa-with-SHA256, without parameters (RFC 5758 §3.2): the mesh CA signs by no other. */
-const ECDSA_SHA256 = fromHex("300a06082a8648ce3d040302") ?? new Uint8Array();
 
 /** What stands in a leaf and is critical (pki/certificate.ts). */
 const UNDERSTOOD = [OID.basicConstraints, OID.keyUsage];
@@ -76,14 +71,7 @@ export function checkWorkloadCertificate(
 }
 
 function requireIssued(leaf: Certificate, issuer: Certificate): void {
-  const { signatureAlgorithm, tbs } = leaf;
-  const signature = ecdsaSignatureOfDer("P-256", leaf.signature);
-  const isIssued =
-    isEqual(leaf.issuer, issuer.subject) &&
-    isEqual(signatureAlgorithm, ECDSA_SHA256) &&
-    signature !== undefined &&
-    verifyEcdsa("P-256", "sha256", issuer.spki, tbs, signature);
-  if (isIssued) return;
+  if (isEqual(leaf.issuer, issuer.subject) && hasSigned("mesh CA", issuer.spki, leaf)) return;
   throw foreign("signature", "of another issuer", `of the mesh CA in force, ${toHex(issuer.serial)}`, {
     hint: "it is of another deployment, or of before the last set or recovery: the workload has a newer one",
   });
