@@ -1,6 +1,8 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
+import { request } from "node:https";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { binOf, cacheOf } from "./build.ts";
@@ -141,7 +143,9 @@ export async function startKubernetesApi(options: KubernetesApiOptions): Promise
       API_SERVER,
       apiServerArguments(pki, host, address),
       join(folder, `kube-apiserver-${host}.log`),
-      async () => (await probe.call({ method: "GET", path: "/api/v1/namespaces/kube-system" })).status === 200,
+      async () =>
+        (await probe.call({ method: "GET", path: "/api/v1/namespaces/kube-system" })).status === 200 &&
+        (await isReady(host, ca)),
     );
   });
   try {
@@ -205,6 +209,14 @@ function apiServerArguments(pki: string, address: string, etcd: string): string[
     `--service-account-signing-key-file=${join(pki, "sa.key")}`,
     `--cert-dir=${pki}`,
   ];
+}
+
+/** Before `readyz` an API server may not have read who has which rights, and refuses all but administrators. */
+async function isReady(host: string, ca: string): Promise<boolean> {
+  const asked = request({ host, port: API_PORT, path: "/readyz", ca, agent: false }).end();
+  const [answer] = (await once(asked, "response")) as [IncomingMessage];
+  answer.resume();
+  return answer.statusCode === 200;
 }
 
 /** The API server's JSON gateway of etcd v3. */
