@@ -3,8 +3,9 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { CHROMIUM, startChromium } from "./browser/chromium.ts";
 import { toHex } from "../bytes/encode.ts";
 import { printable } from "../report/print.ts";
 import { type AuditFacts, auditFacts } from "../report/facts.ts";
@@ -16,7 +17,6 @@ import { createCliDeployment } from "./cli-deployment.ts";
 
 /** `contrast verify` of a deployment with a past, as programs; and its report in a browser. */
 
-const CHROMIUM = "/usr/bin/chromium";
 const deployment = createCliDeployment("127.98.0.1");
 const { contrast, editManifest, file, generate } = deployment;
 const resources = join(deployment.directory, "deployment");
@@ -143,19 +143,7 @@ describe.skipIf(!existsSync(CHROMIUM))(`the report in a browser (skipped without
   let browser: Browser;
 
   beforeAll(async () => {
-    browser = await chromium.launch({
-      executablePath: CHROMIUM,
-      args: [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-      ],
-    });
+    browser = await startChromium();
   }, 120_000);
   afterAll(() => browser.close());
 

@@ -6,7 +6,6 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
-import { chromium } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { claimExtensions, claims } from "../attestation/claims.ts";
 import { asVendorRoot, makeEvidence, NOW } from "../attestation/snp/test-vendor.ts";
@@ -16,6 +15,7 @@ import { issueChain } from "../coordinator/state/authority.ts";
 import { grantExtensions } from "../manifest/grant-extensions.ts";
 import { generateEcKey, privateKeyPem, spkiDigest } from "../pki/keys.ts";
 import { COORDINATOR_HASH, TestCoordinator, WEB_HASH } from "../verifier/test-coordinator.ts";
+import { CHROMIUM, startChromium } from "./browser/chromium.ts";
 import { judge } from "./verifier/judge.ts";
 import { codeOf, type Installed, install } from "./verifier/package.ts";
 import { type Asked, ask, type Outcome } from "./verifier/questions.ts";
@@ -25,7 +25,6 @@ import { hasRecorded, recorded } from "./verifier/recorded.ts";
 
 const root = join(import.meta.dirname, "..");
 const ADDRESS = "127.121.0.5";
-const CHROMIUM = "/usr/bin/chromium";
 
 let installed: Installed;
 let coordinator: TestCoordinator;
@@ -201,10 +200,7 @@ test.skipIf(!existsSync(CHROMIUM))(
     servers.push(server);
     // localhost is a secure context, which WebCrypto is for.
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const browser = await chromium.launch({
-      executablePath: CHROMIUM,
-      args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"],
-    });
+    const browser = await startChromium();
     try {
       const page = await browser.newPage();
       await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
