@@ -7,9 +7,9 @@ import {
   toStatement,
   verifyDeployment,
   type VerifyDeploymentOptions,
-  VerifyRefusal,
   verifyStatement,
 } from "./verifier.ts";
+import { refusal } from "./test-refusal.ts";
 
 /** The port of a real Coordinator with a software TEE, asked over real sockets. */
 
@@ -29,16 +29,6 @@ afterAll(() => coordinator.remove());
 
 function verify(changes: Partial<VerifyDeploymentOptions> = {}) {
   return verifyDeployment({ url: URL, manifest, allowInsecure: true, ...changes });
-}
-
-async function refusal(verification: Promise<unknown>): Promise<VerifyRefusal> {
-  try {
-    await verification;
-  } catch (error) {
-    if (error instanceof VerifyRefusal) return error;
-    throw error;
-  }
-  throw new Error("it was verified");
 }
 
 test("a Coordinator is verified in each of its states, and told from one that is not ready", async () => {

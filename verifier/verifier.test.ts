@@ -15,12 +15,12 @@ import {
   TestCoordinator,
   WEB_HASH,
 } from "./test-coordinator.ts";
+import { refusal } from "./test-refusal.ts";
 import {
   followDeployment,
   toStatement,
   verifyDeployment,
   type VerifyDeploymentOptions,
-  VerifyRefusal,
   verifyStatement,
 } from "./verifier.ts";
 
@@ -48,16 +48,6 @@ afterAll(() => {
 
 function verify(changes: Partial<VerifyDeploymentOptions> = {}) {
   return verifyDeployment({ url, manifest: coordinator.manifest, allowInsecure: true, now: () => NOW, ...changes });
-}
-
-async function refusal(verification: Promise<unknown>): Promise<VerifyRefusal> {
-  try {
-    await verification;
-  } catch (error) {
-    if (error instanceof VerifyRefusal) return error;
-    throw error;
-  }
-  throw new Error("it was verified");
 }
 
 test("a deployment is verified by one call", async () => {
