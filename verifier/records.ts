@@ -24,7 +24,7 @@ export function documentsOf(client: Client): ReadDocument {
 
 /**
  * @param digests hex; each is read once
- * @returns by digest: every document is the one of its digest
+ * @returns by digest, in the order of the digests: every document is the one of its digest
  * @throws VerifyError
  */
 export async function readDocuments(
@@ -32,7 +32,8 @@ export async function readDocuments(
   digests: Iterable<string>,
   read: ReadDocument,
 ): Promise<ReadonlyMap<string, Uint8Array>> {
-  const waiting = [...new Set(digests)];
+  const all = new Set(digests);
+  const waiting = [...all];
   if (waiting.length > MOST_DOCUMENTS) {
     throw new VerifyError("answer_too_large", "more documents than a verifier reads", {
       where: kind,
@@ -51,7 +52,8 @@ export async function readDocuments(
   } finally {
     waiting.length = 0;
   }
-  return documents;
+  // They came in any order.
+  return new Map(Array.from(all, (digest) => [digest, documents.get(digest) ?? new Uint8Array()]));
 }
 
 /** @throws VerifyError digest_mismatch */

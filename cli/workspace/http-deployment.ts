@@ -3,14 +3,12 @@ import type { Evidence } from "../../attestation/evidence.ts";
 import { INTEL_ROOTS } from "../../attestation/tdx/roots.ts";
 import { verifySimulated } from "../../attestation/verify.ts";
 import { wholeEvidence } from "../../attestation/whole-evidence.ts";
-import { ManifestError } from "../../manifest/error.ts";
-import { type Manifest, parseManifest } from "../../manifest/manifest.ts";
+import type { Manifest } from "../../manifest/manifest.ts";
 import { readHistory } from "../../verifier/answer.ts";
-import type { Client } from "../../verifier/client.ts";
 import { type Trusted, type Verification, verifySource } from "../../verifier/deployment.ts";
 import { VerifyError } from "../../verifier/error.ts";
 import { attest, clientOf, type LiveOptions } from "../../verifier/live.ts";
-import { documentsOf, readDocuments } from "../../verifier/records.ts";
+import { documentsOf } from "../../verifier/records.ts";
 import { CALL_MS, requireInsecureFlag } from "../coordinator.ts";
 import type { Context } from "../context.ts";
 import type { Deployment } from "./deployment.ts";
@@ -73,7 +71,7 @@ async function readDeployment(
     const at = context.clock.now(manifest);
     const trusted: Trusted = { ...options, known, nonce, at, saved: false };
     const verification = await verifySource(source, trusted);
-    return { ...deploymentOf(verification), policies: await allPolicies(verification, client) };
+    return deploymentOf(verification);
   } finally {
     waiting.end();
   }
@@ -118,8 +116,8 @@ async function complete(
   }
 }
 
-function deploymentOf(verification: Verification): Omit<HttpDeployment, "policies"> {
-  const { claimant, steps, transition, rootCa, meshCa } = verification;
+function deploymentOf(verification: Verification): HttpDeployment {
+  const { claimant, steps, transition, rootCa, meshCa, policies } = verification;
   return {
     verification,
     coordinator: claimant,
@@ -130,25 +128,7 @@ function deploymentOf(verification: Verification): Omit<HttpDeployment, "policie
     meshKey: meshCa.keyDigest,
     rootCa: rootCa.pem,
     meshCa: meshCa.pem,
+    policies: [...policies.values()],
     seedShares: undefined,
   };
-}
-
-/** Those of the manifest in force were read; of those before, an auditor wants to read them, too. */
-async function allPolicies({ steps, policies, manifest }: Verification, client: Client): Promise<Uint8Array[]> {
-  const manifests = new Map(steps.map((step) => [step.transition.manifest, step.manifest]));
-  const hashes = new Set([...manifests.values()].flatMap(policiesOf));
-  const missing = [...hashes].filter((hash) => !manifest.policies.has(hash));
-  const earlier = await readDocuments("policies", missing, documentsOf(client));
-  return [...hashes].flatMap((hash) => policies.get(hash) ?? earlier.get(hash) ?? []);
-}
-
-/** @returns hashes; none where this version can't read the manifest */
-function policiesOf(manifest: Uint8Array): string[] {
-  try {
-    return [...parseManifest(manifest).policies.keys()];
-  } catch (error) {
-    if (error instanceof ManifestError) return [];
-    throw error;
-  }
 }
